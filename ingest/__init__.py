@@ -1,0 +1,1 @@
+"""Keeps Qdrant collections equal to documents, in several vector spaces at once."""

@@ -1,0 +1,97 @@
+"""What the rest of the package knows of a model: the part that waits on the host, and the part a lease hands out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from ingest.records import DenseMatrix, SparseVector, TokenLimit
+
+Kind = Literal["dense", "sparse"]
+
+Vectors = DenseMatrix | list[SparseVector]
+"""`(n, dim) float32, unit norm`, or n sparse vectors; row i belongs to text i."""
+
+
+class Encoder(Protocol):
+    """A model on its device. Only a lease hands one out; it is dead once the lease ends.
+
+    Texts are given without the model's prompts; the encoder adds them. One thread at a time.
+    Raises `torch.OutOfMemoryError` when a batch does not fit (the runner shrinks it), `ModelError` when a text cannot be encoded.
+    """
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors: ...
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
+
+
+class StagedModel(Protocol):
+    """A member of the ensemble, waiting in host memory or not even loaded yet. It cannot encode: see `lease_gpus`.
+
+    Everything but `place` and `stage_out` is known without loading the weights.
+    """
+
+    @property
+    def key(self) -> str:
+        """Registry key, and the name of its vector."""
+        ...
+
+    @property
+    def kind(self) -> Kind: ...
+
+    @property
+    def dim(self) -> int | None:
+        """Dimension of a dense model, None for a sparse one."""
+        ...
+
+    @property
+    def dtype(self) -> str:
+        """What it computes in: `float32`, `bfloat16`, `float16`."""
+        ...
+
+    @property
+    def backend(self) -> str:
+        """`torch`, `qdrant` (BM25), `hash` (tests)."""
+        ...
+
+    @property
+    def uses_accelerator(self) -> bool:
+        """False for BM25: taking its turn need not push the resident model off the device."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything that shapes its vectors: revision or weights, prompts, pooling, dtype, truncation."""
+        ...
+
+    @property
+    def uses_idf(self) -> bool:
+        """True where the sparse vector needs Qdrant's IDF modifier."""
+        ...
+
+    @property
+    def token_limit(self) -> TokenLimit | None:
+        """The bound on a chunk, or None where there is none. May load the tokenizer, never the weights."""
+        ...
+
+    def place(self, device: str) -> Encoder:
+        """Loads if need be and moves to `device`. Called by the lease alone."""
+        ...
+
+    def stage_out(self) -> None:
+        """Moves off the device into host memory. Called by the lease alone."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a pass made of one model's texts.
+
+    Attributes:
+        vectors: one row per text, in the order asked; the row of a failed text is zeros or empty and means nothing.
+        failed: index of a text that could not be encoded → why.
+    """
+
+    vectors: Vectors
+    failed: Mapping[int, str]

@@ -1,0 +1,290 @@
+"""The records that cross borders: frozen, slotted, with their units.
+
+Text offsets are characters, 0-based, half-open. Times are seconds. Sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import NAMESPACE_URL, UUID
+
+import numpy as np
+from numpy.typing import NDArray
+
+DenseMatrix = NDArray[np.float32]
+"""`(n, dim) float32`, C-contiguous, unit norm per row."""
+
+Metadata = Mapping[str, Any]
+"""JSON-representable values under string keys; belongs to the user and is filterable as `metadata.<key>`."""
+
+RAW_LIMIT = 4096
+"""Bytes of a bad record that are kept in the rejects file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a source yields.
+
+    Attributes:
+        id: unique within the source, stable between runs.
+        text: not empty, no NUL, no lone surrogates.
+        title: kept as context in front of every chunk's text when it is encoded.
+        metadata: the user's own fields.
+        format: how to split it: `text`, `markdown`, or `code:<language>`.
+        position: where it came from, for people: `path:line`, `path`, `table row 12`.
+    """
+
+    id: str
+    text: str
+    title: str | None = None
+    metadata: Metadata = field(default_factory=dict)
+    format: str = "text"
+    position: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """A record that could not be used: kept in the rejects file, never dropped silently.
+
+    Attributes:
+        position: file and line, or whatever finds the record again.
+        reason: one sentence.
+        raw: the record as it came, at most `RAW_LIMIT` bytes of it.
+        doc_id: the document's id where it could be read; protects what is stored under it from deletion.
+    """
+
+    position: str
+    reason: str
+    raw: str = ""
+    doc_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of a document that fits the smallest `max_tokens` of the ensemble.
+
+    Attributes:
+        id: UUID string, a function of source, document id, text and the count of equal texts before it (`chunk_id`).
+        index: position in the document, from 0.
+        start, end: `document.text[start:end] == text`; characters, half-open.
+        text: what is stored and shown.
+        context: what the encoders read in front of the text (the title, perhaps cut), or "".
+    """
+
+    id: str
+    index: int
+    start: int
+    end: int
+    text: str
+    context: str = ""
+
+    @property
+    def encoded_text(self) -> str:
+        """Exactly what the encoders are given (before a model's own prompt)."""
+        return f"{self.context}\n{self.text}" if self.context else self.text
+
+
+@dataclass(frozen=True, slots=True)
+class SparseVector:
+    """One sparse vector: `indices (k,) uint32` ascending and unique, `values (k,) float32`. May be empty."""
+
+    indices: NDArray[np.uint32]
+    values: NDArray[np.float32]
+
+
+Vector = NDArray[np.float32] | SparseVector
+"""One dense `(dim,) float32` row, or one sparse vector."""
+
+Payload = dict[str, Any]
+"""JSON-representable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What is stored: a UUID, one vector per name, a payload."""
+
+    id: str
+    vectors: Mapping[str, Vector]
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPoint:
+    """A point as read back; `vectors` and `payload` hold what was asked for."""
+
+    id: str
+    payload: Payload
+    vectors: Mapping[str, Vector] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPoint:
+    """One answer of one vector's query. Higher scores are better."""
+
+    id: str
+    score: float
+    payload: Payload
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """What a stored point was made from: the part of it that planning reads.
+
+    Attributes:
+        id: the point's UUID string.
+        doc_key: UUID string of its document.
+        doc_fp: digest of the whole document and of the way it was chunked.
+        doc_chunks: number of chunks that document version has.
+        text_fp: digest of what the encoders were given.
+        payload_fp: digest of the visible payload.
+        vectors: vector name → fingerprint of the model that made it.
+    """
+
+    id: str
+    doc_key: str
+    doc_fp: str
+    doc_chunks: int
+    text_fp: str
+    payload_fp: str
+    vectors: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One search result.
+
+    Attributes:
+        id: the chunk's UUID string.
+        score: what the list is ordered by: the rerank score if reranked, else the fused score.
+        ranks: vector name → rank in that vector's own list, from 1; a vector that did not find the chunk is absent.
+        fused_score: weighted reciprocal-rank score, > 0.
+        rerank_score: the cross-encoder's, or None.
+    """
+
+    id: str
+    score: float
+    text: str
+    doc_id: str
+    title: str | None
+    source: str
+    start: int
+    end: int
+    metadata: Metadata
+    ranks: Mapping[str, int]
+    fused_score: float
+    rerank_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReport:
+    """What one model did in a run. `seconds` is time under its leases; `tokens` excludes padding."""
+
+    key: str
+    kind: str
+    vector: str
+    dim: int | None
+    dtype: str
+    device: str
+    backend: str
+    chunks: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseEvent:
+    """One acquire or release. `at` is seconds since the run began; `vram` is device → bytes used, empty without a GPU."""
+
+    event: str
+    model: str
+    devices: tuple[str, ...]
+    at: float
+    vram: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkCounts:
+    """What happened to chunks in a run."""
+
+    written: int
+    reused: int
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The account of a run, counted in documents unless said otherwise.
+
+    It balances when `read == written + updated + unchanged + rejected` and the store holds exactly the points the plan
+    says it should hold for these sources.
+    """
+
+    collection: str
+    read: int
+    written: int
+    updated: int
+    unchanged: int
+    deleted: int
+    rejected: int
+    chunks: ChunkCounts
+    balanced: bool
+    seconds: float
+    models: tuple[ModelReport, ...] = ()
+    lease_events: tuple[LeaseEvent, ...] = ()
+    errors: tuple[str, ...] = ()
+
+
+class Source(Protocol):
+    """Documents in.
+
+    `name` is stable between runs: it is part of every id. `read()` streams and never holds the whole; what is malformed
+    comes out as `Rejected`; an unreadable source raises `SourceError`. Called from one thread at a time.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    def read(self) -> Iterator[Document | Rejected]: ...
+
+
+TokenCounter = Callable[[Sequence[str]], Sequence[int]]
+"""Tokens each text costs a model, its document prompt and special tokens included, nothing truncated."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLimit:
+    """One model's bound on a chunk: `count` says what texts cost it, `max_tokens` what it takes."""
+
+    model: str
+    max_tokens: int
+    count: TokenCounter
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one byte string for a JSON value: sorted keys, no spaces, UTF-8. Raises ValueError on NaN and infinities."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """32 hex characters (128 bits of SHA-256) of a JSON value's canonical form."""
+    return hashlib.sha256(canonical_json(value)).hexdigest()[:32]
+
+
+def _uuid5(*parts: Any) -> str:
+    """UUID version 5 (RFC 9562) of a JSON array, so that ("a", "b_c") and ("a_b", "c") stay apart."""
+    name = NAMESPACE_URL.bytes + canonical_json(list(parts))
+    return str(UUID(bytes=hashlib.sha1(name, usedforsecurity=False).digest()[:16], version=5))
+
+
+def doc_key(source: str, doc_id: str) -> str:
+    """The document's UUID string: the same id in two sources is two documents."""
+    return _uuid5(source, doc_id)
+
+
+def chunk_id(document_key: str, text: str, nth: int) -> str:
+    """The chunk's UUID string. `nth` counts equal texts before it in the document, so ids are unique and move with their text."""
+    return _uuid5(document_key, hashlib.sha256(text.encode()).hexdigest(), nth)

@@ -1,0 +1,195 @@
+"""What every store does, embedded and server alike. One contract suite (`tests/contract`) runs against each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, Protocol, Self
+
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+
+Distance = Literal["cosine", "dot", "euclid", "manhattan"]
+Quantization = Literal["none", "scalar", "binary"]
+Operator = Literal["eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "text"]
+
+SCHEMA_VERSION = 1
+"""Of the payload and the manifest. A collection of another version is refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class VectorSpec:
+    """One named vector of a collection.
+
+    Attributes:
+        name: the vector's name, which is its model's registry key.
+        dim: dimension of a dense vector, None for a sparse one.
+        distance: of a dense vector; sparse vectors always compare by dot product.
+        idf: sparse only: Qdrant weighs terms by their rarity at query time.
+        fingerprint: of the model (`StagedModel.fingerprint`).
+        model: what is needed to load the very same model again: hub id, revision, prompts, …; JSON.
+    """
+
+    name: str
+    dim: int | None
+    fingerprint: str
+    distance: Distance = "cosine"
+    idf: bool = False
+    model: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def sparse(self) -> bool:
+        return self.dim is None
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a collection was made with. Stored with it: collection metadata on a server, a file beside an embedded shard.
+
+    Attributes:
+        collection: the normalized name; `raw_name` the one first given, to notice two names that meet in one.
+        chunking: the settings chunks were made with; JSON.
+        weights: vector name → weight in query-time fusion.
+        version: `SCHEMA_VERSION` when it was made.
+    """
+
+    collection: str
+    raw_name: str
+    vectors: tuple[VectorSpec, ...]
+    chunking: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)
+    version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionOptions:
+    """How a new collection is laid out. The embedded store ignores `shards`, `replicas` and `write_consistency`."""
+
+    on_disk: bool = False
+    quantization: Quantization = "none"
+    hnsw_m: int = 16
+    hnsw_ef_construct: int = 100
+    shards: int = 1
+    replicas: int = 1
+    write_consistency: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One test on one payload field; conditions of a filter are joined by AND.
+
+    Attributes:
+        field: payload path, e.g. `metadata.year`, `source`.
+        operator: `eq`, `any`/`none` (of a list), `gt|gte|lt|lte` (number or ISO 8601 date), `exists` (True/False), `text`.
+        value: str, int, float, bool, or a tuple of str or int for `any` and `none`.
+    """
+
+    field: str
+    operator: Operator
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class VectorQuery:
+    """One named vector's question: the `limit` nearest, among those that meet all `conditions`."""
+
+    vector: str
+    value: Vector
+    limit: int
+    conditions: tuple[Condition, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """`points` is exact. `manifest` is None where the collection was not made by this package."""
+
+    name: str
+    points: int
+    manifest: Manifest | None
+
+
+class Store(Protocol):
+    """A place that holds collections.
+
+    Writes are acknowledged when the call returns: they survive a SIGKILL of either side. All writes are idempotent.
+    `points` in one call are one request: the writer keeps them under the byte limit. Safe from several threads.
+    Raises `StoreUnavailableError` for what is worth asking again, `CollectionNotFoundError`, else `StoreError`.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where it is, for people; no secrets."""
+        ...
+
+    def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
+        """Creates the collection with its vectors and payload indexes, or returns the manifest of the one that is there.
+
+        Finishes what a crash left half-made. Raises `StoreError` if a collection of that name has no manifest (it is not ours).
+        """
+        ...
+
+    def manifest(self, collection: str) -> Manifest:
+        """Raises `CollectionNotFoundError`, or `StoreError` where it has none or cannot be read."""
+        ...
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replaces the stored manifest (fingerprints, weights; the vectors' schema stays as created)."""
+        ...
+
+    def collections(self) -> list[CollectionInfo]:
+        """All, by name."""
+        ...
+
+    def drop(self, collection: str) -> None:
+        """Deletes the collection and everything in it."""
+        ...
+
+    def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
+        """Of every stored point of these documents, however many. Up to a few thousand keys a call."""
+        ...
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None: ...
+
+    def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        """Point id → vector name → vector. Other vectors and the payload stay. The points must exist."""
+        ...
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        """Point id → the whole new payload, replacing the old. The points must exist."""
+        ...
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        """Unknown ids are ignored."""
+        ...
+
+    def scroll(
+        self,
+        collection: str,
+        conditions: Sequence[Condition] = (),
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+        page: int = 1000,
+    ) -> Iterator[StoredPoint]:
+        """All points that meet all conditions, by id. `payload` and `vectors`: all, none, or the named ones."""
+        ...
+
+    def query(self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True) -> list[list[ScoredPoint]]:
+        """The answer to each query, best first, in one round trip."""
+        ...
+
+    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
+        """Exact."""
+        ...
+
+    def finalize(self, collection: str) -> None:
+        """After a load: flushes, and lets the engine build its indexes (embedded: now; server: waits for green, at most minutes)."""
+        ...
+
+    def close(self) -> None:
+        """Idempotent."""
+        ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None: ...
