@@ -15,8 +15,8 @@
     │   └── CollectionNotFoundError exit 1  no such collection
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
 
-Vendors' exceptions are translated where the vendor is called (`store/server.py`, `store/edge.py`, `encode/`, `source/`), once, with
-`raise … from exc`. No other module catches a vendor's exception.
+Vendors' exceptions are translated where the vendor is called (`store/server.py`, `store/edge.py`, `encode/`, `source/`), once,
+with `raise … from exc`. No other module catches a vendor's exception.
 """
 
 from __future__ import annotations

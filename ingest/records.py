@@ -10,7 +10,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from uuid import NAMESPACE_URL, UUID
+from uuid import NAMESPACE_URL
 
 import numpy as np
 from numpy.typing import NDArray
@@ -264,27 +264,39 @@ class TokenLimit:
     count: TokenCounter
 
 
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
 def canonical_json(value: Any) -> bytes:
     """The one byte string for a JSON value: sorted keys, no spaces, UTF-8. Raises ValueError on NaN and infinities."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _canonical(value).encode()
 
 
 def digest(value: Any) -> str:
     """32 hex characters (128 bits of SHA-256) of a JSON value's canonical form."""
-    return hashlib.sha256(canonical_json(value)).hexdigest()[:32]
+    return digest_bytes(canonical_json(value))
 
 
-def _uuid5(*parts: Any) -> str:
-    """UUID version 5 (RFC 9562) of a JSON array, so that ("a", "b_c") and ("a_b", "c") stay apart."""
-    name = NAMESPACE_URL.bytes + canonical_json(list(parts))
-    return str(UUID(bytes=hashlib.sha1(name, usedforsecurity=False).digest()[:16], version=5))
+def digest_bytes(value: bytes) -> str:
+    """32 hex characters (128 bits of SHA-256)."""
+    return hashlib.sha256(value).hexdigest()[:32]
 
 
 def doc_key(source: str, doc_id: str) -> str:
     """The document's UUID string: the same id in two sources is two documents."""
-    return _uuid5(source, doc_id)
+    return _uuid5(canonical_json([source, doc_id]))
 
 
 def chunk_id(document_key: str, text: str, nth: int) -> str:
     """The chunk's UUID string. `nth` counts equal texts before it in the document, so ids are unique and move with their text."""
-    return _uuid5(document_key, hashlib.sha256(text.encode()).hexdigest(), nth)
+    return _uuid5(f'["{document_key}","{hashlib.sha256(text.encode()).hexdigest()}",{nth}]'.encode())
+
+
+def _uuid5(name: bytes) -> str:
+    """UUID version 5 (RFC 9562) of a JSON array, so that ("a", "b_c") and ("a_b", "c") stay apart.
+
+    The same as `str(uuid.uuid5(NAMESPACE_URL, name))` in a third of the time: every document needs two.
+    """
+    digits = hashlib.sha1(NAMESPACE_URL.bytes + name, usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

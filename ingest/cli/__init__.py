@@ -1,0 +1,90 @@
+"""The command line: settings → one library call → print. No logic.
+
+Exit codes: 0 done · 1 failed or does not balance · 2 wrong usage or configuration · 3 done, but more rejects than allowed ·
+4 stopped by the deletion brake · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.logging import RichHandler
+
+from ingest.cli import collections, ingesting, models, searching
+from ingest.cli.output import print_json
+from ingest.cli.session import Invocation
+from ingest.errors import DeletionBrakeError, IngestError
+from ingest.settings import load_settings
+
+app = typer.Typer(
+    name="ingest",
+    help="Keeps Qdrant collections equal to your documents, in several vector spaces at once.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("run")(ingesting.run)
+app.command("plan")(ingesting.plan)
+app.command("search")(searching.search)
+app.add_typer(collections.app, name="collections")
+app.add_typer(models.app, name="models")
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    config: Annotated[
+        Path | None, typer.Option("--config", help="Settings file (default: ingest.toml here, if there is one).")
+    ] = None,
+    show_settings: Annotated[
+        bool, typer.Option("--show-settings", help="Print the settings in force, without secrets, and exit.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log everything, and show a traceback with an error.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
+) -> None:
+    if show_version:
+        typer.echo(version("qdrant-ingest"))
+        raise typer.Exit
+    _start_logging(debug=debug)
+    context.obj = Invocation(config=config)
+    if show_settings:
+        typer.echo(load_settings({}, config).model_dump_json(indent=2))
+        raise typer.Exit
+
+
+def main() -> None:
+    """The `ingest` command."""
+    try:
+        app()
+    except IngestError as error:
+        _report(error)
+        if "--debug" in sys.argv:
+            raise
+        sys.exit(error.exit_code)
+
+
+def _report(error: IngestError) -> None:
+    """One line on stderr; with --json also one object on stdout."""
+    doc_ids = list(error.doc_ids) if isinstance(error, DeletionBrakeError) else []
+    typer.echo(f"error: {error}", err=True)
+    for doc_id in doc_ids:
+        typer.echo(f"  would delete {doc_id}", err=True)
+    if "--json" in sys.argv:
+        print_json({"error": str(error), "type": type(error).__name__, "exit_code": error.exit_code, "doc_ids": doc_ids})
+
+
+def _start_logging(*, debug: bool) -> None:
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.WARNING,
+        format="%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(message)s",
+        handlers=[RichHandler(show_path=False)] if sys.stderr.isatty() else None,
+    )
+    logging.getLogger("ingest").setLevel(logging.DEBUG if debug else logging.INFO)
+    if not debug:  # it reports each attempt at what we then report as one error
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

@@ -66,6 +66,11 @@ class StagedModel(Protocol):
         ...
 
     @property
+    def space(self) -> str:
+        """Digest of what defines its vector space: the same, without dtype and precision. A GPU and a CPU share a space."""
+        ...
+
+    @property
     def uses_idf(self) -> bool:
         """True where the sparse vector needs Qdrant's IDF modifier."""
         ...

@@ -1,0 +1,51 @@
+"""Vectors ⇄ Qdrant: one protocol, two stores.
+
+contract    what every store does, and the records it does it with
+schema      collection names, payloads, manifests: pure
+filters     conditions from Python values and from the command line: pure
+edge        the embedded engine (the only user of `qdrant_edge`), on directory (files and locks) and pages (memory)
+server      a Qdrant server over REST or gRPC (the only user of `qdrant_client`)
+writer      effects → requests, on a thread, with retries
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ingest.errors import ConfigurationError
+from ingest.store.contract import Store
+from ingest.store.edge import EdgeStore
+
+
+def open_store(
+    location: str | Path,
+    *,
+    api_key: str | None = None,
+    ca_file: str | Path | None = None,
+    prefer_grpc: bool = False,
+    grpc_port: int = 6334,
+    timeout: float = 60.0,
+    allow_plain_http_key: bool = False,
+) -> Store:
+    """The store at `location`: `http(s)://…` is a server (see `ServerStore`), anything else a directory for the embedded engine.
+
+    The rest of the arguments are for servers. Raises `ConfigurationError`, `StoreUnavailableError`, `StoreError`.
+    """
+    text = str(location)
+    if text.lower().startswith(("http://", "https://")):
+        from ingest.store.server import ServerStore  # noqa: PLC0415  the client takes a second to import
+
+        return ServerStore(
+            text,
+            api_key=api_key,
+            ca_file=ca_file,
+            prefer_grpc=prefer_grpc,
+            grpc_port=grpc_port,
+            timeout=timeout,
+            allow_plain_http_key=allow_plain_http_key,
+        )
+    if "://" in text:
+        raise ConfigurationError(
+            f"{text} is no store: give http:// or https:// and a server's address, or the path of a directory"
+        )
+    return EdgeStore(text)

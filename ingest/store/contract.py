@@ -27,12 +27,14 @@ class VectorSpec:
         distance: of a dense vector; sparse vectors always compare by dot product.
         idf: sparse only: Qdrant weighs terms by their rarity at query time.
         fingerprint: of the model (`StagedModel.fingerprint`).
+        space: of the model (`StagedModel.space`): whoever searches must have the same.
         model: what is needed to load the very same model again: hub id, revision, prompts, …; JSON.
     """
 
     name: str
     dim: int | None
     fingerprint: str
+    space: str = ""
     distance: Distance = "cosine"
     idf: bool = False
     model: Mapping[str, Any] = field(default_factory=dict)
@@ -174,7 +176,9 @@ class Store(Protocol):
         """All points that meet all conditions, by id. `payload` and `vectors`: all, none, or the named ones."""
         ...
 
-    def query(self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True) -> list[list[ScoredPoint]]:
+    def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
+    ) -> list[list[ScoredPoint]]:
         """The answer to each query, best first, in one round trip."""
         ...
 
@@ -183,7 +187,7 @@ class Store(Protocol):
         ...
 
     def finalize(self, collection: str) -> None:
-        """After a load: flushes, and lets the engine build its indexes (embedded: now; server: waits for green, at most minutes)."""
+        """After a load: flushes, and lets the engine build its indexes (embedded: now; server: waits for green, minutes)."""
         ...
 
     def close(self) -> None:

@@ -1,0 +1,69 @@
+"""`ingest models`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ingest.cli import options
+from ingest.cli.output import print_json
+from ingest.cli.session import Invocation
+from ingest.encode.check import check_model
+from ingest.encode.model_config import ModelKind
+from ingest.encode.registry import find_model, known_models
+from ingest.encode.resolve import pull, status
+
+app = typer.Typer(help="The models there are.", no_args_is_help=True, rich_markup_mode=None)
+
+KINDS: tuple[ModelKind, ...] = ("dense", "sparse", "reranker")
+
+Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's registry key.", show_default=False)]
+
+
+@app.command("list")
+def list_models(context: typer.Context, as_json: options.Json = False) -> None:
+    """List every model of the registries and of your settings, and whether it is on this machine."""
+    invocation: Invocation = context.obj
+    models = known_models(invocation.settings().models).values()
+    if as_json:
+        print_json(
+            {"models": [{**asdict(model), "path": model.path and str(model.path), "status": status(model)} for model in models]}
+        )
+        return
+    table = Table()
+    for heading in ("key", "kind", "dim", "tokens", "license", "status"):
+        table.add_column(heading, no_wrap=True)
+    for model in models:
+        dim, tokens = (str(value) if value else "" for value in (model.vector_dim, model.max_tokens))
+        table.add_row(model.key, model.kind, dim, tokens, model.license, status(model))
+    Console().print(table)
+
+
+@app.command("check")
+def check(context: typer.Context, key: Key, as_json: options.Json = False) -> None:
+    """Load a model, encode a sentence with it, and compare it with what the registry says."""
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    report = check_model(
+        key, custom_models=settings.models, trust_remote_code=settings.trust_remote_code, devices=settings.device or None
+    )
+    if as_json:
+        print_json(asdict(report))
+    else:
+        shape = f"{report.dim} dimensions" if report.dim else f"{report.terms} terms"
+        typer.echo(f"{report.key}: {shape}, {report.dtype} on {report.device} by {report.backend}, {report.seconds:.1f} s")
+
+
+@app.command("pull")
+def pull_model(context: typer.Context, key: Key, as_json: options.Json = False) -> None:
+    """Download a model's pinned revision, for use offline."""
+    invocation: Invocation = context.obj
+    files = pull(find_model(key, custom=invocation.settings().models, kinds=KINDS))
+    if as_json:
+        print_json({"key": key, "folder": str(files.folder)})
+    else:
+        typer.echo(f"{key} is in {files.folder}")

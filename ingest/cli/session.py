@@ -1,0 +1,154 @@
+"""From settings to the library's objects: the one place that knows both."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.devices import default_devices, is_accelerator
+from ingest.encode.models import ModelManager
+from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError
+from ingest.records import Source
+from ingest.search.searcher import Searcher
+from ingest.settings import Settings, load_settings, share_or_number
+from ingest.source import FieldMap, open_source
+from ingest.source.chunking import ChunkingOptions
+from ingest.store import open_store
+from ingest.store.contract import CollectionOptions, Store
+from ingest.store.schema import _normalize_collection_name
+from ingest.store.writer import RetryPolicy
+from ingest.sync.job import Job
+from ingest.sync.plan import DeleteMode
+from ingest.sync.reading import WindowBounds
+from ingest.telemetry import ThroughputMonitor
+
+LEARNED_BATCHES = Path(".ingest/batches.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What was said before the command's name."""
+
+    config: Path | None
+
+    def settings(self, **overrides: Any) -> Settings:
+        """The settings, with what the command line gave (what is None was not given)."""
+        return load_settings(_given(overrides), self.config)
+
+
+def store_of(settings: Settings) -> Store:
+    return open_store(
+        settings.store,
+        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
+        ca_file=settings.ca_file,
+        prefer_grpc=settings.prefer_grpc,
+        timeout=settings.timeout,
+        allow_plain_http_key=settings.allow_plain_http_key,
+    )
+
+
+def sources_of(
+    settings: Settings, locations: Sequence[str], *, name: str | None, data_format: str | None, query: str | None
+) -> list[Source]:
+    """Raises `ConfigurationError` if one name is to stand for several sources."""
+    if name is not None and len(locations) > 1:
+        raise ConfigurationError(f"--name {name} cannot name {len(locations)} sources: run them one by one")
+    sources = [
+        open_source(
+            location,
+            name=name,
+            format=data_format,
+            query=query,
+            fields=FieldMap(id=settings.fields.id, text=settings.fields.text, title=settings.fields.title),
+            max_record_bytes=settings.max_record_bytes,
+        )
+        for location in locations
+    ]
+    names = [source.name for source in sources]
+    if twice := {each for each in names if names.count(each) > 1}:
+        raise ConfigurationError(f"the source {', '.join(sorted(twice))} was given twice: give it once")
+    return sources
+
+
+def models_of(settings: Settings) -> ModelManager:
+    """The ensemble a job runs."""
+    return _manager(settings, (*settings.dense, *settings.sparse), settings.weights)
+
+
+def searcher_of(settings: Settings, store: Store, collection: str) -> Searcher:
+    """Over a collection in any spelling, with the models its manifest names."""
+    name = _normalize_collection_name(collection, settings.collections.aliases)
+    devices = tuple(device for device in settings.device or default_devices() if is_accelerator(device))
+    return Searcher.open(name, store, lambda keys: _manager(settings, keys, {}).members, devices=devices)
+
+
+def _manager(settings: Settings, keys: Sequence[str], weights: Mapping[str, float]) -> ModelManager:
+    return ModelManager(
+        EnsembleConfig(ensemble_models=keys, model_weights=weights, exclusive_mode=settings.exclusive_mode),
+        custom_models=settings.models,
+        trust_remote_code=settings.trust_remote_code,
+        devices=settings.device or None,
+    )
+
+
+@contextmanager
+def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMonitor) -> Iterator[BatchRunner]:
+    """A runner that starts from what earlier runs learned about batches, and leaves what it learns to later ones."""
+    controller = AdaptiveBatchController(manager.batch_hints, soft_limit_gb=settings.gpu_memory_soft_limit_gb)
+    controller.load(LEARNED_BATCHES)
+    with _runner(settings, manager, monitor, controller) as runner:
+        yield runner
+    controller.save(LEARNED_BATCHES)
+
+
+def _runner(
+    settings: Settings, manager: ModelManager, monitor: ThroughputMonitor, controller: AdaptiveBatchController
+) -> BatchRunner:
+    return BatchRunner(
+        manager.members,
+        config=manager.config,
+        devices=settings.device or None,
+        monitor=monitor,
+        lease_timeout=settings.lease_timeout,
+        lease_directory=settings.lease_dir,
+        controller=controller,
+    )
+
+
+def job_of(settings: Settings, collection: str) -> Job:
+    share, number = share_or_number(settings.max_delete)
+    if not math.isinf(number):
+        raise ConfigurationError(f"--max-delete takes a share such as 20%, not {settings.max_delete}")
+    return Job(
+        collection,
+        delete=DeleteMode(settings.delete),
+        max_delete=share,
+        chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
+        weights=settings.weights,
+        aliases=settings.collections.aliases,
+        options=CollectionOptions(**settings.layout.model_dump()),
+        bounds=WindowBounds(chunks=settings.window_chunks),
+        retry=RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds),
+    )
+
+
+def rejects_path(settings: Settings, collection: str) -> Path:
+    return settings.rejects or Path(".ingest/rejects") / f"{collection}.jsonl"
+
+
+def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    given = {}
+    for name, value in overrides.items():
+        if isinstance(value, Mapping):
+            if nested := _given(value):
+                given[name] = nested
+        elif value is not None:
+            given[name] = value
+    return given

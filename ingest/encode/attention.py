@@ -1,0 +1,89 @@
+"""BM42: words weighed by the attention that a small transformer pays them, found by Qdrant's own word index."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest.encode.contract import Encoder, Kind
+from ingest.encode.registry import ModelConfig
+from ingest.encode.sparse import bm25, sorted_vector
+from ingest.encode.torch_model import TorchModel, max_tokens
+from ingest.errors import ModelError
+from ingest.records import SparseVector
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Encoding
+
+_ALPHA = 0.5
+"""How much a word's weight in its document counts against its rarity in the collection; of the method."""
+
+_WORDS_REMEMBERED = 65_536
+
+
+class AttentionModel(TorchModel):
+    """A BERT whose last layer says which words matter. Only its attention is used."""
+
+    kind: Kind = "sparse"
+
+    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - many seconds, paid only by a run that encodes
+
+        # Faster implementations of attention never write the weights down.
+        options = {"dtype": dtype, "use_safetensors": True, "attn_implementation": "eager"}
+        return SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=options)
+
+    def _check(self, model: Any) -> None:
+        if not model.tokenizer.is_fast:
+            raise ModelError(f"model {self.key!r} has a tokenizer that does not say where words begin: it cannot weigh words")
+
+    def _encoder(self, replica: Any) -> Encoder:
+        return AttentionEncoder(self.config, replica)
+
+
+class AttentionEncoder:
+    """An attention model on its device. Queries need no model: every word of a question weighs the same."""
+
+    def __init__(self, config: ModelConfig, model: Any) -> None:
+        self._config = config
+        self._model = model
+        self._engine = bm25("english")
+        self._index_of = lru_cache(_WORDS_REMEMBERED)(self._look_up)
+
+    def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
+        import torch  # noqa: PLC0415
+
+        limit = max_tokens(self._config)
+        inputs = self._model.tokenizer(list(texts), padding=True, truncation=True, max_length=limit + 1, return_tensors="pt")
+        if int(inputs["attention_mask"].sum(dim=1).max()) > limit:
+            raise ModelError(f"more than {limit} tokens, and {self._config.key} takes no more: the text would be cut")
+        with torch.inference_mode():
+            layers = self._model.transformers_model(**inputs.to(self._model.device), output_attentions=True).attentions
+            paid = layers[-1][:, :, 0].float().mean(dim=1).cpu().numpy()
+        return [self._vector(encoding, weights) for encoding, weights in zip(inputs.encodings, paid, strict=True)]
+
+    def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
+        return [sorted_vector(self._engine.embed_query(text)) for text in texts]
+
+    def _vector(self, encoding: Encoding, weights: np.ndarray[Any, Any]) -> SparseVector:
+        words: dict[int, tuple[str, float]] = {}
+        for word, token, weight in zip(encoding.word_ids, encoding.tokens, weights.tolist(), strict=True):
+            if word is not None:
+                spelled, paid = words.get(word, ("", 0.0))
+                words[word] = spelled + token.removeprefix("##"), paid + weight
+        best: dict[int, float] = {}
+        for spelled, paid in words.values():
+            for index in self._index_of(spelled):
+                best[index] = max(best.get(index, 0.0), paid)
+        indices = np.array(sorted(best), np.uint32)
+        values = np.array([best[index] for index in sorted(best)], np.float32)
+        return SparseVector(indices, np.log1p(values) ** np.float32(_ALPHA))
+
+    def _look_up(self, word: str) -> tuple[int, ...]:
+        """Index of the word's stem; nothing for stop words and punctuation."""
+        return tuple(self._engine.embed_query(word).indices)

@@ -1,0 +1,59 @@
+"""Dense members: one unit vector per text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ingest.encode.contract import Encoder, Kind
+from ingest.encode.torch_model import TorchEncoder, TorchModel
+from ingest.errors import ModelError
+from ingest.records import DenseMatrix
+
+if TYPE_CHECKING:
+    import torch
+
+
+class DenseModel(TorchModel):
+    """A sentence-transformers model."""
+
+    kind: Kind = "dense"
+
+    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - many seconds, paid only by a run that encodes
+
+        return SentenceTransformer(
+            str(folder),
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=self._trust_remote_code,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
+
+    def _check(self, model: Any) -> None:
+        found = model.get_embedding_dimension()
+        if found != self.config.dim:
+            raise ModelError(f"model {self.key!r} has {found} dimensions, its configuration says {self.config.dim}: correct dim")
+
+    def _encoder(self, replica: Any) -> Encoder:
+        return DenseEncoder(self.config, replica)
+
+
+class DenseEncoder(TorchEncoder):
+    """A dense model on its device."""
+
+    def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+        return self._encode(texts, prompt=self.config.document_prompt, cut=False)
+
+    def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
+        return self._encode(texts, prompt=self.config.query_prompt, cut=True)
+
+    def _encode(self, texts: Sequence[str], *, prompt: str, cut: bool) -> DenseMatrix:
+        rows = self.forward(texts, prompt=prompt, cut=cut)[:, : self.config.vector_dim].cpu().numpy()
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        if not lengths.all():
+            raise ModelError(f"{self.config.key} made a vector of length zero")
+        return np.ascontiguousarray(rows / lengths, dtype=np.float32)

@@ -1,0 +1,109 @@
+"""What there is to compute on, found out without importing torch: that import costs seconds and most runs never need it."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+
+GIBIBYTE = 1024**3
+
+_COMPUTE_CAPABILITY_MAJOR = 75
+_COMPUTE_CAPABILITY_MINOR = 76
+_FIRST_CAPABILITY_WITH_BFLOAT16 = (8, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One CUDA card as the driver reports it: `name` is `cuda:0`, `capability` its compute capability."""
+
+    name: str
+    capability: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class GPUMemorySnapshot:
+    """Memory of one card at one moment, of all processes together. Bytes."""
+
+    device: str
+    used_bytes: int
+    total_bytes: int
+
+
+@cache
+def accelerators() -> tuple[Accelerator, ...]:
+    """The cards this process may use, none with a CPU build of torch. Asks the driver, so `CUDA_VISIBLE_DEVICES` holds."""
+    try:
+        if "+cpu" in metadata.version("torch"):
+            return ()
+        driver = ctypes.CDLL("libcuda.so.1")
+    except (metadata.PackageNotFoundError, OSError):
+        return ()
+    count = ctypes.c_int()
+    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
+        return ()
+    return tuple(Accelerator(f"cuda:{index}", _capability(driver, index)) for index in range(count.value))
+
+
+def _capability(driver: ctypes.CDLL, index: int) -> tuple[int, int]:
+    handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+    driver.cuDeviceGet(ctypes.byref(handle), index)
+    driver.cuDeviceGetAttribute(ctypes.byref(major), _COMPUTE_CAPABILITY_MAJOR, handle)
+    driver.cuDeviceGetAttribute(ctypes.byref(minor), _COMPUTE_CAPABILITY_MINOR, handle)
+    return major.value, minor.value
+
+
+def default_devices() -> tuple[str, ...]:
+    """The first card where there is one, else the processor."""
+    return ("cuda:0",) if accelerators() else ("cpu",)
+
+
+def is_accelerator(device: str) -> bool:
+    """True for `cuda:0`, False for `cpu` and `cpu:1`."""
+    return device.partition(":")[0] != "cpu"
+
+
+def torch_device(device: str) -> str:
+    """What torch calls it: `cpu:1` is a second place to compute on the one processor."""
+    return device if is_accelerator(device) else "cpu"
+
+
+def compute_dtype(devices: Sequence[str]) -> str:
+    """What a model computes in on these devices: `bfloat16` where all cards have it, `float16` on older cards, else `float32`."""
+    if not devices or not all(map(is_accelerator, devices)):
+        return "float32"
+    capabilities = {card.name: card.capability for card in accelerators()}
+    if all(capabilities.get(device, (0, 0)) >= _FIRST_CAPABILITY_WITH_BFLOAT16 for device in devices):
+        return "bfloat16"
+    return "float16"
+
+
+def memory_snapshots(devices: Sequence[str]) -> dict[str, GPUMemorySnapshot]:
+    """One per card among `devices`; empty where there is no card."""
+    present = {card.name for card in accelerators()}
+    cards = [device for device in devices if device in present]
+    if not cards:
+        return {}
+    import torch  # noqa: PLC0415 - seconds, and only a machine with a card pays them
+
+    taken = {}
+    for card in cards:
+        free, total = torch.cuda.mem_get_info(card)
+        taken[card] = GPUMemorySnapshot(device=card, used_bytes=total - free, total_bytes=total)
+    return taken
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """By type. A process that never imported torch cannot have been given its error."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(error, torch.OutOfMemoryError)
+
+
+def release_cached_memory(devices: Sequence[str]) -> None:
+    """Hands memory that torch keeps for itself back to the card, for whoever comes next."""
+    torch = sys.modules.get("torch")
+    if torch is not None and any(map(is_accelerator, devices)) and torch.cuda.is_available():
+        torch.cuda.empty_cache()

@@ -1,0 +1,314 @@
+"""The exclusive right to put a model on a device: host-wide, one holder per device, given up by a dying process at once.
+
+In one process a device is a `_Device`: a thread lock for turns, a file lock that shuts other processes out, and the model that
+sits there. The file lock may be kept between leases (`keep`), so that the next pass of the same model moves nothing; whoever
+waits is let in at the next chance, by a second file lock that a waiter holds and a holder can feel.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ingest.encode.contract import Encoder, StagedModel, Vectors
+from ingest.encode.devices import GIBIBYTE, GPUMemorySnapshot, is_accelerator, memory_snapshots, release_cached_memory
+from ingest.encode.holder import Holder, private_directory
+from ingest.errors import LeaseError, LeaseTimeoutError
+from ingest.telemetry import ThroughputMonitor
+
+DEFAULT_TIMEOUT = 3600.0
+"""Seconds to wait for a device. Another run lets go at its next pass, which on a processor can take minutes."""
+
+_POLL_SECONDS = 0.02
+
+__all__ = ["DEFAULT_TIMEOUT", "GPULease", "GPUMemorySnapshot", "default_lease_directory", "give_back", "lease_gpus"]
+
+
+def default_lease_directory() -> Path:
+    """Where all processes of this user on this host meet."""
+    return Path(tempfile.gettempdir()) / f"ingest-leases-{os.getuid()}"
+
+
+class _LeasedEncoder:
+    """The only way to an encoder; dead once the lease is over."""
+
+    def __init__(self, encoder: Encoder, model: str) -> None:
+        self._encoder: Encoder | None = encoder
+        self._model = model
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        return self._alive().encode_documents(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._alive().encode_queries(texts)
+
+    def end(self) -> None:
+        self._encoder = None
+
+    def _alive(self) -> Encoder:
+        if self._encoder is None:
+            raise LeaseError(f"the lease of model {self._model!r} is over: take a new one to encode")
+        return self._encoder
+
+
+@dataclass(slots=True)
+class GPULease:
+    """One model on its devices, for the length of a `with` block.
+
+    Attributes:
+        model: its key.
+        devices: as leased; empty for the processor without a lock.
+        encoders: one per device, in that order. Each is used by one thread at a time and is dead once the lease is over.
+        swap_seconds: spent moving models so far. `seconds`: since the devices were had.
+        before: device → memory before the model moved in; empty without a card.
+    """
+
+    model: str
+    devices: tuple[str, ...]
+    before: dict[str, GPUMemorySnapshot] = field(default_factory=dict)
+    swap_seconds: float = 0.0
+    _encoders: list[_LeasedEncoder] = field(default_factory=list)
+    _held: tuple[_Device, ...] = ()
+    _started: float = field(default_factory=time.monotonic)
+    _ended: float | None = None
+
+    @property
+    def encoders(self) -> tuple[Encoder, ...]:
+        return tuple(self._encoders)
+
+    @property
+    def encoder(self) -> Encoder:
+        """The first."""
+        return self._encoders[0]
+
+    @property
+    def seconds(self) -> float:
+        return (self._ended or time.monotonic()) - self._started
+
+    def wanted(self) -> bool:
+        """True if another process waits for one of the devices."""
+        return any(device.wanted() for device in self._held)
+
+    def get_vram_delta_gb(self, device: str) -> float:
+        """GiB in use on `device` now beyond what was in use before the model moved in; 0.0 where there is no card."""
+        now = memory_snapshots([device]).get(device)
+        before = self.before.get(device)
+        return (now.used_bytes - before.used_bytes) / GIBIBYTE if now and before else 0.0
+
+    def summarize(self) -> dict[str, Any]:
+        """What it cost; JSON."""
+        return {
+            "model": self.model,
+            "devices": list(self.devices),
+            "seconds": round(self.seconds, 6),
+            "swap_seconds": round(self.swap_seconds, 6),
+            "vram_delta_gb": {device: round(self.get_vram_delta_gb(device), 3) for device in self.before},
+        }
+
+    def _move_in(self, model: StagedModel) -> None:
+        started = time.monotonic()
+        if model.uses_accelerator:
+            _evict(self._held, unless=model)
+            self.before = memory_snapshots(self.devices)
+            for device in self._held:
+                device.resident = model
+        for name in self.devices or ("cpu",):
+            self._encoders.append(_LeasedEncoder(model.place(name), model.key))
+        self.swap_seconds += time.monotonic() - started
+
+    def _end(self, *, stays: bool) -> None:
+        for encoder in self._encoders:
+            encoder.end()
+        started = time.monotonic()
+        try:
+            if not stays:
+                _evict(self._held)
+        finally:
+            self._ended = time.monotonic()
+            self.swap_seconds += self._ended - started
+
+
+class _Device:
+    """One device as this process sees it. Everything but `turn` is touched only by the thread whose turn it is."""
+
+    def __init__(self, directory: Path, name: str) -> None:
+        stem = name.replace(":", "-")
+        self.name = name
+        self.turn = threading.Lock()
+        self.resident: StagedModel | None = None
+        self.holder = Holder(directory / f"{stem}.json")
+        self._lock = FileLock(directory / f"{stem}.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
+        self._queue = FileLock(directory / f"{stem}.queue.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
+
+    @property
+    def held(self) -> bool:
+        """Other processes are shut out."""
+        return self._lock.is_locked
+
+    def wanted(self) -> bool:
+        """Another process waits: it holds the queue's lock while it does."""
+        if not self.held:
+            return False
+        try:
+            self._queue.acquire(timeout=0)
+        except Timeout:
+            return True
+        self._queue.release()
+        return False
+
+    def hold(self, seconds: float) -> bool:
+        """Shuts other processes out, after whoever waited before. False if that took longer."""
+        if self.held:
+            return True
+        deadline = time.monotonic() + seconds
+        try:
+            with self._queue.acquire(timeout=seconds):
+                self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
+        except Timeout:
+            return False
+        return True
+
+    def give_back(self) -> None:
+        """Stages out whatever sits there and lets other processes in."""
+        try:
+            _evict([self])
+        finally:
+            if self.held:
+                self.holder.clear()
+                self._lock.release()
+
+
+_devices: dict[tuple[Path, str], _Device] = {}
+_devices_guard = threading.Lock()
+_this_thread = threading.local()
+
+
+def _device(directory: Path, name: str) -> _Device:
+    with _devices_guard:
+        if (directory, name) not in _devices:
+            _devices[directory, name] = _Device(directory, name)
+        return _devices[directory, name]
+
+
+@contextmanager
+def lease_gpus(
+    model: StagedModel,
+    devices: Sequence[str],
+    *,
+    exclusive: bool = True,
+    timeout: float = DEFAULT_TIMEOUT,
+    directory: Path | None = None,
+    monitor: ThroughputMonitor | None = None,
+    keep: bool = False,
+) -> Iterator[GPULease]:
+    """Waits for every device, stages out the model that sits there, moves this one in; lets go again however the block ends.
+
+    Args:
+        devices: `cuda:0`, `cpu`, `cpu:1`; a replica of the model on each. None at all: the processor, with nothing to wait for.
+        exclusive: host-wide; else an orchestrator already owns the devices and only threads of this process take turns.
+        timeout: seconds to wait.
+        directory: where processes meet; `default_lease_directory()` unless given.
+        monitor: told of the acquire and the release.
+        keep: after a block that ended well, the devices and the model stay with this process until another process wants them,
+            another lease needs them, or `give_back` is called.
+
+    Raises `LeaseTimeoutError` that names the holder, `LeaseError` when the thread has a lease already, what moving raises.
+    """
+    names = tuple(dict.fromkeys(devices))
+    where = (directory or default_lease_directory()).resolve()
+    deadline = time.monotonic() + timeout
+    with ExitStack() as stack:
+        held = _take_turns(stack, names, where, deadline) if names else ()
+        stays = False
+        stack.callback(lambda: None if stays else _give_back(held))
+        if exclusive:
+            _hold_host_wide(held, model.key, where, deadline)
+        lease = GPULease(model=model.key, devices=names, _held=held)
+        stack.callback(_log, monitor, "release", lease)
+        _log(monitor, "acquire", lease)
+        stack.callback(lambda: lease._end(stays=stays))  # noqa: SLF001 - it ends here and nowhere else
+        lease._move_in(model)  # noqa: SLF001
+        yield lease
+        stays = keep and not lease.wanted()
+
+
+def give_back(devices: Sequence[str], directory: Path | None = None) -> None:
+    """Lets go of devices that were kept, and stages out what sits there. What another thread is using stays with it."""
+    where = (directory or default_lease_directory()).resolve()
+    _give_back_idle([_device(where, name) for name in devices])
+
+
+def _take_turns(stack: ExitStack, names: tuple[str, ...], directory: Path, deadline: float) -> tuple[_Device, ...]:
+    if getattr(_this_thread, "leases", False):
+        raise LeaseError("this thread already holds a lease: end it before taking another, or the two could wait for each other")
+    private_directory(directory)
+    _this_thread.leases = True
+    stack.callback(setattr, _this_thread, "leases", False)
+    # Always in the same order, so that two leases of the same devices cannot wait for each other.
+    devices = {name: _device(directory, name) for name in sorted(names)}
+    for name, device in devices.items():
+        if not device.turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise LeaseTimeoutError(f"{name} is leased by another thread of this process: wait for it to end")
+        stack.callback(device.turn.release)
+    return tuple(devices[name] for name in names)
+
+
+def _hold_host_wide(devices: tuple[_Device, ...], model: str, directory: Path, deadline: float) -> None:
+    started = time.monotonic()
+    if any(device.wanted() for device in devices):
+        _give_back(devices)
+    if not all(device.hold(0.0) for device in devices):
+        # Nothing is kept while waiting: another process may keep what we wait for and wait for what we keep.
+        _give_back(devices)
+        _give_back_idle([device for (where, _), device in list(_devices.items()) if where == directory and device not in devices])
+        for device in sorted(devices, key=lambda device: device.name):
+            if not device.hold(max(0.0, deadline - time.monotonic())):
+                raise LeaseTimeoutError(
+                    f"{device.name} is leased by {device.holder.describe()}; waited {time.monotonic() - started:.1f} s in vain: "
+                    "wait for it to end, allow a longer lease timeout, or compute on another device",
+                )
+    for device in devices:
+        device.holder.write(model)
+
+
+def _evict(devices: Sequence[_Device], *, unless: StagedModel | None = None) -> None:
+    """Stages out what sits on the devices, each model once."""
+    left = [device for device in devices if device.resident not in (None, unless)]
+    models = {id(device.resident): device.resident for device in left}
+    for device in left:
+        device.resident = None
+    for model in models.values():
+        if model is not None:
+            model.stage_out()
+    if left:
+        release_cached_memory([device.name for device in left])
+
+
+def _give_back(devices: Sequence[_Device]) -> None:
+    with ExitStack() as stack:
+        for device in devices:
+            stack.callback(device.give_back)
+
+
+def _give_back_idle(devices: Sequence[_Device]) -> None:
+    for device in devices:
+        if device.turn.acquire(blocking=False):
+            try:
+                device.give_back()
+            finally:
+                device.turn.release()
+
+
+def _log(monitor: ThroughputMonitor | None, event: str, lease: GPULease) -> None:
+    if monitor is not None:
+        used = {name: snapshot.used_bytes for name, snapshot in memory_snapshots(lease.devices).items()}
+        monitor.log_lease(event, lease.model, [name for name in lease.devices if is_accelerator(name)], used)

@@ -1,0 +1,118 @@
+"""The members of an ensemble: from registry keys to models that wait for their turn."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
+
+from ingest.encode.attention import AttentionModel
+from ingest.encode.contract import StagedModel
+from ingest.encode.dense import DenseModel
+from ingest.encode.devices import compute_dtype, default_devices
+from ingest.encode.model_config import truncated
+from ingest.encode.onnx import OnnxModel
+from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
+from ingest.encode.sparse import Bm25Model, SpladeModel
+from ingest.errors import ConfigurationError, ModelError
+
+
+class ModelManager:
+    """Builds the members of an ensemble. Nothing is imported, read or loaded until one of them needs it.
+
+    Args:
+        config: which models, in which order.
+        enable_sparse: False leaves the sparse members out.
+        devices: they will compute on; decides their dtype. The first card unless given, else the processor.
+        custom_models: the user's own, name → fields of `ModelConfig`.
+        trust_remote_code: keys of models whose repository's Python code may be run.
+        dimensions: key → dimension to cut a model's vectors to.
+        language: of BM25.
+
+    Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
+    """
+
+    def __init__(
+        self,
+        config: EnsembleConfig,
+        *,
+        enable_sparse: bool = True,
+        devices: Sequence[str] | None = None,
+        custom_models: CustomModels | None = None,
+        trust_remote_code: Collection[str] = (),
+        dimensions: Mapping[str, int] | None = None,
+        language: str = "english",
+    ) -> None:
+        self.config = config
+        self.enable_sparse = enable_sparse
+        self.devices = default_devices() if devices is None else tuple(devices)
+        self._language = language
+        self._trusted = frozenset(
+            find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key for key in trust_remote_code
+        )
+        self._dtypes: dict[str, str] = {}
+        configs = {key: find_model(key, custom=custom_models) for key in config.ensemble_models}
+        for key, dim in (dimensions or {}).items():
+            if key not in configs:
+                raise ConfigurationError(f"a dimension is given for {key!r}, which is no member of the ensemble")
+            configs[key] = truncated(configs[key], dim)
+        self.configs: Mapping[str, ModelConfig] = MappingProxyType(configs)
+        members = {**self._initialize_dense_models(), **{model.key: model for model in self.initialize_sparse_models()}}
+        self.members: tuple[StagedModel, ...] = tuple(members[key] for key in configs if key in members)
+
+    def initialize_sparse_models(self) -> tuple[StagedModel, ...]:
+        """The sparse members, in configured order; none unless `enable_sparse`. They take leases and passes like any other."""
+        if not self.enable_sparse:
+            return ()
+        return tuple(self._sparse_model(config) for config in self.configs.values() if config.kind == "sparse")
+
+    @property
+    def model_dtypes(self) -> Mapping[str, str]:
+        """Key → dtype each model loaded so far really has."""
+        return MappingProxyType(self._dtypes)
+
+    @property
+    def batch_hints(self) -> Mapping[str, int]:
+        """Key → padded tokens per batch to start from on an accelerator; for `AdaptiveBatchController`."""
+        return {key: config.batch_tokens for key, config in self.configs.items()}
+
+    def _get_model_primary_dtype(self, key: str) -> str:
+        """What the model computes in: on cards `bfloat16` or `float16`, on the processor `float32`; BM25 always `float32`."""
+        return compute_dtype(self.devices) if self.configs[key].backend == "torch" else "float32"
+
+    def _record_model_dtype(self, key: str, dtype: str) -> None:
+        """A model was loaded and has this dtype. Raises `ModelError` if it is not the one it is to compute in."""
+        expected = self._get_model_primary_dtype(key)
+        if dtype != expected:
+            raise ModelError(f"model {key!r} was loaded as {dtype} and is to compute in {expected}")
+        self._dtypes[key] = dtype
+
+    def _initialize_dense_models(self) -> dict[str, StagedModel]:
+        return {key: self._dense_model(config) for key, config in self.configs.items() if config.kind == "dense"}
+
+    def _dense_model(self, config: ModelConfig) -> StagedModel:
+        if config.backend == "onnx":
+            return OnnxModel(config, on_loaded=self._record_model_dtype)
+        return DenseModel(
+            config,
+            dtype=self._get_model_primary_dtype(config.key),
+            trust_remote_code=self._trusts(config),
+            on_loaded=self._record_model_dtype,
+        )
+
+    def _sparse_model(self, config: ModelConfig) -> StagedModel:
+        if config.backend == "qdrant":
+            return Bm25Model(config, language=self._language)
+        member = AttentionModel if config.pooling == "attention" else SpladeModel
+        return member(
+            config,
+            dtype=self._get_model_primary_dtype(config.key),
+            trust_remote_code=self._trusts(config),
+            on_loaded=self._record_model_dtype,
+        )
+
+    def _trusts(self, config: ModelConfig) -> bool:
+        if config.needs_remote_code and config.key not in self._trusted:
+            raise ConfigurationError(
+                f"model {config.key!r} runs Python code of its own: add it to trust_remote_code if you trust {config.hub_id}",
+            )
+        return config.key in self._trusted

@@ -1,0 +1,127 @@
+"""Dense members that come as an ONNX file: mean-pooled transformers, run by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.encode.contract import Encoder, Kind
+from ingest.encode.devices import is_accelerator
+from ingest.encode.registry import ModelConfig
+from ingest.encode.resolve import ModelFiles, resolve, verify
+from ingest.encode.tokens import DocumentTokens
+from ingest.encode.torch_model import OnLoaded, max_tokens, model_space
+from ingest.errors import MissingExtraError, ModelError
+from ingest.records import DenseMatrix, TokenLimit, digest
+
+
+class OnnxModel:
+    """A `StagedModel` over `model.onnx`. One session per device; it ends when the model leaves, and is opened anew.
+
+    Args:
+        config: what the registry says.
+        on_loaded: told the dtype once the model is there.
+    """
+
+    kind: Kind = "dense"
+    dtype = "float32"
+    backend = "onnx"
+    uses_accelerator = True
+    uses_idf = False
+
+    def __init__(self, config: ModelConfig, *, on_loaded: OnLoaded | None = None) -> None:
+        self.config = config
+        self.key = config.key
+        self.dim = config.vector_dim
+        self._on_loaded = on_loaded
+        self._sessions: dict[str, Any] = {}
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        return resolve(self.config)
+
+    @cached_property
+    def space(self) -> str:
+        return model_space(self.config, self.files)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest({"space": self.space, "dtype": self.dtype})
+
+    @cached_property
+    def tokens(self) -> DocumentTokens:
+        return DocumentTokens(self.files.folder, self.config.document_prompt)
+
+    @cached_property
+    def token_limit(self) -> TokenLimit | None:
+        return TokenLimit(self.key, max_tokens(self.config), self.tokens)
+
+    def place(self, device: str) -> Encoder:
+        if device not in self._sessions:
+            self._sessions[device] = self._open(device)
+        return OnnxEncoder(self.config, self._sessions[device], self.tokens)
+
+    def stage_out(self) -> None:
+        self._sessions.clear()
+
+    def _open(self, device: str) -> Any:
+        verify(self.config, self.files)
+        try:
+            onnxruntime = import_module("onnxruntime")
+        except ImportError as exc:
+            raise MissingExtraError(f"model {self.key!r} needs onnxruntime: pip install onnxruntime") from exc
+        card = device.partition(":")[2] or "0"
+        providers: list[Any] = (
+            [("CUDAExecutionProvider", {"device_id": card})] if is_accelerator(device) else ["CPUExecutionProvider"]
+        )
+        if is_accelerator(device) and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+            raise MissingExtraError(f"model {self.key!r} needs onnxruntime-gpu to run on {device}: pip install onnxruntime-gpu")
+        try:
+            session = onnxruntime.InferenceSession(self.files.folder / "model.onnx", providers=providers)
+        except Exception as exc:  # its errors share no narrower type
+            raise ModelError(f"model {self.key!r} in {self.files.folder} cannot be loaded ({exc})".replace("\n", " ")) from exc
+        found = session.get_outputs()[0].shape[-1]
+        if found != self.config.dim:
+            raise ModelError(f"model {self.key!r} has {found} dimensions, its configuration says {self.config.dim}: correct dim")
+        if self._on_loaded is not None:
+            self._on_loaded(self.key, self.dtype)
+        return session
+
+
+class OnnxEncoder:
+    """An ONNX model on its device."""
+
+    def __init__(self, config: ModelConfig, session: Any, tokens: DocumentTokens) -> None:
+        self._config = config
+        self._session = session
+        self._tokens = tokens
+        self._inputs = [each.name for each in session.get_inputs()]
+
+    def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+        return self._encode([self._config.document_prompt + text for text in texts], cut=False)
+
+    def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
+        return self._encode([self._config.query_prompt + text for text in texts], cut=True)
+
+    def _encode(self, texts: Sequence[str], *, cut: bool) -> DenseMatrix:
+        limit = max_tokens(self._config)
+        ids = self._tokens.ids(texts, limit if cut else None)
+        longest = max(map(len, ids))
+        if longest > limit:
+            raise ModelError(f"more than {limit} tokens, and {self._config.key} takes no more: the text would be cut")
+        input_ids = np.zeros((len(ids), longest), np.int64)
+        mask = np.zeros_like(input_ids)
+        for row, tokens in enumerate(ids):
+            input_ids[row, : len(tokens)] = tokens
+            mask[row, : len(tokens)] = 1
+        given = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
+        hidden: NDArray[np.float32] = self._session.run(None, {name: given[name] for name in self._inputs})[0]
+        weights = mask[:, :, None].astype(np.float32)
+        rows = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+        rows = rows[:, : self._config.vector_dim]
+        return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)

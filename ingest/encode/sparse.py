@@ -1,0 +1,121 @@
+"""Sparse members: BM25 by Qdrant's own code, SPLADE by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import qdrant_edge
+
+from ingest.encode.contract import Encoder, Kind
+from ingest.encode.registry import ModelConfig
+from ingest.encode.torch_model import TorchEncoder, TorchModel
+from ingest.errors import ConfigurationError
+from ingest.records import SparseVector, digest
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Bm25Model:
+    """Term frequencies as the server's own `qdrant/bm25` computes them. Loads nothing and takes no accelerator.
+
+    Args:
+        config: of the registry.
+        language: of stop words and stems. Raises `ConfigurationError` for one that the engine does not know.
+    """
+
+    kind: Kind = "sparse"
+    dim = None
+    dtype = "float32"
+    backend = "qdrant"
+    uses_accelerator = False
+    uses_idf = True
+    token_limit = None
+
+    def __init__(self, config: ModelConfig, *, language: str = "english") -> None:
+        self.key = config.key
+        self.space = self.fingerprint = digest({"hub_id": config.hub_id, "language": language})
+        self._encoder = Bm25Encoder(bm25(language))
+
+    def place(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
+        return self._encoder
+
+    def stage_out(self) -> None:
+        pass
+
+
+class Bm25Encoder:
+    """Stateless, so it serves every lease."""
+
+    def __init__(self, engine: qdrant_edge.Bm25) -> None:
+        self._engine = engine
+
+    def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
+        return [sorted_vector(self._engine.embed_document(text)) for text in texts]
+
+    def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
+        return [sorted_vector(self._engine.embed_query(text)) for text in texts]
+
+
+def bm25(language: str) -> qdrant_edge.Bm25:
+    """The engine for a language. Raises `ConfigurationError` for one it does not know."""
+    try:
+        return qdrant_edge.Bm25(qdrant_edge.Bm25Config(language=language))
+    except ValueError as exc:
+        raise ConfigurationError(f"BM25 cannot be set up ({exc}): name a language it knows, such as 'english'") from exc
+
+
+def sorted_vector(vector: qdrant_edge.SparseVector) -> SparseVector:
+    """The engine's vector with ascending indices."""
+    indices = np.array(vector.indices, np.uint32)
+    values = np.array(vector.values, np.float32)
+    if not (indices[1:] > indices[:-1]).all():
+        order = np.argsort(indices, kind="stable")
+        indices, values = indices[order], values[order]
+    return SparseVector(indices, values)
+
+
+class SpladeModel(TorchModel):
+    """A masked language model that weighs every word of its vocabulary."""
+
+    kind: Kind = "sparse"
+
+    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+        from sentence_transformers import SparseEncoder  # noqa: PLC0415 - many seconds, paid only by a run that encodes
+
+        return SparseEncoder(
+            str(folder),
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=self._trust_remote_code,
+            model_kwargs={"dtype": dtype, "use_safetensors": True},
+        )
+
+    def _check(self, model: Any) -> None:
+        pass
+
+    def _encoder(self, replica: Any) -> Encoder:
+        return SpladeEncoder(self.config, replica)
+
+
+class SpladeEncoder(TorchEncoder):
+    """A SPLADE model on its device."""
+
+    def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
+        return self._encode(texts, prompt=self.config.document_prompt, cut=False)
+
+    def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
+        return self._encode(texts, prompt=self.config.query_prompt, cut=True)
+
+    def _encode(self, texts: Sequence[str], *, prompt: str, cut: bool) -> list[SparseVector]:
+        weights = self.forward(texts, prompt=prompt, cut=cut)
+        # A batch is short and its rows are sparse: only what is not zero leaves the device.
+        rows, columns = weights.nonzero(as_tuple=True)
+        values = weights[rows, columns].cpu().numpy()
+        bounds = np.searchsorted(rows.cpu().numpy(), np.arange(len(texts) + 1))
+        indices = columns.cpu().numpy().astype(np.uint32)
+        return [SparseVector(indices[start:end], values[start:end]) for start, end in pairwise(bounds)]

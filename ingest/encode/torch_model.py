@@ -1,0 +1,208 @@
+"""What members computed by torch have in common: weights wait in host memory, replicas live on devices under a lease."""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ingest.encode.contract import Encoder, Kind
+from ingest.encode.devices import release_cached_memory, torch_device
+from ingest.encode.registry import ModelConfig
+from ingest.encode.resolve import ModelFiles, resolve, verify, weights_digest
+from ingest.encode.tokens import DocumentTokens
+from ingest.errors import ModelError
+from ingest.records import TokenLimit, digest
+
+if TYPE_CHECKING:
+    import torch
+
+OnLoaded = Callable[[str, str], None]
+"""Told the key and the dtype a model really has."""
+
+
+class TorchModel(ABC):
+    """A `StagedModel` over a sentence-transformers module. Weights are read at the first `place` and stay in host memory after.
+
+    Args:
+        config: what the registry says; checked against what is loaded.
+        dtype: to compute in.
+        trust_remote_code: run the repository's own Python code.
+        on_loaded: told the dtype once the weights are there.
+    """
+
+    backend = "torch"
+    uses_accelerator = True
+    kind: Kind
+
+    def __init__(
+        self, config: ModelConfig, *, dtype: str, trust_remote_code: bool = False, on_loaded: OnLoaded | None = None
+    ) -> None:
+        self.config = config
+        self.key = config.key
+        self.dtype = dtype
+        self.dim = config.vector_dim
+        self.uses_idf = config.idf
+        self._trust_remote_code = trust_remote_code
+        self._on_loaded = on_loaded
+        self._host: Any = None
+        self._replicas: dict[str, Any] = {}
+
+    @cached_property
+    def files(self) -> ModelFiles:
+        return resolve(self.config)
+
+    @cached_property
+    def space(self) -> str:
+        return model_space(self.config, self.files)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        return digest({"space": self.space, "dtype": self.dtype})
+
+    @cached_property
+    def token_limit(self) -> TokenLimit | None:
+        return TokenLimit(self.key, max_tokens(self.config), DocumentTokens(self.files.folder, self.config.document_prompt))
+
+    def place(self, device: str) -> Encoder:
+        if self._host is None:
+            self._host = self._load()
+        if device not in self._replicas:
+            self._replicas[device] = self._replicate(device)
+        return self._encoder(self._replicas[device])
+
+    def stage_out(self) -> None:
+        # The host copy was never given up: nothing has to be moved back.
+        devices = list(self._replicas)
+        self._replicas.clear()
+        release_cached_memory(devices)
+
+    @abstractmethod
+    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+        """Loads the sentence-transformers module from local files onto the processor."""
+
+    @abstractmethod
+    def _check(self, model: Any) -> None:
+        """Raises `ModelError` where the loaded model is not what the registry says."""
+
+    @abstractmethod
+    def _encoder(self, replica: Any) -> Encoder: ...
+
+    def _load(self) -> Any:
+        verify(self.config, self.files)
+        import torch  # noqa: PLC0415 - seconds, paid only by a run that encodes
+
+        wanted: torch.dtype = getattr(torch, self.dtype)
+        try:
+            with _no_progress_bars():
+                model = self._read(self.files.folder, wanted).eval()
+        except (OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError, AttributeError) as exc:
+            raise ModelError(f"model {self.key!r} in {self.files.folder} cannot be loaded ({_first_line(exc)})") from exc
+        if model.dtype != wanted:
+            model = model.to(wanted)
+        if model.dtype != wanted:
+            raise ModelError(f"model {self.key!r} came up in {model.dtype} and cannot be made {wanted}")
+        positions = getattr(model.config, "max_position_embeddings", None)
+        if positions is not None and positions < max_tokens(self.config):
+            raise ModelError(f"model {self.key!r} takes {positions} tokens, its configuration says {max_tokens(self.config)}")
+        self._check(model)
+        for weights in (*model.parameters(), *model.buffers()):
+            weights.requires_grad_(requires_grad=False)
+            if torch.cuda.is_available():
+                weights.data = weights.data.pin_memory()  # moves to the card at full bus speed, every time
+        if self._on_loaded is not None:
+            self._on_loaded(self.key, str(model.dtype).removeprefix("torch."))
+        return model
+
+    def _replicate(self, device: str) -> Any:
+        """A module of its own (a tokenizer serves one thread) over weights on that device; on a processor, the very same."""
+        import torch  # noqa: PLC0415
+
+        target = torch_device(device)
+        moved: dict[int, Any] = {}
+        for weights in self._host.parameters():
+            moved[id(weights)] = torch.nn.Parameter(weights.to(target, non_blocking=True), requires_grad=False)
+        for buffer in self._host.buffers():
+            moved[id(buffer)] = buffer.to(target, non_blocking=True)
+        return copy.deepcopy(self._host, moved).to(target)
+
+
+class TorchEncoder:
+    """Tokenizes and runs one replica. Documents over the limit are refused; queries are cut to it, for nothing is stored of them.
+
+    Args:
+        config: prompts and limits.
+        model: the sentence-transformers module on its device.
+    """
+
+    def __init__(self, config: ModelConfig, model: Any) -> None:
+        self.config = config
+        self.model = model
+
+    def forward(self, texts: Sequence[str], *, prompt: str, cut: bool) -> torch.Tensor:
+        """The last module's float32 row per text, on the device. Raises `ModelError` for a text over the limit."""
+        import torch  # noqa: PLC0415
+
+        limit = max_tokens(self.config)
+        # One token more than allowed is let through, so that what is too long shows instead of being cut in silence.
+        self.model.max_seq_length = limit if cut else limit + 1
+        with torch.inference_mode():
+            features = self.model.preprocess([prompt + text for text in texts])
+            mask = features.get("attention_mask")
+            if not cut and mask is not None and int(mask.sum(dim=1).max()) > limit:
+                raise ModelError(f"more than {limit} tokens, and {self.config.key} takes no more: the text would be cut")
+            features = {
+                name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
+                for name, value in features.items()
+            }
+            options = {"task": self.config.task} if self.config.task else {}
+            rows: torch.Tensor = self.model(features, **options)["sentence_embedding"].float()
+            if not bool(torch.isfinite(rows).all()):
+                raise ModelError(f"{self.config.key} computed numbers that are not finite in {self.model.dtype}")
+            return rows
+
+
+@contextmanager
+def _no_progress_bars() -> Iterator[None]:
+    """The library draws one per model; who draws here is decided elsewhere."""
+    from transformers.utils import logging  # noqa: PLC0415 - its parent is imported a moment later anyway
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def max_tokens(config: ModelConfig) -> int:
+    """Of a model that has a limit, as the registry makes sure."""
+    assert config.max_tokens is not None  # noqa: S101 - for the type checker: `registry` refuses such a model without one
+    return config.max_tokens
+
+
+def model_space(config: ModelConfig, files: ModelFiles) -> str:
+    """Digest of what defines the vectors. A model given by path is known by its weights, any other by its pinned revision."""
+    by_path = files.origin == "path"
+    return digest(
+        {
+            "origin": weights_digest(config, files) if by_path else [config.hub_id, config.revision],
+            "kind": config.kind,
+            "backend": config.backend,
+            "dim": config.vector_dim,
+            "max_tokens": config.max_tokens,
+            "pooling": config.pooling,
+            "task": config.task,
+            "query_prompt": config.query_prompt,
+            "document_prompt": config.document_prompt,
+        },
+    )
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -1,0 +1,209 @@
+"""Settings: the only reader of the environment and of `ingest.toml`.
+
+The order, strongest first: command line, environment (`INGEST_…`, nested with `__`, lists with commas), `ingest.toml`,
+defaults. Secrets are `SecretStr`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from ingest.errors import ConfigurationError
+
+DEFAULT_FILE = Path("ingest.toml")
+ENVIRONMENT_PREFIX = "INGEST_"
+CONFIG_VARIABLE = "INGEST_CONFIG"
+"""Names another settings file; read beside the settings themselves."""
+
+
+def _split_commas(value: Any) -> Any:
+    """`a,b` in the environment and on the command line is the list of a and b, `none` the empty one."""
+    if not isinstance(value, str):
+        return value
+    return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+
+
+class FieldsSettings(BaseModel):
+    """Which fields of a record hold what, where the field's conventions do not."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str | None = Field(None, description="Field that holds a record's id (guessed: id, _id, doc_id).")
+    text: str | None = Field(None, description="Field that holds its text (guessed: text, content, body, page_content).")
+    title: str | None = Field(None, description="Field that holds its title (guessed: title).")
+
+
+class LayoutSettings(BaseModel):
+    """How a collection is laid out when it is made."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    on_disk: bool = Field(False, description="Keep vectors and HNSW on disk instead of in memory.")
+    quantization: Literal["none", "scalar", "binary"] = Field("none", description="Compress dense vectors for search.")
+    hnsw_m: int = Field(16, ge=0, le=256, description="Links per node of the HNSW graph.")
+    hnsw_ef_construct: int = Field(100, ge=4, le=10_000, description="Candidates looked at while building it.")
+    shards: int = Field(1, ge=1, description="Shards (server only).")
+    replicas: int = Field(1, ge=1, description="Copies of each shard (server only).")
+    write_consistency: int = Field(1, ge=1, description="Copies that must acknowledge a write (server only).")
+
+
+class CollectionsSettings(BaseModel):
+    """Names."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    aliases: dict[str, str] = Field(default_factory=dict, description="Name → the collection it stands for, after normalization.")
+
+
+class Settings(BaseSettings):
+    """Every setting there is, with its default. Unknown keys are errors."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True
+    )
+
+    store: str = Field(".ingest/qdrant", description="A folder for the embedded engine, or a server's URL.")
+    api_key: SecretStr | None = Field(None, description="The server's API key or JWT.")
+    ca_file: Path | None = Field(None, description="Certificate authority of a server with a private one.")
+    prefer_grpc: bool = Field(False, description="Talk gRPC to the server instead of REST.")
+    timeout: float = Field(60.0, gt=0, description="Seconds a request to the server may take.")
+    allow_plain_http_key: bool = Field(False, description="Send the API key over plain HTTP to a host that is not this one.")
+    retry_attempts: int = Field(8, ge=1, description="Times a write is tried while the server is unavailable.")
+    retry_seconds: float = Field(300.0, gt=0, description="Seconds after which it is given up.")
+
+    dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")
+    sparse: Names = Field(["bm25"], description="Sparse models, likewise; `none` for none.")
+    weights: dict[str, float] = Field(default_factory=dict, description="Model → weight in query-time fusion (1 if not given).")
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Your own models: tables `[models.NAME]`.")
+    trust_remote_code: Names = Field(default_factory=list, description="Models whose own code may run.")
+    device: Names = Field(default_factory=list, description="Devices to lease, such as `cuda:0` (chosen if not given).")
+    exclusive_mode: bool = Field(True, description="Hold devices host-wide; off where an orchestrator already owns them.")
+    lease_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for a device that another process holds.")
+    gpu_memory_soft_limit_gb: float | None = Field(
+        None, gt=0, description="GiB of a card in use beyond which batches stop growing (80 % of it if not given)."
+    )
+    lease_dir: Path | None = Field(None, description="Where leases are kept: one folder for all who share the devices.")
+
+    chunk_tokens: int | None = Field(None, ge=8, description="Tokens per chunk at most (what every model takes if not given).")
+    chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next one repeats.")
+    max_record_bytes: int = Field(16 * 2**20, ge=1024, description="Bytes of a record or file; a bigger one is rejected.")
+    fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
+
+    window_chunks: int = Field(2048, ge=1, description="Chunks encoded and written together.")
+
+    delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
+    max_delete: str = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
+    max_rejects: str = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
+    rejects: Path | None = Field(None, description="The rejects file (`.ingest/rejects/COLLECTION.jsonl` if not given).")
+
+    layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
+    collections: CollectionsSettings = Field(CollectionsSettings(), description="Table `[collections]`.")
+
+
+def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Settings:
+    """The settings in force.
+
+    Args:
+        overrides: what the command line said; nested names as nested mappings.
+        file: the settings file; if not given, `INGEST_CONFIG`, then `ingest.toml` in the working directory if there is one.
+
+    Raises `ConfigurationError` naming the key, its source and, for an unknown key, the nearest known one.
+    """
+    values = _read_file(file)
+    _check_environment()
+
+    class Layered(Settings):
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic-settings'
+            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
+
+    try:
+        return Layered(**overrides)
+    except ValidationError as exc:
+        raise ConfigurationError(_first_problem(exc)) from exc
+    except SettingsError as exc:
+        raise ConfigurationError(f"a setting in the environment cannot be read ({exc}): tables are written as JSON") from exc
+
+
+def share_or_number(text: str) -> tuple[float, float]:
+    """Reads `20%` or `50`: the share (0 to 1) and the number it allows, the other unlimited. Raises `ConfigurationError`."""
+    try:
+        if text.endswith("%"):
+            share = float(text[:-1]) / 100
+            if 0 <= share <= 1:
+                return share, math.inf
+        elif (number := int(text)) >= 0:
+            return math.inf, number
+    except ValueError:
+        pass
+    raise ConfigurationError(f"{text!r} is neither a share from 0% to 100% nor a number from 0: write, say, 20% or 50")
+
+
+def _read_file(file: Path | None) -> dict[str, Any]:
+    named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    path = named or DEFAULT_FILE
+    if named is None and not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"the settings file {path} is not valid TOML: {exc}") from exc
+    except OSError as exc:
+        raise ConfigurationError(f"the settings file {path} cannot be read: {exc.strerror}") from exc
+
+
+def _check_environment() -> None:
+    """An unknown `INGEST_` variable is as much a mistake as an unknown key, and pydantic-settings passes it over."""
+    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
+    for variable in os.environ:
+        if variable.upper().startswith(ENVIRONMENT_PREFIX) and variable.upper().split("__")[0] not in known:
+            raise ConfigurationError(f"unknown setting {variable} in the environment{_nearest(variable.upper(), known)}")
+
+
+def _first_problem(exc: ValidationError) -> str:
+    problem = exc.errors(include_input=False, include_url=False)[0]
+    path = [str(part) for part in problem["loc"]]
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting {'.'.join(path)}{_nearest(path[-1], _known_keys(path[:-1]))}"
+    return f"the setting {'.'.join(path)} is wrong: {problem['msg']}"
+
+
+def _known_keys(path: Sequence[str]) -> Iterable[str]:
+    model: type[BaseModel] = Settings
+    for part in path:
+        annotation = model.model_fields[part].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return ()
+        model = annotation
+    return model.model_fields
+
+
+def _nearest(key: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(key, list(known), n=1)
+    return f": did you mean {matches[0]}?" if matches else ": see ingest --show-settings for those there are"

@@ -1,0 +1,265 @@
+"""A record of any table into a document: which field is what, and what a document may hold."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+from uuid import UUID
+
+from ingest.errors import ConfigurationError
+from ingest.records import RAW_LIMIT, Document, Rejected
+
+ID_FIELDS = ("id", "_id", "doc_id")
+TEXT_FIELDS = ("text", "content", "body", "page_content")
+TITLE_FIELDS = ("title",)
+
+MAX_ID = 1_000
+"""Characters."""
+MAX_DEPTH = 64
+"""Levels of lists and objects in metadata; engines' JSON readers give up at about twice that."""
+_INT64 = 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class FieldMap:
+    """Which fields of a record hold what; None: guessed by `ID_FIELDS`, `TEXT_FIELDS`, `TITLE_FIELDS`, the first that is there.
+
+    Attributes:
+        metadata: the fields that become metadata; None: all others. A field `metadata` that holds an object is merged into it,
+            and yields to fields of the record itself.
+    """
+
+    id: str | None = None
+    text: str | None = None
+    title: str | None = None
+    metadata: tuple[str, ...] | None = None
+
+    def check(self, columns: Sequence[str], where: str) -> None:
+        """Raises `ConfigurationError` where a table with these columns can yield no document at all."""
+        if twice := sorted({name for name in columns if columns.count(name) > 1}):
+            raise ConfigurationError(f"{where} has several columns named {', '.join(twice)}: give each its own name")
+        listed = ", ".join(columns[:20]) or "none"
+        for name in (self.id, self.text, self.title, *(self.metadata or ())):
+            if name is not None and name not in columns:
+                raise ConfigurationError(
+                    f"{where} has no column {name!r} (its columns: {listed}): map the fields to columns it has"
+                )
+        if self.text is None and not any(name in columns for name in TEXT_FIELDS):
+            raise ConfigurationError(
+                f"{where} has no column named {', '.join(TEXT_FIELDS)} (its columns: {listed}): map the text field"
+            )
+
+    def columns(self, columns: Sequence[str]) -> list[str]:
+        """Those of a table's columns that a document is made of."""
+        if self.metadata is None:
+            return list(columns)
+        chosen = {self.id, self.text, self.title, *self.metadata}
+        guessed = (*(ID_FIELDS if self.id is None else ()), *(TEXT_FIELDS if self.text is None else ()))
+        chosen.update(guessed, TITLE_FIELDS if self.title is None else ())
+        return [name for name in columns if name in chosen]
+
+
+GUESSED = FieldMap()
+
+
+class Unusable(Exception):  # noqa: N818  it never leaves the room: it becomes a `Rejected`
+    """A record cannot become a document; the message is the reason, `doc_id` the id where it could be read."""
+
+    doc_id: str | None = None
+
+
+def document_from(
+    record: Any,
+    *,
+    fields: FieldMap,
+    position: str,
+    max_bytes: int,
+    raw: Callable[[], str],
+    prefix: str = "",
+) -> Document | Rejected:
+    """The record as a document, or why it cannot be one.
+
+    Args:
+        raw: the record as it came, asked for only where it is rejected.
+        prefix: put before the record's id.
+    """
+    doc_id: str | None = None
+    try:
+        if not isinstance(record, dict):
+            raise Unusable(f"the record is {_kind(record)}, not an object")  # noqa: TRY301
+        rest = dict(record)
+        doc_id = _take_id(rest, fields, prefix)
+        text = _take_text(rest, fields, max_bytes)
+        title = _take_title(rest, fields)
+        if doc_id is None:
+            doc_id = checked_id(prefix + sha256(text.encode()).hexdigest()[:32])
+        return Document(doc_id, text, title, _metadata(rest, fields, max_bytes), position=position)
+    except Unusable as exc:
+        return Rejected(position, str(exc), raw(), doc_id)
+
+
+def raw_of(data: bytes) -> str:
+    """The first of a bad record's bytes, as text that takes no more than `RAW_LIMIT` bytes itself."""
+    text = data[:RAW_LIMIT].decode(errors="replace")
+    return text.encode()[:RAW_LIMIT].decode(errors="ignore")
+
+
+def raw_json(record: Any) -> str:
+    """The same for a record that did not come as bytes."""
+    return raw_of(json.dumps(record, default=repr, ensure_ascii=False).encode(errors="replace"))
+
+
+def checked_id(doc_id: str) -> str:
+    """Raises `Unusable` for an id that cannot be one."""
+    if not doc_id:
+        raise Unusable("the id is empty")
+    if len(doc_id) > MAX_ID:
+        raise Unusable(f"the id has {len(doc_id):,} characters: at most {MAX_ID:,} are allowed")
+    return checked_string(doc_id, "the id")
+
+
+def checked_text(text: str) -> str:
+    """Raises `Unusable` for a text that cannot be a document's."""
+    if not text or text.isspace():
+        raise Unusable("the text is empty")
+    return checked_string(text, "the text")
+
+
+def checked_string(value: str, what: str) -> str:
+    """Raises `Unusable` for characters that no store takes."""
+    if "\0" in value:
+        raise Unusable(f"{what} contains a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Unusable(f"{what} is not valid Unicode: not UTF-8, or a lone surrogate") from None
+    return value
+
+
+def _first(rest: Mapping[str, Any], mapped: str | None, guesses: Sequence[str]) -> str | None:
+    if mapped is not None:
+        if mapped not in rest:
+            raise Unusable(f"there is no field {mapped!r}")
+        return mapped
+    return next((name for name in guesses if name in rest), None)
+
+
+def _take_id(rest: dict[str, Any], fields: FieldMap, prefix: str) -> str | None:
+    name = _first(rest, fields.id, ID_FIELDS)
+    if name is None:
+        return None
+    value = rest.pop(name)
+    if isinstance(value, (int, UUID)) and not isinstance(value, bool):
+        value = str(value)
+    elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
+        value = str(int(value))
+    if not isinstance(value, str):
+        raise Unusable(f"the id ({name}) is {_kind(value)}, not a string or an integer")
+    return checked_id(prefix + value if value else value)
+
+
+def _take_text(rest: dict[str, Any], fields: FieldMap, max_bytes: int) -> str:
+    name = _first(rest, fields.text, TEXT_FIELDS)
+    if name is None:
+        raise Unusable(f"there is no text: no field {', '.join(TEXT_FIELDS)}")
+    text = rest.pop(name)
+    if not isinstance(text, str):
+        raise Unusable(f"the text ({name}) is {_kind(text)}, not a string")
+    _check_size(text, max_bytes)
+    return checked_text(text)
+
+
+def _take_title(rest: dict[str, Any], fields: FieldMap) -> str | None:
+    # A mapped title may be missing: many records have none.
+    name = fields.title if fields.title is not None else TITLE_FIELDS[0]
+    title = rest.pop(name, None)
+    if title is None:
+        return None
+    if not isinstance(title, str):
+        raise Unusable(f"the title ({name}) is {_kind(title)}, not a string")
+    return checked_string(title, "the title").strip() or None
+
+
+def _metadata(rest: dict[str, Any], fields: FieldMap, max_bytes: int) -> dict[str, Any]:
+    if fields.metadata is not None:
+        rest = {name: rest[name] for name in fields.metadata if name in rest}
+    nested = rest.get("metadata")
+    if nested is None:
+        rest.pop("metadata", None)
+    elif isinstance(nested, dict):
+        del rest["metadata"]
+        rest = {**nested, **rest}
+    return {_key(name): _plain(value, name, MAX_DEPTH, max_bytes) for name, value in rest.items()}
+
+
+def _key(name: Any) -> str:
+    if not isinstance(name, str):
+        raise Unusable(f"a metadata name is {_kind(name)}, not a string")
+    return checked_string(name, "a metadata name")
+
+
+def _plain(value: Any, name: str, depth: int, max_bytes: int) -> Any:
+    """The value as JSON can hold it; dates and times in ISO 8601, decimals as floats, durations in seconds."""
+    if isinstance(value, str):
+        _check_size(value, max_bytes)
+        return checked_string(value, f"metadata.{name}")
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, (int, float, Decimal, timedelta)):
+        return _plain_number(value, name)
+    if isinstance(value, (dict, list, tuple)):
+        if depth == 0:
+            raise Unusable(f"metadata.{name} is nested deeper than {MAX_DEPTH} levels")
+        if isinstance(value, dict):
+            return {_key(key): _plain(each, name, depth - 1, max_bytes) for key, each in value.items()}
+        return [_plain(each, name, depth - 1, max_bytes) for each in value]
+    return _plain_other(value, name)
+
+
+def _plain_number(value: float | Decimal | timedelta, name: str) -> float:
+    if isinstance(value, int):
+        if not -_INT64 <= value < _INT64:
+            raise Unusable(f"metadata.{name} is an integer beyond 64 bits: make it a string")
+        return value
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    number = math.nan if isinstance(value, Decimal) and value.is_nan() else float(value)
+    if not math.isfinite(number):
+        raise Unusable(f"metadata.{name} is {number}: JSON has no such number")
+    return number
+
+
+def _plain_other(value: Any, name: str) -> str:
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    what = "binary" if isinstance(value, (bytes, bytearray, memoryview)) else _kind(value)
+    raise Unusable(f"metadata.{name} is {what}, which JSON cannot hold: choose the metadata fields without it")
+
+
+def _check_size(text: str, max_bytes: int) -> None:
+    if len(text) > max_bytes or (len(text) * 4 > max_bytes and len(text.encode(errors="replace")) > max_bytes):
+        raise Unusable(f"the record is larger than {max_bytes:,} bytes: raise max_record_bytes to take it")
+
+
+_KINDS = {
+    type(None): "null",
+    bool: "a boolean",
+    int: "a number",
+    float: "a number",
+    str: "a string",
+    list: "a list",
+    dict: "an object",
+}
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), f"of type {type(value).__name__}")

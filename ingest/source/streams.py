@@ -1,0 +1,215 @@
+"""Bytes in: any place fsspec knows, decompressed on the way, a bounded piece at a time.
+
+Every failure to list, open or read is a `SourceError` from here: the source as a whole is in doubt then, and nothing may be
+deleted because of what it did not yield.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, BinaryIO, Literal, Self, cast
+
+import fsspec  # type: ignore[import-untyped]
+import pyarrow as pa
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
+
+from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
+
+Compression = Literal["gzip", "zstd"]
+COMPRESSIONS: Mapping[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
+"""Suffix → how the file is compressed."""
+
+BLOCK = 2**20
+"""Bytes read at once."""
+_SPOOLED = 2**24
+_CONTAINER_SCHEMES = ("abfs", "abfss")  # container@account: no user is named there
+
+
+class ByteStream:
+    """Reads forward and decompresses. A context manager; one thread.
+
+    Args:
+        opened: a binary file, closed with this.
+        where: what to call it in errors.
+    """
+
+    def __init__(self, opened: BinaryIO, where: str, compression: Compression | None = None) -> None:
+        self._opened = opened
+        self._stream: Any = pa.CompressedInputStream(cast("io.IOBase", opened), compression) if compression else opened
+        self._spool: BinaryIO | None = None
+        self._compressed = compression is not None
+        self._bytes = 0
+        self.where = where
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes, none only at the end. Raises `SourceError` where reading or decompressing fails."""
+        with source_errors(f"read {self.where} after {self._bytes:,} bytes"):
+            data = cast("bytes", self._stream.read(size))
+        self._bytes += len(data)
+        return data
+
+    def read_all(self, limit: int) -> bytes | None:
+        """The rest, or None where it is more than `limit` bytes; not much more than that is ever held."""
+        parts: list[bytes] = []
+        left = limit + 1
+        while left and (data := self.read(min(left, BLOCK))):
+            parts.append(data)
+            left -= len(data)
+        return b"".join(parts) if left else None
+
+    def seekable(self) -> BinaryIO:
+        """The whole as a file one can seek in: itself, or a copy on disk where it is compressed or a pipe. Closed with this."""
+        if not self._compressed and self._opened.seekable():
+            return self._opened
+        self._spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOLED))  # noqa: SIM115  closed in __exit__
+        shutil.copyfileobj(cast("BinaryIO", self), self._spool, BLOCK)
+        self._spool.seek(0)
+        return self._spool
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._opened.close()
+        if self._spool is not None:
+            self._spool.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A regular file of a place: `path` is the file system's own, `relative` is POSIX, from the place."""
+
+    path: str
+    relative: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A file or folder in some file system.
+
+    Attributes:
+        path: as the file system writes it, without a trailing slash.
+        name: stable and without secrets: the resolved absolute path, or the URL.
+    """
+
+    path: str
+    name: str
+    system: fsspec.AbstractFileSystem = field(repr=False)
+
+    def kind(self) -> Literal["file", "directory", "other"] | None:
+        """None where there is nothing."""
+        with source_errors(f"look at {self.name}"):
+            self.system.invalidate_cache()
+            try:
+                info = self.system.info(self.path)
+            except FileNotFoundError:
+                return None
+        # A link that was named explicitly is followed; links met in a folder are not.
+        if info["type"] == "other" and isinstance(self.system, LocalFileSystem) and Path(self.path).is_file():
+            return "file"
+        return cast("Literal['file', 'directory', 'other']", info["type"])
+
+    def open(self, path: str, where: str, compression: Compression | None) -> ByteStream:
+        """Raises `FileNotFoundError` and `PermissionError` as they are: what to make of them depends on what the file is for."""
+        with source_errors(f"open {where}", passing=(FileNotFoundError, PermissionError)):
+            return ByteStream(cast("BinaryIO", self.system.open(path, "rb")), where, compression)
+
+    def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
+        """All regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.
+
+        Args:
+            skip: whether a file or folder of this name is left out.
+        """
+        with source_errors(f"list {self.name}"):
+            self.system.invalidate_cache()  # a long-lived process must not see yesterday's listing
+        yield from self._files(self.path, "", skip)
+
+    def _files(self, folder: str, relative: str, skip: Callable[[str], bool]) -> Iterator[Entry]:
+        with source_errors(f"list {folder}"):
+            entries = [(str(info["name"]).rstrip("/"), info) for info in self.system.ls(folder, detail=True)]
+        for path, info in sorted(entries, key=lambda entry: entry[0]):
+            name = PurePosixPath(path).name
+            if path == folder or skip(name):
+                continue
+            if info["type"] == "directory":
+                yield from self._files(path, f"{relative}{name}/", skip)
+            elif info["type"] == "file":
+                yield Entry(path, relative + name)
+
+
+def place_of(location: str, storage_options: Mapping[str, Any] | None = None) -> Place:
+    """Raises `ConfigurationError` for a URL of an unknown protocol, `MissingExtraError` where its library is not installed."""
+    if "://" not in location:
+        path = Path(location).absolute()
+        return Place(str(path), printable(path.resolve().as_posix()), LocalFileSystem())
+    with source_errors(f"reach {public_url(location)}", passing=(ImportError, ValueError)):
+        try:
+            system, path = fsspec.core.url_to_fs(location, **(storage_options or {}))
+        except ImportError as exc:
+            raise MissingExtraError(f"{public_url(location)} needs a library that is not installed: {first_line(exc)}") from exc
+        except ValueError as exc:
+            raise ConfigurationError(f"{public_url(location)} cannot be opened: {first_line(exc)}") from exc
+    if isinstance(system, LocalFileSystem):
+        return place_of(path)
+    return Place(path.rstrip("/") if path != "/" else path, public_url(location), system)
+
+
+def printable(path: str) -> str:
+    """A path whose bytes are not UTF-8 has lone surrogates, which neither an id nor the file of rejects can hold."""
+    return path.encode(errors="backslashreplace").decode()
+
+
+def public_url(url: str) -> str:
+    """The URL without user and password, and over HTTP without its query, which may hold a signature."""
+    scheme, _, rest = url.partition("://")
+    if scheme in ("http", "https"):
+        rest = rest.partition("?")[0].partition("#")[0]
+    host, slash, path = rest.partition("/")
+    if scheme not in _CONTAINER_SCHEMES:
+        host = host.rpartition("@")[2]
+    return f"{scheme}://{host}{slash}{path}".rstrip("/")
+
+
+def stdin_stream(opened: BinaryIO, compression: Compression | None) -> ByteStream:
+    """Standard input stays open when the stream is closed."""
+    return ByteStream(io.BufferedReader(_Borrowed(opened), BLOCK), "stdin", compression)
+
+
+class _Borrowed(io.RawIOBase):
+    def __init__(self, opened: BinaryIO) -> None:
+        self._opened = opened
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._opened.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@contextmanager
+def source_errors(doing: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
+    """Translates what a file system, a decompressor or Arrow raise into `SourceError`, but for the types in `passing`."""
+    try:
+        yield
+    except IngestError:
+        raise
+    except passing:
+        raise
+    except Exception as exc:  # every file system brings its own exceptions; only calls into one stand in here
+        raise SourceError(f"cannot {doing}: {first_line(exc)}; mend it and run again") from exc
+
+
+def first_line(exc: BaseException) -> str:
+    """An exception's message on one line, or its type where it has none; user:password@ is taken out of URLs in it."""
+    lines = str(exc).strip().splitlines()
+    return re.sub(r"://[^/@\s]*@", "://", lines[0].strip().rstrip(".") if lines else type(exc).__name__)

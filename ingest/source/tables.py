@@ -1,0 +1,249 @@
+"""Records of JSON Lines, CSV, TSV and Parquet into documents, streaming. A bad record is a `Rejected`, and the next is read."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ingest.errors import SourceError
+from ingest.records import RAW_LIMIT, Document, Rejected
+from ingest.source.fields import FieldMap, document_from, raw_json, raw_of
+from ingest.source.streams import BLOCK, ByteStream, first_line, source_errors
+
+_BOM = b"\xef\xbb\xbf"
+_PARQUET_ROWS = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """How the records of one stream are read.
+
+    Attributes:
+        fields: which field is what.
+        max_bytes: of a record.
+        prefix: put before every id; "" or something no other table of the source has.
+    """
+
+    fields: FieldMap
+    max_bytes: int
+    prefix: str = ""
+
+    def read(self, stream: ByteStream, format: str) -> Iterator[Document | Rejected]:  # noqa: A002  the users' word
+        """Raises `SourceError` where the stream breaks, `ConfigurationError` where its columns can be no documents."""
+        if format == "jsonl":
+            return self._jsonl(stream)
+        if format == "parquet":
+            return self._parquet(stream)
+        return self._csv(stream, "\t" if format == "tsv" else ",")
+
+    def _jsonl(self, stream: ByteStream) -> Iterator[Document | Rejected]:
+        for line in read_lines(stream, self.max_bytes):
+            if line.data.isspace() or not line.data:
+                continue
+            position = f"{stream.where}:{line.number}"
+            if line.too_long:
+                yield self._too_large(position, line.data)
+                continue
+            try:
+                record = json.loads(line.data.decode())
+            except UnicodeDecodeError as exc:
+                reason = f"the line is not UTF-8 (byte {exc.start + 1})"
+            except RecursionError:
+                reason = "the JSON is nested too deeply"
+            except ValueError as exc:  # JSONDecodeError, and integers of thousands of digits
+                reason = f"the line is not JSON: {first_line(exc)}"
+            else:
+                yield self._document(record, position, line.data)
+                continue
+            yield Rejected(position, reason, raw_of(line.data))
+
+    def _csv(self, stream: ByteStream, delimiter: str) -> Iterator[Document | Rejected]:
+        # The module has one limit for the whole process and it is far below ours, so it is only ever raised.
+        csv.field_size_limit(max(csv.field_size_limit(), self.max_bytes))
+        lines = _CsvLines(stream, self.max_bytes)
+        rows = csv.reader(lines, delimiter=delimiter, strict=True)
+        header: list[str] | None = None
+        while True:
+            lines.begin()
+            try:
+                row = next(rows)
+            except StopIteration:
+                return
+            except (csv.Error, _TooLargeError) as exc:
+                if header is None:
+                    raise SourceError(f"the header of {stream.where} cannot be read: {exc}; mend it and run again") from exc
+                if isinstance(exc, _TooLargeError):
+                    yield self._too_large(lines.position, lines.raw)
+                else:
+                    yield Rejected(lines.position, f"the row is not well-formed: {exc}", raw_of(lines.raw))
+                continue
+            if not row:
+                continue
+            if header is None:
+                header = [name.strip() for name in row]
+                self.fields.check(header, stream.where)
+            elif len(row) != len(header):
+                reason = f"the row has {len(row)} fields and the header has {len(header)}"
+                yield Rejected(lines.position, reason, raw_of(lines.raw))
+            else:
+                yield self._document(dict(zip(header, row, strict=True)), lines.position, lines.raw)
+
+    def _parquet(self, stream: ByteStream) -> Iterator[Document | Rejected]:
+        with source_errors(f"read {stream.where} as Parquet"):
+            # Pages are read as they are needed: a row group may be larger than memory.
+            file = pq.ParquetFile(stream.seekable(), buffer_size=BLOCK, pre_buffer=False)
+            names = list(file.schema_arrow.names)
+        self.fields.check(names, stream.where)
+        batches = file.iter_batches(_PARQUET_ROWS, columns=self.fields.columns(names), use_threads=False)
+        number = 0
+        while True:
+            with source_errors(f"read {stream.where} after row {number}"):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            for row in _rows(batch):
+                number += 1
+                position = f"{stream.where}: row {number}"
+                if isinstance(row, str):
+                    yield Rejected(position, row)
+                else:
+                    yield self.document(row, position)
+
+    def document(self, record: Any, position: str) -> Document | Rejected:
+        """A record that did not come as bytes."""
+        return document_from(
+            record,
+            fields=self.fields,
+            position=position,
+            max_bytes=self.max_bytes,
+            raw=lambda: raw_json(record),
+            prefix=self.prefix,
+        )
+
+    def _document(self, record: Any, position: str, data: bytes) -> Document | Rejected:
+        return document_from(
+            record,
+            fields=self.fields,
+            position=position,
+            max_bytes=self.max_bytes,
+            raw=lambda: raw_of(data),
+            prefix=self.prefix,
+        )
+
+    def _too_large(self, position: str, data: bytes) -> Rejected:
+        return Rejected(
+            position, f"the record is larger than {self.max_bytes:,} bytes: raise max_record_bytes to take it", raw_of(data)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line without its end; of one that is too long, the first `RAW_LIMIT` bytes."""
+
+    number: int
+    data: bytes
+    too_long: bool = False
+
+
+def read_lines(stream: ByteStream, limit: int) -> Iterator[Line]:
+    """The lines of a stream from 1, little more than `limit` bytes of one held; a byte order mark at the start is left out."""
+    number = 1
+    parts: list[bytes] = []
+    held = 0
+    while block := stream.read(BLOCK):
+        *ended, rest = block.split(b"\n")
+        for piece in ended:
+            yield _line(number, [*parts, piece], held + len(piece), limit)
+            number += 1
+            parts, held = [], 0
+        held += len(rest)
+        parts = [*parts, rest] if held <= limit else [b"".join([*parts, rest])[:RAW_LIMIT]]
+    if held:
+        yield _line(number, parts, held, limit)
+
+
+def _line(number: int, parts: list[bytes], size: int, limit: int) -> Line:
+    data = b"".join(parts)
+    if number == 1:
+        data = data.removeprefix(_BOM)
+    return Line(number, data, too_long=False) if size <= limit else Line(number, data[:RAW_LIMIT], too_long=True)
+
+
+class _TooLargeError(Exception):
+    pass
+
+
+class _CsvLines:
+    """Feeds the CSV reader, which asks for as many lines as a quoted field spans, and bounds what one row may take.
+
+    An iterator and no generator: after it has raised it goes on with the next line, and so does the reader.
+    """
+
+    def __init__(self, stream: ByteStream, limit: int) -> None:
+        self._lines = read_lines(stream, limit)
+        self._limit = limit
+        self._where = stream.where
+        self._number = 0
+        self._size = 0
+        self._first = 0
+        self.raw = b""
+
+    def begin(self) -> None:
+        """A new row begins with the next line."""
+        self._first = self._number + 1
+        self._size = 0
+        self.raw = b""
+
+    @property
+    def position(self) -> str:
+        """Where the row begins."""
+        return f"{self._where}:{self._first}"
+
+    def __iter__(self) -> _CsvLines:
+        return self
+
+    def __next__(self) -> str:
+        line = next(self._lines)
+        self._number = line.number
+        self._size += len(line.data) + 1
+        if len(self.raw) < RAW_LIMIT:
+            self.raw += line.data[:RAW_LIMIT] + b"\n"
+        if line.too_long or self._size > self._limit:
+            raise _TooLargeError("it is too large")
+        # What is not UTF-8 becomes lone surrogates, which the record's own check finds in the very field.
+        return line.data.decode(errors="surrogateescape") + "\n"
+
+
+def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
+    """A batch's rows; a row that Arrow cannot give to Python (text that is not UTF-8, say) as the reason."""
+    columns = [_plain_times(column) for column in batch.columns]
+    names = batch.schema.names
+    try:
+        values = [column.to_pylist() for column in columns]
+    except (ValueError, OverflowError, pa.ArrowException):
+        for index in range(batch.num_rows):
+            try:
+                yield {name: column[index].as_py() for name, column in zip(names, columns, strict=True)}
+            except (ValueError, OverflowError, pa.ArrowException) as exc:
+                yield f"the row cannot be read: {first_line(exc)}"
+        return
+    for row in zip(*values, strict=True):
+        yield dict(zip(names, row, strict=True))
+
+
+def _plain_times(column: pa.Array[Any]) -> pa.Array[Any]:
+    """Nanoseconds as microseconds: Python's own types hold no more."""
+    kind = column.type
+    if pa.types.is_timestamp(kind) and kind.unit == "ns":
+        return column.cast(pa.timestamp("us", kind.tz), safe=False)
+    if pa.types.is_duration(kind) and kind.unit == "ns":
+        return column.cast(pa.duration("us"), safe=False)
+    if pa.types.is_time64(kind) and kind.unit == "ns":
+        return column.cast(pa.time64("us"), safe=False)
+    return column

@@ -1,0 +1,161 @@
+"""Where an embedded collection lives on disk, and who may touch it.
+
+    <root>/<collection>/shard/          the engine's; there from the moment it is complete: then the collection exists
+    <root>/<collection>/shard.new/      a shard being made, or left by a crash while it was
+    <root>/<collection>/manifest.json   written before the shard, replaced atomically
+    <root>/<collection>/lock, holder    the lock, and the process id of who holds it
+    <root>/.trash/                      dropped collections on their way out
+
+Directories are readable by their owner alone (0700), and so are our files (0600).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ingest.errors import ConfigurationError, StoreError, StoreLockedError
+from ingest.store.contract import Manifest
+from ingest.store.schema import manifest_from_json, manifest_to_json
+
+_TRASH = ".trash"
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as exc:
+        raise StoreError(f"the embedded store cannot use {path}: {exc.strerror or exc}; check its permissions and space") from exc
+
+
+def collection_names(root: Path) -> list[str]:
+    """The collections in `root`, sorted; ours or not."""
+    with _translated(root):
+        if not root.is_dir():
+            return []
+        return sorted(entry.name for entry in root.iterdir() if not entry.name.startswith(".") and (entry / "shard").is_dir())
+
+
+class CollectionDirectory:
+    """One collection's directory. Only who holds its lock may write anything in it.
+
+    Raises `ConfigurationError` for a name that is not a plain file name. Every method raises `StoreError` where the file system
+    says no.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        if not name or name.startswith(".") or "/" in name or "\0" in name:
+            raise ConfigurationError(f"{name!r} is no collection name: use letters, digits and _")
+        self.root = root
+        self.name = name
+        self.path = root / name
+        self.shard = self.path / "shard"
+        self._manifest = self.path / "manifest.json"
+        self._holder = self.path / "holder"
+        self._lock = FileLock(self.path / "lock", timeout=0, mode=0o600, thread_local=False)
+
+    @property
+    def exists(self) -> bool:
+        return self.shard.is_dir()
+
+    @property
+    def ours(self) -> bool:
+        """Whether there is a manifest."""
+        return self._manifest.is_file()
+
+    def create(self) -> None:
+        """Makes the directory, and those above it, where they are missing."""
+        with _translated(self.path):
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.path.mkdir(mode=0o700, exist_ok=True)
+
+    def lock(self) -> None:
+        """Raises `StoreLockedError`, naming the process, if somebody else holds it. Never waits."""
+        with _translated(self.path):
+            try:
+                self._lock.acquire()
+            except Timeout as exc:
+                raise StoreLockedError(
+                    f"the collection {self.name} in {self.root} is in use by {self._holder_name()}: the embedded store serves one"
+                    " process at a time; wait until it is done, or use a Qdrant server, which serves many"
+                ) from exc
+            try:
+                self._write(self._holder, f"{os.getpid()}\n")
+            except OSError:
+                self._lock.release()
+                raise
+
+    def unlock(self) -> None:
+        with _translated(self.path):
+            self._holder.unlink(missing_ok=True)
+            self._lock.release()
+
+    def _holder_name(self) -> str:
+        try:
+            return f"process {int(self._holder.read_text())}"
+        except (OSError, ValueError):  # between taking the lock and saying so
+            return "another process"
+
+    def read_manifest(self) -> Manifest:
+        """Raises `StoreError` where there is none (the collection is not ours) or it cannot be read."""
+        try:
+            with _translated(self._manifest):
+                text = self._manifest.read_text(encoding="utf-8") if self.ours else None
+            if text is None:
+                raise StoreError(
+                    f"the collection {self.name} in {self.root} was not made by this package (it has no manifest):"
+                    " choose another name"
+                )
+            return manifest_from_json(json.loads(text), self.name)
+        except ValueError as exc:
+            raise StoreError(f"the manifest {self._manifest} is damaged ({exc}): ingest into a new collection") from exc
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        """Replaces the manifest: a crash leaves the old or the new one, whole."""
+        new = self.path / "manifest.json.new"
+        with _translated(new):
+            self._write(new, json.dumps(manifest_to_json(manifest), ensure_ascii=False, indent=1))
+            new.replace(self._manifest)
+            self._sync()
+
+    @contextmanager
+    def new_shard(self) -> Iterator[Path]:
+        """An empty directory to make a shard in; it becomes `shard` when the block ends well."""
+        new = self.path / "shard.new"
+        with _translated(new):
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(mode=0o700)
+        yield new
+        with _translated(new):
+            new.rename(self.shard)
+            self._sync()
+
+    def discard(self) -> None:
+        """Deletes the collection and lets go of the lock. Gone at once; a crash leaves no more than rubbish in the trash."""
+        trash = self.root / _TRASH
+        with _translated(self.path):
+            trash.mkdir(mode=0o700, exist_ok=True)
+            self.path.rename(trash / uuid.uuid4().hex)
+            self._lock.release()
+            shutil.rmtree(trash, ignore_errors=True)
+
+    def _write(self, path: Path, text: str) -> None:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def _sync(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

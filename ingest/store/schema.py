@@ -1,0 +1,183 @@
+"""The names, payloads and manifests that are stored: pure, the same for every store.
+
+Payload of a point: `text`, `title`?, `metadata{…}`, `source`, `doc_id`, `chunk`, `start`, `end`, and
+`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema}`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar, get_args
+from unicodedata import normalize
+
+from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
+from ingest.records import Chunk, Document, Fingerprint, Payload
+from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
+
+INGEST_FIELD = "_ingest"
+"""The payload field that belongs to this package."""
+
+DOC_KEY_FIELD = "_ingest.doc_key"
+
+INDEXED_FIELDS: Mapping[str, Literal["keyword", "uuid"]] = {DOC_KEY_FIELD: "uuid", "source": "keyword", "doc_id": "keyword"}
+"""Payload fields every collection has an index on, and its type: what planning, deleting and searching filter by."""
+
+MAX_NAME_BYTES = 255
+"""Of a collection name in UTF-8: what Qdrant takes, and what a file system takes."""
+
+_NOT_IN_NAMES = re.compile(r"\W+")
+
+_Value = TypeVar("_Value")
+
+
+def _normalize_collection_name(raw: str, aliases: Mapping[str, str] | None = None) -> str:
+    """The one spelling of a collection name; idempotent, and safe as a file name.
+
+    NFKC and case-folded; each run of anything but letters, digits and `_` becomes one `_`; no `_` at either end; at most
+    `MAX_NAME_BYTES` of UTF-8, cut on a character border. Then the alias of that name, if `aliases` has one (its keys and values
+    are normalized too; one step, no chains). Raises `ConfigurationError` where nothing is left.
+    """
+    name = _normalized(raw)
+    for alias, target in (aliases or {}).items():
+        if _normalized(alias) == name:
+            return _normalized(target)
+    return name
+
+
+def _normalized(raw: str) -> str:
+    before, name = "", raw
+    while before != name:  # case folding can undo NFKC, and NFKC case folding: until neither changes anything
+        before, name = name, normalize("NFKC", name.casefold())
+    name = _NOT_IN_NAMES.sub("_", name).strip("_")
+    name = name.encode()[:MAX_NAME_BYTES].decode(errors="ignore").rstrip("_")
+    if not name:
+        raise ConfigurationError(f"{raw!r} is no collection name: it needs at least one letter or digit")
+    return name
+
+
+def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
+    """The visible payload of a chunk: everything but `_ingest`."""
+    payload: Payload = {"text": chunk.text}
+    if document.title is not None:
+        payload["title"] = document.title
+    payload["metadata"] = dict(document.metadata)
+    payload["source"] = source
+    payload["doc_id"] = document.id
+    payload["chunk"] = chunk.index
+    payload["start"] = chunk.start
+    payload["end"] = chunk.end
+    return payload
+
+
+def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
+    """The whole payload as it is stored. `visible` is left as it is."""
+    return {
+        **visible,
+        INGEST_FIELD: {
+            "doc_key": fingerprint.doc_key,
+            "doc_fp": fingerprint.doc_fp,
+            "doc_chunks": fingerprint.doc_chunks,
+            "text_fp": fingerprint.text_fp,
+            "payload_fp": fingerprint.payload_fp,
+            "vectors": dict(fingerprint.vectors),
+            "schema": SCHEMA_VERSION,
+        },
+    }
+
+
+def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
+    """What the stored point was made from, or None if this package (at this `SCHEMA_VERSION`) did not write it."""
+    made = payload.get(INGEST_FIELD)
+    if not isinstance(made, dict) or made.get("schema") != SCHEMA_VERSION:
+        return None
+    try:
+        return Fingerprint(
+            id=point_id,
+            doc_key=made["doc_key"],
+            doc_fp=made["doc_fp"],
+            doc_chunks=made["doc_chunks"],
+            text_fp=made["text_fp"],
+            payload_fp=made["payload_fp"],
+            vectors=made["vectors"],
+        )
+    except KeyError:
+        return None
+
+
+def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
+    """The JSON object a manifest is stored as."""
+    return {
+        "version": manifest.version,
+        "collection": manifest.collection,
+        "raw_name": manifest.raw_name,
+        "vectors": [
+            {
+                "name": vector.name,
+                "dim": vector.dim,
+                "fingerprint": vector.fingerprint,
+                "space": vector.space,
+                "distance": vector.distance,
+                "idf": vector.idf,
+                "model": dict(vector.model),
+            }
+            for vector in manifest.vectors
+        ],
+        "chunking": dict(manifest.chunking),
+        "weights": dict(manifest.weights),
+    }
+
+
+def manifest_from_json(value: object, collection: str) -> Manifest:
+    """The manifest in a JSON object. Raises `StoreError` where it is of another version, incomplete or of the wrong types."""
+    if isinstance(value, dict) and value.get("version") != SCHEMA_VERSION:
+        raise StoreError(
+            f"the collection {collection} was written by another version of this package (its manifest has version"
+            f" {value.get('version')!r}, this one reads {SCHEMA_VERSION}): use that version, or ingest into a new collection"
+        )
+    try:
+        manifest = _typed(value, dict)
+        return Manifest(
+            collection=_typed(manifest["collection"], str),
+            raw_name=_typed(manifest["raw_name"], str),
+            vectors=tuple(_vector_from_json(_typed(vector, dict)) for vector in _typed(manifest["vectors"], list)),
+            chunking=_typed(manifest["chunking"], dict),
+            weights={name: float(weight) for name, weight in _typed(manifest["weights"], dict).items()},
+        )
+    except (KeyError, TypeError, ValueError) as exc:
+        problem = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
+        raise StoreError(f"the manifest of the collection {collection} is damaged ({problem}): ingest into a new one") from exc
+
+
+def check_same_columns(stored: Manifest, new: Manifest) -> None:
+    """Raises `ManifestMismatchError` if the two differ in what a collection cannot change: names, dimensions, distances, IDF."""
+    was, wanted = (
+        {vector.name: (vector.dim, vector.distance, vector.idf) for vector in manifest.vectors} for manifest in (stored, new)
+    )
+    if was != wanted:
+        differing = sorted(name for name in was.keys() | wanted.keys() if was.get(name) != wanted.get(name))
+        raise ManifestMismatchError(
+            f"the vectors {', '.join(differing)} of the collection {new.collection} cannot change in place:"
+            " ingest into a new collection"
+        )
+
+
+def _vector_from_json(vector: dict[str, Any]) -> VectorSpec:
+    distance: Distance = vector["distance"]
+    if distance not in get_args(Distance):
+        raise ValueError(f"unknown distance {distance!r}")
+    return VectorSpec(
+        name=_typed(vector["name"], str),
+        dim=None if vector["dim"] is None else _typed(vector["dim"], int),
+        fingerprint=_typed(vector["fingerprint"], str),
+        space=_typed(vector["space"], str),
+        distance=distance,
+        idf=_typed(vector["idf"], bool),
+        model=_typed(vector["model"], dict),
+    )
+
+
+def _typed(value: object, kind: type[_Value]) -> _Value:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r:.50} should be a {kind.__name__}")
+    return value

@@ -1,0 +1,117 @@
+"""What travels to and from a Qdrant server, between our records and the client's models. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from qdrant_client import models
+
+from ingest.records import SparseVector, Vector
+from ingest.store.contract import CollectionOptions, Condition, Manifest
+from ingest.store.schema import manifest_to_json
+
+METADATA_KEY = "ingest"
+"""Where in a collection's metadata the manifest is. Updates merge top-level keys, so the manifest is under one of its own."""
+
+INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "uuid": models.PayloadSchemaType.UUID}
+
+_DISTANCES = {
+    "cosine": models.Distance.COSINE,
+    "dot": models.Distance.DOT,
+    "euclid": models.Distance.EUCLID,
+    "manhattan": models.Distance.MANHATTAN,
+}
+
+_EXACT_INTEGER = 2**53
+"""Beyond this, floats skip integers."""
+
+
+def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[str, Any]:
+    on_disk = options.on_disk or None
+    quantization = {
+        "none": None,
+        "scalar": models.ScalarQuantization(
+            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=not options.on_disk)
+        ),
+        "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=not options.on_disk)),
+    }[options.quantization]
+    return {
+        "vectors_config": {
+            vector.name: models.VectorParams(size=vector.dim, distance=_DISTANCES[vector.distance], on_disk=on_disk)
+            for vector in manifest.vectors
+            if vector.dim is not None
+        },
+        "sparse_vectors_config": {
+            vector.name: models.SparseVectorParams(
+                modifier=models.Modifier.IDF if vector.idf else models.Modifier.NONE,
+                index=models.SparseIndexParams(on_disk=on_disk),
+            )
+            for vector in manifest.vectors
+            if vector.sparse
+        },
+        "hnsw_config": models.HnswConfigDiff(m=options.hnsw_m, ef_construct=options.hnsw_ef_construct, on_disk=on_disk),
+        "quantization_config": quantization,
+        "shard_number": options.shards,
+        "replication_factor": options.replicas,
+        "write_consistency_factor": options.write_consistency,
+        "on_disk_payload": True,
+        "metadata": {METADATA_KEY: manifest_to_json(manifest)},
+    }
+
+
+def vector_to(value: Vector) -> list[float] | models.SparseVector:
+    if isinstance(value, SparseVector):
+        return models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
+    dense: list[float] = value.tolist()
+    return dense
+
+
+def vectors_from(stored: Any) -> dict[str, Vector]:
+    return {
+        name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
+        if isinstance(value, models.SparseVector)
+        else np.asarray(value, np.float32)
+        for name, value in (stored.items() if isinstance(stored, dict) else ())
+    }
+
+
+def selection_to(wanted: Sequence[str] | bool) -> list[str] | bool:
+    return wanted if isinstance(wanted, bool) else list(wanted)
+
+
+def filter_to(conditions: Sequence[Condition]) -> models.Filter | None:
+    return models.Filter(must=[_condition(condition) for condition in conditions]) if conditions else None
+
+
+def _condition(condition: Condition) -> models.Condition:
+    field, value = condition.field, condition.value
+    match condition.operator:
+        case "eq":
+            return _equal(field, value)
+        case "any":
+            return _any(field, value)
+        case "none":
+            return models.Filter(must_not=[_any(field, value)])
+        case "exists":
+            empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
+            return models.Filter(must_not=[empty]) if value else empty
+        case "text":
+            return models.FieldCondition(key=field, match=models.MatchText(text=value))
+        case operator:
+            range_type = models.DatetimeRange if isinstance(value, str) else models.Range
+            return models.FieldCondition(key=field, range=range_type(**{operator: value}))
+
+
+def _any(field: str, values: Sequence[str | float]) -> models.Condition:
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) == len(values):
+        return models.FieldCondition(key=field, match=models.MatchAny(any=texts))
+    return models.Filter(should=[_equal(field, value) for value in values])
+
+
+def _equal(field: str, value: str | float) -> models.FieldCondition:
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _EXACT_INTEGER):
+        return models.FieldCondition(key=field, range=models.Range(gte=value, lte=value))
+    return models.FieldCondition(key=field, match=models.MatchValue(value=value))

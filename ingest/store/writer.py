@@ -1,0 +1,250 @@
+"""Writes effects to a store on a thread of its own: in order, in bounded requests, again where that can help."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from ingest.errors import StoreUnavailableError
+from ingest.records import Payload, Point, SparseVector, Vector
+from ingest.store.contract import Store
+from ingest.telemetry import Clock
+
+MAX_POINTS = 1000
+"""Points in one request."""
+
+MAX_BYTES = 4 * 2**20
+"""Estimated bytes in one request; a server refuses more than 32 MiB."""
+
+_FLOAT_BYTES = 21
+"""Of a float32 in JSON, written out as the float64 it is equal to, with its comma."""
+
+_SPARSE_BYTES = _FLOAT_BYTES + 11
+"""Of an index and its value."""
+
+_ID_BYTES = 40
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """What is to be done to a collection. Everything that adds is acknowledged before anything is deleted.
+
+    Attributes:
+        upserts: whole points.
+        vector_updates: point id → vector name → vector.
+        payloads: point id → the whole new payload.
+        deletes: point ids.
+    """
+
+    upserts: Sequence[Point] = ()
+    vector_updates: Mapping[str, Mapping[str, Vector]] = field(default_factory=dict)
+    payloads: Mapping[str, Payload] = field(default_factory=dict)
+    deletes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to ask again for what failed in a way that may pass, before giving up.
+
+    Attributes:
+        attempts: of one request, at least 1.
+        seconds: from its first attempt; no wait that would end later is begun.
+        first, longest: seconds; bounds of the jittered, doubling wait between attempts. A server's Retry-After comes on top.
+    """
+
+    attempts: int = 8
+    seconds: float = 120.0
+    first: float = 0.5
+    longest: float = 20.0
+
+
+class Writer:
+    """Writes what is submitted to one collection, from its own thread, in the order it was submitted.
+
+    `with Writer(store, collection) as writer: writer.submit(effects)`. Leaving the block waits until everything is acknowledged;
+    leaving it by an exception stops after the request in flight and leaves the rest undone. Submit from one thread.
+
+    Args:
+        max_points, max_bytes: bounds of one request (bytes estimated); a point that alone exceeds them travels alone.
+        queue_size: submitted effects that may wait while others are being written.
+        clock, sleep: for the retries; by default real time, and a sleep that an exception in the block cuts short.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        collection: str,
+        *,
+        retry: RetryPolicy | None = None,
+        max_points: int = MAX_POINTS,
+        max_bytes: int = MAX_BYTES,
+        queue_size: int = 1,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], Any] | None = None,
+    ) -> None:
+        self._store = store
+        self._collection = collection
+        self._policy = retry or RetryPolicy()
+        self._max_points = max_points
+        self._max_bytes = max_bytes
+        self._queue: queue.Queue[Effects | None] = queue.Queue(queue_size)
+        self._stopped = threading.Event()
+        self._clock = clock
+        self._sleep = sleep or self._stopped.wait
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name=f"write {collection}", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def submit(self, effects: Effects) -> None:
+        """Hands over; waits while the queue is full. Raises what the writer failed with, if it has: nothing more is written."""
+        if self._failure is not None:
+            raise self._failure
+        self._queue.put(effects)
+
+    def close(self) -> None:
+        """Waits until everything submitted is acknowledged. Raises what the writer failed with. Idempotent."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join()
+        if self._failure is not None:
+            raise self._failure
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None:
+            self.close()
+            return
+        self._stopped.set()
+        self._queue.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        """Takes from the queue to its end even after a failure, so that nobody waits for room in it for ever."""
+        while (effects := self._queue.get()) is not None:
+            if self._failure is not None:
+                continue
+            try:
+                self._write(effects)
+            except BaseException as exc:  # noqa: BLE001  raised again in the submitting thread
+                self._failure = exc
+
+    def _write(self, effects: Effects) -> None:
+        for request in requests(self._store, self._collection, effects, self._max_points, self._max_bytes):
+            if self._stopped.is_set():
+                return
+            call_with_retries(partial(self._unless_stopped, request), self._policy, clock=self._clock, sleep=self._sleep)
+
+    def _unless_stopped(self, request: Request) -> None:
+        if not self._stopped.is_set():
+            request()
+
+
+Request = Callable[[], None]
+
+
+def requests(store: Store, collection: str, effects: Effects, max_points: int, max_bytes: int) -> Iterator[Request]:
+    """The requests that make up `effects`, in the order they must be acknowledged in."""
+    for points in batches(effects.upserts, _point_bytes, max_points, max_bytes):
+        yield partial(store.upsert, collection, points)
+    for columns in batches(effects.vector_updates.items(), _columns_bytes, max_points, max_bytes):
+        yield partial(store.update_vectors, collection, dict(columns))
+    for payloads in batches(effects.payloads.items(), _payload_bytes, max_points, max_bytes):
+        yield partial(store.set_payload, collection, dict(payloads))
+    for ids in batches(effects.deletes, lambda _: _ID_BYTES, max_points, max_bytes):
+        yield partial(store.delete, collection, ids)
+
+
+def batches(items: Iterable[_Item], size: Callable[[_Item], int], max_items: int, max_size: int) -> Iterator[list[_Item]]:
+    """The items in order, cut where one more would go over `max_items` or `max_size`; an item larger than that comes alone."""
+    batch: list[_Item] = []
+    total = 0
+    for item in items:
+        item_size = size(item)
+        if batch and (len(batch) == max_items or total + item_size > max_size):
+            yield batch
+            batch, total = [], 0
+        batch.append(item)
+        total += item_size
+    if batch:
+        yield batch
+
+
+def call_with_retries(
+    call: Callable[[], None],
+    policy: RetryPolicy,
+    *,
+    clock: Clock = time.monotonic,
+    sleep: Callable[[float], Any] = time.sleep,
+) -> None:
+    """Calls until it succeeds, fails for good, or `policy` is used up: then `StoreUnavailableError` says how long was tried.
+
+    Only `StoreUnavailableError` is worth another attempt.
+    """
+    started = clock()
+    backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
+
+    def wait(state: RetryCallState) -> float:
+        return backoff(state) + (_retry_after(state) or 0.0)
+
+    def give_up(state: RetryCallState) -> bool:
+        out_of_time = clock() - started + state.upcoming_sleep > policy.seconds
+        return out_of_time or state.attempt_number >= policy.attempts
+
+    def report(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        raise StoreUnavailableError(
+            f"{error} (gave up after {state.attempt_number} attempts in {clock() - started:.0f} s)",
+            retry_after=_retry_after(state),
+        ) from error
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(StoreUnavailableError), wait=wait, stop=give_up, sleep=sleep, retry_error_callback=report
+    )
+    retrying(call)
+
+
+def _retry_after(state: RetryCallState) -> float | None:
+    error = state.outcome.exception() if state.outcome else None
+    return error.retry_after if isinstance(error, StoreUnavailableError) else None
+
+
+def _point_bytes(point: Point) -> int:
+    return _ID_BYTES + _vectors_bytes(point.vectors) + _json_bytes(point.payload)
+
+
+def _columns_bytes(item: tuple[str, Mapping[str, Vector]]) -> int:
+    return _ID_BYTES + _vectors_bytes(item[1])
+
+
+def _payload_bytes(item: tuple[str, Payload]) -> int:
+    return _ID_BYTES + _json_bytes(item[1])
+
+
+def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
+    return sum(
+        len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else len(vector) * _FLOAT_BYTES
+        for vector in vectors.values()
+    )
+
+
+def _json_bytes(value: Any) -> int:
+    """Characters, not bytes, of texts: far quicker to tell, and never off by more than the margin of `MAX_BYTES` allows."""
+    if isinstance(value, str):
+        return len(value) + 3
+    if isinstance(value, dict):
+        return sum(len(name) + 4 + _json_bytes(item) for name, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return 2 + sum(map(_json_bytes, value))
+    return 10

@@ -1,0 +1,101 @@
+"""From encoded vectors to what is written: pure, whole documents only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ingest.encode.contract import Encoded
+from ingest.records import Payload, Point, Vector
+from ingest.store.schema import with_fingerprint
+from ingest.store.writer import Effects
+from ingest.sync.reading import PlannedDocument
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A document that a model could not encode, and why. Its stored version stays as it is."""
+
+    document: PlannedDocument
+    chunk: int
+    reason: str
+
+
+@dataclass(slots=True)
+class WindowResult:
+    """What a window came to: what to write, and the account of it (documents unless it says chunks).
+
+    `stale` are stored points to delete once the source has ended.
+    """
+
+    upserts: list[Point] = field(default_factory=list)
+    columns: dict[str, Mapping[str, Vector]] = field(default_factory=dict)
+    payloads: dict[str, Payload] = field(default_factory=dict)
+    stale: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    written: int = 0
+    updated: int = 0
+    chunks_inserted: int = 0
+    chunks_written: int = 0
+    chunks_reused: int = 0
+
+    @property
+    def effects(self) -> Effects:
+        return Effects(upserts=self.upserts, vector_updates=self.columns, payloads=self.payloads)
+
+
+def wanted_texts(documents: Sequence[PlannedDocument], models: Sequence[str]) -> dict[str, list[str]]:
+    """Model key → the texts it must encode, in the order `collect_effects` takes the vectors back."""
+    texts: dict[str, list[str]] = {model: [] for model in models}
+    for planned in documents:
+        for action, chunk in zip(planned.plan.actions, planned.chunks, strict=True):
+            if action.columns:
+                text = chunk.encoded_text
+                for column in action.columns:
+                    texts[column].append(text)
+    return texts
+
+
+def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, Encoded]) -> WindowResult:
+    """What to write of a window. A document with a chunk that failed is left out whole."""
+    result = WindowResult()
+    cursors = dict.fromkeys(encoded, 0)
+    for planned in documents:
+        rows: list[dict[str, Vector]] = []
+        failure: Failure | None = None
+        for action in planned.plan.actions:
+            row: dict[str, Vector] = {}
+            for column in action.columns:
+                made, at = encoded[column], cursors[column]
+                cursors[column] = at + 1
+                row[column] = made.vectors[at]
+                if failure is None and at in made.failed:
+                    failure = Failure(planned, len(rows), f"{column}: {made.failed[at]}")
+            rows.append(row)
+        if failure is None:
+            _add_document(planned, rows, result)
+        else:
+            result.failures.append(failure)
+    return result
+
+
+def _add_document(planned: PlannedDocument, rows: Sequence[Mapping[str, Vector]], result: WindowResult) -> None:
+    for action, visible, fingerprint, row in zip(planned.plan.actions, planned.payloads, planned.fingerprints, rows, strict=True):
+        if action.write == "nothing":
+            result.chunks_reused += 1
+            continue
+        payload = with_fingerprint(visible, fingerprint)
+        if action.write == "point":
+            result.upserts.append(Point(action.id, row, payload))
+            result.chunks_inserted += action.new
+            result.chunks_written += 1
+            continue
+        result.payloads[action.id] = payload
+        if action.write == "vectors":
+            result.columns[action.id] = row
+            result.chunks_written += 1
+        else:
+            result.chunks_reused += 1
+    result.stale.extend(planned.plan.stale)
+    result.written += planned.plan.status == "written"
+    result.updated += planned.plan.status == "updated"

@@ -1,0 +1,49 @@
+"""Digests of what a stored point was made from. Pure; each text is hashed once, and no text passes through JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ingest.records import Chunk, Document, Fingerprint, Metadata, digest, digest_bytes
+from ingest.store.contract import SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class DocumentDigest:
+    """Of a document: `visible` covers title and metadata, `whole` also the text and the way it is chunked."""
+
+    visible: str
+    whole: str
+
+
+def digest_document(document: Document, chunker: str) -> DocumentDigest:
+    """`chunker`: the fingerprint of how it will be chunked."""
+    visible = _visible(document.title, document.metadata)
+    return DocumentDigest(visible, digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{document.text}".encode()))
+
+
+def fingerprint_chunks(
+    chunks: Sequence[Chunk], doc_key: str, document: DocumentDigest, models: Mapping[str, str]
+) -> tuple[Fingerprint, ...]:
+    """What each chunk of a document is stored as made from. `models`: vector name → fingerprint of its model."""
+    return tuple(
+        Fingerprint(
+            id=chunk.id,
+            doc_key=doc_key,
+            doc_fp=document.whole,
+            doc_chunks=len(chunks),
+            text_fp=digest_bytes(chunk.encoded_text.encode()),
+            payload_fp=_payload(document.visible, chunk.index, chunk.start, chunk.end, chunk.text),
+            vectors=models,
+        )
+        for chunk in chunks
+    )
+
+
+def _visible(title: str | None, metadata: Metadata) -> str:
+    return digest([title, dict(metadata)])
+
+
+def _payload(visible: str, index: int, start: int, end: int, text: str) -> str:
+    return digest_bytes(f"{visible}\0{index}\0{start}\0{end}\0{text}".encode())

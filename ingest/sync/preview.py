@@ -1,0 +1,113 @@
+"""What a run would do, found out without doing any of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ingest.encode.contract import StagedModel
+from ingest.errors import CollectionNotFoundError
+from ingest.records import Rejected, Source
+from ingest.source.chunking import Chunker
+from ingest.store.contract import Store
+from ingest.sync.deletion import note_gone
+from ingest.sync.job import Job, count_points, token_limits
+from ingest.sync.manifest import check_manifest, wanted_manifest
+from ingest.sync.plan import DeleteMode
+from ingest.sync.reading import Reader
+from ingest.sync.spool import PendingDeletes, SeenDocuments
+
+LISTED_REJECTS = 20
+"""Rejects a preview shows; the rest are counted."""
+
+
+@dataclass(slots=True)
+class Preview:
+    """Documents, unless it says chunks.
+
+    Attributes:
+        chunks: model key → chunks it would encode.
+        payload_only: chunks whose payload alone would change.
+        gone: documents that `full` would delete; `stale_chunks` would go with them or with an edit.
+        brake: True if the deletion brake would stop the run.
+    """
+
+    collection: str
+    exists: bool
+    read: int
+    added: int
+    updated: int
+    unchanged: int
+    rejected: int
+    gone: int
+    stale_chunks: int
+    payload_only: int
+    chunks: dict[str, int]
+    brake: bool
+    rejects: list[Rejected]
+
+
+def preview_job(job: Job, sources: Sequence[Source], *, store: Store, models: Sequence[StagedModel]) -> Preview:
+    """Reads the sources to the end and plans every document; changes nothing anywhere.
+
+    Raises what `run_job` would before encoding: `ManifestMismatchError`, `SourceError`, `StoreError`.
+    """
+    wanted = wanted_manifest(job.collection, models, chunking=job.chunking, weights=job.weights, aliases=job.aliases)
+    try:
+        check_manifest(wanted, store.manifest(wanted.collection))
+        exists = True
+    except CollectionNotFoundError:
+        exists = False
+    keys = {model.key: 0 for model in models}
+    preview = Preview(wanted.collection, exists, 0, 0, 0, 0, 0, 0, 0, 0, keys, brake=False, rejects=[])
+    for source in sources:
+        _preview_source(preview, job, source, store, models)
+    return preview
+
+
+def _preview_source(preview: Preview, job: Job, source: Source, store: Store, models: Sequence[StagedModel]) -> None:
+    unidentified = kept = 0
+
+    def reject(_source: str, rejected: Rejected) -> None:
+        if len(preview.rejects) < LISTED_REJECTS:
+            preview.rejects.append(rejected)
+
+    with SeenDocuments() as seen, PendingDeletes() as deletes:
+        reader = Reader(
+            source,
+            store=store,
+            collection=preview.collection,
+            chunker=Chunker(token_limits(models), job.chunking),
+            models=_fingerprints(models),
+            delete=job.delete,
+            seen=seen,
+            reject=reject,
+            bounds=job.bounds,
+            known_empty=not preview.exists or count_points(store, preview.collection, source) == 0,
+        )
+        for window in reader.windows():
+            preview.read += window.read
+            preview.unchanged += window.unchanged
+            preview.rejected += window.rejected
+            unidentified += window.unidentified
+            kept += window.unchanged
+            for planned in window.documents:
+                added = planned.plan.status == "written"
+                preview.added += added
+                preview.updated += not added
+                kept += not added
+                deletes.add_stale(planned.plan.stale)
+                for action in planned.plan.actions:
+                    preview.payload_only += action.write == "payload"
+                    for column in action.columns:
+                        preview.chunks[column] += 1
+        if job.delete is DeleteMode.FULL and preview.exists and not unidentified:
+            note_gone(store, preview.collection, source.name, seen, deletes)
+            gone = deletes.count_gone_documents()
+            preview.gone += gone
+            preview.brake |= gone > (gone + kept) * job.max_delete
+        preview.stale_chunks += sum(len(batch) for batch in deletes.batches())
+
+
+def _fingerprints(models: Sequence[StagedModel]) -> Mapping[str, str]:
+    return {model.key: model.fingerprint for model in models}

@@ -1,0 +1,204 @@
+"""The first stage: documents in, planned windows out. Reads the source and the store's fingerprints; writes nothing to Qdrant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
+from ingest.source.chunking import Chunker
+from ingest.store.contract import Store
+from ingest.store.schema import build_payload
+from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
+from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
+from ingest.sync.spool import SeenDocuments
+
+BATCH_DOCUMENTS = 256
+"""Documents looked up and chunked together: one round trip to the store and one tokenizer call each."""
+
+BATCH_CHARACTERS = 4_000_000
+"""… or this much text, whichever comes first."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedDocument:
+    """A document that needs work. `chunks`, `payloads` (visible part) and `fingerprints` run parallel to `plan.actions`."""
+
+    document: Document
+    plan: DocumentPlan
+    chunks: tuple[Chunk, ...]
+    payloads: tuple[Payload, ...]
+    fingerprints: tuple[Fingerprint, ...]
+
+
+@dataclass(slots=True)
+class Window:
+    """What is encoded and written together: whole documents that need work, and the tally of those that do not.
+
+    Attributes:
+        read: documents that came from the source, rejected ones included.
+        unidentified: rejected records whose id could not be read.
+        reused: chunks that stay as they are.
+        chunks, characters: size of the work.
+    """
+
+    documents: list[PlannedDocument] = field(default_factory=list)
+    read: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    unidentified: int = 0
+    reused: int = 0
+    chunks: int = 0
+    characters: int = 0
+
+    def add(self, planned: PlannedDocument) -> None:
+        if planned.plan.status == "unchanged":
+            self.unchanged += 1
+            self.reused += len(planned.chunks)
+        else:
+            self.documents.append(planned)
+            self.chunks += len(planned.chunks)
+            self.characters += len(planned.document.text)
+
+
+@dataclass(frozen=True, slots=True)
+class WindowBounds:
+    """A window ends with the document that reaches one of these."""
+
+    chunks: int = 2048
+    characters: int = 16_000_000
+    documents: int = 8192
+
+
+class Reader:
+    """Turns a source into planned windows, in bounded memory. One thread.
+
+    Args:
+        source: whose `name` scopes every id.
+        models: vector name → fingerprint of the model that must have made it.
+        reject: takes each rejected record, with the source's name before it.
+        known_empty: True if the store holds nothing of this source, so that no fingerprint need be asked for.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        store: Store,
+        collection: str,
+        chunker: Chunker,
+        models: Mapping[str, str],
+        delete: DeleteMode,
+        seen: SeenDocuments,
+        reject: Callable[[str, Rejected], None],
+        bounds: WindowBounds,
+        known_empty: bool,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._collection = collection
+        self._chunker = chunker
+        self._models = dict(models)
+        self._delete = delete
+        self._seen = seen
+        self._reject_record = reject
+        self._bounds = bounds
+        self._known_empty = known_empty
+        self._chunkers: dict[str, str] = {}
+        self._window = Window()
+
+    def windows(self) -> Iterator[Window]:
+        """Streams to the end of the source. Raises what the source, the chunker or the store raise."""
+        for batch in _batches(self._source.read()):
+            self._window.read += len(batch)
+            for planned in self._plan_batch(batch):
+                self._window.add(planned)
+                if self._is_full():
+                    yield self._take_window()
+            if self._is_full():
+                yield self._take_window()
+        yield self._take_window()
+
+    def _is_full(self) -> bool:
+        window, bounds = self._window, self._bounds
+        return window.chunks >= bounds.chunks or window.characters >= bounds.characters or window.read >= bounds.documents
+
+    def _take_window(self) -> Window:
+        window, self._window = self._window, Window()
+        return window
+
+    def _plan_batch(self, batch: Sequence[Document | Rejected]) -> Iterator[PlannedDocument]:
+        """The documents of a batch that are not known to be unchanged."""
+        fresh = self._accept(batch)
+        stored = self._stored(fresh)
+        changed: dict[str, tuple[Document, DocumentDigest]] = {}
+        for key, document in fresh.items():
+            digests = digest_document(document, self._chunker_fingerprint(document.format))
+            if is_unchanged(digests.whole, stored.get(key, ()), self._models, self._delete):
+                self._window.unchanged += 1
+                self._window.reused += len(stored[key])
+            else:
+                changed[key] = (document, digests)
+        chunked = self._chunker.chunk([document for document, _ in changed.values()], list(changed))
+        for (key, (document, digests)), chunks in zip(changed.items(), chunked, strict=True):
+            if isinstance(chunks, Rejected):
+                self._reject(chunks)
+            else:
+                yield self._plan_document(document, key, digests, chunks, stored.get(key, []))
+
+    def _accept(self, batch: Sequence[Document | Rejected]) -> dict[str, Document]:
+        """Document key → document, of those that can be used."""
+        fresh: dict[str, Document] = {}
+        for record in batch:
+            if isinstance(record, Rejected):
+                self._reject(record)
+                continue
+            key = doc_key(self._source.name, record.id)
+            if self._seen.see(key):
+                fresh[key] = record
+            else:
+                reason = f"the id {record.id!r} came before in this run: ids must be unique within a source"
+                self._reject(Rejected(record.position, reason, record.text[:200], record.id))
+        return fresh
+
+    def _plan_document(
+        self, document: Document, key: str, digests: DocumentDigest, chunks: Sequence[Chunk], stored: Sequence[Fingerprint]
+    ) -> PlannedDocument:
+        payloads = tuple(build_payload(document, chunk, self._source.name) for chunk in chunks)
+        fingerprints = fingerprint_chunks(chunks, key, digests, self._models)
+        plan = plan_document(fingerprints, stored, self._delete)
+        return PlannedDocument(document, plan, tuple(chunks), payloads, fingerprints)
+
+    def _stored(self, fresh: Mapping[str, Document]) -> dict[str, list[Fingerprint]]:
+        stored: dict[str, list[Fingerprint]] = {}
+        if fresh and not self._known_empty:
+            for point in self._store.fingerprints(self._collection, list(fresh)):
+                stored.setdefault(point.doc_key, []).append(point)
+        return stored
+
+    def _chunker_fingerprint(self, document_format: str) -> str:
+        known = self._chunkers.get(document_format)
+        if known is None:
+            known = self._chunkers[document_format] = self._chunker.fingerprint(document_format)
+        return known
+
+    def _reject(self, rejected: Rejected) -> None:
+        self._reject_record(self._source.name, rejected)
+        self._window.rejected += 1
+        if rejected.doc_id is None:
+            self._window.unidentified += 1
+        else:
+            self._seen.protect(doc_key(self._source.name, rejected.doc_id))
+
+
+def _batches(records: Iterable[Document | Rejected]) -> Iterator[list[Document | Rejected]]:
+    batch: list[Document | Rejected] = []
+    characters = 0
+    for record in records:
+        batch.append(record)
+        characters += len(record.text) if isinstance(record, Document) else 0
+        if len(batch) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,68 @@
+"""The rejects file: every record a run could not use, as JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TextIO
+
+from ingest.errors import IngestError
+from ingest.records import RAW_LIMIT, Rejected
+
+
+class RejectsFile:
+    """Keeps the rejects of the last run: `{"source", "position", "reason", "doc_id", "raw"}` per line, for its owner's eyes.
+
+    The file of an earlier run goes when this one opens; a new one appears with the first reject. Safe from several threads.
+    Raises `IngestError` when it cannot be written: a reject that is not kept is a loss.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._stream: TextIO | None = None
+        self._lock = threading.Lock()
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
+
+    def add(self, source: str, rejected: Rejected) -> None:
+        """Writes one reject, flushed at once."""
+        line = {
+            "source": source,
+            "position": rejected.position,
+            "reason": rejected.reason,
+            "doc_id": rejected.doc_id,
+            "raw": rejected.raw[:RAW_LIMIT],
+        }
+        with self._lock:
+            try:
+                if self._stream is None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+                    self._stream = os.fdopen(descriptor, "w", encoding="utf-8")
+                self._stream.write(json.dumps(line) + "\n")
+                self._stream.flush()
+            except OSError as exc:
+                raise self._unwritable(exc) from exc
+            self.count += 1
+
+    def close(self) -> None:
+        """Idempotent."""
+        with self._lock:
+            if self._stream is not None:
+                self._stream.close()
+                self._stream = None
+
+    def _unwritable(self, exc: OSError) -> IngestError:
+        return IngestError(f"the rejects file {self.path} cannot be written ({exc.strerror}): name another with --rejects")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()

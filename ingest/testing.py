@@ -1,0 +1,176 @@
+"""Public fakes: real behaviour without models, networks or luck. For this project's tests and for yours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from ingest.encode.contract import Kind
+from ingest.errors import SourceError
+from ingest.records import DenseMatrix, Document, Rejected, TokenLimit, digest
+from ingest.store.contract import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """A cue in a `ListSource`: reading raises `error` here."""
+
+    error: BaseException = field(default_factory=lambda: SourceError("the source crashed on cue"))
+
+
+@dataclass(slots=True)
+class ListSource:
+    """A source from a list of documents, rejects and crashes. `reads` counts how often it was read."""
+
+    items: Sequence[Document | Rejected | Crash]
+    name: str = "list"
+    reads: int = 0
+
+    def read(self) -> Iterator[Document | Rejected]:
+        self.reads += 1
+        for item in self.items:
+            if isinstance(item, Crash):
+                raise item.error
+            yield item
+
+
+class HashEncoder:
+    """A dense model and its encoder in one: each text's vector is a hash of it, `(n, dim) float32`, unit norm.
+
+    Equal texts have equal vectors, different ones are nearly orthogonal. It is placed and staged like a real model. With
+    `record`, `encoded` lists every text it was ever given, in order.
+    """
+
+    def __init__(self, key: str = "hash", dim: int = 384, *, revision: str = "1", record: bool = False) -> None:
+        self._key = key
+        self._dim = dim
+        self._revision = revision
+        self._record = record
+        self._salt = hashlib.blake2b(revision.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
+        self._mixer = np.random.default_rng(0).standard_normal((hashlib.blake2b.MAX_DIGEST_SIZE, dim), dtype=np.float32)
+        self.encoded: list[str] = []
+
+    @property
+    def key(self) -> str:
+        return self._key
+
+    @property
+    def kind(self) -> Kind:
+        return "dense"
+
+    @property
+    def dim(self) -> int:
+        return self._dim
+
+    @property
+    def dtype(self) -> str:
+        return "float32"
+
+    @property
+    def backend(self) -> str:
+        return "hash"
+
+    @property
+    def uses_accelerator(self) -> bool:
+        return True
+
+    @property
+    def uses_idf(self) -> bool:
+        return False
+
+    @property
+    def fingerprint(self) -> str:
+        return digest(["hash", self._key, self._dim, self._revision])
+
+    @property
+    def space(self) -> str:
+        return self.fingerprint
+
+    @property
+    def token_limit(self) -> TokenLimit | None:
+        return None
+
+    def place(self, device: str) -> HashEncoder:  # noqa: ARG002  any device will do
+        return self
+
+    def stage_out(self) -> None:
+        pass
+
+    def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+        if self._record:
+            self.encoded.extend(texts)
+        return self._hash(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
+        return self._hash(texts)
+
+    def _hash(self, texts: Sequence[str]) -> DenseMatrix:
+        seeds = b"".join(hashlib.blake2b(text.encode(), salt=self._salt).digest() for text in texts)
+        matrix = np.frombuffer(seeds, dtype=np.int8).reshape(len(texts), -1).astype(np.float32) @ self._mixer
+        unit: DenseMatrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+        return unit
+
+
+Moment = Literal["before", "after"]
+
+
+class FlakyStore:
+    """A store that fails on cue. Everything else is the store it wraps.
+
+    Args:
+        store: the real one.
+        cue: called with the method's name and the number of that call (from 1) before each effect; the exception it returns is
+            raised `before` the effect, or `after` it took place, as when an acknowledgement is lost.
+    """
+
+    EFFECTS = frozenset({"upsert", "update_vectors", "set_payload", "delete"})
+
+    def __init__(self, store: Store, cue: Callable[[str, int], tuple[Moment, BaseException] | None]) -> None:
+        self._store = store
+        self._cue = cue
+        self.calls: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._store, name)
+        if name not in self.EFFECTS:
+            return attribute
+
+        def effect(*arguments: Any) -> None:
+            self.calls[name] = self.calls.get(name, 0) + 1
+            failure = self._cue(name, self.calls[name])
+            if failure is not None and failure[0] == "before":
+                raise failure[1]
+            attribute(*arguments)
+            if failure is not None:
+                raise failure[1]
+
+        return effect
+
+
+@dataclass(slots=True)
+class FakeClock:
+    """Monotonic seconds that pass only when told: `clock()` reads, `clock.sleep(s)` advances and remembers."""
+
+    now: float = 0.0
+    slept: list[float] = field(default_factory=list)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+def generated_documents(count: int, *, words: int = 60, seed: int = 0) -> Iterable[Document]:
+    """`count` documents of `words` made-up words each, the same for the same seed."""
+    vocabulary = np.array([hashlib.sha256(str(n).encode()).hexdigest()[: 3 + n % 6] for n in range(5000)])
+    random = np.random.default_rng(seed)
+    for start in range(0, count, 1000):
+        for offset, row in enumerate(random.integers(0, len(vocabulary), size=(min(1000, count - start), words))):
+            number = start + offset
+            yield Document(id=f"doc-{number}", text=" ".join(vocabulary[row]), metadata={"number": number})

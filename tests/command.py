@@ -1,0 +1,52 @@
+"""Runs the real `ingest` command, as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+INGEST = str(Path(sys.executable).with_name("ingest"))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a command came to."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """The environment without any settings of the person who runs the tests, offline."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
+    return {**clean, "HF_HUB_OFFLINE": "1", **settings}
+
+
+def ingest(*arguments: str, cwd: Path, stdin: str | None = None, **settings: str) -> Outcome:
+    """Runs the command to its end in `cwd`; `settings` are environment variables."""
+    done = subprocess.run(
+        [INGEST, *arguments],
+        cwd=cwd,
+        env=environment(**settings),
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path

@@ -1,0 +1,52 @@
+"""What all tests share: no model hub, and a real Qdrant server that is started when the first test asks for it."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from qdrant_server import Address, NoServerError, any_server
+
+from ingest.store import open_store
+from ingest.store.contract import Store
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Address]:
+    try:
+        with any_server() as address:
+            yield address
+    except NoServerError as exc:
+        pytest.exit(str(exc), returncode=1)
+
+
+@pytest.fixture(scope="session")
+def server_url(server: Address) -> str:
+    return server.url
+
+
+@pytest.fixture
+def collection() -> str:
+    """A name nobody else uses on a shared server."""
+    return f"test_{uuid.uuid4().hex}"
+
+
+@pytest.fixture(params=["embedded", "server-rest", "server-grpc"])
+def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> Iterator[Store]:
+    """Every store there is, empty; what is made under `collection` (or a name that begins with it) is dropped after the test."""
+    if request.param == "embedded":
+        with open_store(tmp_path / "store") as opened:
+            yield opened
+        return
+    server: Address = request.getfixturevalue("server")
+    with open_store(server.url, grpc_port=server.grpc_port, prefer_grpc=request.param == "server-grpc") as opened:
+        yield opened
+    with open_store(server.url) as opened:
+        for made in opened.collections():
+            if made.name.startswith(collection):
+                opened.drop(made.name)

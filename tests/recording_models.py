@@ -1,0 +1,103 @@
+"""Models that write down what is done to them, for tests of leases and passes."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ingest.encode.contract import Kind
+from ingest.records import DenseMatrix, TokenLimit
+
+DIM = 4
+
+
+@dataclass
+class Journal:
+    """What happened, in order, and whether two models were ever at work on one device."""
+
+    events: list[tuple[str, str]] = field(default_factory=list)
+    batches: list[list[str]] = field(default_factory=list)
+    at_work: dict[str, str] = field(default_factory=dict)
+    collisions: list[str] = field(default_factory=list)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, what: str, model: str) -> None:
+        with self.lock:
+            self.events.append((what, model))
+
+    @contextmanager
+    def working(self, model: str, device: str) -> Iterator[None]:
+        with self.lock:
+            if device in self.at_work:
+                self.collisions.append(f"{model} while {self.at_work[device]} on {device}")
+            self.at_work[device] = model
+        yield
+        with self.lock:
+            del self.at_work[device]
+
+
+def vector_of(text: str) -> NDArray[np.float32]:
+    """A unit vector that depends on the text alone."""
+    raw = np.frombuffer(hashlib.sha256(text.encode()).digest()[:DIM], np.uint8).astype(np.float32) + 1
+    return raw / np.linalg.norm(raw)
+
+
+class RecordingModel:
+    """A dense model of 4 dimensions.
+
+    Args:
+        before_batch: called with the texts of each batch before it is encoded; raises what should go wrong.
+        max_tokens: with it, a word is a token; without, nothing is counted.
+    """
+
+    kind: Kind = "dense"
+    dim = DIM
+    dtype = "float32"
+    backend = "recording"
+    uses_idf = False
+
+    def __init__(
+        self,
+        key: str,
+        journal: Journal | None = None,
+        *,
+        before_batch: Callable[[Sequence[str]], None] = lambda _: None,
+        max_tokens: int | None = None,
+        uses_accelerator: bool = True,
+    ) -> None:
+        self.key = key
+        self.space = self.fingerprint = f"fingerprint of {key}"
+        self.journal = journal or Journal()
+        self.uses_accelerator = uses_accelerator
+        self.before_batch = before_batch
+        self.token_limit = (
+            TokenLimit(key, max_tokens, lambda texts: [len(text.split()) for text in texts]) if max_tokens else None
+        )
+
+    def place(self, device: str) -> RecordingEncoder:
+        self.journal.note("place", self.key)
+        return RecordingEncoder(self, device)
+
+    def stage_out(self) -> None:
+        self.journal.note("stage out", self.key)
+
+
+class RecordingEncoder:
+    def __init__(self, model: RecordingModel, device: str) -> None:
+        self.model = model
+        self.device = device
+
+    def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+        with self.model.journal.working(self.model.key, self.device):
+            self.model.journal.batches.append(list(texts))
+            self.model.before_batch(texts)
+            return np.stack([vector_of(text) for text in texts])
+
+    def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
+        return self.encode_documents(texts)

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from recording_models import Journal, RecordingEncoder, RecordingModel
+
+from ingest.encode.holder import command_line
+from ingest.encode.lease import give_back, lease_gpus
+from ingest.errors import LeaseError, LeaseTimeoutError, ModelError
+from ingest.telemetry import ThroughputMonitor
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "leases"
+
+
+def _events(monitor: ThroughputMonitor) -> list[tuple[str, str]]:
+    return [(event.event, event.model) for event in monitor.lease_events]
+
+
+def test_a_lease_hands_out_one_encoder_per_device_and_ends(directory: Path) -> None:
+    model, monitor = RecordingModel("a"), ThroughputMonitor()
+    with lease_gpus(model, ("cpu", "cpu:1"), directory=directory, monitor=monitor) as lease:
+        assert len(lease.encoders) == 2
+        encoder = lease.encoder
+        assert len(encoder.encode_documents(["x"])) == 1
+        assert not lease.wanted()
+    assert model.journal.events == [("place", "a"), ("place", "a"), ("stage out", "a")]
+    assert _events(monitor) == [("acquire", "a"), ("release", "a")]
+    assert all(event.devices == () and event.vram == {} for event in monitor.lease_events)
+    with pytest.raises(LeaseError, match="is over"):
+        encoder.encode_documents(["x"])
+    assert lease.get_vram_delta_gb("cpu") == 0.0
+    assert lease.summarize()["model"] == "a"
+    assert lease.seconds >= lease.swap_seconds
+
+
+def test_telemetry_names_accelerators_only(directory: Path) -> None:
+    monitor = ThroughputMonitor()
+    with lease_gpus(RecordingModel("a"), ("cuda:0", "cpu"), directory=directory, monitor=monitor):
+        pass
+    assert [event.devices for event in monitor.lease_events] == [("cuda:0",), ("cuda:0",)]
+
+
+def test_the_previous_model_leaves_before_the_next_comes(directory: Path) -> None:
+    journal = Journal()
+    for key in ("a", "b"):
+        with lease_gpus(RecordingModel(key, journal), ("cpu",), directory=directory, keep=True):
+            pass
+    give_back(("cpu",), directory)
+    assert journal.events == [("place", "a"), ("stage out", "a"), ("place", "b"), ("stage out", "b")]
+
+
+def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerator_leaves_it_there(directory: Path) -> None:
+    journal = Journal()
+    resident, light = RecordingModel("big", journal), RecordingModel("light", journal, uses_accelerator=False)
+    for model in (resident, light, resident):
+        with lease_gpus(model, ("cuda:0",), directory=directory, keep=True):
+            pass
+    assert ("stage out", "big") not in journal.events
+    give_back(("cuda:0",), directory)
+    give_back(("cuda:0",), directory)
+    assert journal.events[-1] == ("stage out", "big")
+    assert journal.events.count(("stage out", "big")) == 1
+
+
+@pytest.mark.parametrize("failure", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), ModelError("m")])
+def test_whatever_ends_the_block_the_device_is_free_again(directory: Path, failure: BaseException) -> None:
+    journal, monitor = Journal(), ThroughputMonitor()
+    with (
+        pytest.raises(type(failure)),
+        lease_gpus(RecordingModel("a", journal), ("cpu",), directory=directory, monitor=monitor, keep=True),
+    ):
+        raise failure
+    assert journal.events == [("place", "a"), ("stage out", "a")]
+    assert _events(monitor) == [("acquire", "a"), ("release", "a")]
+    with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+        pass
+
+
+def test_a_model_that_cannot_be_placed_leaves_the_device_free(directory: Path) -> None:
+    class Broken(RecordingModel):
+        def place(self, device: str) -> RecordingEncoder:
+            raise ModelError("no weights")
+
+    monitor = ThroughputMonitor()
+    with pytest.raises(ModelError, match="no weights"), lease_gpus(Broken("a"), ("cpu",), directory=directory, monitor=monitor):
+        pytest.fail("there is no lease without a model")
+    assert _events(monitor) == [("acquire", "a"), ("release", "a")]
+    with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+        pass
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_a_thread_cannot_take_a_second_lease(directory: Path, exclusive: bool) -> None:
+    with (
+        lease_gpus(RecordingModel("a"), ("cpu",), directory=directory, exclusive=exclusive),
+        pytest.raises(LeaseError, match="already holds a lease"),
+        lease_gpus(RecordingModel("b"), ("cpu:1",), directory=directory),
+    ):
+        pytest.fail("a nested lease was given")
+    with lease_gpus(RecordingModel("c"), ("cpu",), directory=directory, timeout=0.0):
+        pass
+
+
+def test_without_devices_there_is_nothing_to_wait_for(directory: Path) -> None:
+    with (
+        lease_gpus(RecordingModel("a"), ("cpu",), directory=directory),
+        lease_gpus(RecordingModel("query"), (), directory=directory, timeout=0.0) as lease,
+    ):
+        assert len(lease.encoder.encode_queries(["x"])) == 1
+
+
+@pytest.mark.parametrize("exclusive", [True, False])
+def test_threads_of_one_process_take_turns(directory: Path, exclusive: bool) -> None:
+    journal = Journal()
+
+    def work(key: str) -> None:
+        for _ in range(20):
+            with lease_gpus(RecordingModel(key, journal), ("cpu",), directory=directory, exclusive=exclusive, keep=True) as lease:
+                lease.encoder.encode_documents([key] * 50)
+
+    threads = [threading.Thread(target=work, args=(key,)) for key in "abc"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    give_back(("cpu",), directory)
+    assert journal.collisions == []
+    assert len(journal.batches) == 60
+    moves = [event for event in journal.events if event[0] in {"place", "stage out"}]
+    present: set[str] = set()
+    for what, key in moves:
+        if what == "place":
+            assert present <= {key}
+            present.add(key)
+        else:
+            present.discard(key)
+
+
+def test_a_thread_that_waits_in_vain_is_told(directory: Path) -> None:
+    outcome: list[BaseException] = []
+
+    def wait() -> None:
+        try:
+            with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+                pass
+        except LeaseTimeoutError as error:
+            outcome.append(error)
+
+    with lease_gpus(RecordingModel("a"), ("cpu",), directory=directory):
+        thread = threading.Thread(target=wait)
+        thread.start()
+        thread.join()
+    assert "another thread of this process" in str(outcome[0])
+
+
+def test_the_lease_directory_is_private(directory: Path) -> None:
+    with lease_gpus(RecordingModel("a"), ("cpu",), directory=directory):
+        pass
+    assert directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lease_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(LeaseError, match="cannot create"),
+        lease_gpus(RecordingModel("a"), ("cpu",), directory=tmp_path / "file" / "x"),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shown"),
+    [
+        (["/usr/bin/ingest", "run", "postgres://me:secret@host/db", "--api-key", "secret"], "ingest run"),
+        (["/usr/bin/ingest", "--api-key=secret", "run"], "ingest"),
+        (["-c"], "-c"),
+        ([], "python"),
+    ],
+)
+def test_the_holder_note_shows_no_arguments(arguments: list[str], shown: str) -> None:
+    assert command_line(arguments) == shown

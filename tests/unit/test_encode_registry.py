@@ -1,0 +1,202 @@
+from __future__ import annotations
+
+import ast
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ingest
+from ingest.encode.model_config import ModelKind, truncated
+from ingest.encode.registry import (
+    KAGGLE_OPTIMIZED_MODELS,
+    RERANKING_MODELS,
+    SPARSE_MODELS,
+    EnsembleConfig,
+    find_model,
+    known_models,
+)
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError, UnknownModelError
+from ingest.records import LeaseEvent
+from ingest.telemetry import BatchProgressContext
+
+REMOVED_FIELDS = {
+    "parallel_encoding",
+    "weighting_strategy",
+    "aggregation_method",
+    "memory_efficient",
+    "preferred_devices",
+    "warm_cache_after_release",
+    "sequential_passes",
+}
+REMOVED_NAMES = REMOVED_FIELDS | {"_save_intermediate_results", "_generate_upload_script"}
+PACKAGE = Path(ingest.__file__).parent
+
+
+def test_the_registries_hold_exactly_the_agreed_keys() -> None:
+    assert set(KAGGLE_OPTIMIZED_MODELS) == {
+        "jina-code-embeddings-1.5b",
+        "bge-m3",
+        "jina-embeddings-v4",
+        "qwen3-embedding-0.6b",
+        "nomic-coderank",
+        "qdrant-minilm-onnx",
+        "all-miniLM-l6",
+    }
+    assert set(SPARSE_MODELS) == {"bm25", "splade", "splade-v3", "qdrant-minilm-attention"}
+    assert set(RERANKING_MODELS) == {"ms-marco-minilm-l6", "bge-reranker-v2-m3", "jina-reranker-v3", "coderank-bi-encoder"}
+
+
+@pytest.mark.parametrize(
+    ("key", "dim", "max_tokens", "license_", "remote"),
+    [
+        ("jina-code-embeddings-1.5b", 1536, 32768, "cc-by-nc-4.0", False),
+        ("bge-m3", 1024, 8192, "mit", False),
+        ("jina-embeddings-v4", 2048, 32768, "qwen-research", True),
+        ("qwen3-embedding-0.6b", 1024, 32768, "apache-2.0", False),
+        ("nomic-coderank", 768, 8192, "mit", True),
+        ("qdrant-minilm-onnx", 384, 256, "apache-2.0", False),
+        ("all-miniLM-l6", 384, 256, "apache-2.0", False),
+    ],
+)
+def test_dense_facts(key: str, dim: int, max_tokens: int, license_: str, remote: bool) -> None:
+    model = KAGGLE_OPTIMIZED_MODELS[key]
+    assert (model.dim, model.max_tokens, model.license, model.needs_remote_code) == (dim, max_tokens, license_, remote)
+
+
+def test_every_model_is_known_under_its_own_key_and_is_pinned() -> None:
+    for key, model in known_models().items():
+        assert model.key == key
+        assert model.kind == "dense" or model.dim is None or model.key == "coderank-bi-encoder"
+        assert model.revision or model.backend == "qdrant"
+
+
+def test_an_unknown_key_names_the_nearest_known_ones() -> None:
+    with pytest.raises(UnknownModelError, match="did you mean 'all-miniLM-l6'"):
+        find_model("all-minilm")
+
+
+def test_a_reranker_is_not_found_among_dense_and_sparse_models() -> None:
+    with pytest.raises(UnknownModelError):
+        find_model("ms-marco-minilm-l6")
+    rerankers: tuple[ModelKind, ...] = ("reranker",)
+    assert find_model("ms-marco-minilm-l6", kinds=rerankers).max_tokens == 512
+
+
+def test_own_models_join_the_registries() -> None:
+    own = find_model("mine", custom={"mine": {"path": "~/models/mine", "dim": 32, "max_tokens": 64, "matryoshka_dims": [8, 32]}})
+    assert own.path == Path("~/models/mine").expanduser()
+    assert (own.kind, own.dim, own.matryoshka_dims) == ("dense", 32, (8, 32))
+
+
+def test_a_built_in_model_can_be_given_a_path() -> None:
+    model = find_model("bge-m3", custom={"bge-m3": {"path": "/models/bge-m3"}})
+    assert (model.path, model.dim) == (Path("/models/bge-m3"), 1024)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"path": "x", "dim": 8, "max_tokns": 64}, "did you mean 'max_tokens'"),
+        ({"path": "x", "dim": "eight", "max_tokens": 64}, "option 'dim'"),
+        ({"path": "x", "dim": True, "max_tokens": 64}, "option 'dim'"),
+        ({"path": "x", "max_tokens": 64}, "needs dim"),
+        ({"path": "x", "dim": 8}, "max_tokens is needed"),
+        ({"dim": 8, "max_tokens": 64}, "give path or hub_id"),
+        ({"path": "x", "kind": "dence", "dim": 8, "max_tokens": 64}, "say dense, sparse or reranker"),
+        ({"path": "x", "dim": 8, "max_tokens": 64, "truncate_dim": 4}, "cannot be cut to 4"),
+    ],
+)
+def test_an_own_model_that_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        known_models({"mine": values})
+
+
+def test_truncation_keeps_to_the_trained_dimensions() -> None:
+    model = KAGGLE_OPTIMIZED_MODELS["qwen3-embedding-0.6b"]
+    assert truncated(model, 256).vector_dim == 256
+    assert truncated(model, 1024).truncate_dim is None
+    with pytest.raises(ConfigurationError, match="cannot be cut to 100 dimensions"):
+        truncated(model, 100)
+
+
+def test_the_ensemble_has_exactly_three_fields() -> None:
+    assert [field.name for field in fields(EnsembleConfig)] == ["ensemble_models", "model_weights", "exclusive_mode"]
+    config = EnsembleConfig(("all-miniLM-l6", "bm25"), {"bm25": 2.0}, exclusive_mode=False)
+    assert config.weight("bm25") == 2.0
+    assert config.weight("all-miniLM-l6") == 1.0
+    assert config.exclusive_mode is False
+    assert EnsembleConfig().exclusive_mode is True
+
+
+@pytest.mark.parametrize("name", sorted(REMOVED_FIELDS))
+def test_a_removed_field_is_refused_with_advice(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"no longer has '{name}': \w+"):
+        EnsembleConfig(**{name: True})  # type: ignore[arg-type]  # as a settings file would
+    assert not hasattr(EnsembleConfig(), name)
+
+
+def test_an_unknown_field_names_the_nearest() -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'exclusive_mode'"):
+        EnsembleConfig(exclusive=True)
+
+
+@pytest.mark.parametrize(
+    ("members", "weights", "message"),
+    [
+        ((), {}, "no model"),
+        (("bm25", "bm25"), {}, "twice"),
+        (("bm25",), {"bm52": 1.0}, "did you mean 'bm25'"),
+        (("bm25",), {"bm25": 0.0}, "positive"),
+        (("bm25",), {"bm25": -1.0}, "positive"),
+        (("bm25",), {"bm25": float("nan")}, "positive"),
+        (("bm25",), {"bm25": float("inf")}, "positive"),
+        (("bm25",), {"bm25": True}, "positive"),
+        (("bm25",), {"bm25": "1"}, "positive"),
+    ],
+)
+def test_members_and_weights_that_cannot_be_meant_are_refused(
+    members: tuple[str, ...], weights: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        EnsembleConfig(members, weights)
+
+
+def _identifiers(tree: ast.AST) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name) | ast.alias(name=name):
+                found.add(name)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                found.add(name)
+            case ast.keyword(arg=str(name)):
+                found.add(name)
+    return found
+
+
+def test_no_removed_name_is_used_anywhere_in_the_package() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        used = _identifiers(ast.parse(path.read_text()))
+        assert not used & REMOVED_NAMES, path
+        assert not {name for name in used if name.endswith(("_parallel_ensemble", "_sequential_ensemble"))}, path
+
+
+def test_there_is_one_registry_of_each_kind() -> None:
+    registries = {
+        target.id
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.AnnAssign) and isinstance(target := node.target, ast.Name) and target.id.isupper()
+        if "ModelConfig" in ast.unparse(node.annotation) and not target.id.startswith("_")
+    }
+    assert registries == {"KAGGLE_OPTIMIZED_MODELS", "SPARSE_MODELS", "RERANKING_MODELS"}
+
+
+def test_there_is_one_way_to_run_an_ensemble_and_one_entry_point() -> None:
+    assert {name for name in vars(BatchRunner) if not name.startswith("_")} == {"run", "run_exclusive_ensemble", "close"}
+    assert not hasattr(BatchProgressContext, "to_dict")
+    assert not (PACKAGE / "core.py").exists()
+    assert [field.name for field in fields(LeaseEvent)] == ["event", "model", "devices", "at", "vram"]

@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from recording_models import Journal, RecordingModel, vector_of
+
+from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.contract import Encoded, StagedModel
+from ingest.encode.lease import lease_gpus
+from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ModelError, UnknownModelError
+from ingest.records import DenseMatrix
+from ingest.telemetry import PassReport, SilentProgress, ThroughputMonitor
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "leases"
+
+
+def _runner(models: Sequence[StagedModel], directory: Path, **options: Any) -> BatchRunner:
+    return BatchRunner(models, lease_directory=directory, **{"devices": ("cpu",), **options})
+
+
+def _dense(encoded: Encoded) -> DenseMatrix:
+    vectors = encoded.vectors
+    assert isinstance(vectors, np.ndarray)
+    return vectors
+
+
+class Passes(ThroughputMonitor):
+    """Keeps every pass report."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.passes: list[PassReport] = []
+
+    def log_pass(self, report: PassReport) -> None:
+        self.passes.append(report)
+        super().log_pass(report)
+
+
+def test_rows_come_back_in_the_order_asked(directory: Path) -> None:
+    texts = [f"{'word ' * (index % 7 + 1)}{index}" for index in range(300)]
+    with _runner([RecordingModel("a", max_tokens=100)], directory) as runner:
+        encoded = runner.run({"a": texts})["a"]
+    assert _dense(encoded).dtype == np.float32
+    assert _dense(encoded).flags.c_contiguous
+    assert np.array_equal(_dense(encoded), np.stack([vector_of(text) for text in texts]))
+    assert encoded.failed == {}
+
+
+def test_equal_texts_are_encoded_once(directory: Path) -> None:
+    model, monitor = RecordingModel("a"), Passes()
+    with _runner([model], directory, monitor=monitor) as runner:
+        encoded = runner.run({"a": ["x", "y", "x", "x"]})["a"]
+    assert sorted(text for batch in model.journal.batches for text in batch) == ["x", "y"]
+    assert np.array_equal(_dense(encoded), np.stack([vector_of(text) for text in "xyxx"]))
+    assert monitor.passes[0].chunks == 2
+
+
+def test_three_models_take_turns_in_configured_order_with_one_lease_a_pass(directory: Path) -> None:
+    journal, monitor = Journal(), ThroughputMonitor()
+    models = [RecordingModel(key, journal) for key in ("c", "a", "b")]
+    with _runner(models, directory, monitor=monitor) as runner:
+        runner.run({"a": ["x"], "b": ["x"], "c": ["x"]})
+        runner.run({"a": ["y"], "c": ["y"]})
+    assert journal.collisions == []
+    order = ["c", "a", "b", "c", "a"]
+    assert [(event.event, event.model) for event in monitor.lease_events] == [
+        (what, key) for key in order for what in ("acquire", "release")
+    ]
+    assert journal.events == [(what, key) for key in order for what in ("place", "stage out")]
+    times = [event.at for event in monitor.lease_events]
+    assert times == sorted(times)
+
+
+def test_when_the_second_model_breaks_half_way_its_lease_is_released_and_the_third_never_runs(directory: Path) -> None:
+    journal, monitor = Journal(), ThroughputMonitor()
+    broken_after = iter([None, RuntimeError("the driver is gone")])
+
+    def break_down(_texts: Sequence[str]) -> None:
+        if error := next(broken_after):
+            raise error
+
+    models = [
+        RecordingModel("a", journal),
+        RecordingModel("b", journal, before_batch=break_down, max_tokens=3_000),
+        RecordingModel("c", journal),
+    ]
+    texts = [f"{'word ' * 1500}{index}" for index in range(2)]
+    runner = _runner(models, directory, monitor=monitor)
+    with pytest.raises(RuntimeError, match="the driver is gone"):
+        runner.run(dict.fromkeys("abc", texts))
+    assert [(event.event, event.model) for event in monitor.lease_events] == [
+        ("acquire", "a"),
+        ("release", "a"),
+        ("acquire", "b"),
+        ("release", "b"),
+    ]
+    with lease_gpus(RecordingModel("next"), ("cpu",), directory=directory, timeout=0.0):
+        pass
+
+
+def test_a_model_without_texts_takes_no_lease(directory: Path) -> None:
+    monitor = Passes()
+    models = [RecordingModel("a"), RecordingModel("b")]
+    with _runner(models, directory, monitor=monitor) as runner:
+        encoded = runner.run({"a": []})
+    assert _dense(encoded["a"]).shape == (0, 4)
+    assert set(encoded) == {"a"}
+    assert monitor.lease_events == ()
+    assert monitor.passes == []
+
+
+def test_a_key_of_no_member_is_refused(directory: Path) -> None:
+    with pytest.raises(UnknownModelError, match="'z'"), _runner([RecordingModel("a")], directory) as runner:
+        runner.run({"z": ["x"]})
+
+
+def test_a_single_model_stays_on_its_device_between_windows(directory: Path) -> None:
+    model, monitor = RecordingModel("a"), Passes()
+    with _runner([model], directory, devices=("cuda:0",), monitor=monitor) as runner:
+        runner.run({"a": ["x"]})
+        runner.run({"a": ["y"]})
+        assert ("stage out", "a") not in model.journal.events
+    assert model.journal.events[-1] == ("stage out", "a")
+    assert [report.window for report in monitor.passes] == [1, 2]
+    assert len(monitor.lease_events) == 4
+
+
+def _out_of_memory_above(budget: int) -> Callable[[Sequence[str]], None]:
+    def check(texts: Sequence[str]) -> None:
+        if max(len(text.split()) for text in texts) * len(texts) > budget:
+            raise torch.OutOfMemoryError("simulated")
+
+    return check
+
+
+@pytest.mark.parametrize("devices", [("cpu",), ("cpu", "cpu:1")])
+def test_running_out_of_memory_shrinks_batches_and_rejects_only_the_impossible_text(
+    directory: Path, devices: tuple[str, ...]
+) -> None:
+    controller = AdaptiveBatchController()
+    model = RecordingModel("a", before_batch=_out_of_memory_above(300), max_tokens=1_000)
+    texts = [f"{'word ' * (index % 40 + 10)}{index}" for index in range(400)] + ["word " * 500]
+    with _runner([model], directory, devices=devices, controller=controller) as runner:
+        encoded = runner.run({"a": texts})["a"]
+    assert set(encoded.failed) == {400}
+    assert "does not fit" in encoded.failed[400]
+    assert np.array_equal(_dense(encoded)[:400], np.stack([vector_of(text) for text in texts[:400]]))
+    assert not _dense(encoded)[400].any()
+    assert controller.budget("a", "cpu") <= 300
+
+
+def test_a_text_the_model_refuses_is_set_aside_and_the_rest_goes_on(directory: Path) -> None:
+    def refuse(texts: Sequence[str]) -> None:
+        if "bad" in texts:
+            raise ModelError("not this one")
+
+    model = RecordingModel("a", before_batch=refuse)
+    with _runner([model], directory) as runner:
+        encoded = runner.run({"a": ["x", "bad", *map(str, range(50)), "bad"]})["a"]
+    assert encoded.failed == {1: "not this one", 52: "not this one"}
+    assert np.array_equal(_dense(encoded)[0], vector_of("x"))
+
+
+def test_a_text_over_the_limit_never_reaches_the_model(directory: Path) -> None:
+    model = RecordingModel("a", max_tokens=3)
+    with _runner([model], directory) as runner:
+        encoded = runner.run({"a": ["one two three four", "one two three"]})["a"]
+    assert encoded.failed == {0: "4 tokens, and a takes 3"}
+    assert model.journal.batches == [["one two three"]]
+
+
+def test_two_devices_give_what_one_gives(directory: Path) -> None:
+    texts = [f"{'word ' * (index % 50 + 1)}{index}" for index in range(500)]
+    results = []
+    for devices in (("cpu",), ("cpu", "cpu:1")):
+        with _runner([RecordingModel("a", max_tokens=100)], directory, devices=devices) as runner:
+            results.append(_dense(runner.run({"a": texts})["a"]))
+    assert np.array_equal(results[0], results[1])
+
+
+def test_an_error_on_one_device_stops_the_others_and_frees_all(directory: Path) -> None:
+    def fail(_texts: Sequence[str]) -> None:
+        raise RuntimeError("broken card")
+
+    with (
+        pytest.raises(RuntimeError, match="broken card"),
+        _runner([RecordingModel("a", before_batch=fail)], directory, devices=("cpu", "cpu:1")) as runner,
+    ):
+        runner.run({"a": ["x", "y"]})
+    with lease_gpus(RecordingModel("b"), ("cpu", "cpu:1"), directory=directory, timeout=0.0):
+        pass
+
+
+def test_a_pass_reports_tokens_and_padding(directory: Path) -> None:
+    monitor = Passes()
+    with _runner([RecordingModel("a", max_tokens=10)], directory, monitor=monitor) as runner:
+        runner.run({"a": ["one two three", "one"]})
+    report = monitor.passes[0]
+    assert (report.key, report.chunks, report.tokens, report.padded_tokens) == ("a", 2, 4, 6)
+    assert report.seconds >= report.swap_seconds >= 0
+    assert (report.dtype, report.device, report.backend, report.dim) == ("float32", "cpu", "recording", 4)
+
+
+def test_progress_counts_every_encoded_text(directory: Path) -> None:
+    class Bar(SilentProgress):
+        def __init__(self) -> None:
+            self.seen: list[tuple[Any, ...]] = []
+
+        def pass_started(self, model: str, chunks: int) -> None:
+            self.seen.append(("start", model, chunks))
+
+        def pass_advanced(self, model: str, chunks: int) -> None:
+            self.seen.append(("advance", model, chunks))
+
+        def pass_ended(self, model: str) -> None:
+            self.seen.append(("end", model))
+
+    bar = Bar()
+    with _runner([RecordingModel("a", max_tokens=9)], directory, monitor=ThroughputMonitor(listener=bar)) as runner:
+        runner.run({"a": ["x", "y", "x"]})
+    assert bar.seen == [("start", "a", 2), ("advance", "a", 2), ("end", "a")]
+
+
+def test_vectors_of_the_wrong_shape_are_an_error(directory: Path) -> None:
+    model = RecordingModel("a")
+    model.dim = 5
+    with pytest.raises(ModelError, match=r"\(1, 4\) where \(1, 5\)"), _runner([model], directory) as runner:
+        runner.run({"a": ["x"]})
+
+
+def test_without_exclusive_mode_no_other_process_is_shut_out(directory: Path) -> None:
+    config = EnsembleConfig(("a",), exclusive_mode=False)
+    with _runner([RecordingModel("a")], directory, config=config) as runner:
+        runner.run({"a": ["x"]})
+        assert list(directory.iterdir()) == []

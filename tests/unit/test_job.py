@@ -1,0 +1,324 @@
+"""The loop, on the embedded engine with fakes that crash on cue: nothing is lost, nothing is doubled, nothing goes too early."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from ingest.encode.contract import StagedModel
+from ingest.encode.runner import BatchRunner
+from ingest.errors import DeletionBrakeError, ManifestMismatchError, SourceError, StoreError, StoreUnavailableError
+from ingest.records import Document, Receipt, Rejected, Source
+from ingest.source.chunking import ChunkingOptions
+from ingest.store.contract import Store
+from ingest.store.edge import EdgeStore
+from ingest.store.writer import RetryPolicy
+from ingest.sync.job import Job, run_job
+from ingest.sync.plan import DeleteMode
+from ingest.sync.preview import preview_job
+from ingest.sync.reading import WindowBounds
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
+
+PARAGRAPHS = [f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcdefgh"]
+IMPATIENT = RetryPolicy(attempts=1)
+
+
+def document(id_: str, text: str, **metadata: object) -> Document:
+    return Document(id_, text, metadata=metadata)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EdgeStore]:
+    with EdgeStore(tmp_path / "qdrant") as opened:
+        yield opened
+
+
+class Bench:
+    """Runs jobs over one store."""
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self.store = store
+        self.rejects = folder / "rejects.jsonl"
+        self.leases = folder / "leases"
+
+    def run(
+        self,
+        source: Source | Sequence[Source],
+        *,
+        models: Sequence[StagedModel] | None = None,
+        store: Store | None = None,
+        delete: DeleteMode = DeleteMode.INCREMENTAL,
+        max_delete: float = 0.2,
+        tokens: int = 100,
+        window: int = 4,
+    ) -> Receipt:
+        members = models or [HashEncoder()]
+        monitor = ThroughputMonitor()
+        job = Job(
+            "docs",
+            delete=delete,
+            max_delete=max_delete,
+            chunking=ChunkingOptions(tokens=tokens),
+            bounds=WindowBounds(chunks=window),
+            retry=IMPATIENT,
+        )
+        runner = BatchRunner(members, monitor=monitor, lease_directory=self.leases)
+        with runner, RejectsFile(self.rejects) as rejects:
+            return run_job(
+                job,
+                [source] if isinstance(source, ListSource) else list(source),  # type: ignore[arg-type]  # a source or several
+                store=store or self.store,
+                models=members,
+                runner=runner,
+                rejects=rejects,
+                monitor=monitor,
+            )
+
+    def stored(self) -> dict[str, tuple[object, list[float]]]:
+        return {
+            point.id: (point.payload, point.vectors["hash"].tolist())  # type: ignore[union-attr]  # the hash vector is dense
+            for point in self.store.scroll("docs", vectors=True)
+        }
+
+    def doc_ids(self) -> set[str]:
+        return {point.payload["doc_id"] for point in self.store.scroll("docs")}
+
+
+@pytest.fixture
+def bench(store: EdgeStore, tmp_path: Path) -> Bench:
+    return Bench(store, tmp_path)
+
+
+def counts(receipt: Receipt) -> dict[str, int]:
+    names = ("read", "written", "updated", "unchanged", "deleted", "rejected")
+    return {name: value for name in names if (value := getattr(receipt, name))}
+
+
+def test_a_first_run_writes_everything_and_a_second_nothing(bench: Bench) -> None:
+    source = ListSource([document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)])
+    first = bench.run(source)
+    assert first.balanced
+    assert counts(first) == {"read": 8, "written": 8}
+    encoder = HashEncoder(record=True)
+    second = bench.run(source, models=[encoder])
+    assert second.balanced
+    assert counts(second) == {"read": 8, "unchanged": 8}
+    assert encoder.encoded == []
+
+
+def test_an_edit_in_the_middle_encodes_that_chunk_and_no_other(bench: Bench) -> None:
+    bench.run(ListSource([document("book", "\n\n".join(PARAGRAPHS))]))
+    before = bench.stored()
+    edited = [*PARAGRAPHS[:3], "Something new. " + "zzzzz " * 60, *PARAGRAPHS[4:]]
+    encoder = HashEncoder(record=True)
+    receipt = bench.run(ListSource([document("book", "\n\n".join(edited))]), models=[encoder])
+    assert receipt.balanced
+    assert counts(receipt) == {"read": 1, "updated": 1}
+    assert encoder.encoded == [edited[3].strip()]
+    after = bench.stored()
+    assert len(after) == len(before)
+    assert len(after.keys() & before.keys()) == len(before) - 1
+    assert all(after[id_][1] == before[id_][1] for id_ in after.keys() & before.keys())
+
+
+def test_changed_metadata_never_reaches_a_model(bench: Bench) -> None:
+    bench.run(ListSource([document("d", PARAGRAPHS[0], year=1999)]))
+    encoder = HashEncoder(record=True)
+    receipt = bench.run(ListSource([document("d", PARAGRAPHS[0], year=2000)]), models=[encoder])
+    assert (receipt.updated, receipt.chunks.written, encoder.encoded) == (1, 0, [])
+    assert [payload["metadata"] for payload, _ in bench.stored().values()] == [{"year": 2000}]  # type: ignore[index]  # a payload
+
+
+def test_a_new_title_is_new_context_for_every_chunk(bench: Bench) -> None:
+    bench.run(ListSource([Document("d", PARAGRAPHS[0], title="Old")]))
+    encoder = HashEncoder(record=True)
+    receipt = bench.run(ListSource([Document("d", PARAGRAPHS[0], title="New")]), models=[encoder])
+    assert receipt.balanced
+    assert all(text.startswith("New\n") for text in encoder.encoded)
+    assert encoder.encoded
+
+
+def test_equal_texts_are_encoded_once_and_stored_for_each_document(bench: Bench) -> None:
+    encoder = HashEncoder(record=True)
+    bench.run(ListSource([document("a", PARAGRAPHS[0]), document("b", PARAGRAPHS[0])]), models=[encoder])
+    assert len(encoder.encoded) == len(set(encoder.encoded))
+    assert bench.doc_ids() == {"a", "b"}
+    bench.run(ListSource([document("b", PARAGRAPHS[0])]), delete=DeleteMode.FULL, max_delete=1.0)
+    assert bench.doc_ids() == {"b"}
+
+
+def test_two_sources_in_one_collection_never_touch_each_other(bench: Bench) -> None:
+    bench.run(ListSource([document("d", PARAGRAPHS[0])], name="one"))
+    bench.run(ListSource([document("d", PARAGRAPHS[0])], name="two"))
+    receipt = bench.run(ListSource([], name="one"), delete=DeleteMode.FULL, max_delete=1.0)
+    assert (receipt.deleted, receipt.balanced) == (1, True)
+    assert {payload["source"] for payload, _ in bench.stored().values()} == {"two"}  # type: ignore[index]  # a payload
+
+
+def test_several_sources_in_one_run(bench: Bench) -> None:
+    receipt = bench.run([ListSource([document("d", text)], name=text[:11]) for text in PARAGRAPHS[:3]])
+    assert (receipt.written, receipt.balanced) == (3, True)
+
+
+def test_a_second_document_of_the_same_id_is_rejected(bench: Bench) -> None:
+    receipt = bench.run(ListSource([document("d", PARAGRAPHS[0]), document("d", PARAGRAPHS[1])]))
+    assert receipt.balanced
+    assert counts(receipt) == {"read": 2, "written": 1, "rejected": 1}
+    (reject,) = [json.loads(line) for line in bench.rejects.read_text().splitlines()]
+    assert reject["doc_id"] == "d"
+    assert "unique" in reject["reason"]
+
+
+@pytest.mark.parametrize("delete", DeleteMode)
+def test_a_source_that_dies_half_way_deletes_nothing(bench: Bench, delete: DeleteMode) -> None:
+    bench.run(ListSource([document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]))
+    before = bench.stored()
+    with pytest.raises(SourceError):
+        bench.run(ListSource([document("d0", PARAGRAPHS[7]), Crash()]), delete=delete, max_delete=1.0)
+    assert before.keys() <= bench.stored().keys()
+
+
+def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench: Bench) -> None:
+    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run(ListSource(documents))
+    before = bench.stored()
+    with pytest.raises(DeletionBrakeError) as stopped:
+        bench.run(ListSource(documents[:1]), delete=DeleteMode.FULL)
+    assert stopped.value.doc_ids == tuple(f"d{n}" for n in range(1, 8))
+    assert bench.stored() == before
+
+
+def test_a_source_whose_documents_were_all_replaced_is_stopped_however_many_are_new(bench: Bench) -> None:
+    bench.run(ListSource([document("old", PARAGRAPHS[0])]))
+    with pytest.raises(DeletionBrakeError):
+        bench.run(ListSource([document(f"new{n}", text) for n, text in enumerate(PARAGRAPHS)]), delete=DeleteMode.FULL)
+    assert "old" in bench.doc_ids()
+
+
+def test_full_deletes_within_the_allowed_share(bench: Bench) -> None:
+    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run(ListSource(documents))
+    receipt = bench.run(ListSource(documents[1:]), delete=DeleteMode.FULL)
+    assert receipt.balanced
+    assert counts(receipt) == {"read": 7, "unchanged": 7, "deleted": 1}
+    assert "d0" not in bench.doc_ids()
+
+
+def test_a_record_that_broke_keeps_what_is_stored_of_it(bench: Bench) -> None:
+    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run(ListSource(documents))
+    known = bench.run(ListSource([*documents[1:], Rejected("line 1", "the text is empty", doc_id="d0")]), delete=DeleteMode.FULL)
+    assert (known.deleted, known.balanced) == (0, True)
+    unknown = bench.run(ListSource([*documents[1:], Rejected("line 1", "not JSON")]), delete=DeleteMode.FULL)
+    assert (unknown.deleted, unknown.balanced) == (0, True)
+    assert "no readable id" in unknown.errors[0]
+    assert "d0" in bench.doc_ids()
+
+
+def test_without_deletes_old_chunks_stay(bench: Bench) -> None:
+    bench.run(ListSource([document("d", PARAGRAPHS[0])]))
+    receipt = bench.run(ListSource([document("d", PARAGRAPHS[1])]), delete=DeleteMode.NONE)
+    assert (receipt.balanced, receipt.chunks.deleted) == (True, 0)
+    assert bench.run(ListSource([document("d", PARAGRAPHS[1])]), delete=DeleteMode.NONE).unchanged == 1
+    cleaned = bench.run(ListSource([document("d", PARAGRAPHS[1])]))
+    assert (cleaned.updated, cleaned.balanced) == (1, True)
+    assert cleaned.chunks.deleted > 0
+
+
+def test_another_model_under_the_same_name_is_refused_before_the_source_is_read(bench: Bench) -> None:
+    bench.run(ListSource([document("d", PARAGRAPHS[0])]))
+    source = ListSource([document("d", PARAGRAPHS[0])])
+    for models in (
+        [HashEncoder(revision="2")],
+        [HashEncoder(dim=128)],
+        [HashEncoder("other")],
+        [HashEncoder(), HashEncoder("b")],
+    ):
+        with pytest.raises(ManifestMismatchError):
+            bench.run(source, models=models)
+    with pytest.raises(ManifestMismatchError, match="chunking"):
+        bench.run(source, tokens=50)
+    assert source.reads == 0
+
+
+def test_a_preview_counts_what_a_run_then_does(bench: Bench) -> None:
+    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run(ListSource(documents))
+    changed = ListSource([*documents[2:], document("d1", PARAGRAPHS[1] + "and more"), document("new", "short")])
+    before = bench.stored()
+    job = Job("docs", delete=DeleteMode.FULL, chunking=ChunkingOptions(tokens=100))
+    preview = preview_job(job, [changed], store=bench.store, models=[HashEncoder()])
+    assert bench.stored() == before
+    receipt = bench.run(changed, delete=DeleteMode.FULL)
+    assert (preview.added, preview.updated, preview.unchanged, preview.gone) == (
+        receipt.written,
+        receipt.updated,
+        receipt.unchanged,
+        receipt.deleted,
+    )
+    assert preview.chunks["hash"] == receipt.chunks.written
+    assert preview.stale_chunks == receipt.chunks.deleted
+
+
+EDITED = [
+    *(document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS[:3])),
+    document("d3", PARAGRAPHS[3], year=1),
+    document("book", "\n\n".join(PARAGRAPHS[2:])),
+]
+ORIGINAL = [
+    *(document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS[:4])),
+    document("book", "\n\n".join(PARAGRAPHS)),
+    document("gone", PARAGRAPHS[7]),
+]
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("effect", sorted(FlakyStore.EFFECTS - {"update_vectors"}))
+@pytest.mark.parametrize("call", [1, 2])
+def test_a_crash_at_any_effect_heals_on_the_next_run(bench: Bench, tmp_path: Path, moment: str, effect: str, call: int) -> None:
+    """`after`: the engine applied the write, but its acknowledgement was lost."""
+
+    def cue(name: str, number: int) -> tuple[str, BaseException] | None:
+        return (moment, StoreError("crash")) if (name, number) == (effect, call) else None
+
+    bench.run(ListSource(ORIGINAL))
+    flaky = FlakyStore(bench.store, cue)  # type: ignore[arg-type]  # the moment is one of its two words
+    try:
+        bench.run(ListSource(EDITED), store=flaky, delete=DeleteMode.FULL, max_delete=1.0)
+    except StoreError:
+        assert flaky.calls[effect] == call
+    else:
+        assert flaky.calls.get(effect, 0) < call
+
+    healed = bench.run(ListSource(EDITED), delete=DeleteMode.FULL, max_delete=1.0)
+    assert healed.balanced
+    with EdgeStore(tmp_path / "fresh") as fresh_store:
+        fresh = Bench(fresh_store, tmp_path)
+        fresh.run(ListSource(EDITED))
+        assert bench.stored() == fresh.stored()
+
+
+def test_an_unavailable_store_is_asked_again(bench: Bench) -> None:
+    def cue(name: str, number: int) -> tuple[str, BaseException] | None:
+        return ("after", StoreUnavailableError("the acknowledgement was lost")) if number == 1 else None
+
+    job = Job("docs", retry=RetryPolicy(attempts=3, first=0.001, longest=0.001))
+    flaky = FlakyStore(bench.store, cue)  # type: ignore[arg-type]  # the moment is one of its two words
+    models = [HashEncoder()]
+    monitor = ThroughputMonitor()
+    with BatchRunner(models, monitor=monitor, lease_directory=bench.leases) as runner, RejectsFile(bench.rejects) as rejects:
+        receipt = run_job(
+            job,
+            [ListSource([document("d", PARAGRAPHS[0])])],
+            store=flaky,
+            models=models,
+            runner=runner,
+            rejects=rejects,
+            monitor=monitor,
+        )
+    assert (receipt.written, receipt.balanced, flaky.calls["upsert"]) == (1, True, 2)

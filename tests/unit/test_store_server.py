@@ -1,0 +1,387 @@
+"""The server store's border: versions, keys, certificates, and every kind of failure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import grpc  # type: ignore[import-untyped]  # it ships no types
+import pytest
+from grpc import StatusCode
+from qdrant_client import QdrantClient
+from qdrant_client import grpc as messages
+from qdrant_client.http import models
+from qdrant_server import Address, QdrantProcess, free_ports
+from store_data import manifest, point
+
+from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreUnavailableError
+from ingest.store import open_store
+from ingest.store.contract import CollectionOptions
+from ingest.store.schema import INDEXED_FIELDS
+from ingest.store.server import ServerStore
+from ingest.store.writer import RetryPolicy, call_with_retries
+
+OPTIONS = CollectionOptions()
+KEY = "s3cret-key"
+
+Answer = tuple[int, Mapping[str, str], bytes]
+
+
+def error(status: int, message: str = "told so", headers: Mapping[str, str] | None = None) -> Answer:
+    return status, headers or {}, json.dumps({"status": {"error": message}, "time": 0.0}).encode()
+
+
+@contextmanager
+def http_server(answer: Answer, *, version: str = "1.16.3") -> Iterator[str]:
+    """Says it is Qdrant, and gives one answer to everything else."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            status, headers, body = answer
+            if self.path == "/":
+                status, headers, body = 200, {}, json.dumps({"title": "qdrant", "version": version}).encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815  names of the standard library's
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def grpc_server(code: StatusCode, trailers: tuple[tuple[str, str], ...] = ()) -> Iterator[int]:
+    """Says it is Qdrant, and fails everything else with `code`."""
+
+    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # it ships no types
+        def service(self, call: Any) -> Any:
+            def fail(_request: bytes, context: Any) -> bytes:
+                if call.method.endswith("HealthCheck"):
+                    reply: bytes = messages.HealthCheckReply(title="qdrant", version="1.16.3").SerializeToString()
+                    return reply
+                context.set_trailing_metadata(trailers)
+                context.abort(code, "told so")
+                raise AssertionError
+
+            return grpc.unary_unary_rpc_method_handler(fail)
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Handler()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        yield port
+    finally:
+        server.stop(None).wait()
+
+
+def failure(use: Callable[[], object]) -> StoreError:
+    """What `use` failed with: ours, on one line, with the vendor's exception as its cause."""
+    with pytest.raises(StoreError) as caught:
+        use()
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    return caught.value
+
+
+# --- failures
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "words"),
+    [
+        (error(400), StoreError, "refuses the request: told so"),
+        (error(401), StoreError, "API key"),
+        (error(403), StoreError, "API key"),
+        (error(404), CollectionNotFoundError, "no collection docs"),
+        (error(409), StoreError, "told so"),
+        (error(413), StoreError, "too large"),
+        (error(408), StoreUnavailableError, "told so"),
+        (error(429), StoreUnavailableError, "told so"),
+        (error(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), StoreUnavailableError, "overloaded"),
+        (error(500), StoreUnavailableError, "told so"),
+        (error(502, "two\nlines"), StoreUnavailableError, "two lines"),
+        ((503, {}, b"<html>proxy</html>"), StoreUnavailableError, "503"),
+        ((200, {}, b"<html>a web site</html>"), StoreError, "Qdrant at"),
+        ((200, {}, b"{}"), StoreError, "Qdrant at"),
+        ((302, {"Location": "/elsewhere"}, b""), StoreError, "302"),
+    ],
+    ids=lambda value: str(value)[:60],
+)
+def test_every_http_status_has_its_meaning(answer: Answer, kind: type[StoreError], words: str) -> None:
+    with http_server(answer) as url, ServerStore(url) as store:
+        for use in (lambda: store.upsert("docs", [point(1)]), lambda: store.count("docs"), lambda: list(store.scroll("docs"))):
+            caught = failure(use)
+            assert type(caught) is kind
+            assert words in str(caught)
+
+
+def test_retry_after_is_passed_on() -> None:
+    with http_server(error(429, headers={"Retry-After": "7"})) as url, ServerStore(url) as store:
+        caught = failure(lambda: store.count("docs"))
+    assert isinstance(caught, StoreUnavailableError)
+    assert caught.retry_after == 7.0
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (StatusCode.UNAVAILABLE, StoreUnavailableError),
+        (StatusCode.DEADLINE_EXCEEDED, StoreUnavailableError),
+        (StatusCode.RESOURCE_EXHAUSTED, StoreUnavailableError),
+        (StatusCode.INTERNAL, StoreUnavailableError),
+        (StatusCode.NOT_FOUND, CollectionNotFoundError),
+        (StatusCode.UNAUTHENTICATED, StoreError),
+        (StatusCode.PERMISSION_DENIED, StoreError),
+        (StatusCode.INVALID_ARGUMENT, StoreError),
+        (StatusCode.UNIMPLEMENTED, StoreError),
+    ],
+    ids=str,
+)
+def test_every_grpc_status_has_its_meaning(code: StatusCode, kind: type[StoreError]) -> None:
+    with (
+        grpc_server(code) as port,
+        ServerStore("http://127.0.0.1", grpc_port=port, prefer_grpc=True) as store,
+    ):
+        caught = failure(lambda: store.upsert("docs", [point(1)]))
+    assert type(caught) is kind
+    assert "docs" in str(caught)
+
+
+def test_retry_after_is_passed_on_over_grpc() -> None:
+    with (
+        grpc_server(StatusCode.RESOURCE_EXHAUSTED, (("retry-after", "7"),)) as port,
+        ServerStore("http://127.0.0.1", grpc_port=port, prefer_grpc=True) as store,
+    ):
+        caught = failure(lambda: store.count("docs"))
+    assert isinstance(caught, StoreUnavailableError)
+    assert caught.retry_after == 7.0
+
+
+@pytest.mark.parametrize("prefer_grpc", [False, True])
+def test_nobody_there_is_worth_asking_again(prefer_grpc: bool) -> None:
+    [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    caught = failure(lambda: ServerStore(url, grpc_port=port, prefer_grpc=prefer_grpc, timeout=5))
+    assert isinstance(caught, StoreUnavailableError)
+    assert "check that it is running" in str(caught)
+
+
+def test_what_cannot_be_sent_is_refused(server: Address, collection: str) -> None:
+    for prefer_grpc in (False, True):
+        with ServerStore(server.url, grpc_port=server.grpc_port, prefer_grpc=prefer_grpc) as store:
+            caught = failure(lambda: store.set_payload(collection, {point(1).id: {"metadata": object()}}))
+            assert type(caught) is StoreError
+
+
+# --- versions and addresses
+
+
+@pytest.mark.parametrize("version", ["1.15.9", "0.11.0", "unknown", ""])
+def test_a_server_that_is_too_old_is_refused(version: str) -> None:
+    with http_server(error(500), version=version) as url, pytest.raises(StoreError, match=r"upgrade it to 1\.16"):
+        ServerStore(url)
+
+
+@pytest.mark.parametrize("version", ["1.16.0", "1.16.3-dev", "1.21.0", "2.0.0"])
+def test_a_newer_server_is_welcome_without_a_word(version: str) -> None:
+    with warnings.catch_warnings(), http_server(error(500), version=version) as url:
+        warnings.simplefilter("error")
+        ServerStore(url, api_key=KEY).close()
+
+
+@pytest.mark.parametrize("url", ["http://", "ftp://host", "http://host:port", "http://[::1", "host:6333"])
+def test_an_address_that_cannot_be_read_is_an_error(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="http://host:6333"):
+        ServerStore(url)
+
+
+@pytest.mark.parametrize("url", [f"http://user:{KEY}@host", f"https://{KEY}@host", f"https://host?api-key={KEY}"])
+def test_a_secret_in_the_address_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ServerStore(url)
+    assert KEY not in str(caught.value)
+
+
+# --- keys and certificates
+
+
+@pytest.mark.parametrize("url", ["http://qdrant.example:6333", "http://10.0.0.1", "http://0.0.0.0:1"])
+def test_a_key_does_not_travel_unencrypted(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="unencrypted") as caught:
+        open_store(url, api_key=KEY)
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [None, "no certificate"])
+def test_a_certificate_file_must_hold_a_certificate(tmp_path: Path, text: str | None) -> None:
+    file = tmp_path / "ca.pem"
+    if text:
+        file.write_text(text)
+    with pytest.raises(ConfigurationError, match=r"ca\.pem"):
+        ServerStore("https://localhost", ca_file=file)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A self-signed certificate for this machine, with its key beside it."""
+    file = tmp_path_factory.mktemp("tls") / "cert.pem"
+    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
+    files = ["-keyout", str(file.with_suffix(".key")), "-out", str(file)]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
+    subprocess.run(command, check=True, capture_output=True)
+    return file
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[QdrantProcess]:
+    """A real server that wants TLS and a key."""
+    environment = {
+        "QDRANT__SERVICE__ENABLE_TLS": "true",
+        "QDRANT__TLS__CERT": str(certificate),
+        "QDRANT__TLS__KEY": str(certificate.with_suffix(".key")),
+        "QDRANT__SERVICE__API_KEY": KEY,
+        "QDRANT__SERVICE__READ_ONLY_API_KEY": "read-only",
+    }
+    with QdrantProcess(tmp_path_factory.mktemp("qdrant"), environment, ca_file=certificate) as server:
+        yield server
+
+
+@pytest.mark.parametrize("prefer_grpc", [False, True])
+def test_tls_and_the_key_let_us_in(guarded: QdrantProcess, certificate: Path, collection: str, prefer_grpc: bool) -> None:
+    address = guarded.address
+    with open_store(address.url, api_key=KEY, ca_file=certificate, grpc_port=address.grpc_port, prefer_grpc=prefer_grpc) as store:
+        store.ensure(manifest(collection), OPTIONS)
+        store.upsert(collection, [point(1)])
+        assert store.count(collection) == 1
+        assert KEY not in f"{store.location} {store!r}"
+
+
+@pytest.mark.parametrize("prefer_grpc", [False, True])
+@pytest.mark.parametrize("key", [None, "wrong-key", "read-only"])
+def test_a_key_that_does_not_fit_is_named_but_not_shown(
+    guarded: QdrantProcess, certificate: Path, collection: str, key: str | None, prefer_grpc: bool
+) -> None:
+    address = guarded.address
+    options: dict[str, Any] = {"ca_file": certificate, "grpc_port": address.grpc_port, "prefer_grpc": prefer_grpc}
+
+    def use() -> None:
+        with open_store(address.url, api_key=key, **options) as store:
+            store.ensure(manifest(collection), OPTIONS)
+
+    caught = failure(use)
+    assert type(caught) is StoreError
+    assert "API key" in str(caught)
+    assert key is None or key not in str(caught)
+
+
+def test_an_unknown_authority_is_not_trusted(guarded: QdrantProcess) -> None:
+    caught = failure(lambda: ServerStore(guarded.address.url, api_key=KEY))
+    assert type(caught) is StoreError
+    assert "certificate" in str(caught)
+
+
+# --- half-made, and restarts
+
+
+def test_a_missing_index_is_made_by_ensure(server: Address, collection: str) -> None:
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    with ServerStore(server.url) as store:
+        try:
+            store.ensure(manifest(collection), OPTIONS)
+            client.delete_payload_index(collection, "source")
+            assert "source" not in client.get_collection(collection).payload_schema
+            store.ensure(manifest(collection), OPTIONS)
+            assert client.get_collection(collection).payload_schema.keys() == INDEXED_FIELDS.keys()
+        finally:
+            store.drop(collection)
+            client.close()
+
+
+@pytest.mark.parametrize("points", [0, 1])
+@pytest.mark.parametrize("dim", [8, 9])
+def test_only_an_empty_collection_with_our_very_vectors_becomes_ours(
+    server: Address, collection: str, points: int, dim: int
+) -> None:
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    client.create_collection(
+        collection,
+        vectors_config={
+            "dense": models.VectorParams(size=dim, distance=models.Distance.COSINE),
+            "dot": models.VectorParams(size=2, distance=models.Distance.DOT),
+        },
+        sparse_vectors_config={
+            "bm25": models.SparseVectorParams(modifier=models.Modifier.IDF),
+            "plain": models.SparseVectorParams(),
+        },
+    )
+    try:
+        client.upsert(collection, [models.PointStruct(id=1, vector={})] * points) if points else None
+        with ServerStore(server.url) as store:
+            if points == 0 and dim == 8:
+                assert store.ensure(manifest(collection), OPTIONS) == manifest(collection)
+                assert store.manifest(collection) == manifest(collection)
+                return
+            with pytest.raises(StoreError, match="not made by this package"):
+                store.ensure(manifest(collection), OPTIONS)
+            assert client.get_collection(collection).config.metadata is None
+    finally:
+        client.delete_collection(collection)
+        client.close()
+
+
+def test_the_layout_asked_for_is_the_layout_made(server: Address, collection: str) -> None:
+    options = CollectionOptions(on_disk=True, quantization="scalar", hnsw_m=24, hnsw_ef_construct=48, shards=2)
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    with ServerStore(server.url) as store:
+        try:
+            store.ensure(manifest(collection), options)
+            config = client.get_collection(collection).config
+        finally:
+            store.drop(collection)
+            client.close()
+    assert isinstance(config.params.vectors, dict)
+    assert config.params.vectors["dense"].on_disk is True
+    assert (config.hnsw_config.m, config.hnsw_config.ef_construct, config.params.shard_number) == (24, 48, 2)
+    assert isinstance(config.quantization_config, models.ScalarQuantization)
+    assert config.params.sparse_vectors is not None
+    assert config.params.sparse_vectors["bm25"].modifier == models.Modifier.IDF
+
+
+@pytest.mark.parametrize("prefer_grpc", [False, True])
+def test_a_killed_server_is_worth_asking_again_and_has_lost_nothing(tmp_path: Path, prefer_grpc: bool) -> None:
+    with QdrantProcess(tmp_path) as server:
+        address = server.address
+        with ServerStore(address.url, grpc_port=address.grpc_port, prefer_grpc=prefer_grpc, timeout=5) as store:
+            store.ensure(manifest("docs"), OPTIONS)
+            store.upsert("docs", [point(number) for number in range(100)])
+            server.kill()
+            for use in (lambda: store.count("docs"), lambda: store.upsert("docs", [point(1)]), lambda: store.manifest("docs")):
+                assert isinstance(failure(use), StoreUnavailableError)
+            server.start()
+            call_with_retries(lambda: store.upsert("docs", [point(1)]), RetryPolicy(first=0.1))
+            assert store.count("docs") == 100
+            assert store.manifest("docs") == manifest("docs")

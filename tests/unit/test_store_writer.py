@@ -1,0 +1,263 @@
+"""The writer: order, batches, retries, and how failures come out."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from store_data import manifest, point, vectors
+
+from ingest.errors import StoreError, StoreUnavailableError
+from ingest.records import Point
+from ingest.store.contract import CollectionOptions, Store
+from ingest.store.edge import EdgeStore
+from ingest.store.writer import Effects, RetryPolicy, Writer, batches, requests
+from ingest.testing import FakeClock, FlakyStore, Moment
+
+POLICY = RetryPolicy(attempts=5, seconds=60)
+
+
+@pytest.fixture
+def edge(tmp_path: Path) -> Iterator[Store]:
+    with EdgeStore(tmp_path) as store:
+        store.ensure(manifest("docs"), CollectionOptions())
+        yield store
+
+
+class Journal(FlakyStore):
+    """Fails `failures` times on each call to one effect, and writes down the effects that went through."""
+
+    def __init__(self, store: Store, *, effect: str = "", failures: list[tuple[Moment, BaseException]] | None = None) -> None:
+        super().__init__(store, self._next)
+        self._effect = effect
+        self._failures = list(failures or [])
+        self.journal: list[str] = []
+
+    def _next(self, name: str, _call: int) -> tuple[Moment, BaseException] | None:
+        if name == self._effect and self._failures:
+            return self._failures.pop(0)
+        self.journal.append(name)
+        return None
+
+
+def unavailable(retry_after: float | None = None) -> tuple[Moment, BaseException]:
+    return "before", StoreUnavailableError("Qdrant is overloaded", retry_after=retry_after)
+
+
+# --- batches
+
+
+@given(st.lists(st.integers(0, 50)), st.integers(1, 7), st.integers(1, 100))
+def test_batches_keep_everything_in_order_and_within_bounds(sizes: list[int], max_items: int, max_size: int) -> None:
+    made = list(batches(sizes, lambda size: size, max_items, max_size))
+    assert [size for batch in made for size in batch] == sizes
+    assert all(batch for batch in made)
+    assert all(len(batch) <= max_items for batch in made)
+    assert all(sum(batch) <= max_size or len(batch) == 1 for batch in made)
+    for batch, following in pairwise(made):  # none is cut without need
+        assert len(batch) == max_items or sum(batch) + following[0] > max_size
+
+
+def test_requests_are_bounded_by_what_they_weigh(edge: Store) -> None:
+    heavy = Point(point(0).id, {"dense": np.zeros(100_000, np.float32)}, {})
+    wordy = Point(point(1).id, {}, {"metadata": {"deep": ["x" * 3_000_000]}})
+    light = [point(number) for number in range(2, 1500)]
+    made = list(requests(edge, "docs", Effects(upserts=[heavy, heavy, heavy, wordy, *light]), 1000, 4 * 2**20))
+    sizes = [len(request.args[1]) for request in made if hasattr(request, "args")]
+    assert sizes[:2] == [1, 1]
+    assert sum(sizes) == 4 + len(light)
+    assert max(sizes) == 1000
+
+
+# --- order
+
+
+def test_additions_are_acknowledged_before_deletions(edge: Store) -> None:
+    edge.upsert("docs", [point(number) for number in range(4)])
+    journal = Journal(edge)
+    new = point(9)
+    with Writer(journal, "docs", max_points=2) as writer:
+        writer.submit(
+            Effects(
+                deletes=[point(number).id for number in range(3)],
+                payloads={point(3).id: {"text": "changed"}},
+                vector_updates={point(3).id: {"dot": vectors(50)["dot"]}},
+                upserts=[new],
+            )
+        )
+    assert journal.journal == ["upsert", "update_vectors", "set_payload", "delete", "delete"]
+    assert {found.id: found.payload for found in edge.scroll("docs")} == {new.id: new.payload, point(3).id: {"text": "changed"}}
+
+
+def test_effects_are_written_in_the_order_of_submission(edge: Store) -> None:
+    with Writer(edge, "docs") as writer:
+        for number in range(20):
+            writer.submit(Effects(upserts=[Point(point(1).id, {}, {"number": number})]))
+    [found] = edge.scroll("docs")
+    assert found.payload == {"number": 19}
+
+
+def test_nothing_to_do_is_no_request(edge: Store) -> None:
+    journal = Journal(edge)
+    with Writer(journal, "docs") as writer:
+        writer.submit(Effects())
+    assert journal.journal == []
+
+
+# --- retries
+
+
+def test_what_passes_is_tried_again_with_growing_jittered_waits(edge: Store) -> None:
+    clock = FakeClock()
+    journal = Journal(edge, effect="upsert", failures=[unavailable() for _ in range(4)])
+    with Writer(journal, "docs", retry=POLICY, clock=clock, sleep=clock.sleep) as writer:
+        writer.submit(Effects(upserts=[point(1)]))
+    assert edge.count("docs") == 1
+    assert len(clock.slept) == 4
+    assert all(0 <= wait <= POLICY.first * 2**attempt for attempt, wait in enumerate(clock.slept))
+
+
+def test_a_lost_acknowledgement_is_harmless(edge: Store) -> None:
+    clock = FakeClock()
+    journal = Journal(edge, effect="upsert", failures=[("after", StoreUnavailableError("connection lost"))])
+    with Writer(journal, "docs", retry=POLICY, clock=clock, sleep=clock.sleep) as writer:
+        writer.submit(Effects(upserts=[point(1), point(2)]))
+    assert edge.count("docs") == 2
+
+
+def test_the_server_says_how_long_to_wait(edge: Store) -> None:
+    clock = FakeClock()
+    journal = Journal(edge, effect="delete", failures=[unavailable(retry_after=7)])
+    with Writer(journal, "docs", retry=POLICY, clock=clock, sleep=clock.sleep) as writer:
+        writer.submit(Effects(deletes=[point(1).id]))
+    [waited] = clock.slept
+    assert 7 <= waited <= 7 + POLICY.first
+
+
+def test_attempts_are_capped(edge: Store) -> None:
+    clock = FakeClock()
+    journal = Journal(edge, effect="upsert", failures=[unavailable() for _ in range(9)])
+    with (
+        pytest.raises(StoreUnavailableError, match=r"overloaded \(gave up after 5 attempts in \d+ s\)"),
+        Writer(journal, "docs", retry=POLICY, clock=clock, sleep=clock.sleep) as writer,
+    ):
+        writer.submit(Effects(upserts=[point(1)]))
+    assert len(clock.slept) == 4
+
+
+def test_seconds_are_capped_and_no_wait_is_begun_in_vain(edge: Store) -> None:
+    clock = FakeClock()
+    journal = Journal(edge, effect="upsert", failures=[unavailable(25), unavailable(25), unavailable(25), unavailable(25)])
+    with (
+        pytest.raises(StoreUnavailableError, match=r"gave up after 3 attempts in 5\d s") as caught,
+        Writer(journal, "docs", retry=POLICY, clock=clock, sleep=clock.sleep) as writer,
+    ):
+        writer.submit(Effects(upserts=[point(1)]))
+    assert clock.now <= POLICY.seconds
+    assert caught.value.retry_after == 25
+
+
+def test_what_does_not_pass_is_not_tried_again(edge: Store) -> None:
+    clock = FakeClock()
+    journal = Journal(edge, effect="upsert", failures=[("before", StoreError("no such vector"))])
+    with (
+        pytest.raises(StoreError, match=r"^no such vector$"),
+        Writer(journal, "docs", retry=POLICY, clock=clock, sleep=clock.sleep) as writer,
+    ):
+        writer.submit(Effects(upserts=[point(1)]))
+    assert clock.slept == []
+
+
+# --- failures
+
+
+def test_after_a_failure_nothing_more_is_written(edge: Store) -> None:
+    journal = Journal(edge, effect="upsert", failures=[("before", StoreError("full"))])
+    writer = Writer(journal, "docs", max_points=1)
+
+    def write() -> None:
+        with writer:
+            for _ in range(100):  # more than the queue holds: sooner or later the failure is told at a submission
+                writer.submit(Effects(upserts=[point(1), point(2)], deletes=[point(3).id]))
+
+    with pytest.raises(StoreError, match="full"):
+        write()
+    assert journal.journal == []
+    assert edge.count("docs") == 0
+    with pytest.raises(StoreError, match="full"):
+        writer.close()
+
+
+class Gate(FlakyStore):
+    """Holds every upsert until it is opened."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store, self._wait)
+        self.reached, self.opened = threading.Event(), threading.Event()
+
+    def _wait(self, _name: str, _call: int) -> None:
+        self.reached.set()
+        assert self.opened.wait(60)
+
+
+def test_the_queue_is_bounded(edge: Store) -> None:
+    gate = Gate(edge)
+    submitted: list[int] = []
+
+    def submit_all(writer: Writer) -> None:
+        for number in range(4):
+            writer.submit(Effects(upserts=[point(number)]))
+            submitted.append(number)
+
+    with Writer(gate, "docs", queue_size=1) as writer:
+        thread = threading.Thread(target=submit_all, args=(writer,))
+        thread.start()
+        assert gate.reached.wait(60)
+        assert len(submitted) <= 2  # one being written, one waiting: the third is not taken
+        gate.opened.set()
+        thread.join()
+    assert edge.count("docs") == 4
+
+
+def test_an_exception_in_the_block_stops_after_the_request_in_flight(edge: Store) -> None:
+    gate = Gate(edge)
+
+    def fail() -> None:
+        with Writer(gate, "docs", max_points=1) as writer:
+            writer.submit(Effects(upserts=[point(1), point(2)], deletes=[point(3).id]))
+            writer.submit(Effects(upserts=[point(4)]))
+            assert gate.reached.wait(60)
+            threading.Timer(0.05, gate.opened.set).start()  # the request in flight ends only after the block was left
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert [found.id for found in edge.scroll("docs")] == [point(1).id]
+
+
+def test_an_exception_in_the_block_cuts_a_wait_short(edge: Store) -> None:
+    journal = Journal(edge, effect="upsert", failures=[unavailable(retry_after=3600)] * 3)
+    failed = threading.Event()
+    journal_next = journal._cue
+
+    def cue(name: str, call: int) -> tuple[Moment, BaseException] | None:
+        failed.set()
+        return journal_next(name, call)
+
+    journal._cue = cue
+
+    def fail() -> None:
+        with Writer(journal, "docs", retry=RetryPolicy(seconds=100_000)) as writer:
+            writer.submit(Effects(upserts=[point(1)]))
+            assert failed.wait(60)
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError, match="stop"):
+        fail()
+    assert journal.calls["upsert"] == 1
