@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.devices import default_devices, is_accelerator
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -85,8 +84,7 @@ def models_of(settings: Settings) -> ModelManager:
 def searcher_of(settings: Settings, store: Store, collection: str) -> Searcher:
     """Over a collection in any spelling, with the models its manifest names."""
     name = _normalize_collection_name(collection, settings.collections.aliases)
-    devices = tuple(device for device in settings.device or default_devices() if is_accelerator(device))
-    return Searcher.open(name, store, lambda keys: _manager(settings, keys, {}).members, devices=devices)
+    return Searcher.open(name, store, models=lambda keys: _manager(settings, keys, {}).members, devices=settings.device or None)
 
 
 def _manager(settings: Settings, keys: Sequence[str], weights: Mapping[str, float]) -> ModelManager:

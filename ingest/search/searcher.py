@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
 from ingest.encode.contract import StagedModel
+from ingest.encode.devices import default_devices, is_accelerator
 from ingest.encode.lease import lease_gpus
+from ingest.encode.models import ModelManager
+from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ConfigurationError, LeaseTimeoutError, ManifestMismatchError
 from ingest.records import Hit, Payload, Vector
 from ingest.search.fusion import Fused, reciprocal_rank_fusion
+from ingest.store import open_store
 from ingest.store.contract import Condition, Manifest, Store, VectorQuery
 from ingest.store.filters import parse_where
+from ingest.store.schema import _normalize_collection_name
+
+DEFAULT_STORE = ".ingest/qdrant"
 
 CANDIDATES = 100
 """Points that each vector brings into the fusion at least."""
@@ -21,6 +31,8 @@ MAX_LIMIT = 10_000
 
 LEASE_SECONDS = 1.0
 """How long a question waits for the accelerator before it is encoded on the CPU instead."""
+
+ModelLoader = Callable[[Sequence[str]], Sequence[StagedModel]]
 
 Where = Mapping[str, Any] | Sequence[Condition]
 """`{"metadata.year": {"gte": 2020}, "metadata.lang": ["en", "de"]}`, or conditions ready made."""
@@ -31,43 +43,55 @@ class Searcher:
 
     Args:
         models: the very models the collection was made with, in any order; see `open`.
-        devices: accelerators to lease for a question; empty means the CPU, for which nothing is leased.
+        devices: to encode questions on. Only accelerators are leased: on the processor a question runs beside what else runs.
     """
 
     def __init__(self, store: Store, manifest: Manifest, models: Sequence[StagedModel], *, devices: Sequence[str] = ()) -> None:
         self._store = store
         self._manifest = manifest
         self._models = {model.key: model for model in models}
-        self._devices = tuple(devices)
+        self._devices = tuple(device for device in devices if is_accelerator(device))
         self._turns = {model.key: threading.Lock() for model in models}
+        self._closing = ExitStack()
 
     @classmethod
     def open(
         cls,
         collection: str,
-        store: Store,
-        models: Callable[[Sequence[str]], Sequence[StagedModel]],
+        store: Store | str | Path = DEFAULT_STORE,
         *,
-        devices: Sequence[str] = (),
+        models: ModelLoader | None = None,
+        devices: Sequence[str] | None = None,
     ) -> Self:
         """Reads the collection's manifest and takes the very models it was made with.
 
         Args:
-            collection: the normalized name.
-            models: registry keys → staged models, e.g. of a `ModelManager`.
+            collection: in any spelling.
+            store: an open store, which stays open; or its path or URL, to be closed with the searcher.
+            models: registry keys → staged models; by default from the registries alone.
+            devices: to encode questions on; by default the first card, else the processor.
 
         Raises `CollectionNotFoundError`, `UnknownModelError` if a model is in no registry now, and `ManifestMismatchError` if
         one by that name would search another vector space than the one that is stored.
         """
-        manifest = store.manifest(collection)
-        staged = models([spec.name for spec in manifest.vectors])
-        for spec, model in zip(manifest.vectors, staged, strict=True):
-            if spec.space != model.space or spec.dim != model.dim:
-                raise ManifestMismatchError(
-                    f"collection {collection!r} was made with another {spec.name} (revision, prompt, pooling or dimension) than "
-                    "the one configured here: configure the one it was made with, or ingest it anew"
-                )
-        return cls(store, manifest, staged, devices=devices)
+        with ExitStack() as closing:
+            opened = closing.enter_context(open_store(store)) if isinstance(store, str | Path) else store
+            manifest = opened.manifest(_normalize_collection_name(collection))
+            staged = (models or _registered)([spec.name for spec in manifest.vectors])
+            _check_spaces(manifest, staged)
+            searcher = cls(opened, manifest, staged, devices=default_devices() if devices is None else devices)
+            searcher._closing = closing.pop_all()
+        return searcher
+
+    def close(self) -> None:
+        """Closes the store if `open` opened it. Idempotent."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
 
     @property
     def manifest(self) -> Manifest:
@@ -127,6 +151,19 @@ class Searcher:
     def _encode_on(model: StagedModel, devices: Sequence[str], query: str) -> Vector:
         with lease_gpus(model, devices, timeout=LEASE_SECONDS) as lease:
             return lease.encoder.encode_queries([query])[0]
+
+
+def _registered(keys: Sequence[str]) -> Sequence[StagedModel]:
+    return ModelManager(EnsembleConfig(ensemble_models=keys)).members
+
+
+def _check_spaces(manifest: Manifest, models: Sequence[StagedModel]) -> None:
+    for spec, model in zip(manifest.vectors, models, strict=True):
+        if spec.space != model.space or spec.dim != model.dim:
+            raise ManifestMismatchError(
+                f"collection {manifest.collection!r} was made with another {spec.name} (revision, prompt, pooling or dimension) "
+                "than the one configured here: configure the one it was made with, or ingest it anew"
+            )
 
 
 def _hit(candidate: Fused, payload: Payload) -> Hit:

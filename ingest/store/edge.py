@@ -31,7 +31,7 @@ FULL_SCAN_THRESHOLD = 10_000
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
 
-_SETTLE_EVERY = 10_000
+_SETTLE_EVERY = 40_000
 """Points written after which the engine's buffers go to its files, and their pages out of memory: a load of any size fits."""
 
 _DISTANCES = {

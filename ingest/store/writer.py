@@ -244,7 +244,10 @@ def _json_bytes(value: Any) -> int:
     if isinstance(value, str):
         return len(value) + 3
     if isinstance(value, dict):
-        return sum(len(name) + 4 + _json_bytes(item) for name, item in value.items())
+        total = 2
+        for name, item in value.items():
+            total += len(name) + 4 + (len(item) + 3 if isinstance(item, str) else _json_bytes(item))
+        return total
     if isinstance(value, (list, tuple)):
         return 2 + sum(map(_json_bytes, value))
     return 10

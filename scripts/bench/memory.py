@@ -11,6 +11,7 @@ two alternate, and the median of their ratios counts. Both end with the engine's
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import platform
 import resource
@@ -59,6 +60,7 @@ def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
     with corpus.open("w") as stream:
         for document in generated_documents(count):
             stream.write(json.dumps({"id": document.id, "text": document.text, "metadata": dict(document.metadata)}) + "\n")
+    gc.set_threshold(50_000, 20, 50)  # as the command does
     models = [HashEncoder()]
     monitor = ThroughputMonitor()
     before = _peak_megabytes()

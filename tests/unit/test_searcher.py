@@ -1,0 +1,119 @@
+"""The searcher over the embedded engine, with hash models: what it asks, what it refuses, what it hands back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from ingest.encode.contract import StagedModel
+from ingest.encode.runner import BatchRunner
+from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
+from ingest.records import Document
+from ingest.search import Searcher
+from ingest.store.edge import EdgeStore
+from ingest.sync.job import Job, run_job
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import HashEncoder, ListSource
+
+TEXTS = ["a blue chair", "a red table", "a green lamp", "an old clock"]
+
+
+def two_models(keys: Sequence[str]) -> list[StagedModel]:
+    return [HashEncoder(key, dim=64, revision=key) for key in keys]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    models = two_models(["first", "second"])
+    monitor = ThroughputMonitor()
+    source = ListSource(
+        [Document(text.split()[-1], text, metadata={"words": len(text), "set": n % 2}) for n, text in enumerate(TEXTS)]
+    )
+    with (
+        EdgeStore(folder / "qdrant") as store,
+        BatchRunner(models, monitor=monitor, lease_directory=folder / "leases") as runner,
+        RejectsFile(folder / "rejects") as rejects,
+    ):
+        job = Job("Furniture & more", weights={"first": 2.0})
+        run_job(job, [source], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor)
+    return folder / "qdrant"
+
+
+@pytest.fixture
+def searcher(root: Path) -> Iterator[Searcher]:
+    with Searcher.open("furniture & MORE", root, models=two_models) as opened:
+        yield opened
+
+
+def test_the_text_itself_is_the_best_hit_of_every_vector(searcher: Searcher) -> None:
+    (best, *rest) = searcher.search("a red table")
+    assert (best.doc_id, best.text, best.ranks) == ("table", "a red table", {"first": 1, "second": 1})
+    assert (best.start, best.end, best.source, best.title) == (0, 11, "list", None)
+    assert (
+        best.score == best.fused_score == pytest.approx(3 / 60)
+    )  # 2/60 by the collection's weight of the first, 1/60 by the second
+    assert len(rest) == 3
+
+
+def test_limits_vectors_and_conditions(searcher: Searcher) -> None:
+    assert len(searcher.search("a red table", limit=2)) == 2
+    assert {name for hit in searcher.search("a red table", vectors=["second"]) for name in hit.ranks} == {"second"}
+    assert {hit.doc_id for hit in searcher.search("a red table", where={"metadata.set": 0})} == {"chair", "lamp"}
+    assert searcher.search("a red table", where={"metadata.words": {"gt": 1000}}) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"query": " \n"}, "empty"),
+        ({"query": "x", "limit": 0}, "limit"),
+        ({"query": "x", "limit": 10_001}, "limit"),
+        ({"query": "x", "vectors": ["third"]}, "third"),
+        ({"query": "x", "where": {"metadata.set": {"near": 1}}}, "near"),
+    ],
+)
+def test_what_cannot_be_asked(searcher: Searcher, arguments: dict[str, object], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        searcher.search(**arguments)  # type: ignore[arg-type]  # wrong on purpose
+
+
+@pytest.mark.parametrize(
+    "question", ["🪑🪑🪑", "مرحبا بالعالم", "the of and", "x" * 100_000, "'; DROP TABLE --", '{"must": []}', "\x00"]
+)
+def test_any_other_question_has_an_answer(searcher: Searcher, question: str) -> None:
+    assert len(searcher.search(question)) == 4
+
+
+def test_many_threads_get_what_one_gets(searcher: Searcher) -> None:
+    alone = [searcher.search(text) for text in TEXTS]
+    with ThreadPoolExecutor(8) as threads:
+        together = list(threads.map(searcher.search, TEXTS * 10))
+    assert together == alone * 10
+
+
+def test_a_store_that_was_given_stays_open_and_one_that_was_opened_does_not(root: Path) -> None:
+    with EdgeStore(root) as store:
+        with Searcher.open("furniture_more", store, models=two_models) as borrowed:
+            borrowed.search("x")
+        assert store.count("furniture_more") == 4
+    with Searcher.open("furniture_more", root, models=two_models) as owned:
+        pass
+    with pytest.raises(StoreError, match="closed"):
+        owned.search("x")
+
+
+def test_other_models_than_the_collection_was_made_with_are_refused(root: Path) -> None:
+    with pytest.raises(ManifestMismatchError, match="second"):
+        Searcher.open("furniture_more", root, models=lambda keys: [HashEncoder(key, dim=64, revision="first") for key in keys])
+    with EdgeStore(root) as store:  # and the refusal left nothing locked
+        assert store.count("furniture_more") == 4
+
+
+def test_a_collection_that_is_not_there(root: Path) -> None:
+    with pytest.raises(CollectionNotFoundError):
+        Searcher.open("nothing", root)
