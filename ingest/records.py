@@ -159,10 +159,12 @@ class Hit:
 
     Attributes:
         id: the chunk's UUID string.
+        chunk: position in its document, from 0; `start` and `end` are its offsets there (characters, half-open).
         score: what the list is ordered by: the rerank score if reranked, else the fused score.
         ranks: vector name → rank in that vector's own list, from 1; a vector that did not find the chunk is absent.
         fused_score: weighted reciprocal-rank score, > 0.
         rerank_score: the cross-encoder's, or None.
+        before, after: texts of the neighbouring chunks, in the document's order, where they were asked for.
     """
 
     id: str
@@ -171,12 +173,15 @@ class Hit:
     doc_id: str
     title: str | None
     source: str
+    chunk: int
     start: int
     end: int
     metadata: Metadata
     ranks: Mapping[str, int]
     fused_score: float
     rerank_score: float | None = None
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +226,10 @@ class Receipt:
 
     It balances when `read == written + updated + unchanged + rejected` and the store holds exactly the points the plan
     says it should hold for these sources.
+
+    Attributes:
+        window: chunks that the last window was allowed to hold.
+        swap_share: share of the run (0 to 1) that went into moving models on and off devices.
     """
 
     collection: str
@@ -236,6 +245,8 @@ class Receipt:
     models: tuple[ModelReport, ...] = ()
     lease_events: tuple[LeaseEvent, ...] = ()
     errors: tuple[str, ...] = ()
+    window: int = 0
+    swap_share: float = 0.0
 
 
 class Source(Protocol):

@@ -39,6 +39,9 @@ def _split_commas(value: Any) -> Any:
     return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
+Allowance = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
+"""`20%` or `50`, the latter also as a number."""
+
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 
 
@@ -57,6 +60,7 @@ class LayoutSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
+    distance: Literal["cosine", "dot", "euclid", "manhattan"] = Field("cosine", description="How dense vectors are compared.")
     on_disk: bool = Field(False, description="Keep vectors and HNSW on disk instead of in memory.")
     quantization: Literal["none", "scalar", "binary"] = Field("none", description="Compress dense vectors for search.")
     hnsw_m: int = Field(16, ge=0, le=256, description="Links per node of the HNSW graph.")
@@ -85,10 +89,13 @@ class Settings(BaseSettings):
     api_key: SecretStr | None = Field(None, description="The server's API key or JWT.")
     ca_file: Path | None = Field(None, description="Certificate authority of a server with a private one.")
     prefer_grpc: bool = Field(False, description="Talk gRPC to the server instead of REST.")
-    timeout: float = Field(60.0, gt=0, description="Seconds a request to the server may take.")
+    grpc_port: int | None = Field(
+        None, ge=1, le=65535, description="The server's gRPC port (the URL's port plus one if not given)."
+    )
+    timeout: float = Field(60.0, gt=0, allow_inf_nan=False, description="Seconds a request to the server may take.")
     allow_plain_http_key: bool = Field(False, description="Send the API key over plain HTTP to a host that is not this one.")
     retry_attempts: int = Field(8, ge=1, description="Times a write is tried while the server is unavailable.")
-    retry_seconds: float = Field(300.0, gt=0, description="Seconds after which it is given up.")
+    retry_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Seconds after which it is given up.")
 
     dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")
     sparse: Names = Field(["bm25"], description="Sparse models, likewise; `none` for none.")
@@ -97,22 +104,35 @@ class Settings(BaseSettings):
     trust_remote_code: Names = Field(default_factory=list, description="Models whose own code may run.")
     device: Names = Field(default_factory=list, description="Devices to lease, such as `cuda:0` (chosen if not given).")
     exclusive_mode: bool = Field(True, description="Hold devices host-wide; off where an orchestrator already owns them.")
-    lease_timeout: float = Field(3600.0, gt=0, description="Seconds to wait for a device that another process holds.")
+    lease_timeout: float = Field(
+        3600.0, gt=0, allow_inf_nan=False, description="Seconds to wait for a device that another process holds."
+    )
     gpu_memory_soft_limit_gb: float | None = Field(
         None, gt=0, description="GiB of a card in use beyond which batches stop growing (80 % of it if not given)."
     )
     lease_dir: Path | None = Field(None, description="Where leases are kept: one folder for all who share the devices.")
+
+    rerank: Literal["auto", "on", "off"] = Field("auto", description="Rerank answers: if the model is to be had, always, never.")
+    reranker: str = Field("ms-marco-minilm-l6", description="The reranker: a registry key, a folder, or owner/name on the hub.")
+    rerank_lease_timeout: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds a question waits for the device before it goes to the processor.",
+    )
 
     chunk_tokens: int | None = Field(None, ge=8, description="Tokens per chunk at most (what every model takes if not given).")
     chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next one repeats.")
     max_record_bytes: int = Field(16 * 2**20, ge=1024, description="Bytes of a record or file; a bigger one is rejected.")
     fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
 
-    window_chunks: int = Field(2048, ge=1, description="Chunks encoded and written together.")
+    window_chunks: int = Field(
+        2048, ge=1, description="Chunks encoded and written together at first; more where swapping models costs too much."
+    )
 
     delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
-    max_delete: str = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
-    max_rejects: str = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
+    max_delete: Allowance = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
+    max_rejects: Allowance = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
     rejects: Path | None = Field(None, description="The rejects file (`.ingest/rejects/COLLECTION.jsonl` if not given).")
 
     layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")

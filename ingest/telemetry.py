@@ -5,15 +5,21 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
+from ingest.errors import ConfigurationError
 from ingest.records import LeaseEvent, ModelReport
 
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
 Clock = Callable[[], float]
-"""Monotonic seconds."""
+"""Seconds."""
 
 MAX_ERRORS = 100
 """Errors a receipt lists; the rest are counted."""
@@ -26,7 +32,7 @@ class PassReport:
     Attributes:
         chunks: texts encoded, equal ones counted once.
         tokens: tokens that carried text; `padded_tokens`: tokens computed, padding included.
-        seconds: under the lease, model movement included; `swap_seconds`: the movement alone.
+        seconds: under the lease, model movement included; `swap_seconds`: the movement alone. Reading weights is in neither.
         window: number of the window, from 1.
     """
 
@@ -43,6 +49,16 @@ class PassReport:
     seconds: float
     swap_seconds: float
     window: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of tokens that carried text."""
+        return self.tokens / self.seconds if self.seconds else 0.0
+
+    @property
+    def padding_share(self) -> float:
+        """0 to 1, of the tokens computed."""
+        return 1 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
 
 
 class ProgressListener(Protocol):
@@ -101,6 +117,7 @@ class _Totals:
     chunks: int = 0
     tokens: int = 0
     seconds: float = 0.0
+    swap_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -109,11 +126,13 @@ class ThroughputMonitor:
 
     Args:
         clock: monotonic seconds; `at` in events counts from the monitor's construction.
+        wall_clock: seconds since the epoch; `time` in what is written, the same for all processes of a host.
         stream: where each event is also written as one JSON line, flushed at once, or None.
         listener: who draws progress.
     """
 
     clock: Clock = time.monotonic
+    wall_clock: Clock = time.time
     stream: TextIO | None = None
     listener: ProgressListener = field(default_factory=SilentProgress)
     _started: float = field(init=False)
@@ -122,6 +141,7 @@ class ThroughputMonitor:
     _totals: dict[str, _Totals] = field(init=False, default_factory=dict)
     _errors: list[str] = field(init=False, default_factory=list)
     _error_count: int = field(init=False, default=0)
+    _documents: tuple[int, int] = field(init=False, default=(0, 0))
 
     def __post_init__(self) -> None:
         self._started = self.clock()
@@ -145,7 +165,44 @@ class ThroughputMonitor:
             totals.chunks += report.chunks
             totals.tokens += report.tokens
             totals.seconds += report.seconds
-            self._write({"type": "pass", "at": round(self.elapsed(), 6), **asdict(report)})
+            totals.swap_seconds += report.swap_seconds
+            rates = {"tokens_per_second": round(report.tokens_per_second, 1), "padding_share": round(report.padding_share, 4)}
+            self._write({"type": "pass", "at": round(self.elapsed(), 6), **asdict(report), **rates})
+
+    def log_rerank(self, model: str, device: str, candidates: int, seconds: float, fallback: str | None) -> None:
+        """A question's candidates were reranked on `device`; `fallback`: why not where it was meant to be, or None."""
+        rate = round(candidates / seconds, 1) if seconds else 0.0
+        with self._lock:
+            self._write(
+                {
+                    "type": "rerank",
+                    "at": round(self.elapsed(), 6),
+                    "model": model,
+                    "device": device,
+                    "candidates": candidates,
+                    "seconds": round(seconds, 6),
+                    "candidates_per_second": rate,
+                    "fallback": fallback,
+                }
+            )
+
+    def log_documents(self, read: int, done: int) -> None:
+        """`read` documents came from the sources so far, `done` of them are stored, unchanged or rejected."""
+        with self._lock:
+            self._documents = (read, done)
+        self.listener.documents(read, done)
+
+    @property
+    def documents(self) -> tuple[int, int]:
+        """Read and done so far."""
+        with self._lock:
+            return self._documents
+
+    @property
+    def error_count(self) -> int:
+        """Of all errors, also those that `errors` no longer lists."""
+        with self._lock:
+            return self._error_count
 
     def log_error(self, where: str, error: BaseException | str) -> None:
         """Something went wrong and the run went on; it will stand in the receipt."""
@@ -169,6 +226,12 @@ class ThroughputMonitor:
             more = self._error_count - len(self._errors)
             return (*self._errors, *([f"… and {more} more"] if more else []))
 
+    @property
+    def swap_seconds(self) -> float:
+        """Spent moving models on and off devices so far."""
+        with self._lock:
+            return sum(total.swap_seconds for total in self._totals.values())
+
     def model_reports(self) -> tuple[ModelReport, ...]:
         """One per model that ran, in the order of their first pass."""
         with self._lock:
@@ -190,5 +253,53 @@ class ThroughputMonitor:
 
     def _write(self, event: Mapping[str, Any]) -> None:
         if self.stream is not None:
-            self.stream.write(json.dumps(event) + "\n")
+            self.stream.write(json.dumps({"time": round(self.wall_clock(), 6), **event}) + "\n")
             self.stream.flush()
+
+
+@contextmanager
+def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1") -> Iterator[int]:
+    """Serves the monitor's figures to Prometheus at `http://host:port/metrics` while the context lasts; gives the port (0: any).
+
+    Raises `ConfigurationError` if the port is taken.
+    """
+    from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415  most runs serve nothing
+
+    registry = CollectorRegistry()
+    registry.register(_MonitorCollector(monitor))
+    try:
+        server, thread = start_http_server(port, addr=host, registry=registry)
+    except OSError as exc:
+        raise ConfigurationError(f"metrics cannot be served at {host}:{port} ({exc.strerror}): choose another port") from exc
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _MonitorCollector:
+    """Reads the monitor when Prometheus asks, so that nothing is counted twice."""
+
+    def __init__(self, monitor: ThroughputMonitor) -> None:
+        self._monitor = monitor
+
+    def collect(self) -> Iterator[Metric]:
+        from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415
+
+        read, done = self._monitor.documents
+        yield CounterMetricFamily("ingest_documents_read", "Documents that came from the sources.", value=read)
+        yield CounterMetricFamily("ingest_documents_done", "Documents stored, unchanged or rejected.", value=done)
+        yield CounterMetricFamily("ingest_errors", "Errors after which the run went on.", value=self._monitor.error_count)
+        yield CounterMetricFamily("ingest_swap_seconds", "Spent moving models.", value=self._monitor.swap_seconds)
+        leases = Counter(event.model for event in self._monitor.lease_events if event.event == "acquire")
+        taken = CounterMetricFamily("ingest_leases", "Leases taken.", labels=["model"])
+        for model, count in leases.items():
+            taken.add_metric([model], count)
+        yield taken
+        for figure, what in (("chunks", "Chunks encoded."), ("tokens", "Tokens encoded."), ("seconds", "Time under lease.")):
+            family = CounterMetricFamily(f"ingest_encoded_{figure}", what, labels=["model", "device"])
+            for report in self._monitor.model_reports():
+                family.add_metric([report.key, report.device], getattr(report, figure))
+            yield family

@@ -80,6 +80,9 @@ class RecordingModel:
             TokenLimit(key, max_tokens, lambda texts: [len(text.split()) for text in texts]) if max_tokens else None
         )
 
+    def load(self) -> None:
+        pass
+
     def place(self, device: str) -> RecordingEncoder:
         self.journal.note("place", self.key)
         return RecordingEncoder(self, device)

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import sys
+import traceback
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.logging import RichHandler
 
-from ingest.cli import collections, ingesting, models, searching
-from ingest.cli.output import print_json
+from ingest.cli import collections, evaluating, ingesting, models, searching
+from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation
-from ingest.errors import DeletionBrakeError, IngestError
+from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
 from ingest.settings import load_settings
 
 app = typer.Typer(
@@ -33,6 +36,7 @@ app = typer.Typer(
 app.command("run")(ingesting.run)
 app.command("plan")(ingesting.plan)
 app.command("search")(searching.search)
+app.command("eval")(evaluating.evaluate_collection)
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 
@@ -64,22 +68,35 @@ def main() -> None:
     # A run makes millions of objects and hardly a cycle: looking for cycles as often as Python does takes a tenth of its time.
     gc.set_threshold(50_000, 20, 50)
     try:
+        _check_arguments(sys.argv[1:])
         app()
+        sys.stdout.flush()
     except IngestError as error:
-        _report(error)
-        if "--debug" in sys.argv:
-            raise
-        sys.exit(error.exit_code)
+        _fail(error)
+    except OSError as error:  # what is written here: standard output, the telemetry file
+        typer.echo(f"error: {error.filename or 'an output'} cannot be read or written: {error.strerror or error}", err=True)
+        # What is still to be written to a full or closed pipe would fail once more while Python shuts down.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  lives as long as the process
+        sys.exit(IngestError.exit_code)
 
 
-def _report(error: IngestError) -> None:
-    """One line on stderr; with --json also one object on stdout."""
+def _check_arguments(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if not argument.isprintable() and any("\ud800" <= character <= "\udfff" for character in argument):
+            raise ConfigurationError(f"the argument {argument!r} is not valid UTF-8: write it in UTF-8")
+
+
+def _fail(error: IngestError) -> NoReturn:
+    """One line on stderr, with --json also one object on stdout, and the error's exit code."""
+    if "--debug" in sys.argv:
+        traceback.print_exception(error)
     doc_ids = list(error.doc_ids) if isinstance(error, DeletionBrakeError) else []
-    typer.echo(f"error: {error}", err=True)
+    typer.echo(f"error: {plain(str(error))}", err=True)
     for doc_id in doc_ids:
-        typer.echo(f"  would delete {doc_id}", err=True)
+        typer.echo(f"  would delete {plain(doc_id)}", err=True)
     if "--json" in sys.argv:
         print_json({"error": str(error), "type": type(error).__name__, "exit_code": error.exit_code, "doc_ids": doc_ids})
+    sys.exit(error.exit_code)
 
 
 def _start_logging(*, debug: bool) -> None:

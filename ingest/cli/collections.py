@@ -12,8 +12,8 @@ from rich.table import Table
 from ingest.cli import options
 from ingest.cli.output import print_json
 from ingest.cli.session import Invocation, store_of
-from ingest.errors import ConfigurationError
-from ingest.store.contract import CollectionInfo
+from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
+from ingest.store.contract import CollectionInfo, Store
 from ingest.store.schema import _normalize_collection_name
 
 app = typer.Typer(help="The collections of a store.", no_args_is_help=True, rich_markup_mode=None)
@@ -30,8 +30,8 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
         return
     table = Table("collection", "points", "vectors")
     for info in found:
-        table.add_row(info.name, f"{info.points:,}", _vectors(info))
-    Console().print(table)
+        table.add_row(info.name, "?" if info.points is None else f"{info.points:,}", _vectors(info))
+    Console(markup=False).print(table)  # a problem may hold brackets
 
 
 @app.command("info")
@@ -59,7 +59,9 @@ def info(
 @app.command("drop")
 def drop(
     context: typer.Context,
-    collection: options.CollectionArgument,
+    collection: Annotated[
+        str, typer.Argument(metavar="COLLECTION", help="The collection, spelled as it is listed.", show_default=False)
+    ],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     store: options.Store = None,
     as_json: options.Json = False,
@@ -68,18 +70,36 @@ def drop(
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
     name = _normalize_collection_name(collection, settings.collections.aliases)
+    if name != collection:
+        raise ConfigurationError(f"{collection} is another spelling of {name}: to drop the collection {name}, call it that")
     with store_of(settings) as opened:
-        points = opened.count(name)
-        if not yes and (as_json or not typer.confirm(f"Delete {name} with {points:,} points in {opened.location}?", err=True)):
+        info = _ours(opened, name)
+        what = name if info.points is None else f"{name} with {info.points:,} points"
+        if not yes and (as_json or not typer.confirm(f"Delete {what} in {opened.location}?", err=True)):
             raise ConfigurationError(f"{name} was not dropped: say --yes to drop it without being asked")
         opened.drop(name)
     if as_json:
-        print_json({"dropped": name, "points": points})
+        print_json({"dropped": name, "points": info.points})
     else:
-        typer.echo(f"dropped {name} with {points:,} points")
+        typer.echo(f"dropped {what}")
+
+
+def _ours(store: Store, name: str) -> CollectionInfo:
+    """As it is listed: what is damaged must be named, and dropped, without being opened."""
+    for info in store.collections():
+        if info.name == name:
+            if info.ours:
+                return info
+            raise StoreError(
+                f"the collection {name} in {store.location} was not dropped, because"
+                f" {info.problem or 'it was not made by ingest: drop it with the tool that made it'}"
+            )
+    raise CollectionNotFoundError(f"there is no collection {name} in {store.location}: see ingest collections list")
 
 
 def _vectors(info: CollectionInfo) -> str:
+    if info.problem is not None:
+        return info.problem
     if info.manifest is None:
         return "(not made by ingest)"
     return ", ".join(spec.name for spec in info.manifest.vectors)

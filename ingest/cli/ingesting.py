@@ -20,7 +20,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import run_job
 from ingest.sync.preview import preview_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
+from ingest.telemetry import ThroughputMonitor, serve_metrics
 
 UNBALANCED = 1
 TOO_MANY_REJECTS = 3
@@ -52,6 +52,10 @@ def run(
     telemetry: Annotated[
         Path | None, typer.Option("--telemetry", help="Append lease events, passes and errors here as JSON lines.")
     ] = None,
+    metrics_port: Annotated[
+        int | None,
+        typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this loopback port."),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a collection equal to its sources.
@@ -81,6 +85,8 @@ def run(
         progress = open_progress()
         stack.enter_context(progress)
         monitor = ThroughputMonitor(stream=stream, listener=progress)
+        if metrics_port:
+            stack.enter_context(serve_metrics(monitor, metrics_port))
         opened_store = stack.enter_context(store_of(settings))
         runner = stack.enter_context(runner_of(settings, manager, monitor))
         kept = stack.enter_context(RejectsFile(rejects_file))

@@ -31,6 +31,11 @@ Delete = Annotated[
 MaxDelete = Annotated[
     str | None, typer.Option("--max-delete", help="Share of the documents that full may delete. [default: 20%]")
 ]
+Rerank = Annotated[str | None, typer.Option("--rerank", help="auto (if the model is to be had), on or off. [default: auto]")]
+Reranker = Annotated[
+    str | None,
+    typer.Option("--reranker", help="A registry key, a folder, or a hub id. [default: ms-marco-minilm-l6]"),
+]
 Name = Annotated[str | None, typer.Option("--name", help="The source's name, part of every id. [default: its absolute location]")]
 Format = Annotated[
     str | None, typer.Option("--format", help="What the source holds, where its name does not say it: jsonl, csv, …")

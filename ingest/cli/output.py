@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.records import Hit, Receipt
+from ingest.search.evaluate import Evaluation, Row
+from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Preview
 
 SNIPPET_CHARACTERS = 300
@@ -20,6 +24,11 @@ def print_json(value: Any) -> None:
     """One JSON object on stdout."""
     json.dump(value, sys.stdout, ensure_ascii=False)
     sys.stdout.write("\n")
+
+
+def plain(text: str) -> str:
+    """On one line and without control characters: what documents hold must not steer the terminal it is shown on."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split()))
 
 
 def print_receipt(receipt: Receipt, *, rejects: str) -> None:
@@ -38,7 +47,7 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
     if receipt.rejected:
         console.print(Text(f"{receipt.rejected:,} rejected records are in {rejects}"))
     for error in receipt.errors:
-        console.print(Text(error, style="red"))
+        console.print(Text(plain(error), style="red"))
 
 
 def print_preview(preview: Preview) -> None:
@@ -51,25 +60,72 @@ def print_preview(preview: Preview) -> None:
     for model, chunks in preview.chunks.items():
         table.add_row(f"encode with {model}", f"{chunks:,} chunks")
     console.print(table)
+    if preview.unidentified:
+        console.print(Text(deletes_held_back(preview.unidentified), style="yellow"))
     if preview.brake:
         console.print(Text("the deletion brake would stop this run", style="bold red"))
     for rejected in preview.rejects:
-        console.print(Text(f"rejected: {rejected.position}: {rejected.reason}", style="yellow"))
+        console.print(Text(plain(f"rejected: {rejected.position}: {rejected.reason}"), style="yellow"))
 
 
-def print_hits(hits: list[Hit], *, explain: bool) -> None:
+def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
     """Search results, for people."""
     console = Console()
     if not hits:
         console.print("nothing found")
     for number, hit in enumerate(hits, start=1):
         line = Text(f"{number:2}. ", style="bold")
-        line.append(hit.title or hit.doc_id, style="bold")
-        line.append(f"  [{hit.doc_id}:{hit.start}-{hit.end}]  {hit.score:.4f}", style="dim")
+        line.append(plain(hit.title or hit.doc_id), style="bold")
+        line.append(f"  [{plain(hit.doc_id)}:{hit.start}-{hit.end}]  {hit.score:.4f}", style="dim")
         console.print(line)
         if explain:
             ranks = ", ".join(f"{name} #{rank}" for name, rank in hit.ranks.items())
-            console.print(Text(f"    found by {ranks}", style="cyan"))
-        snippet = " ".join(hit.text.split())
-        more = "…" if len(snippet) > SNIPPET_CHARACTERS else ""
-        console.print(Text(f"    {snippet[:SNIPPET_CHARACTERS]}{more}"))
+            reranked = "" if hit.rerank_score is None else f", fused {hit.fused_score:.4f}, reranked {hit.rerank_score:.4f}"
+            console.print(Text(f"    found by {ranks}{reranked}", style="cyan"))
+        for text in hit.before:
+            console.print(Text(f"    {_snippet(text)}", style="dim"))
+        console.print(Text(f"    {_snippet(hit.text)}"))
+        for text in hit.after:
+            console.print(Text(f"    {_snippet(text)}", style="dim"))
+
+
+def _snippet(text: str) -> str:
+    line = plain(text)
+    return line if len(line) <= SNIPPET_CHARACTERS else f"{line[:SNIPPET_CHARACTERS]}…"
+
+
+def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
+    """`tuned` is there if tuning was asked for."""
+    tuned = evaluation.tuned
+    return {
+        "collection": evaluation.collection,
+        "questions": evaluation.questions,
+        "rows": [{"name": row.name, **_figures(row)} for row in evaluation.rows],
+        **({"tuned": {**asdict(tuned), "toml": tuned.toml}} if tuned else {}),
+    }
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """How good a collection answers, for people."""
+    console = Console()
+    table = Table(title=f"{evaluation.collection}: {evaluation.questions:,} questions", title_justify="left")
+    table.add_column("answered by", no_wrap=True)
+    for heading in _figures(evaluation.rows[0]):
+        table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
+    for row in evaluation.rows:
+        table.add_row(row.name, *(f"{value:.1f}" if "ms" in name else f"{value:.3f}" for name, value in _figures(row).items()))
+    console.print(table)
+    if tuned := evaluation.tuned:
+        for half, which in ((tuned.training, "the weights were found on"), (tuned.held_out, "were held out")):
+            console.print(f"ndcg@10 of the {half.questions} questions that {which}: {half.equal:.3f} → {half.tuned:.3f}")
+        console.print(Text(f"in ingest.toml:\n\n{tuned.toml}\n"))
+
+
+def _figures(row: Row) -> dict[str, float]:
+    return {
+        "ndcg@10": row.scores.ndcg_10,
+        "recall@100": row.scores.recall_100,
+        "mrr@10": row.scores.mrr_10,
+        "p50_ms": row.p50_ms,
+        "p95_ms": row.p95_ms,
+    }

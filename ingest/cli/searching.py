@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from ingest.cli import options
 from ingest.cli.output import print_hits, print_json
 from ingest.cli.session import Invocation, searcher_of, store_of
+from ingest.search.fusion import FusionMethod
 from ingest.store.filters import parse_expression
 
 
@@ -22,20 +23,44 @@ def search(
     where: Annotated[
         list[str] | None, typer.Option("--where", help="A condition such as 'metadata.year>=2020'; may be repeated.")
     ] = None,
+    vectors: Annotated[str | None, typer.Option("--vectors", help="Ask these vectors only, joined by commas.")] = None,
+    fusion: Annotated[str, typer.Option("--fusion", help="rrf (ranks) or dbsf (scores).")] = "rrf",
+    group: Annotated[bool, typer.Option("--group", help="Show the best chunk of each document only.")] = False,
+    neighbours: Annotated[int, typer.Option("--context", min=0, help="Chunks before and after each hit to show with it.")] = 0,
+    rerank: options.Rerank = None,
+    reranker: options.Reranker = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show each hit's rank in every vector.")] = False,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Ask a collection. Every vector answers, and the answers are fused."""
+    """Ask a collection. Every vector answers, the answers are fused, and a reranker reads the best again."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store)
+    settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
     started = time.perf_counter()
     with store_of(settings) as opened_store:
         searcher = searcher_of(settings, opened_store, collection)
         conditions = [condition for expression in where or () for condition in parse_expression(expression)]
-        hits = searcher.search(query, limit=limit, where=conditions)
+        answer = searcher.search(
+            query,
+            limit=limit,
+            where=conditions,
+            vectors=vectors.split(",") if vectors else None,
+            fusion=cast("FusionMethod", fusion),
+            group_by="doc_id" if group else None,
+            context=neighbours,
+            rerank=settings.rerank,
+        )
+    if answer.note:
+        typer.echo(answer.note, err=True)
     if as_json:
-        seconds = round(time.perf_counter() - started, 3)
-        print_json({"query": query, "hits": [asdict(hit) for hit in hits], "reranked": False, "seconds": seconds})
+        print_json(
+            {
+                "query": query,
+                "hits": [asdict(hit) for hit in answer],
+                "reranked": answer.reranked,
+                "note": answer.note,
+                "seconds": round(time.perf_counter() - started, 3),
+            }
+        )
     else:
-        print_hits(hits, explain=explain)
+        print_hits(answer, explain=explain)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from typing import Any
 
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.models import ModelManager
-from ingest.encode.registry import EnsembleConfig
+from ingest.encode.registry import EnsembleConfig, find_model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
 from ingest.records import Source
+from ingest.search.rerank import RerankPipeline
 from ingest.search.searcher import Searcher
 from ingest.settings import Settings, load_settings, share_or_number
 from ingest.source import FieldMap, open_source
@@ -27,6 +29,8 @@ from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
+
+logger = logging.getLogger(__name__)
 
 LEARNED_BATCHES = Path(".ingest/batches.json")
 
@@ -48,6 +52,7 @@ def store_of(settings: Settings) -> Store:
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,
         ca_file=settings.ca_file,
         prefer_grpc=settings.prefer_grpc,
+        grpc_port=settings.grpc_port,
         timeout=settings.timeout,
         allow_plain_http_key=settings.allow_plain_http_key,
     )
@@ -56,7 +61,12 @@ def store_of(settings: Settings) -> Store:
 def sources_of(
     settings: Settings, locations: Sequence[str], *, name: str | None, data_format: str | None, query: str | None
 ) -> list[Source]:
-    """Raises `ConfigurationError` if one name is to stand for several sources."""
+    """Raises `ConfigurationError` if one name is to stand for several sources, or standard input for all that there is."""
+    if "-" in locations and settings.delete == "full":
+        raise ConfigurationError(
+            "standard input cannot tell its end from a producer that died, so --delete full would delete what never came: "
+            "write it to a file first"
+        )
     if name is not None and len(locations) > 1:
         raise ConfigurationError(f"--name {name} cannot name {len(locations)} sources: run them one by one")
     sources = [
@@ -77,14 +87,37 @@ def sources_of(
 
 
 def models_of(settings: Settings) -> ModelManager:
-    """The ensemble a job runs."""
+    """The ensemble a job runs. Raises `ConfigurationError` for a sparse model among the dense ones, or the other way round."""
+    for kind, keys in (("dense", settings.dense), ("sparse", settings.sparse)):
+        for key in keys:
+            if (found := find_model(key, custom=settings.models)).kind != kind:
+                raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
     return _manager(settings, (*settings.dense, *settings.sparse), settings.weights)
 
 
 def searcher_of(settings: Settings, store: Store, collection: str) -> Searcher:
     """Over a collection in any spelling, with the models its manifest names."""
     name = _normalize_collection_name(collection, settings.collections.aliases)
-    return Searcher.open(name, store, models=lambda keys: _manager(settings, keys, {}).members, devices=settings.device or None)
+    return Searcher.open(
+        name,
+        store,
+        models=lambda keys: _manager(settings, keys, {}).members,
+        devices=settings.device or None,
+        lease_directory=settings.lease_dir,
+        reranker=reranker_of(settings),
+    )
+
+
+def reranker_of(settings: Settings) -> RerankPipeline:
+    return RerankPipeline(
+        settings.reranker,
+        devices=settings.device or None,
+        lease_timeout=settings.rerank_lease_timeout,
+        lease_directory=settings.lease_dir,
+        exclusive=settings.exclusive_mode,
+        custom_models=settings.models,
+        trust_remote_code=settings.trust_remote_code,
+    )
 
 
 def _manager(settings: Settings, keys: Sequence[str], weights: Mapping[str, float]) -> ModelManager:
@@ -101,15 +134,7 @@ def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMoni
     """A runner that starts from what earlier runs learned about batches, and leaves what it learns to later ones."""
     controller = AdaptiveBatchController(manager.batch_hints, soft_limit_gb=settings.gpu_memory_soft_limit_gb)
     controller.load(LEARNED_BATCHES)
-    with _runner(settings, manager, monitor, controller) as runner:
-        yield runner
-    controller.save(LEARNED_BATCHES)
-
-
-def _runner(
-    settings: Settings, manager: ModelManager, monitor: ThroughputMonitor, controller: AdaptiveBatchController
-) -> BatchRunner:
-    return BatchRunner(
+    runner = BatchRunner(
         manager.members,
         config=manager.config,
         devices=settings.device or None,
@@ -118,6 +143,14 @@ def _runner(
         lease_directory=settings.lease_dir,
         controller=controller,
     )
+    try:
+        with runner:
+            yield runner
+    finally:
+        try:
+            controller.save(LEARNED_BATCHES)
+        except OSError as exc:  # worth a little speed next time, and never a run
+            logger.warning("what was learned about batches is not kept: %s cannot be written (%s)", LEARNED_BATCHES, exc.strerror)
 
 
 def job_of(settings: Settings, collection: str) -> Job:
@@ -131,7 +164,8 @@ def job_of(settings: Settings, collection: str) -> Job:
         chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
         weights=settings.weights,
         aliases=settings.collections.aliases,
-        options=CollectionOptions(**settings.layout.model_dump()),
+        options=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
+        distance=settings.layout.distance,
         bounds=WindowBounds(chunks=settings.window_chunks),
         retry=RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds),
     )

@@ -1,4 +1,10 @@
-"""BM42: words weighed by the attention that a small transformer pays them, found by Qdrant's own word index."""
+"""BM42: words weighed by the attention that a small transformer pays them, found by Qdrant's own word index.
+
+The method is Qdrant's: last layer, from the first token, mean over heads, summed over a word's pieces, ln(1 + weight) ** 0.5, the
+heaviest of equal stems. The weights are the original MiniLM's, run by torch; stop words, stems and indices are those of Qdrant's
+English BM25. So it is not byte for byte what FastEmbed makes of Qdrant's ONNX export: do not mix the two in one collection. Its
+authors call BM42 experimental: compare it with `bm25` on your own questions before relying on it. English only.
+"""
 
 from __future__ import annotations
 

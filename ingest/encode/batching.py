@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -135,7 +136,7 @@ class AdaptiveBatchController:
         with self._lock:
             learned = [[*key, budget.tokens, budget.ceiling] for key, budget in sorted(self._budgets.items())]
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(".tmp")
+        fresh = path.with_suffix(f".{os.getpid()}.tmp")  # other runs may save at the same moment
         fresh.write_text(json.dumps(learned))
         fresh.replace(path)
 

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 
 from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
-Kind = Literal["dense", "sparse"]
+Kind = Literal["dense", "sparse", "reranker"]
 
 Vectors = DenseMatrix | list[SparseVector]
 """`(n, dim) float32, unit norm`, or n sparse vectors; row i belongs to text i."""
@@ -17,7 +17,8 @@ Vectors = DenseMatrix | list[SparseVector]
 class Encoder(Protocol):
     """A model on its device. Only a lease hands one out; it is dead once the lease ends.
 
-    Texts are given without the model's prompts; the encoder adds them. One thread at a time.
+    Texts are given without the model's prompts; the encoder adds them. One thread at a time. A document's vector that is not
+    finite is for the caller to refuse (`finite_rows`); a query's is refused by the lease, with `ModelError`.
     Raises `torch.OutOfMemoryError` when a batch does not fit (the runner shrinks it), `ModelError` when a text cannot be encoded.
     """
 
@@ -29,7 +30,7 @@ class Encoder(Protocol):
 class StagedModel(Protocol):
     """A member of the ensemble, waiting in host memory or not even loaded yet. It cannot encode: see `lease_gpus`.
 
-    Everything but `place` and `stage_out` is known without loading the weights.
+    Everything but `load`, `place` and `stage_out` is known without the weights, and those three are called by the lease alone.
     """
 
     @property
@@ -80,12 +81,16 @@ class StagedModel(Protocol):
         """The bound on a chunk, or None where there is none. May load the tokenizer, never the weights."""
         ...
 
+    def load(self) -> None:
+        """Reads the weights into host memory, once. Needs no device, so that nobody waits for a disk while holding one."""
+        ...
+
     def place(self, device: str) -> Encoder:
-        """Loads if need be and moves to `device`. Called by the lease alone."""
+        """Moves to `device`."""
         ...
 
     def stage_out(self) -> None:
-        """Moves off the device into host memory. Called by the lease alone."""
+        """Moves off the device into host memory."""
         ...
 
 

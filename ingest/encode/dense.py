@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from ingest.encode.contract import Encoder, Kind
 from ingest.encode.torch_model import TorchEncoder, TorchModel
+from ingest.encode.vectors import unit_rows
 from ingest.errors import ModelError
 from ingest.records import DenseMatrix
 
@@ -52,8 +51,4 @@ class DenseEncoder(TorchEncoder):
         return self._encode(texts, prompt=self.config.query_prompt, cut=True)
 
     def _encode(self, texts: Sequence[str], *, prompt: str, cut: bool) -> DenseMatrix:
-        rows = self.forward(texts, prompt=prompt, cut=cut)[:, : self.config.vector_dim].cpu().numpy()
-        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-        if not lengths.all():
-            raise ModelError(f"{self.config.key} made a vector of length zero")
-        return np.ascontiguousarray(rows / lengths, dtype=np.float32)
+        return unit_rows(self.forward(texts, prompt=prompt, cut=cut)[:, : self.config.vector_dim].cpu().numpy())

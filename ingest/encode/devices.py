@@ -102,6 +102,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
+def wait_for_moves(devices: Sequence[str]) -> None:
+    """Returns once weights have arrived on the cards among `devices`: torch only starts to move what is pinned."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        for device in filter(is_accelerator, devices):
+            torch.cuda.synchronize(device)
+
+
 def release_cached_memory(devices: Sequence[str]) -> None:
     """Hands memory that torch keeps for itself back to the card, for whoever comes next."""
     torch = sys.modules.get("torch")

@@ -7,6 +7,7 @@ waits is let in at the next chance, by a second file lock that a waiter holds an
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import threading
@@ -20,15 +21,25 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ingest.encode.contract import Encoder, StagedModel, Vectors
-from ingest.encode.devices import GIBIBYTE, GPUMemorySnapshot, is_accelerator, memory_snapshots, release_cached_memory
+from ingest.encode.devices import (
+    GIBIBYTE,
+    GPUMemorySnapshot,
+    is_accelerator,
+    memory_snapshots,
+    release_cached_memory,
+    wait_for_moves,
+)
 from ingest.encode.holder import Holder, private_directory
-from ingest.errors import LeaseError, LeaseTimeoutError
+from ingest.encode.vectors import finite_rows, not_finite
+from ingest.errors import LeaseError, LeaseTimeoutError, ModelError
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
 """Seconds to wait for a device. Another run lets go at its next pass, which on a processor can take minutes."""
 
 _POLL_SECONDS = 0.02
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["DEFAULT_TIMEOUT", "GPULease", "GPUMemorySnapshot", "default_lease_directory", "give_back", "lease_gpus"]
 
@@ -41,7 +52,7 @@ def default_lease_directory() -> Path:
 class _LeasedEncoder:
     """The only way to an encoder; dead once the lease is over."""
 
-    def __init__(self, encoder: Encoder, model: str) -> None:
+    def __init__(self, encoder: Encoder, model: StagedModel) -> None:
         self._encoder: Encoder | None = encoder
         self._model = model
 
@@ -49,14 +60,17 @@ class _LeasedEncoder:
         return self._alive().encode_documents(texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._alive().encode_queries(texts)
+        vectors = self._alive().encode_queries(texts)
+        if not finite_rows(self._model, vectors, len(texts)).all():
+            raise ModelError(f"{not_finite(self._model)}: this question cannot be asked of it")
+        return vectors
 
     def end(self) -> None:
         self._encoder = None
 
     def _alive(self) -> Encoder:
         if self._encoder is None:
-            raise LeaseError(f"the lease of model {self._model!r} is over: take a new one to encode")
+            raise LeaseError(f"the lease of model {self._model.key!r} is over: take a new one to encode")
         return self._encoder
 
 
@@ -122,7 +136,8 @@ class GPULease:
             for device in self._held:
                 device.resident = model
         for name in self.devices or ("cpu",):
-            self._encoders.append(_LeasedEncoder(model.place(name), model.key))
+            self._encoders.append(_LeasedEncoder(model.place(name), model))
+        wait_for_moves(self.devices)
         self.swap_seconds += time.monotonic() - started
 
     def _end(self, *, stays: bool) -> None:
@@ -135,6 +150,7 @@ class GPULease:
         finally:
             self._ended = time.monotonic()
             self.swap_seconds += self._ended - started
+        logger.debug("a lease has ended: %s", self.summarize())
 
 
 class _Device:
@@ -145,6 +161,7 @@ class _Device:
         self.name = name
         self.turn = threading.Lock()
         self.resident: StagedModel | None = None
+        self.waited = False
         self.holder = Holder(directory / f"{stem}.json")
         self._lock = FileLock(directory / f"{stem}.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
         self._queue = FileLock(directory / f"{stem}.queue.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
@@ -210,19 +227,21 @@ def lease_gpus(
     monitor: ThroughputMonitor | None = None,
     keep: bool = False,
 ) -> Iterator[GPULease]:
-    """Waits for every device, stages out the model that sits there, moves this one in; lets go again however the block ends.
+    """Loads the model, waits for every device, stages out what sits there, moves in; lets go again however the block ends.
 
     Args:
         devices: `cuda:0`, `cpu`, `cpu:1`; a replica of the model on each. None at all: the processor, with nothing to wait for.
         exclusive: host-wide; else an orchestrator already owns the devices and only threads of this process take turns.
-        timeout: seconds to wait.
+        timeout: seconds to wait, loading apart.
         directory: where processes meet; `default_lease_directory()` unless given.
         monitor: told of the acquire and the release.
         keep: after a block that ended well, the devices and the model stay with this process until another process wants them,
             another lease needs them, or `give_back` is called.
 
-    Raises `LeaseTimeoutError` that names the holder, `LeaseError` when the thread has a lease already, what moving raises.
+    Raises `LeaseTimeoutError` that names the holder, `LeaseError` when the thread has a lease already, what loading and moving
+    raise.
     """
+    model.load()
     names = tuple(dict.fromkeys(devices))
     where = (directory or default_lease_directory()).resolve()
     deadline = time.monotonic() + timeout
@@ -271,6 +290,9 @@ def _hold_host_wide(devices: tuple[_Device, ...], model: str, directory: Path, d
         _give_back(devices)
         _give_back_idle([device for (where, _), device in list(_devices.items()) if where == directory and device not in devices])
         for device in sorted(devices, key=lambda device: device.name):
+            if device.hold(0.0):
+                continue
+            _say_waiting(device, model)
             if not device.hold(max(0.0, deadline - time.monotonic())):
                 raise LeaseTimeoutError(
                     f"{device.name} is leased by {device.holder.describe()}; waited {time.monotonic() - started:.1f} s in vain: "
@@ -278,6 +300,13 @@ def _hold_host_wide(devices: tuple[_Device, ...], model: str, directory: Path, d
                 )
     for device in devices:
         device.holder.write(model)
+
+
+def _say_waiting(device: _Device, model: str) -> None:
+    """Once for people, so that nobody wonders why nothing happens; jobs that take turns would say it with every window."""
+    level = logging.DEBUG if device.waited else logging.INFO
+    device.waited = True
+    logger.log(level, "%s waits for %s, leased by %s", model, device.name, device.holder.describe())
 
 
 def _evict(devices: Sequence[_Device], *, unless: StagedModel | None = None) -> None:

@@ -9,7 +9,6 @@ from ingest.encode.attention import AttentionModel
 from ingest.encode.contract import StagedModel
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import compute_dtype, default_devices
-from ingest.encode.model_config import truncated
 from ingest.encode.onnx import OnnxModel
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
 from ingest.encode.sparse import Bm25Model, SpladeModel
@@ -25,7 +24,6 @@ class ModelManager:
         devices: they will compute on; decides their dtype. The first card unless given, else the processor.
         custom_models: the user's own, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may be run.
-        dimensions: key → dimension to cut a model's vectors to.
         language: of BM25.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
@@ -39,7 +37,6 @@ class ModelManager:
         devices: Sequence[str] | None = None,
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
-        dimensions: Mapping[str, int] | None = None,
         language: str = "english",
     ) -> None:
         self.config = config
@@ -50,14 +47,11 @@ class ModelManager:
             find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key for key in trust_remote_code
         )
         self._dtypes: dict[str, str] = {}
-        configs = {key: find_model(key, custom=custom_models) for key in config.ensemble_models}
-        for key, dim in (dimensions or {}).items():
-            if key not in configs:
-                raise ConfigurationError(f"a dimension is given for {key!r}, which is no member of the ensemble")
-            configs[key] = truncated(configs[key], dim)
-        self.configs: Mapping[str, ModelConfig] = MappingProxyType(configs)
-        members = {**self._initialize_dense_models(), **{model.key: model for model in self.initialize_sparse_models()}}
-        self.members: tuple[StagedModel, ...] = tuple(members[key] for key in configs if key in members)
+        self.configs: Mapping[str, ModelConfig] = MappingProxyType(
+            {key: find_model(key, custom=custom_models) for key in config.ensemble_models},
+        )
+        members = {model.key: model for model in (*self._initialize_dense_models(), *self.initialize_sparse_models())}
+        self.members: tuple[StagedModel, ...] = tuple(members[key] for key in self.configs if key in members)
 
     def initialize_sparse_models(self) -> tuple[StagedModel, ...]:
         """The sparse members, in configured order; none unless `enable_sparse`. They take leases and passes like any other."""
@@ -86,8 +80,8 @@ class ModelManager:
             raise ModelError(f"model {key!r} was loaded as {dtype} and is to compute in {expected}")
         self._dtypes[key] = dtype
 
-    def _initialize_dense_models(self) -> dict[str, StagedModel]:
-        return {key: self._dense_model(config) for key, config in self.configs.items() if config.kind == "dense"}
+    def _initialize_dense_models(self) -> tuple[StagedModel, ...]:
+        return tuple(self._dense_model(config) for config in self.configs.values() if config.kind == "dense")
 
     def _dense_model(self, config: ModelConfig) -> StagedModel:
         if config.backend == "onnx":

@@ -16,6 +16,7 @@ from ingest.encode.registry import ModelConfig
 from ingest.encode.resolve import ModelFiles, resolve, verify
 from ingest.encode.tokens import DocumentTokens
 from ingest.encode.torch_model import OnLoaded, max_tokens, model_space
+from ingest.encode.vectors import unit_rows
 from ingest.errors import MissingExtraError, ModelError
 from ingest.records import DenseMatrix, TokenLimit, digest
 
@@ -61,6 +62,12 @@ class OnnxModel:
     def token_limit(self) -> TokenLimit | None:
         return TokenLimit(self.key, max_tokens(self.config), self.tokens)
 
+    def load(self) -> None:
+        """The session reads the file itself, straight to its device; here is only made sure that it can."""
+        if not self._sessions:
+            verify(self.config, self.files)
+            _onnxruntime(self.key)
+
     def place(self, device: str) -> Encoder:
         if device not in self._sessions:
             self._sessions[device] = self._open(device)
@@ -70,11 +77,7 @@ class OnnxModel:
         self._sessions.clear()
 
     def _open(self, device: str) -> Any:
-        verify(self.config, self.files)
-        try:
-            onnxruntime = import_module("onnxruntime")
-        except ImportError as exc:
-            raise MissingExtraError(f"model {self.key!r} needs onnxruntime: pip install onnxruntime") from exc
+        onnxruntime = _onnxruntime(self.key)
         card = device.partition(":")[2] or "0"
         providers: list[Any] = (
             [("CUDAExecutionProvider", {"device_id": card})] if is_accelerator(device) else ["CPUExecutionProvider"]
@@ -123,5 +126,11 @@ class OnnxEncoder:
         hidden: NDArray[np.float32] = self._session.run(None, {name: given[name] for name in self._inputs})[0]
         weights = mask[:, :, None].astype(np.float32)
         rows = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
-        rows = rows[:, : self._config.vector_dim]
-        return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+        return unit_rows(rows[:, : self._config.vector_dim])
+
+
+def _onnxruntime(key: str) -> Any:
+    try:
+        return import_module("onnxruntime")
+    except ImportError as exc:
+        raise MissingExtraError(f"model {key!r} needs onnxruntime: pip install 'qdrant-ingest[onnx]'") from exc

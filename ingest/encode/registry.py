@@ -151,7 +151,7 @@ SPARSE_MODELS: Mapping[str, ModelConfig] = _registry(
         license="cc-by-nc-sa-4.0",
     ),
     ModelConfig(
-        # BM42. Qdrant's export only makes the attentions of these very weights an output; torch gives them as they are.
+        # BM42, experimental: see `encode.attention`. Qdrant's own export of these weights only adds the attentions as an output.
         key="qdrant-minilm-attention",
         kind="sparse",
         hub_id=_MINILM,

@@ -18,6 +18,7 @@ from ingest.encode.contract import Encoded, Encoder, StagedModel, Vectors
 from ingest.encode.devices import default_devices, is_out_of_memory, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
+from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import ModelError, UnknownModelError
 from ingest.records import SparseVector
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
@@ -69,9 +70,10 @@ class BatchRunner:
     def run_exclusive_ensemble(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Encoded]:
         """A pass of each model that has texts, in configured order: one lease each, equal texts once, batches by token budget.
 
-        A text that cannot be encoded, or alone does not fit the device, stands in `Encoded.failed` and the pass goes on.
+        A text that cannot be encoded, comes out not finite, or alone does not fit the device, stands in `Encoded.failed` and the
+        pass goes on.
         The devices stay with this process until another one wants them, or `close`.
-        Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` when a model cannot be had at all.
+        Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` when a model cannot be had or does not make its vectors.
         """
         for key in texts:
             if key not in self._models:
@@ -158,7 +160,7 @@ class _Work:
     `rows[i]` is the distinct text behind asked text i, None where all differ. `failed` counts distinct texts.
     """
 
-    model: str
+    model: StagedModel
     texts: list[str]
     rows: Indices | None
     lengths: NDArray[np.int64]
@@ -187,7 +189,7 @@ class _Work:
             for index in np.flatnonzero(lengths > limit.max_tokens):
                 failed[int(index)] = f"{lengths[index]} tokens, and {model.key} takes {limit.max_tokens}"
         return cls(
-            model=model.key,
+            model=model,
             texts=distinct,
             rows=None if len(distinct) == len(texts) else np.fromiter(map(places.__getitem__, texts), np.intp, len(texts)),
             lengths=lengths,
@@ -204,17 +206,16 @@ class _Work:
         return len(self.texts) - len(self.failed) - self.encoded
 
     def store(self, batch: Indices, vectors: Vectors, cost: int) -> None:
-        if self.matrix is not None:
-            shape = (len(batch), self.matrix.shape[1])
-            if not isinstance(vectors, np.ndarray) or vectors.shape != shape:
-                found = vectors.shape if isinstance(vectors, np.ndarray) else f"{len(vectors)} sparse vectors"
-                raise ModelError(f"model {self.model!r} made {found} where {shape} were expected: its configuration is wrong")
-            self.matrix[batch] = vectors
+        """Takes the vectors of a batch. What is not finite is set aside; what is not this model's kind raises `ModelError`."""
+        finite = finite_rows(self.model, vectors, len(batch))
+        if self.matrix is not None and isinstance(vectors, np.ndarray):
+            self.matrix[batch[finite]] = vectors[finite]
         else:
-            for index, vector in zip(batch, vectors, strict=True):
-                self.vectors[index] = vector
+            for index in np.flatnonzero(finite):
+                self.vectors[batch[index]] = vectors[index]
         with self._lock:
-            self.encoded += len(batch)
+            self.encoded += int(finite.sum())
+            self.failed.update(dict.fromkeys(batch[~finite].tolist(), not_finite(self.model)))
             if self.counted:
                 self.tokens += int(self.lengths[batch].sum())
                 self.padded_tokens += cost

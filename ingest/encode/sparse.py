@@ -41,6 +41,9 @@ class Bm25Model:
         self.space = self.fingerprint = digest({"hub_id": config.hub_id, "language": language})
         self._encoder = Bm25Encoder(bm25(language))
 
+    def load(self) -> None:
+        pass
+
     def place(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
         return self._encoder
 

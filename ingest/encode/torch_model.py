@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ingest.encode.contract import Encoder, Kind
-from ingest.encode.devices import release_cached_memory, torch_device
+from ingest.encode.devices import torch_device
 from ingest.encode.registry import ModelConfig
 from ingest.encode.resolve import ModelFiles, resolve, verify, weights_digest
 from ingest.encode.tokens import DocumentTokens
@@ -26,7 +26,7 @@ OnLoaded = Callable[[str, str], None]
 
 
 class TorchModel(ABC):
-    """A `StagedModel` over a sentence-transformers module. Weights are read at the first `place` and stay in host memory after.
+    """A `StagedModel` over a sentence-transformers module. Its weights stay in host memory: leaving a device copies nothing.
 
     Args:
         config: what the registry says; checked against what is loaded.
@@ -51,6 +51,7 @@ class TorchModel(ABC):
         self._on_loaded = on_loaded
         self._host: Any = None
         self._replicas: dict[str, Any] = {}
+        self._tokenizers: dict[str, Any] = {}
 
     @cached_property
     def files(self) -> ModelFiles:
@@ -68,18 +69,18 @@ class TorchModel(ABC):
     def token_limit(self) -> TokenLimit | None:
         return TokenLimit(self.key, max_tokens(self.config), DocumentTokens(self.files.folder, self.config.document_prompt))
 
-    def place(self, device: str) -> Encoder:
+    def load(self) -> None:
         if self._host is None:
             self._host = self._load()
+
+    def place(self, device: str) -> Encoder:
         if device not in self._replicas:
             self._replicas[device] = self._replicate(device)
         return self._encoder(self._replicas[device])
 
     def stage_out(self) -> None:
-        # The host copy was never given up: nothing has to be moved back.
-        devices = list(self._replicas)
+        # The host's own weights were never given up: nothing has to be moved back.
         self._replicas.clear()
-        release_cached_memory(devices)
 
     @abstractmethod
     def _read(self, folder: Path, dtype: torch.dtype) -> Any:
@@ -95,12 +96,13 @@ class TorchModel(ABC):
     def _load(self) -> Any:
         verify(self.config, self.files)
         import torch  # noqa: PLC0415 - seconds, paid only by a run that encodes
+        from safetensors import SafetensorError  # noqa: PLC0415
 
         wanted: torch.dtype = getattr(torch, self.dtype)
         try:
             with _no_progress_bars():
                 model = self._read(self.files.folder, wanted).eval()
-        except (OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError, AttributeError) as exc:
+        except (SafetensorError, OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError, AttributeError) as exc:
             raise ModelError(f"model {self.key!r} in {self.files.folder} cannot be loaded ({_first_line(exc)})") from exc
         if model.dtype != wanted:
             model = model.to(wanted)
@@ -119,15 +121,21 @@ class TorchModel(ABC):
         return model
 
     def _replicate(self, device: str) -> Any:
-        """A module of its own (a tokenizer serves one thread) over weights on that device; on a processor, the very same."""
+        """A module of its own over weights on that device; on a processor, over the very same weights."""
         import torch  # noqa: PLC0415
 
+        if device not in self._tokenizers:
+            # One per device, for it serves one thread; kept, for copying it takes longer than moving a small model.
+            self._tokenizers[device] = copy.deepcopy(self._host.tokenizer)
         target = torch_device(device)
-        moved: dict[int, Any] = {}
-        for weights in self._host.parameters():
-            moved[id(weights)] = torch.nn.Parameter(weights.to(target, non_blocking=True), requires_grad=False)
-        for buffer in self._host.buffers():
-            moved[id(buffer)] = buffer.to(target, non_blocking=True)
+        moved: dict[int, Any] = {id(self._host.tokenizer): self._tokenizers[device]}
+        try:
+            for weights in self._host.parameters():
+                moved[id(weights)] = torch.nn.Parameter(weights.to(target, non_blocking=True), requires_grad=False)
+            for buffer in self._host.buffers():
+                moved[id(buffer)] = buffer.to(target, non_blocking=True)
+        except torch.OutOfMemoryError as exc:
+            raise ModelError(f"model {self.key!r} does not fit the memory of {device}: free some, or use another device") from exc
         return copy.deepcopy(self._host, moved).to(target)
 
 
@@ -161,8 +169,6 @@ class TorchEncoder:
             }
             options = {"task": self.config.task} if self.config.task else {}
             rows: torch.Tensor = self.model(features, **options)["sentence_embedding"].float()
-            if not bool(torch.isfinite(rows).all()):
-                raise ModelError(f"{self.config.key} computed numbers that are not finite in {self.model.dtype}")
             return rows
 
 

@@ -1,11 +1,14 @@
 """Asking a collection.
 
-searcher    the question to every vector, the answers to hits
-fusion      rankings of several vectors → one: pure
+searcher    the question to every vector, the answers to hits       fusion   rankings of several vectors → one: pure
+rerank      the best candidates read again by a cross-encoder
+evaluate    how good it is, on judged questions                     beir     … which are read from a folder
+metrics     … and scored by a library                               tuning   weights that score best: pure
 """
 
 from __future__ import annotations
 
+from ingest.search.rerank import Answer, RerankPipeline
 from ingest.search.searcher import Searcher
 
-__all__ = ["Searcher"]
+__all__ = ["Answer", "RerankPipeline", "Searcher"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import warnings
 import zipfile
@@ -103,6 +104,7 @@ def _html_text(markup: str) -> tuple[str, str | None]:
 def _office_text(data: bytes, format: str) -> str:  # noqa: A002  as above
     from markitdown import MarkItDownException  # noqa: PLC0415  see _office
 
+    logging.getLogger("pdfminer").setLevel(logging.ERROR)  # its opinions about fonts and boxes concern no reader
     try:
         if format != "pdf":
             with zipfile.ZipFile(io.BytesIO(data)) as archive:

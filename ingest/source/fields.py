@@ -12,7 +12,6 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
-from ingest.errors import ConfigurationError
 from ingest.records import RAW_LIMIT, Document, Rejected
 
 ID_FIELDS = ("id", "_id", "doc_id")
@@ -41,19 +40,15 @@ class FieldMap:
     metadata: tuple[str, ...] | None = None
 
     def check(self, columns: Sequence[str], where: str) -> None:
-        """Raises `ConfigurationError` where a table with these columns can yield no document at all."""
+        """Raises `Unusable` where a table with these columns can yield no document at all."""
         if twice := sorted({name for name in columns if columns.count(name) > 1}):
-            raise ConfigurationError(f"{where} has several columns named {', '.join(twice)}: give each its own name")
+            raise Unusable(f"{where} has several columns named {', '.join(twice)}: give each its own name")
         listed = ", ".join(columns[:20]) or "none"
         for name in (self.id, self.text, self.title, *(self.metadata or ())):
             if name is not None and name not in columns:
-                raise ConfigurationError(
-                    f"{where} has no column {name!r} (its columns: {listed}): map the fields to columns it has"
-                )
+                raise Unusable(f"{where} has no column {name!r} (its columns: {listed}): map the fields to columns it has")
         if self.text is None and not any(name in columns for name in TEXT_FIELDS):
-            raise ConfigurationError(
-                f"{where} has no column named {', '.join(TEXT_FIELDS)} (its columns: {listed}): map the text field"
-            )
+            raise Unusable(f"{where} has no column named {', '.join(TEXT_FIELDS)} (its columns: {listed}): map the text field")
 
     def columns(self, columns: Sequence[str]) -> list[str]:
         """Those of a table's columns that a document is made of."""
@@ -68,8 +63,8 @@ class FieldMap:
 GUESSED = FieldMap()
 
 
-class Unusable(Exception):  # noqa: N818  it never leaves the room: it becomes a `Rejected`
-    """A record cannot become a document; the message is the reason, `doc_id` the id where it could be read."""
+class Unusable(Exception):  # noqa: N818  it never leaves the room: it becomes a `Rejected` or a `SourceError`
+    """A record, file or table cannot become documents; the message is the reason, `doc_id` the id where it could be read."""
 
     doc_id: str | None = None
 

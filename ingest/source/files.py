@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
-from ingest.errors import ConfigurationError, SourceError
+from ingest.errors import MissingExtraError, SourceError
 from ingest.records import Document, Rejected
 from ingest.source.conversion import document_from_file
 from ingest.source.fields import Unusable, raw_of
@@ -40,7 +39,7 @@ class FileSource:
         except (FileNotFoundError, PermissionError) as exc:
             raise SourceError(f"cannot open {self.name}: {first_line(exc)}; mend it and run again") from exc
         with stream:
-            yield from _read(stream, self.kind, self.table, self.doc_id)
+            yield from _read_alone(stream, self.kind, self.table, self.doc_id)
 
 
 @dataclass(slots=True)
@@ -56,8 +55,8 @@ class StdinSource:
         if self.spent:
             raise SourceError("stdin was read already: write it to a file to read it twice")
         self.spent = True
-        with stdin_stream(sys.stdin.buffer, self.kind.compression) as stream:
-            yield from _read(stream, self.kind, self.table, "stdin")
+        with stdin_stream(self.kind.compression) as stream:
+            yield from _read_alone(stream, self.kind, self.table, "stdin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class FolderSource:
             try:
                 with self.place.open(entry.path, where, kind.compression) as stream:
                     yield from _read(stream, kind, table, entry.relative)
-            except ConfigurationError as exc:  # wrong for this file, which is no reason to give up the others
+            except (MissingExtraError, Unusable) as exc:  # wrong for this file, which is no reason to give up the others
                 yield Rejected(where, str(exc), doc_id=doc_id)
             except (FileNotFoundError, PermissionError) as exc:
                 if doc_id is None:  # which records are missing now is not known, so nothing may be deleted
@@ -120,6 +119,14 @@ def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) ->
         return any(pattern.match(path if of_path else name) for pattern, of_path in patterns)
 
     return lambda path: bool(whole.match(path)) and (not included or matches(included, path)) and not matches(excluded, path)
+
+
+def _read_alone(stream: ByteStream, kind: Kind, table: Table, doc_id: str) -> Iterator[Document | Rejected]:
+    """Where the file is all there is, a table that can be no documents is a source that cannot be read."""
+    try:
+        yield from _read(stream, kind, table, doc_id)
+    except Unusable as exc:
+        raise SourceError(str(exc)) from exc
 
 
 def _read(stream: ByteStream, kind: Kind, table: Table, doc_id: str) -> Iterator[Document | Rejected]:

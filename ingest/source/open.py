@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from ingest.errors import ConfigurationError, SourceError
@@ -14,7 +13,7 @@ from ingest.source.fields import GUESSED, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
 from ingest.source.kinds import FORMATS, OFFICE, kind_named, kind_of
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
-from ingest.source.streams import Place, place_of
+from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
 from ingest.source.tables import Table
 
 MAX_RECORD_BYTES = 16 * 2**20
@@ -38,7 +37,8 @@ def open_source(
 
     Args:
         location: a folder, a glob, a file, `-` for standard input, any URL fsspec takes, or an SQLAlchemy URL.
-        name: part of every id, so it must stay the same; by default the resolved path, or the URL without secrets.
+        name: part of every id, so it must stay the same; by default the resolved path, or the URL without secrets. A URL
+            with a query, `?key=value`, must be given one.
         format: what the file, or every file, is taken for: one of `kinds.FORMATS` or `code:<language>`, perhaps with `.gz`
             or `.zst`; by default its suffix says it, and standard input is JSON Lines.
         fields: which field of a record is what.
@@ -50,11 +50,18 @@ def open_source(
     Raises `SourceError` where there is nothing to read, `ConfigurationError` where it cannot be read as asked, and
     `MissingExtraError` where that takes an optional dependency.
     """
+    if not location.strip():
+        raise ConfigurationError("the location is empty, perhaps from a variable that is not set: give a path (. is this folder)")
     records = Table(fields, max_record_bytes)
     if query is not None or table is not None or is_database(location):
         return _database(location, name, query, table, records)
     if location == "-":
-        return StdinSource(name or "stdin", kind_named(format or "jsonl"), records)
+        return _stdin(name, format, records)
+    if name is None and has_query(location):
+        raise ConfigurationError(
+            f"{public_url(location)} was given with a query, which may hold secrets and so cannot be part of its name: "
+            "give it a name of its own, --name"
+        )
     place = place_of(location, storage_options)
     found = place.kind()
     pattern = None
@@ -86,16 +93,24 @@ def _database(location: str, name: str | None, query: str | None, table: str | N
     return SqlSource(name or database_name(location, query, table), location, query, table, records)
 
 
+def _stdin(name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above
+    kind = kind_named(format or "jsonl")
+    if kind.format in OFFICE:
+        check_office(kind.format)
+    return StdinSource(name or "stdin", kind, records)
+
+
 def _file(place: Place, name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above
-    kind = kind_named(format, place.path) if format else kind_of(place.path)
+    file_name = place.file_name
+    kind = kind_named(format, file_name) if format else kind_of(file_name)
     if kind is None:
-        hint = "; an array becomes JSON Lines with jq -c '.[]'" if place.path.endswith(".json") else ""
+        hint = "; an array becomes JSON Lines with jq -c '.[]'" if file_name.endswith(".json") else ""
         raise ConfigurationError(
             f"what {place.name} holds does not show in its name: give its format ({', '.join(FORMATS)}){hint}"
         )
     if kind.format in OFFICE:
         check_office(kind.format)
-    return FileSource(name or place.name, place, kind, records, PurePosixPath(place.path).name)
+    return FileSource(name or place.name, place, kind, records, file_name)
 
 
 def _glob(nothing: Place, location: str, storage_options: Mapping[str, Any] | None) -> tuple[Place, str]:
@@ -103,7 +118,7 @@ def _glob(nothing: Place, location: str, storage_options: Mapping[str, Any] | No
     scheme, separator, path = location.rpartition("://")
     parts = path.split("/")
     first = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), None)
-    if first is None or scheme in ("http", "https"):
+    if first is None or scheme.rpartition("::")[2] in HTTP:
         raise SourceError(f"there is no {nothing.name}: check the path")
     root = "/" if path.startswith("/") else "" if scheme else "."
     place = place_of(scheme + separator + ("/".join(parts[:first]) or root), storage_options)

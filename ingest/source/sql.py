@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +15,7 @@ from urllib.parse import quote
 
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
 from ingest.records import Document, Rejected
+from ingest.source.fields import Unusable
 from ingest.source.streams import first_line
 from ingest.source.tables import Table
 
@@ -23,6 +26,8 @@ DIALECTS = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "m
 """What a URL's scheme may be to be taken for a database without more ado; with a query any dialect will do."""
 
 _ROWS = 256
+_LOGIN = re.compile(r"user|username|uid|.*(password|passwd|pwd|passphrase|secret|token)", re.IGNORECASE)
+_ODBC_LOGIN = re.compile(r"\b(uid|user id|user|pwd|password)\s*=\s*(\{([^}]|\}\})*\}|[^;]*);?", re.IGNORECASE)
 
 
 def is_database(location: str) -> bool:
@@ -48,7 +53,7 @@ class SqlSource:
     table: Table
 
     def read(self) -> Iterator[Document | Rejected]:
-        """Raises `SourceError` where the database fails at any point, `ConfigurationError` where the rows can be no documents."""
+        """Raises `SourceError` where the database fails at any point, or its rows can be no documents."""
         url = _url(self.location)
         shown = _shown(url)
         number = 0
@@ -86,16 +91,34 @@ class SqlSource:
             # As it is: a colon or percent sign in it is no parameter.
             result = connection.exec_driver_sql(self.query or "")
         if not result.returns_rows:
-            raise ConfigurationError(f"the query on {shown} returns no rows: ask with a SELECT")
-        self.table.fields.check(list(result.keys()), f"the query on {shown}")
+            raise SourceError(f"the query on {shown} returns no rows: ask with a SELECT")
+        try:
+            self.table.fields.check(list(result.keys()), f"the query on {shown}")
+        except Unusable as exc:
+            raise SourceError(str(exc)) from exc
         return result.mappings()
 
 
 def database_name(location: str, query: str | None, from_table: str | None) -> str:
-    """The URL without user, password and options, and which rows of it: the table, or a digest of the query."""
+    """The URL without user and password, its options as a digest, and which rows of it: the table, or a digest of the query."""
     url = _url(location)
-    rows = from_table if query is None else hashlib.sha256(query.encode()).hexdigest()[:12]
-    return f"{_shown(url)}#{rows}"
+    rows = from_table if query is None else _short_digest(query)
+    options = "" if _sqlite_path(url) else _options(url)
+    return f"{_shown(url)}{options and '?'}{options}#{rows}"
+
+
+def _options(url: URL) -> str:
+    """A digest of those that may say which database it is, without users and passwords; "" where there are none."""
+    options = {
+        key: [_ODBC_LOGIN.sub("", value) for value in values]
+        for key, values in sorted(url.normalized_query.items())
+        if not _LOGIN.fullmatch(key)
+    }
+    return _short_digest(json.dumps(options)) if options else ""
+
+
+def _short_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def check_database(location: str) -> None:

@@ -7,8 +7,10 @@ deleted because of what it did not yield.
 from __future__ import annotations
 
 import io
+import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +32,12 @@ COMPRESSIONS: Mapping[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 BLOCK = 2**20
 """Bytes read at once."""
 _SPOOLED = 2**24
-_CONTAINER_SCHEMES = ("abfs", "abfss")  # container@account: no user is named there
+HTTP = ("http", "https")
+_LOCAL = ("file", "local")
+_NO_USER = ("abfs", "abfss", "az", "git", "github", "zip", "tar", "libarchive", "memory")  # what stands before @ says which file
+_LINK = re.compile(r"::(?=[\w+.-]+://)")  # between the URLs of a chain
+_QUERY = re.compile(r"\?(?P<query>[\w.%-]+=.*)", re.DOTALL)  # any other ? is one of a pattern
+_HTTP_QUERY = re.compile(r"[?#](?P<query>.*)", re.DOTALL)
 
 
 class ByteStream:
@@ -43,9 +50,9 @@ class ByteStream:
 
     def __init__(self, opened: BinaryIO, where: str, compression: Compression | None = None) -> None:
         self._opened = opened
-        self._stream: Any = pa.CompressedInputStream(cast("io.IOBase", opened), compression) if compression else opened
+        self._packed = _Counted(opened) if compression else None
+        self._stream: Any = pa.CompressedInputStream(cast("io.IOBase", self._packed), compression) if compression else opened
         self._spool: BinaryIO | None = None
-        self._compressed = compression is not None
         self._bytes = 0
         self.where = where
 
@@ -53,6 +60,8 @@ class ByteStream:
         """At most `size` bytes, none only at the end. Raises `SourceError` where reading or decompressing fails."""
         with source_errors(f"read {self.where} after {self._bytes:,} bytes"):
             data = cast("bytes", self._stream.read(size))
+            if self._packed and not self._packed.bytes:
+                raise EOFError("it is empty, which no compressed file is: it was cut short")
         self._bytes += len(data)
         return data
 
@@ -67,7 +76,7 @@ class ByteStream:
 
     def seekable(self) -> BinaryIO:
         """The whole as a file one can seek in: itself, or a copy on disk where it is compressed or a pipe. Closed with this."""
-        if not self._compressed and self._opened.seekable():
+        if self._packed is None and self._opened.seekable():
             return self._opened
         self._spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOLED))  # noqa: SIM115  closed in __exit__
         shutil.copyfileobj(cast("BinaryIO", self), self._spool, BLOCK)
@@ -100,9 +109,17 @@ class Place:
         name: stable and without secrets: the resolved absolute path, or the URL.
     """
 
-    path: str
+    path: str = field(repr=False)
     name: str
     system: fsspec.AbstractFileSystem = field(repr=False)
+
+    @property
+    def file_name(self) -> str:
+        """The last part of the path, without a query."""
+        if isinstance(self.system, LocalFileSystem):
+            return PurePosixPath(self.path).name
+        url = self.path if "://" in self.path else f"any:///{self.path}"  # over HTTP it is the whole URL
+        return PurePosixPath(public_url(url)).name
 
     def kind(self) -> Literal["file", "directory", "other"] | None:
         """None where there is nothing."""
@@ -133,7 +150,7 @@ class Place:
         yield from self._files(self.path, "", skip)
 
     def _files(self, folder: str, relative: str, skip: Callable[[str], bool]) -> Iterator[Entry]:
-        with source_errors(f"list {folder}"):
+        with source_errors(f"list {printable(f'{self.name}/{relative}').rstrip('/')}"):
             entries = [(str(info["name"]).rstrip("/"), info) for info in self.system.ls(folder, detail=True)]
         for path, info in sorted(entries, key=lambda entry: entry[0]):
             name = PurePosixPath(path).name
@@ -168,32 +185,58 @@ def printable(path: str) -> str:
 
 
 def public_url(url: str) -> str:
-    """The URL without user and password, and over HTTP without its query, which may hold a signature."""
-    scheme, _, rest = url.partition("://")
-    if scheme in ("http", "https"):
-        rest = rest.partition("?")[0].partition("#")[0]
+    """The URL without user, password and query in any link of its chain (`zip://a.txt::https://…`); a path as it is."""
+    return "::".join(_public(link)[0] for link in _LINK.split(url))
+
+
+def has_query(url: str) -> bool:
+    """Whether `public_url` leaves a query out, so that URLs of two things may look the same."""
+    return any(_public(link)[1] for link in _LINK.split(url))
+
+
+def _public(link: str) -> tuple[str, str]:
+    """One link of a chain, and its query."""
+    scheme, separator, rest = link.partition("://")
+    if not separator or scheme in _LOCAL:
+        return link, ""
+    query = (_HTTP_QUERY if scheme.lower() in HTTP else _QUERY).search(rest)
+    if query:
+        rest = rest[: query.start()]
     host, slash, path = rest.partition("/")
-    if scheme not in _CONTAINER_SCHEMES:
+    if scheme not in _NO_USER:
         host = host.rpartition("@")[2]
-    return f"{scheme}://{host}{slash}{path}".rstrip("/")
+    return f"{scheme}://{host}{slash}{path}".rstrip("/"), query["query"] if query else ""
 
 
-def stdin_stream(opened: BinaryIO, compression: Compression | None) -> ByteStream:
-    """Standard input stays open when the stream is closed."""
-    return ByteStream(io.BufferedReader(_Borrowed(opened), BLOCK), "stdin", compression)
+def stdin_stream(compression: Compression | None) -> ByteStream:
+    """Standard input, which stays open when the stream is closed. Raises `SourceError` where it is closed already.
+
+    Read past `sys.stdin`: a thread that waits in its buffer when the interpreter ends would abort the process.
+    """
+    closed = SourceError("standard input is closed: pipe the documents in, or name a file")
+    if sys.__stdin__ is None:  # from the start, and its number may be that of any file by now
+        raise closed
+    try:
+        opened = open(os.dup(0), "rb", buffering=0)  # noqa: PTH123, SIM115  a descriptor; the stream closes it
+    except OSError as exc:
+        raise closed from exc
+    return ByteStream(cast("BinaryIO", opened), "stdin", compression)
 
 
-class _Borrowed(io.RawIOBase):
+class _Counted(io.RawIOBase):
+    """Knows whether anything was read through it."""
+
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
+        self.bytes = 0
 
     def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer: Any) -> int:
-        data = self._opened.read(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
+    def read(self, size: int = -1) -> bytes:
+        data = self._opened.read(size)
+        self.bytes += len(data)
+        return data
 
 
 @contextmanager
@@ -210,6 +253,7 @@ def source_errors(doing: str, passing: tuple[type[Exception], ...] = ()) -> Iter
 
 
 def first_line(exc: BaseException) -> str:
-    """An exception's message on one line, or its type where it has none; user:password@ is taken out of URLs in it."""
+    """An exception's message on one line, or its type where it has none; logins and queries are taken out of URLs in it."""
     lines = str(exc).strip().splitlines()
-    return re.sub(r"://[^/@\s]*@", "://", lines[0].strip().rstrip(".") if lines else type(exc).__name__)
+    line = lines[0].strip().rstrip(".") if lines else type(exc).__name__
+    return re.sub(r"://[^/\s'\"]*@", "://", re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", line))

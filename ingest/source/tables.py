@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from ingest.source.streams import BLOCK, ByteStream, first_line, source_errors
 
 _BOM = b"\xef\xbb\xbf"
 _PARQUET_ROWS = 256
+_BESIDE_NO_QUOTE = re.compile(r'(?<!")[^"](?!")')
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Table:
     prefix: str = ""
 
     def read(self, stream: ByteStream, format: str) -> Iterator[Document | Rejected]:  # noqa: A002  the users' word
-        """Raises `SourceError` where the stream breaks, `ConfigurationError` where its columns can be no documents."""
+        """Raises `SourceError` where the stream breaks, `Unusable` where its columns can be no documents."""
         if format == "jsonl":
             return self._jsonl(stream)
         if format == "parquet":
@@ -48,7 +50,7 @@ class Table:
                 continue
             position = f"{stream.where}:{line.number}"
             if line.too_long:
-                yield self._too_large(position, line.data)
+                yield Rejected(position, _too_large(self.max_bytes), raw_of(line.data))
                 continue
             try:
                 record = json.loads(line.data.decode())
@@ -67,25 +69,13 @@ class Table:
         # The module has one limit for the whole process and it is far below ours, so it is only ever raised.
         csv.field_size_limit(max(csv.field_size_limit(), self.max_bytes))
         lines = _CsvLines(stream, self.max_bytes)
-        rows = csv.reader(lines, delimiter=delimiter, strict=True)
         header: list[str] | None = None
-        while True:
-            lines.begin()
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except (csv.Error, _TooLargeError) as exc:
+        for row in _csv_rows(lines, delimiter):
+            if isinstance(row, str):
                 if header is None:
-                    raise SourceError(f"the header of {stream.where} cannot be read: {exc}; mend it and run again") from exc
-                if isinstance(exc, _TooLargeError):
-                    yield self._too_large(lines.position, lines.raw)
-                else:
-                    yield Rejected(lines.position, f"the row is not well-formed: {exc}", raw_of(lines.raw))
-                continue
-            if not row:
-                continue
-            if header is None:
+                    raise SourceError(f"the header of {stream.where} cannot be read: {row}; mend it and run again")
+                yield Rejected(lines.position, row, raw_of(lines.raw))
+            elif header is None:
                 header = [name.strip() for name in row]
                 self.fields.check(header, stream.where)
             elif len(row) != len(header):
@@ -136,10 +126,9 @@ class Table:
             prefix=self.prefix,
         )
 
-    def _too_large(self, position: str, data: bytes) -> Rejected:
-        return Rejected(
-            position, f"the record is larger than {self.max_bytes:,} bytes: raise max_record_bytes to take it", raw_of(data)
-        )
+
+def _too_large(limit: int) -> str:
+    return f"the record is larger than {limit:,} bytes: raise max_record_bytes to take it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,25 +168,59 @@ class _TooLargeError(Exception):
     pass
 
 
+def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[list[str] | str]:
+    """The rows that are not empty; of one that cannot be read, the reason. Raises `SourceError` where a quote is never closed."""
+    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+    while True:
+        lines.begin()
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except _TooLargeError:
+            yield _too_large(lines.limit)
+        except csv.Error as exc:
+            if lines.ended:  # every line has its end, so nothing but an open quote can be short of one
+                raise SourceError(
+                    f"cannot read {lines.position}: a quote opens in this row and is never closed, which hides all that follows; "
+                    "close it, or double it within a quoted field, and run again"
+                ) from exc
+            yield _too_large(lines.limit) if lines.too_large else f"the row{lines.extent} is not well-formed: {exc}"
+        else:
+            if lines.too_large:
+                yield _too_large(lines.limit)
+            elif row:
+                yield row
+
+
 class _CsvLines:
     """Feeds the CSV reader, which asks for as many lines as a quoted field spans, and bounds what one row may take.
 
     An iterator and no generator: after it has raised it goes on with the next line, and so does the reader.
+
+    Attributes:
+        limit: bytes of a row. Of a larger one the reader gets no more than it takes to find its end.
+        ended: whether there are no more lines.
+        too_large: whether the row is.
+        raw: the row's first bytes.
     """
 
     def __init__(self, stream: ByteStream, limit: int) -> None:
         self._lines = read_lines(stream, limit)
-        self._limit = limit
         self._where = stream.where
         self._number = 0
         self._size = 0
         self._first = 0
+        self.limit = limit
+        self.ended = False
+        self.too_large = False
         self.raw = b""
 
     def begin(self) -> None:
         """A new row begins with the next line."""
         self._first = self._number + 1
         self._size = 0
+        self.too_large = False
         self.raw = b""
 
     @property
@@ -205,19 +228,37 @@ class _CsvLines:
         """Where the row begins."""
         return f"{self._where}:{self._first}"
 
+    @property
+    def extent(self) -> str:
+        """To which line it has come, where it is not one line: a stray quote may have drawn others into it."""
+        return f" (lines {self._first} to {self._number})" if self._number > self._first else ""
+
     def __iter__(self) -> _CsvLines:
         return self
 
     def __next__(self) -> str:
-        line = next(self._lines)
+        line = next(self._lines, None)
+        if line is None:
+            self.ended = True
+            raise StopIteration
         self._number = line.number
         self._size += len(line.data) + 1
         if len(self.raw) < RAW_LIMIT:
             self.raw += line.data[:RAW_LIMIT] + b"\n"
-        if line.too_long or self._size > self._limit:
-            raise _TooLargeError("it is too large")
+        if line.too_long:
+            raise _TooLargeError
         # What is not UTF-8 becomes lone surrogates, which the record's own check finds in the very field.
-        return line.data.decode(errors="surrogateescape") + "\n"
+        text = line.data.decode(errors="surrogateescape") + "\n"
+        if self._size > self.limit:
+            self.too_large = True
+            return _skeleton(text)
+        return text
+
+
+def _skeleton(line: str) -> str:
+    """What shows where a quoted field that spans this line ends, for it is not held: quotes, and what stands beside them."""
+    single = line.replace('""', "")
+    return _BESIDE_NO_QUOTE.sub("", single) if '"' in single else ""
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:

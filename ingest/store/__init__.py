@@ -10,11 +10,14 @@ writer      effects → requests, on a thread, with retries
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from ingest.errors import ConfigurationError
 from ingest.store.contract import Store
 from ingest.store.edge import EdgeStore
+
+_HOST_AND_PORT = re.compile(r"(?:[^/]*@)?((?:\[[^/\]]+\]|[^/:\s]+):\d+)(?:/.*)?")
 
 
 def open_store(
@@ -23,13 +26,14 @@ def open_store(
     api_key: str | None = None,
     ca_file: str | Path | None = None,
     prefer_grpc: bool = False,
-    grpc_port: int = 6334,
+    grpc_port: int | None = None,
     timeout: float = 60.0,
     allow_plain_http_key: bool = False,
 ) -> Store:
     """The store at `location`: `http(s)://…` is a server (see `ServerStore`), anything else a directory for the embedded engine.
 
-    The rest of the arguments are for servers. Raises `ConfigurationError`, `StoreUnavailableError`, `StoreError`.
+    The rest of the arguments are for servers. Raises `ConfigurationError` (also for `host:port` and nothing at all, which nobody
+    means as a directory), `StoreUnavailableError`, `StoreError`.
     """
     text = str(location)
     if text.lower().startswith(("http://", "https://")):
@@ -44,8 +48,16 @@ def open_store(
             timeout=timeout,
             allow_plain_http_key=allow_plain_http_key,
         )
-    if "://" in text:
+    scheme, is_address, _ = text.partition("://")
+    if is_address:  # the rest may hold a secret
         raise ConfigurationError(
-            f"{text} is no store: give http:// or https:// and a server's address, or the path of a directory"
+            f"{scheme}://… is no store: give http:// or https:// and a server's address, or the path of a directory"
         )
+    if host_and_port := _HOST_AND_PORT.fullmatch(text):
+        raise ConfigurationError(
+            f"{host_and_port[1]} could be a server or a directory: write http://{host_and_port[1]} for the server,"
+            f" ./{host_and_port[1]} for the directory"
+        )
+    if not text.strip():
+        raise ConfigurationError("the store has no location: give a server's URL, or the path of a directory")
     return EdgeStore(text)

@@ -103,11 +103,20 @@ class VectorQuery:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """`points` is exact. `manifest` is None where the collection was not made by this package."""
+    """What can be said of a collection, even of one that cannot be opened.
+
+    Attributes:
+        points: exact; None where they cannot be counted.
+        manifest: None where the collection was not made by this package, or its manifest cannot be read.
+        ours: whether this package made it: there is a manifest, readable or not.
+        problem: why the collection, or its manifest, cannot be read; None where both can.
+    """
 
     name: str
-    points: int
+    points: int | None
     manifest: Manifest | None
+    ours: bool
+    problem: str | None = None
 
 
 class Store(Protocol):
@@ -139,7 +148,7 @@ class Store(Protocol):
         ...
 
     def collections(self) -> list[CollectionInfo]:
-        """All, by name."""
+        """All, by name. One that is in use elsewhere, damaged or unreadable is among them, with its `problem`."""
         ...
 
     def drop(self, collection: str) -> None:

@@ -37,11 +37,18 @@ def _translated(path: Path) -> Iterator[None]:
 
 
 def collection_names(root: Path) -> list[str]:
-    """The collections in `root`, sorted; ours or not."""
+    """The collections in `root`, sorted; ours or not, readable or not."""
     with _translated(root):
         if not root.is_dir():
             return []
-        return sorted(entry.name for entry in root.iterdir() if not entry.name.startswith(".") and (entry / "shard").is_dir())
+        return sorted(entry.name for entry in root.iterdir() if not entry.name.startswith(".") and _may_be_collection(entry))
+
+
+def _may_be_collection(path: Path) -> bool:
+    try:
+        return (path / "shard").is_dir()
+    except OSError:  # it cannot be looked into: better named in vain than passed over
+        return True
 
 
 class CollectionDirectory:
@@ -64,12 +71,14 @@ class CollectionDirectory:
 
     @property
     def exists(self) -> bool:
-        return self.shard.is_dir()
+        with _translated(self.shard):
+            return self.shard.is_dir()
 
     @property
     def ours(self) -> bool:
         """Whether there is a manifest."""
-        return self._manifest.is_file()
+        with _translated(self._manifest):
+            return self._manifest.is_file()
 
     def create(self) -> None:
         """Makes the directory, and those above it, where they are missing."""

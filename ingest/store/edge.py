@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -99,7 +99,11 @@ class EdgeStore:
     def collections(self) -> list[CollectionInfo]:
         with self._mutex:
             self._check_open()
-            return [self._info(name) for name in collection_names(self._root)]
+            infos = []
+            for name in collection_names(self._root):
+                with suppress(CollectionNotFoundError):  # dropped by somebody meanwhile
+                    infos.append(self._info(name))
+            return infos
 
     def drop(self, collection: str) -> None:
         with self._mutex:
@@ -247,14 +251,23 @@ class EdgeStore:
         self._open[directory.name] = _Open(directory, shard)
 
     def _info(self, collection: str) -> CollectionInfo:
-        already_open = collection in self._open
-        opened = self._opened(collection)
+        directory = CollectionDirectory(self._root, collection)
+        ours, manifest = False, None
         try:
-            with _translated(collection):
-                points = opened.shard.count(engine.CountRequest(exact=True))
-            return CollectionInfo(collection, points, opened.directory.read_manifest() if opened.directory.ours else None)
+            ours = directory.ours
+            manifest = directory.read_manifest() if ours else None
+            return CollectionInfo(collection, self._count_and_let_go(collection), manifest, ours)
+        except CollectionNotFoundError:
+            raise
+        except StoreError as exc:
+            return CollectionInfo(collection, None, manifest, ours, str(exc))
+
+    def _count_and_let_go(self, collection: str) -> int:
+        already_open = collection in self._open
+        try:
+            return self.count(collection)
         finally:
-            if not already_open:
+            if not already_open and collection in self._open:
                 self._release(collection)
 
     def _release(self, collection: str) -> None:
@@ -280,7 +293,9 @@ def _translated(collection: str) -> Iterator[None]:
         yield
     except StoreError:
         raise
-    except Exception as exc:  # the engine raises nothing more specific than Exception
+    except BaseException as exc:  # the engine raises nothing more specific than Exception …
+        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":  # … and panics, of a type nobody can import
+            raise
         reason = (str(exc) or type(exc).__name__).splitlines()[0]
         raise StoreError(f"the embedded Qdrant refused a request on the collection {collection}: {reason}") from exc
 
@@ -326,7 +341,7 @@ def _vectors(stored: Any) -> dict[str, Vector]:
         name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
         if isinstance(value, engine.SparseVector)
         else np.asarray(value, np.float32)
-        for name, value in (stored or {}).items()
+        for name, value in (stored.items() if isinstance(stored, dict) else ())
     }
 
 

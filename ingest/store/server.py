@@ -51,6 +51,9 @@ _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_b
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
 
+_SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""What a header can carry."""
+
 
 class ServerStore:
     """The collections of the Qdrant server at `url`, version 1.16 or later.
@@ -59,11 +62,12 @@ class ServerStore:
         url: `http://host:port` or `https://…`; port 6333 where it names none.
         api_key: never shown. Over plain http only to this machine, unless `allow_plain_http_key`: others could read it.
         ca_file: PEM file of the authority that signed the server's certificate, where the system does not know it.
-        prefer_grpc: points travel over gRPC (to `grpc_port` of the same host) instead of REST.
+        prefer_grpc: points travel over gRPC instead of REST.
+        grpc_port: of the same host; the URL's port plus one if not given.
         timeout: seconds for one request.
 
-    Raises `ConfigurationError` for arguments that do not go together, `StoreUnavailableError` if nobody answers, `StoreError` if
-    the server is too old or refuses the key.
+    Raises `ConfigurationError` for arguments that do not go together (also if a server of another version answers at the gRPC
+    port), `StoreUnavailableError` if nobody answers, `StoreError` if the server is too old or refuses the key.
     """
 
     def __init__(
@@ -73,11 +77,16 @@ class ServerStore:
         api_key: str | None = None,
         ca_file: str | Path | None = None,
         prefer_grpc: bool = False,
-        grpc_port: int = 6334,
+        grpc_port: int | None = None,
         timeout: float = 60.0,
         allow_plain_http_key: bool = False,
     ) -> None:
-        self._location = _checked_location(url)
+        self._location, port = _checked_location(url)
+        grpc_port = grpc_port or port + 1
+        if api_key and not _SENDABLE_KEY.fullmatch(api_key):
+            raise ConfigurationError(
+                "the API key holds characters that no server takes (all must be ASCII): check INGEST_API_KEY"
+            )
         if api_key and not allow_plain_http_key and _is_readable_on_the_way(self._location):
             raise ConfigurationError(
                 f"the API key would travel unencrypted to {self._location}: use https://, or allow it on a network you trust"
@@ -97,7 +106,7 @@ class ServerStore:
             )
         self._closed = False
         try:
-            self._check_version()
+            self._check_version(grpc_port if prefer_grpc else None)
         except BaseException:
             self.close()
             raise
@@ -136,9 +145,7 @@ class ServerStore:
         infos = []
         for name in names:
             with suppress(CollectionNotFoundError):  # dropped by somebody meanwhile
-                found = self._collection(name)
-                ours = METADATA_KEY in (found.config.metadata or {})
-                infos.append(CollectionInfo(name, self.count(name), self._manifest_of(name, found) if ours else None))
+                infos.append(self._info(name))
         return infos
 
     def drop(self, collection: str) -> None:
@@ -256,13 +263,39 @@ class ServerStore:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _check_version(self) -> None:
+    def _check_version(self, grpc_port: int | None) -> None:
         with self._translated(None):
-            version = self._client.info().version
+            version = self._client.http.service_api.root().version
         numbers = re.match(r"(\d+)\.(\d+)", version)
         if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
             raise StoreError(f"the Qdrant server at {self._location} has version {version}: upgrade it to {oldest} or later")
+        if grpc_port is not None:
+            self._check_same_over_grpc(version, grpc_port)
+
+    def _check_same_over_grpc(self, version: str, port: int) -> None:
+        """A neighbour's port is easily taken for the server's own, and then everything would be written there."""
+        try:
+            answering = self._client.info().version
+        except VENDOR_ERRORS as exc:
+            raise translate(exc, f"{self._location} (gRPC at port {port})", None) from exc
+        if answering != version:
+            raise ConfigurationError(
+                f"the gRPC port {port} belongs to another server than {self._location}: Qdrant has version {answering} there, and"
+                f" {version} here; give the gRPC port of this one"
+            )
+
+    def _info(self, collection: str) -> CollectionInfo:
+        ours, manifest = False, None
+        try:
+            found = self._collection(collection)
+            ours = METADATA_KEY in (found.config.metadata or {})
+            manifest = self._manifest_of(collection, found) if ours else None
+            return CollectionInfo(collection, self.count(collection), manifest, ours)
+        except CollectionNotFoundError:
+            raise
+        except StoreError as exc:
+            return CollectionInfo(collection, None, manifest, ours, str(exc))
 
     def _collection(self, collection: str) -> models.CollectionInfo:
         with self._translated(collection):
@@ -325,20 +358,22 @@ class ServerStore:
             return False
 
 
-def _checked_location(url: str) -> str:
+def _checked_location(url: str) -> tuple[str, int]:
+    """The address in full, and its port."""
     try:
         parts = urlsplit(url)
         port = parts.port or 6333
-    except ValueError as exc:
-        raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333") from exc
+    except ValueError:
+        # Its words can hold a password.
+        raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333") from None
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigurationError(
-            f"the server's URL must hold nothing but an address: give the key for {parts.hostname} as the API key, not in the URL"
+            f"the server's URL may hold only an address: give the key for {parts.hostname} as INGEST_API_KEY, not in the URL"
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}"
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}", port
 
 
 def _is_readable_on_the_way(location: str) -> bool:

@@ -182,15 +182,15 @@ def batches(items: Iterable[_Item], size: Callable[[_Item], int], max_items: int
 
 
 def call_with_retries(
-    call: Callable[[], None],
+    call: Callable[[], _Item],
     policy: RetryPolicy,
     *,
     clock: Clock = time.monotonic,
     sleep: Callable[[float], Any] = time.sleep,
-) -> None:
+) -> _Item:
     """Calls until it succeeds, fails for good, or `policy` is used up: then `StoreUnavailableError` says how long was tried.
 
-    Only `StoreUnavailableError` is worth another attempt.
+    Gives what the call gives. Only `StoreUnavailableError` is worth another attempt.
     """
     started = clock()
     backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
@@ -212,7 +212,7 @@ def call_with_retries(
     retrying = Retrying(
         retry=retry_if_exception_type(StoreUnavailableError), wait=wait, stop=give_up, sleep=sleep, retry_error_callback=report
     )
-    retrying(call)
+    return retrying(call)
 
 
 def _retry_after(state: RetryCallState) -> float | None:

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ingest.errors import DeletionBrakeError
 from ingest.store.contract import Condition, Store
-from ingest.sync.spool import PendingDeletes, SeenDocuments
+from ingest.sync.spool import PendingDeletes
 
 LISTED = 1000
 """Documents that a run stopped by the brake lists at most."""
 
 
-def note_gone(store: Store, collection: str, source: str, seen: SeenDocuments, deletes: PendingDeletes) -> None:
-    """Notes every stored point of this source whose document was not seen in it."""
+def note_stored(store: Store, collection: str, source: str, deletes: PendingDeletes) -> None:
+    """Notes what is stored of a source as its run begins: only that can be gone, not what another run adds meanwhile.
+
+    Points that another tool wrote under the source's name are not ours to delete.
+    """
     for point in store.scroll(collection, [Condition("source", "eq", source)], payload=["doc_id", "_ingest.doc_key"]):
-        if point.payload["_ingest"]["doc_key"] not in seen:
-            deletes.add_gone(point.id, point.payload["doc_id"])
+        made_by_us = point.payload.get("_ingest")
+        if isinstance(made_by_us, dict) and "doc_key" in made_by_us:
+            deletes.add_stored(point.id, made_by_us["doc_key"], str(point.payload.get("doc_id")))
 
 
-def check_brake(source: str, deletes: PendingDeletes, *, kept: int, max_share: float) -> None:
-    """Raises `DeletionBrakeError` if more than `max_share` (0 to 1) of the stored documents, `kept` ones and gone, are gone."""
-    gone = deletes.count_gone_documents()
-    if gone > (gone + kept) * max_share:
-        raise DeletionBrakeError(
-            f"{gone} of the {gone + kept} documents stored of {source} are gone from it, more than the allowed {max_share:.0%}: "
-            "nothing was deleted; if this is meant, allow it with --max-delete",
-            doc_ids=deletes.gone_documents(LISTED),
-        )
+def check_brake(gone_of: Iterable[tuple[str, PendingDeletes]], max_share: float) -> None:
+    """Raises `DeletionBrakeError` if any source would lose more than `max_share` (0 to 1) of its stored documents."""
+    for source, deletes in gone_of:
+        gone, stored = deletes.count_gone_documents(), deletes.count_stored_documents()
+        if gone > stored * max_share:
+            raise DeletionBrakeError(
+                f"{gone} of the {stored} documents stored of {source} are gone from it, more than the allowed {max_share:.0%}: "
+                "nothing was deleted; if this is meant, allow it with --max-delete",
+                doc_ids=deletes.gone_documents(LISTED),
+            )
 
 
 def deletes_held_back(unidentified: int) -> str:

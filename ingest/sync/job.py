@@ -3,29 +3,35 @@
     reader thread          calling thread             writer thread
     source → plan  ──►  queue  ──►  encode  ──►  queue  ──►  upsert, acknowledge
 
-Nothing is deleted before the source has ended without an error and everything new is acknowledged.
+Nothing is deleted before every source has ended without an error and everything new is acknowledged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
+from ingest.errors import ManifestMismatchError
 from ingest.records import ChunkCounts, Receipt, Rejected, Source, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
-from ingest.store.contract import CollectionOptions, Condition, Store
-from ingest.store.writer import Effects, RetryPolicy, Writer
-from ingest.sync.deletion import check_brake, deletes_held_back, note_gone
+from ingest.store.contract import CollectionOptions, Condition, Distance, Manifest, Store
+from ingest.store.writer import Effects, RetryPolicy, Writer, call_with_retries
+from ingest.sync.deletion import check_brake, deletes_held_back, note_stored
 from ingest.sync.effects import Failure, collect_effects, wanted_texts
 from ingest.sync.manifest import check_manifest, wanted_manifest
 from ingest.sync.plan import DeleteMode
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import Reader, Window, WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.sizing import WindowSizing, vector_bytes
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +44,9 @@ class Job:
         weights: vector name → weight in query-time fusion, kept in the manifest.
         aliases: normalized name → the collection meant.
         options: layout of the collection where it has yet to be made.
+        bounds: of the first windows.
+        retry: patience with a store that is unavailable, for each request.
+        distance: of the dense vectors of a new collection.
     """
 
     collection: str
@@ -49,6 +58,18 @@ class Job:
     options: CollectionOptions = field(default_factory=CollectionOptions)
     bounds: WindowBounds = field(default_factory=WindowBounds)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    distance: Distance = "cosine"
+
+    def manifest(self, models: Sequence[StagedModel]) -> Manifest:
+        """What a collection made by this job with these models says of itself."""
+        return wanted_manifest(
+            self.collection,
+            models,
+            chunking=self.chunking,
+            weights=self.weights,
+            aliases=self.aliases,
+            distance=self.distance,
+        )
 
 
 @dataclass(slots=True)
@@ -61,7 +82,6 @@ class _Tally:
     unchanged: int = 0
     deleted: int = 0
     rejected: int = 0
-    unidentified: int = 0
     chunks_inserted: int = 0
     chunks_written: int = 0
     chunks_reused: int = 0
@@ -87,23 +107,46 @@ def run_job(
     Raises `ManifestMismatchError` before anything is loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the
     run could not go on (what was acknowledged stays, the next run continues from there); `DeletionBrakeError` if the brake held.
     """
-    wanted = wanted_manifest(job.collection, models, chunking=job.chunking, weights=job.weights, aliases=job.aliases)
-    check_manifest(wanted, store.ensure(wanted, job.options))
-    collection = wanted.collection
-    held = {source.name: count_points(store, collection, source) for source in sources}
+    patient = _Patient(store, job.retry)
+    collection = _agree(job, models, store, patient).collection
+    held = {source.name: patient.count(collection, source) for source in sources}
     tally = _Tally()
-    with Writer(store, collection, retry=job.retry) as writer:
-        for source in sources:
-            synced = _SourceSync(job, collection, source, store, models, runner, rejects, monitor, writer, tally)
-            synced.run(known_empty=held[source.name] == 0)
-    store.finalize(collection)
-    holds = sum(count_points(store, collection, source) for source in sources)
+    sizing = WindowSizing(job.bounds, monitor)
+    with ExitStack() as spools, Writer(store, collection, retry=job.retry) as writer:
+        syncs = [
+            _SourceSync(
+                job,
+                collection,
+                source,
+                patient,
+                models,
+                runner,
+                rejects,
+                monitor,
+                writer,
+                sizing,
+                tally,
+                spools.enter_context(SeenDocuments()),
+                spools.enter_context(PendingDeletes()),
+            )
+            for source in sources
+        ]
+        for sync in syncs:
+            sync.run(known_empty=held[sync.source.name] == 0)
+        for sync in syncs:
+            sync.find_gone()
+        check_brake([(sync.source.name, sync.deletes) for sync in syncs], job.max_delete)
+        for sync in syncs:
+            sync.delete()
+    patient(lambda: store.finalize(collection))
+    holds = sum(patient.count(collection, source) for source in sources)
     expected = sum(held.values()) + tally.chunks_inserted - tally.chunks_deleted
     if holds != expected:
         monitor.log_error(
             collection,
             f"holds {holds} points of these sources where the plan says {expected}: is another job writing the same source?",
         )
+    seconds = monitor.elapsed()
     return Receipt(
         collection=collection,
         read=tally.read,
@@ -114,10 +157,12 @@ def run_job(
         rejected=tally.rejected,
         chunks=ChunkCounts(tally.chunks_written, tally.chunks_reused, tally.chunks_deleted),
         balanced=tally.read == tally.done and holds == expected,
-        seconds=round(monitor.elapsed(), 3),
+        seconds=round(seconds, 3),
         models=monitor.model_reports(),
         lease_events=monitor.lease_events,
         errors=monitor.errors,
+        window=sizing.bounds.chunks,
+        swap_share=round(monitor.swap_seconds / seconds, 4) if seconds else 0.0,
     )
 
 
@@ -131,6 +176,41 @@ def count_points(store: Store, collection: str, source: Source) -> int:
     return store.count(collection, [Condition("source", "eq", source.name)])
 
 
+@dataclass(frozen=True, slots=True)
+class _Patient:
+    """Asks the store again while it is unavailable, within the job's patience."""
+
+    store: Store
+    policy: RetryPolicy
+
+    def __call__(self, call: Callable[[], T]) -> T:
+        return call_with_retries(call, self.policy)
+
+    def count(self, collection: str, source: Source) -> int:
+        return self(lambda: count_points(self.store, collection, source))
+
+
+def _agree(job: Job, models: Sequence[StagedModel], store: Store, patient: _Patient) -> Manifest:
+    """The manifest of the job's collection, which is made if need be. Raises `ManifestMismatchError`.
+
+    A collection without a single point holds nothing that could be mixed, so one that a failed first run left is made anew.
+    Weights concern questions alone and may change at any time.
+    """
+    wanted = job.manifest(models)
+    stored = patient(lambda: store.ensure(wanted, job.options))
+    try:
+        check_manifest(wanted, stored)
+    except ManifestMismatchError:
+        if patient(lambda: store.count(wanted.collection)):
+            raise
+        patient(lambda: store.drop(wanted.collection))
+        stored = patient(lambda: store.ensure(wanted, job.options))
+    if job.weights and dict(job.weights) != dict(stored.weights):
+        stored = replace(stored, weights=dict(job.weights))
+        patient(lambda: store.write_manifest(stored))
+    return stored
+
+
 @dataclass(slots=True)
 class _SourceSync:
     """One source of a run."""
@@ -138,57 +218,75 @@ class _SourceSync:
     job: Job
     collection: str
     source: Source
-    store: Store
+    patient: _Patient
     models: Sequence[StagedModel]
     runner: BatchRunner
     rejects: RejectsFile
     monitor: ThroughputMonitor
     writer: Writer
+    sizing: WindowSizing
     tally: _Tally
+    seen: SeenDocuments
+    deletes: PendingDeletes
     unidentified: int = 0
-    kept: int = 0
 
     def run(self, *, known_empty: bool) -> None:
-        with SeenDocuments() as seen, PendingDeletes() as deletes:
-            reader = Reader(
-                self.source,
-                store=self.store,
-                collection=self.collection,
-                chunker=Chunker(token_limits(self.models), self.job.chunking),
-                models={model.key: model.fingerprint for model in self.models},
-                delete=self.job.delete,
-                seen=seen,
-                reject=self.rejects.add,
-                bounds=self.job.bounds,
-                known_empty=known_empty,
-            )
-            with Prefetch(reader.windows()) as windows:
-                for window in windows:
-                    self._process(window, deletes)
-            self._settle_deletions(seen, deletes)
+        """Reads the source to its end; everything it has is handed to the writer."""
+        store, name = self.patient.store, self.source.name
+        if self.job.delete is DeleteMode.FULL and not known_empty:
+            self.patient(lambda: note_stored(store, self.collection, name, self.deletes))
+        reader = Reader(
+            self.source,
+            look_up=lambda keys: self.patient(lambda: store.fingerprints(self.collection, keys)),
+            chunker=Chunker(token_limits(self.models), self.job.chunking),
+            models={model.key: model.fingerprint for model in self.models},
+            delete=self.job.delete,
+            seen=self.seen,
+            reject=self.rejects.add,
+            bounds=lambda: self.sizing.bounds,
+            vector_bytes=vector_bytes(self.models),
+            known_empty=known_empty,
+        )
+        with Prefetch(reader.windows()) as windows:
+            for window in windows:
+                self._process(window)
 
-    def _process(self, window: Window, deletes: PendingDeletes) -> None:
+    def find_gone(self) -> None:
+        """The source has ended without an error: what was stored of it and was not seen is gone."""
+        if self.job.delete is DeleteMode.FULL:
+            if self.unidentified:
+                self.monitor.log_error(self.source.name, deletes_held_back(self.unidentified))
+            else:
+                self.deletes.mark_gone(self.seen)
+
+    def delete(self) -> None:
+        """Stale chunks, and gone documents where they were looked for."""
+        for ids in self.deletes.batches():
+            self.writer.submit(Effects(deletes=ids))
+            self.tally.chunks_deleted += len(ids)
+        self.tally.deleted += self.deletes.count_gone_documents()
+
+    def _process(self, window: Window) -> None:
         tally = self.tally
         tally.read += window.read
         tally.unchanged += window.unchanged
         tally.rejected += window.rejected
         tally.chunks_reused += window.reused
         self.unidentified += window.unidentified
-        self.kept += window.unchanged
         if window.documents:
             encoded = self.runner.run(wanted_texts(window.documents, [model.key for model in self.models]))
             result = collect_effects(window.documents, encoded)
             for failure in result.failures:
                 self._reject(failure)
             self.writer.submit(result.effects)
-            deletes.add_stale(result.stale)
+            self.deletes.add_stale(result.stale)
             tally.written += result.written
             tally.updated += result.updated
             tally.chunks_inserted += result.chunks_inserted
             tally.chunks_written += result.chunks_written
             tally.chunks_reused += result.chunks_reused
-            self.kept += result.updated
-        self.monitor.listener.documents(tally.read, tally.done)
+        self.sizing.observe(window)
+        self.monitor.log_documents(tally.read, tally.done)
 
     def _reject(self, failure: Failure) -> None:
         document = failure.document.document
@@ -196,16 +294,3 @@ class _SourceSync:
         self.rejects.add(self.source.name, Rejected(position, failure.reason, document.text[:1000], document.id))
         self.monitor.log_error(position, failure.reason)
         self.tally.rejected += 1
-
-    def _settle_deletions(self, seen: SeenDocuments, deletes: PendingDeletes) -> None:
-        """The source has ended without an error: stale chunks go, and with `full` also documents it no longer has."""
-        if self.job.delete is DeleteMode.FULL:
-            if self.unidentified:
-                self.monitor.log_error(self.source.name, deletes_held_back(self.unidentified))
-            else:
-                note_gone(self.store, self.collection, self.source.name, seen, deletes)
-                check_brake(self.source.name, deletes, kept=self.kept, max_share=self.job.max_delete)
-        for ids in deletes.batches():
-            self.writer.submit(Effects(deletes=ids))
-            self.tally.chunks_deleted += len(ids)
-        self.tally.deleted += deletes.count_gone_documents()

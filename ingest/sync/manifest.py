@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from ingest.encode.contract import StagedModel
 from ingest.errors import ManifestMismatchError
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.contract import Manifest, VectorSpec
+from ingest.store.contract import Distance, Manifest, VectorSpec
 from ingest.store.schema import _normalize_collection_name
 
 logger = logging.getLogger(__name__)
@@ -21,6 +21,7 @@ def wanted_manifest(
     chunking: ChunkingOptions,
     weights: Mapping[str, float],
     aliases: Mapping[str, str],
+    distance: Distance,
 ) -> Manifest:
     """What a collection made by this job says of itself."""
     return Manifest(
@@ -32,6 +33,7 @@ def wanted_manifest(
                 dim=model.dim,
                 fingerprint=model.fingerprint,
                 space=model.space,
+                distance=distance if model.kind == "dense" else "dot",
                 idf=model.uses_idf,
                 model={"kind": model.kind, "dtype": model.dtype, "backend": model.backend},
             )

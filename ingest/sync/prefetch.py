@@ -17,7 +17,7 @@ AHEAD = 1
 _POLL_SECONDS = 0.1
 """How soon a producer that waits for room notices that it is no longer wanted."""
 
-_JOIN_SECONDS = 10.0
+_JOIN_SECONDS = 2.0
 """How long an abandoned producer may take to notice; one that hangs in its source (a silent pipe) dies with the process."""
 
 

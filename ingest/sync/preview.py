@@ -10,11 +10,12 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Store
-from ingest.sync.deletion import note_gone
+from ingest.sync.deletion import note_stored
 from ingest.sync.job import Job, count_points, token_limits
-from ingest.sync.manifest import check_manifest, wanted_manifest
+from ingest.sync.manifest import check_manifest
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import Reader
+from ingest.sync.sizing import vector_bytes
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 
 LISTED_REJECTS = 20
@@ -29,6 +30,7 @@ class Preview:
         chunks: model key → chunks it would encode.
         payload_only: chunks whose payload alone would change.
         gone: documents that `full` would delete; `stale_chunks` would go with them or with an edit.
+        unidentified: rejected records without a readable id; while there are any, `full` deletes no document.
         brake: True if the deletion brake would stop the run.
     """
 
@@ -39,6 +41,7 @@ class Preview:
     updated: int
     unchanged: int
     rejected: int
+    unidentified: int
     gone: int
     stale_chunks: int
     payload_only: int
@@ -52,60 +55,64 @@ def preview_job(job: Job, sources: Sequence[Source], *, store: Store, models: Se
 
     Raises what `run_job` would before encoding: `ManifestMismatchError`, `SourceError`, `StoreError`.
     """
-    wanted = wanted_manifest(job.collection, models, chunking=job.chunking, weights=job.weights, aliases=job.aliases)
+    wanted = job.manifest(models)
     try:
-        check_manifest(wanted, store.manifest(wanted.collection))
-        exists = True
+        stored = store.manifest(wanted.collection)
+        exists = store.count(wanted.collection) > 0
+        if exists:
+            check_manifest(wanted, stored)
     except CollectionNotFoundError:
         exists = False
     keys = {model.key: 0 for model in models}
-    preview = Preview(wanted.collection, exists, 0, 0, 0, 0, 0, 0, 0, 0, keys, brake=False, rejects=[])
+    preview = Preview(wanted.collection, exists, 0, 0, 0, 0, 0, 0, 0, 0, 0, keys, brake=False, rejects=[])
     for source in sources:
         _preview_source(preview, job, source, store, models)
     return preview
 
 
 def _preview_source(preview: Preview, job: Job, source: Source, store: Store, models: Sequence[StagedModel]) -> None:
-    unidentified = kept = 0
+    known_empty = not preview.exists or count_points(store, preview.collection, source) == 0
 
     def reject(_source: str, rejected: Rejected) -> None:
         if len(preview.rejects) < LISTED_REJECTS:
             preview.rejects.append(rejected)
 
     with SeenDocuments() as seen, PendingDeletes() as deletes:
+        if job.delete is DeleteMode.FULL and not known_empty:
+            note_stored(store, preview.collection, source.name, deletes)
+        unidentified = 0
         reader = Reader(
             source,
-            store=store,
-            collection=preview.collection,
+            look_up=lambda keys: store.fingerprints(preview.collection, keys),
             chunker=Chunker(token_limits(models), job.chunking),
             models=_fingerprints(models),
             delete=job.delete,
             seen=seen,
             reject=reject,
-            bounds=job.bounds,
-            known_empty=not preview.exists or count_points(store, preview.collection, source) == 0,
+            bounds=lambda: job.bounds,
+            vector_bytes=vector_bytes(models),
+            known_empty=known_empty,
         )
         for window in reader.windows():
             preview.read += window.read
             preview.unchanged += window.unchanged
             preview.rejected += window.rejected
             unidentified += window.unidentified
-            kept += window.unchanged
             for planned in window.documents:
                 added = planned.plan.status == "written"
                 preview.added += added
                 preview.updated += not added
-                kept += not added
                 deletes.add_stale(planned.plan.stale)
                 for action in planned.plan.actions:
                     preview.payload_only += action.write == "payload"
                     for column in action.columns:
                         preview.chunks[column] += 1
-        if job.delete is DeleteMode.FULL and preview.exists and not unidentified:
-            note_gone(store, preview.collection, source.name, seen, deletes)
-            gone = deletes.count_gone_documents()
-            preview.gone += gone
-            preview.brake |= gone > (gone + kept) * job.max_delete
+        preview.unidentified += unidentified
+        if not unidentified:
+            deletes.mark_gone(seen)
+        gone, stored = deletes.count_gone_documents(), deletes.count_stored_documents()
+        preview.gone += gone
+        preview.brake |= gone > stored * job.max_delete
         preview.stale_chunks += sum(len(batch) for batch in deletes.batches())
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 
 from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
 from ingest.source.chunking import Chunker
-from ingest.store.contract import Store
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
@@ -18,6 +17,9 @@ BATCH_DOCUMENTS = 256
 
 BATCH_CHARACTERS = 4_000_000
 """… or this much text, whichever comes first."""
+
+
+LookUp = Callable[[Sequence[str]], Sequence[Fingerprint]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +41,7 @@ class Window:
         read: documents that came from the source, rejected ones included.
         unidentified: rejected records whose id could not be read.
         reused: chunks that stay as they are.
-        chunks, characters: size of the work.
+        chunks: of the work; `bytes`: of its text and the vectors to be made of it.
     """
 
     documents: list[PlannedDocument] = field(default_factory=list)
@@ -49,25 +51,33 @@ class Window:
     unidentified: int = 0
     reused: int = 0
     chunks: int = 0
-    characters: int = 0
+    bytes: int = 0
 
-    def add(self, planned: PlannedDocument) -> None:
+    def add(self, planned: PlannedDocument, *, vector_bytes: int) -> None:
+        """`vector_bytes`: of one chunk's vectors."""
         if planned.plan.status == "unchanged":
             self.unchanged += 1
             self.reused += len(planned.chunks)
         else:
             self.documents.append(planned)
             self.chunks += len(planned.chunks)
-            self.characters += len(planned.document.text)
+            # A text is there twice: whole, and in chunks.
+            self.bytes += 2 * len(planned.document.text) + len(planned.chunks) * vector_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class WindowBounds:
-    """A window ends with the document that reaches one of these."""
+    """A window ends with the document that reaches one of these.
+
+    Attributes:
+        chunks: to be encoded; where a run starts from, as `documents` is: see `sync.sizing`.
+        documents: read, those without work included.
+        bytes: of text and of the vectors made of it.
+    """
 
     chunks: int = 2048
-    characters: int = 16_000_000
     documents: int = 8192
+    bytes: int = 64 * 2**20
 
 
 class Reader:
@@ -75,8 +85,11 @@ class Reader:
 
     Args:
         source: whose `name` scopes every id.
+        look_up: document keys → fingerprints of what is stored of them.
         models: vector name → fingerprint of the model that must have made it.
         reject: takes each rejected record, with the source's name before it.
+        bounds: asked with every document, for they may grow while the source is read.
+        vector_bytes: of one chunk's vectors.
         known_empty: True if the store holds nothing of this source, so that no fingerprint need be asked for.
     """
 
@@ -84,25 +97,25 @@ class Reader:
         self,
         source: Source,
         *,
-        store: Store,
-        collection: str,
+        look_up: LookUp,
         chunker: Chunker,
         models: Mapping[str, str],
         delete: DeleteMode,
         seen: SeenDocuments,
         reject: Callable[[str, Rejected], None],
-        bounds: WindowBounds,
+        bounds: Callable[[], WindowBounds],
+        vector_bytes: int,
         known_empty: bool,
     ) -> None:
         self._source = source
-        self._store = store
-        self._collection = collection
+        self._look_up = look_up
         self._chunker = chunker
         self._models = dict(models)
         self._delete = delete
         self._seen = seen
         self._reject_record = reject
         self._bounds = bounds
+        self._vector_bytes = vector_bytes
         self._known_empty = known_empty
         self._chunkers: dict[str, str] = {}
         self._window = Window()
@@ -112,7 +125,7 @@ class Reader:
         for batch in _batches(self._source.read()):
             self._window.read += len(batch)
             for planned in self._plan_batch(batch):
-                self._window.add(planned)
+                self._window.add(planned, vector_bytes=self._vector_bytes)
                 if self._is_full():
                     yield self._take_window()
             if self._is_full():
@@ -120,8 +133,8 @@ class Reader:
         yield self._take_window()
 
     def _is_full(self) -> bool:
-        window, bounds = self._window, self._bounds
-        return window.chunks >= bounds.chunks or window.characters >= bounds.characters or window.read >= bounds.documents
+        window, bounds = self._window, self._bounds()
+        return window.chunks >= bounds.chunks or window.bytes >= bounds.bytes or window.read >= bounds.documents
 
     def _take_window(self) -> Window:
         window, self._window = self._window, Window()
@@ -172,7 +185,7 @@ class Reader:
     def _stored(self, fresh: Mapping[str, Document]) -> dict[str, list[Fingerprint]]:
         stored: dict[str, list[Fingerprint]] = {}
         if fresh and not self._known_empty:
-            for point in self._store.fingerprints(self._collection, list(fresh)):
+            for point in self._look_up(list(fresh)):
                 stored.setdefault(point.doc_key, []).append(point)
         return stored
 

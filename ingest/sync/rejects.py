@@ -9,15 +9,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
-from ingest.errors import IngestError
+from ingest.errors import ConfigurationError, IngestError
 from ingest.records import RAW_LIMIT, Rejected
+
+_KEYS = {"source", "position", "reason", "doc_id", "raw"}
+
+_LINE_LIMIT = 64 * 1024
+"""Bytes that a line of ours has at most: the raw record escaped, and the rest."""
 
 
 class RejectsFile:
     """Keeps the rejects of the last run: `{"source", "position", "reason", "doc_id", "raw"}` per line, for its owner's eyes.
 
-    The file of an earlier run goes when this one opens; a new one appears with the first reject. Safe from several threads.
-    Raises `IngestError` when it cannot be written: a reject that is not kept is a loss.
+    What an earlier run rejected is replaced by the first reject, or goes when a run without any closes it. Safe from threads.
+    Raises `ConfigurationError` if there is something else at that path, which is left alone, and `IngestError` when it cannot be
+    written: a reject that is not kept is a loss.
     """
 
     def __init__(self, path: Path) -> None:
@@ -25,10 +31,8 @@ class RejectsFile:
         self.count = 0
         self._stream: TextIO | None = None
         self._lock = threading.Lock()
-        try:
-            path.unlink(missing_ok=True)
-        except OSError as exc:
-            raise self._unwritable(exc) from exc
+        if not _is_ours(path):
+            raise ConfigurationError(f"{path} is not a rejects file and will not be overwritten: name another with --rejects")
 
     def add(self, source: str, rejected: Rejected) -> None:
         """Writes one reject, flushed at once."""
@@ -55,8 +59,11 @@ class RejectsFile:
         """Idempotent."""
         with self._lock:
             if self._stream is not None:
-                self._stream.close()
-                self._stream = None
+                stream, self._stream = self._stream, None
+                try:
+                    stream.close()
+                except OSError as exc:
+                    raise self._unwritable(exc) from exc
 
     def _unwritable(self, exc: OSError) -> IngestError:
         return IngestError(f"the rejects file {self.path} cannot be written ({exc.strerror}): name another with --rejects")
@@ -66,3 +73,17 @@ class RejectsFile:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+        if error is None and self.count == 0:
+            self.path.unlink(missing_ok=True)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether there is nothing at that path, or what an earlier run left there."""
+    try:
+        if not path.is_file():
+            return not path.exists() and not path.is_symlink()
+        with path.open("rb") as stream:
+            first = stream.readline(_LINE_LIMIT)
+        return not first or json.loads(first).keys() == _KEYS
+    except (OSError, ValueError, AttributeError, RecursionError):
+        return False

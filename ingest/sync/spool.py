@@ -60,33 +60,50 @@ class SeenDocuments(_Spool):
 
 
 class PendingDeletes(_Spool):
-    """Points to delete once the source has ended without an error."""
+    """Points of one source to delete once it has ended without an error."""
 
     def __init__(self) -> None:
         super().__init__(
             "CREATE TABLE stale (point BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE gone (point BLOB PRIMARY KEY, doc_id TEXT NOT NULL) WITHOUT ROWID;"
+            "CREATE TABLE stored (doc_key BLOB, point BLOB, doc_id TEXT, PRIMARY KEY (doc_key, point)) WITHOUT ROWID;"
+            "CREATE TABLE gone (doc_key BLOB PRIMARY KEY) WITHOUT ROWID;"
         )
 
     def add_stale(self, points: Iterable[str]) -> None:
         """Points that their own document no longer has."""
         self._database.executemany("INSERT OR IGNORE INTO stale VALUES (?)", ((_packed(point),) for point in points))
 
-    def add_gone(self, point: str, doc_id: str) -> None:
-        """A point whose whole document the source no longer has."""
-        self._database.execute("INSERT OR IGNORE INTO gone VALUES (?, ?)", (_packed(point), doc_id))
+    def add_stored(self, point: str, doc_key: str, doc_id: str) -> None:
+        """A point that was there when the run began."""
+        self._database.execute("INSERT OR IGNORE INTO stored VALUES (?, ?, ?)", (_packed(doc_key), _packed(point), doc_id))
+
+    def mark_gone(self, seen: SeenDocuments) -> None:
+        """The source has ended: of what was stored, the documents that it does not have are gone."""
+        keys = self._database.execute("SELECT DISTINCT doc_key FROM stored")
+        gone = ((key,) for (key,) in keys.fetchall() if str(UUID(bytes=key)) not in seen)
+        self._database.executemany("INSERT OR IGNORE INTO gone VALUES (?)", gone)
+
+    def count_stored_documents(self) -> int:
+        return self._count("SELECT COUNT(DISTINCT doc_key) FROM stored")
 
     def count_gone_documents(self) -> int:
-        (count,) = self._database.execute("SELECT COUNT(DISTINCT doc_id) FROM gone").fetchone()
-        return int(count)
+        return self._count("SELECT COUNT(*) FROM gone")
 
     def gone_documents(self, limit: int) -> list[str]:
         """The first `limit` of their ids, sorted."""
-        rows = self._database.execute("SELECT DISTINCT doc_id FROM gone ORDER BY doc_id LIMIT ?", (limit,))
+        rows = self._database.execute(
+            "SELECT DISTINCT doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM gone) ORDER BY doc_id LIMIT ?", (limit,)
+        )
         return [doc_id for (doc_id,) in rows]
 
     def batches(self, size: int = 1000) -> Iterator[list[str]]:
-        """Every stale and gone point once, `size` ids at a time."""
-        rows = self._database.execute("SELECT point FROM stale UNION SELECT point FROM gone")
+        """Every stale point and every point of a gone document once, `size` ids at a time."""
+        rows = self._database.execute(
+            "SELECT point FROM stale UNION SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM gone)"
+        )
         while points := [str(UUID(bytes=point)) for (point,) in rows.fetchmany(size)]:
             yield points
+
+    def _count(self, query: str) -> int:
+        (count,) = self._database.execute(query).fetchone()
+        return int(count)

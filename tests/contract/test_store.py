@@ -101,9 +101,9 @@ def test_collections_are_listed_by_name_with_their_points(store: Store, collecti
         store.ensure(manifest(f"{collection}_{suffix}"), OPTIONS)
     store.upsert(f"{collection}_b", [point(1), point(2)])
     ours = [info for info in store.collections() if info.name.startswith(collection)]
-    assert [(info.name, info.points, info.manifest) for info in ours] == [
-        (f"{collection}_a", 0, manifest(f"{collection}_a")),
-        (f"{collection}_b", 2, manifest(f"{collection}_b")),
+    assert [(info.name, info.points, info.manifest, info.ours, info.problem) for info in ours] == [
+        (f"{collection}_a", 0, manifest(f"{collection}_a"), True, None),
+        (f"{collection}_b", 2, manifest(f"{collection}_b"), True, None),
     ]
 
 
@@ -267,6 +267,20 @@ def test_fingerprints_of_nobody_and_of_strangers(ready: Store, collection: str) 
     ready.upsert(collection, [point(1), foreign])
     assert ready.fingerprints(collection, []) == []
     assert ready.fingerprints(collection, [key]) == []
+
+
+@pytest.mark.parametrize("payload", [{}, {"source": "docs"}, {"_ingest": None}, {"_ingest": ["x"]}, {"_ingest": {"schema": 1}}])
+def test_points_of_other_tools_are_found_but_have_no_fingerprint(
+    ready: Store, collection: str, payload: dict[str, object]
+) -> None:
+    foreign = Point(str(uuid.uuid4()), {"dense": vectors(2)["dense"]}, payload)
+    ready.upsert(collection, [point(1), foreign])
+    assert everything(ready, collection)[foreign.id].payload == payload
+    assert {found.id for found in ready.scroll(collection, payload=["doc_id", "_ingest.doc_key"])} == {point(1).id, foreign.id}
+    [[best]] = ready.query(collection, [VectorQuery("dense", vectors(2)["dense"], 1)])
+    assert (best.id, best.payload) == (foreign.id, payload)
+    key = point(1).payload["_ingest"]["doc_key"]
+    assert [made.id for made in ready.fingerprints(collection, [key])] == [point(1).id]
 
 
 # --- reading
@@ -439,7 +453,8 @@ def test_a_server_collection_of_somebody_else_is_refused_and_left_alone(server: 
                 store.ensure(manifest(collection), OPTIONS)
             with pytest.raises(StoreError, match="not made by this package"):
                 store.manifest(collection)
-            assert [info.manifest for info in store.collections() if info.name == collection] == [None]
+            [info] = [each for each in store.collections() if each.name == collection]
+            assert (info.points, info.manifest, info.ours, info.problem) == (0, None, False, None)
         assert client.get_collection(collection).payload_schema == {}
     finally:
         client.delete_collection(collection)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
-from command import ingest, write_jsonl
+from command import INGEST, environment, ingest, write_jsonl
 
 from ingest.store import open_store
 
@@ -27,6 +28,12 @@ def corpus(tmp_path: Path) -> Path:
         pytest.param(["corpus.jsonl", "-c", "x", "--chunk-overlap", "0.9"], 2, "chunk_overlap", id="too much overlap"),
         pytest.param(["corpus.jsonl", "-c", "x", "--format", "docx7"], 2, "docx7", id="unknown format"),
         pytest.param(["corpus.jsonl", "-c", "x", "--dense", "none", "--sparse", "none"], 2, "model", id="no model at all"),
+        pytest.param(["corpus.jsonl", "-c", "x", "--dense", "bm25"], 2, "--sparse", id="a sparse model among the dense"),
+        pytest.param(
+            ["corpus.jsonl", "-c", "x", "--rejects", "corpus.jsonl"], 2, "not a rejects file", id="rejects over a source"
+        ),
+        pytest.param(["-", "-c", "x", "--delete", "full"], 2, "standard input", id="full deletes from a pipe"),
+        pytest.param(["corpus.jsonl", "-c", "x\udcff"], 2, "UTF-8", id="an argument that is not UTF-8"),
         pytest.param(["corpus.jsonl", "corpus.jsonl", "-c", "x"], 2, "twice", id="one source twice"),
         pytest.param(["sqlite:///nowhere.db", "-c", "x", "--query", "select 1"], 1, "nowhere.db", id="no such database"),
         pytest.param(["--no-such-option", "corpus.jsonl", "-c", "x"], 2, "no-such-option", id="unknown option"),
@@ -46,10 +53,44 @@ def test_a_wrong_request_is_one_clear_error(tmp_path: Path, corpus: Path, argume
     assert not list((tmp_path / ".ingest").rglob("manifest.json")) or code == 1
 
 
-def test_debug_shows_the_traceback(tmp_path: Path) -> None:
-    outcome = ingest("--debug", "run", "nowhere.jsonl", "-c", "x", cwd=tmp_path)
-    assert outcome.code == 1
+def test_debug_shows_the_traceback_and_changes_nothing_else(tmp_path: Path, corpus: Path) -> None:
+    outcome = ingest("--debug", "run", str(corpus), "-c", "!!!", cwd=tmp_path)
+    assert outcome.code == 2
     assert "Traceback" in outcome.err
+
+
+def test_a_full_standard_output_is_an_error_not_a_traceback(tmp_path: Path, corpus: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [INGEST, "run", str(corpus), "-c", "x", "--dense", "none", "--json"],
+            cwd=tmp_path,
+            env=environment(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_documents_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    corpus = write_jsonl(
+        tmp_path / "corpus.jsonl", [{"id": "a\u001b[2J", "title": "t\u001b[31m", "text": "one \u001b]0;x\u0007 text"}]
+    )
+    assert ingest("run", str(corpus), "-c", "x", "--dense", "none", cwd=tmp_path).code == 0
+    assert "\u001b" not in ingest("search", "x", "text", "--explain", cwd=tmp_path).out
+
+
+def test_what_cannot_be_learned_for_the_next_run_does_not_fail_this_one(tmp_path: Path, corpus: Path) -> None:
+    (tmp_path / ".ingest").write_text("in the way")
+    store = str(tmp_path / "elsewhere")
+    outcome = ingest(
+        "run", str(corpus), "-c", "x", "--dense", "none", "--store", store, "--rejects", "r.jsonl", "--json", cwd=tmp_path
+    )
+    assert (outcome.code, outcome.json["balanced"]) == (0, True), outcome.err
+    assert "batches.json" in outcome.err
 
 
 def test_errors_are_json_too(tmp_path: Path) -> None:

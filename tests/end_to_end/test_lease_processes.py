@@ -43,12 +43,17 @@ from ingest.telemetry import ThroughputMonitor
 def compute(texts):
     hashlib.pbkdf2_hmac("sha256", b"a", b"b", 150_000)
 
+def break_down(texts):
+    compute(texts)
+    if texts == ["2"]:
+        raise RuntimeError("the driver is gone")
+
 print("ready", flush=True)
 sys.stdin.readline()
 monitor = ThroughputMonitor(clock=time.monotonic)
 offset = time.monotonic() - monitor.elapsed()
-models = [RecordingModel(key, before_batch=compute) for key in keys]
-with BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=directory) as runner:
+models = [RecordingModel(key, before_batch=break_down if key == "broken" else compute) for key in keys]
+with suppress(RuntimeError), BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=directory) as runner:
     for window in range(5):
         runner.run({key: [f"{window}"] for key in keys})
 print(json.dumps([[event.event, event.model, offset + event.at] for event in monitor.lease_events]), flush=True)
@@ -59,6 +64,7 @@ print(json.dumps([[event.event, event.model, offset + event.at] for event in mon
 def _process(script: str, directory: Path, *keys: str) -> Iterator[subprocess.Popen[str]]:
     head = (
         "import hashlib, json, sys, time\n"
+        "from contextlib import suppress\n"
         "from pathlib import Path\n"
         "from recording_models import RecordingModel\n"
         "from ingest.encode.lease import lease_gpus\n"
@@ -145,19 +151,18 @@ def test_a_kept_device_goes_to_whoever_asks(directory: Path) -> None:
         assert json.loads(_answer(other))
 
 
-@pytest.mark.parametrize("keys", [("one",), ("one", "two", "three")])
-def test_two_jobs_alternate_and_never_hold_the_device_together(directory: Path, keys: tuple[str, ...]) -> None:
+def _compete(directory: Path, *keys_of_jobs: tuple[str, ...]) -> list[list[tuple[str, str, float]]]:
+    """The lease events of each job, all started at once."""
     with ExitStack() as stack:
-        jobs = [stack.enter_context(_process(WINDOWS, directory, *keys)) for _ in range(2)]
+        jobs = [stack.enter_context(_process(WINDOWS, directory, *keys)) for keys in keys_of_jobs]
         for job in jobs:
             assert _answer(job) == "ready\n"
         for job in jobs:
             _say(job)
-        events = [json.loads(_answer(job)) for job in jobs]
-    for of_one in events:
-        assert [(what, key) for what, key, _ in of_one] == [
-            (what, key) for _ in range(5) for key in keys for what in ("acquire", "release")
-        ]
+        return [[(what, key, at) for what, key, at in json.loads(_answer(job))] for job in jobs]
+
+
+def _assert_taking_turns(events: list[list[tuple[str, str, float]]]) -> None:
     held = sorted(
         (begin, end, job)
         for job, of_one in enumerate(events)
@@ -166,3 +171,23 @@ def test_two_jobs_alternate_and_never_hold_the_device_together(directory: Path, 
     assert all(end <= following for (_, end, _), (following, _, _) in pairwise(held))
     turns = [job for job, _ in groupby(job for _, _, job in held)]
     assert len(turns) > 4
+
+
+def _leases(events: list[tuple[str, str, float]]) -> list[tuple[str, str]]:
+    return [(what, key) for what, key, _ in events]
+
+
+@pytest.mark.parametrize("keys", [("one",), ("one", "two", "three")])
+def test_two_jobs_alternate_and_never_hold_the_device_together(directory: Path, keys: tuple[str, ...]) -> None:
+    events = _compete(directory, keys, keys)
+    for of_one in events:
+        assert _leases(of_one) == [(what, key) for _ in range(5) for key in keys for what in ("acquire", "release")]
+    _assert_taking_turns(events)
+
+
+def test_a_job_whose_second_model_breaks_lets_go_and_the_other_job_finishes(directory: Path) -> None:
+    broken, whole = _compete(directory, ("one", "broken", "three"), ("one", "two", "three"))
+    order = [*("one", "broken", "three") * 2, "one", "broken"]
+    assert _leases(broken) == [(what, key) for key in order for what in ("acquire", "release")]
+    assert _leases(whole) == [(what, key) for _ in range(5) for key in ("one", "two", "three") for what in ("acquire", "release")]
+    _assert_taking_turns([broken, whole])

@@ -29,7 +29,7 @@ HANDBOOK = {
 
 def blocks(language: str) -> list[tuple[str, str]]:
     """(heading, content) of every block of a language."""
-    found = []
+    found: list[tuple[str, str]] = []
     for section in re.split(r"^## ", README, flags=re.MULTILINE):
         heading = section.splitlines()[0]
         found.extend((heading, block) for block in re.findall(rf"```{language}\n(.*?)```", section, flags=re.DOTALL))

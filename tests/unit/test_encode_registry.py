@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import ast
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import ingest
 from ingest.encode.model_config import ModelKind, truncated
 from ingest.encode.registry import (
     KAGGLE_OPTIMIZED_MODELS,
@@ -17,22 +14,7 @@ from ingest.encode.registry import (
     find_model,
     known_models,
 )
-from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, UnknownModelError
-from ingest.records import LeaseEvent
-from ingest.telemetry import BatchProgressContext
-
-REMOVED_FIELDS = {
-    "parallel_encoding",
-    "weighting_strategy",
-    "aggregation_method",
-    "memory_efficient",
-    "preferred_devices",
-    "warm_cache_after_release",
-    "sequential_passes",
-}
-REMOVED_NAMES = REMOVED_FIELDS | {"_save_intermediate_results", "_generate_upload_script"}
-PACKAGE = Path(ingest.__file__).parent
 
 
 def test_the_registries_hold_exactly_the_agreed_keys() -> None:
@@ -122,20 +104,12 @@ def test_truncation_keeps_to_the_trained_dimensions() -> None:
         truncated(model, 100)
 
 
-def test_the_ensemble_has_exactly_three_fields() -> None:
-    assert [field.name for field in fields(EnsembleConfig)] == ["ensemble_models", "model_weights", "exclusive_mode"]
+def test_a_member_without_a_weight_weighs_one() -> None:
     config = EnsembleConfig(("all-miniLM-l6", "bm25"), {"bm25": 2.0}, exclusive_mode=False)
     assert config.weight("bm25") == 2.0
     assert config.weight("all-miniLM-l6") == 1.0
     assert config.exclusive_mode is False
     assert EnsembleConfig().exclusive_mode is True
-
-
-@pytest.mark.parametrize("name", sorted(REMOVED_FIELDS))
-def test_a_removed_field_is_refused_with_advice(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=rf"no longer has '{name}': \w+"):
-        EnsembleConfig(**{name: True})  # type: ignore[arg-type]  # as a settings file would
-    assert not hasattr(EnsembleConfig(), name)
 
 
 def test_an_unknown_field_names_the_nearest() -> None:
@@ -162,41 +136,3 @@ def test_members_and_weights_that_cannot_be_meant_are_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=message):
         EnsembleConfig(members, weights)
-
-
-def _identifiers(tree: ast.AST) -> set[str]:
-    found = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Name(id=name) | ast.arg(arg=name) | ast.Attribute(attr=name) | ast.alias(name=name):
-                found.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                found.add(name)
-            case ast.keyword(arg=str(name)):
-                found.add(name)
-    return found
-
-
-def test_no_removed_name_is_used_anywhere_in_the_package() -> None:
-    for path in PACKAGE.rglob("*.py"):
-        used = _identifiers(ast.parse(path.read_text()))
-        assert not used & REMOVED_NAMES, path
-        assert not {name for name in used if name.endswith(("_parallel_ensemble", "_sequential_ensemble"))}, path
-
-
-def test_there_is_one_registry_of_each_kind() -> None:
-    registries = {
-        target.id
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.AnnAssign) and isinstance(target := node.target, ast.Name) and target.id.isupper()
-        if "ModelConfig" in ast.unparse(node.annotation) and not target.id.startswith("_")
-    }
-    assert registries == {"KAGGLE_OPTIMIZED_MODELS", "SPARSE_MODELS", "RERANKING_MODELS"}
-
-
-def test_there_is_one_way_to_run_an_ensemble_and_one_entry_point() -> None:
-    assert {name for name in vars(BatchRunner) if not name.startswith("_")} == {"run", "run_exclusive_ensemble", "close"}
-    assert not hasattr(BatchProgressContext, "to_dict")
-    assert not (PACKAGE / "core.py").exists()
-    assert [field.name for field in fields(LeaseEvent)] == ["event", "model", "devices", "at", "vram"]

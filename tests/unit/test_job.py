@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
-from ingest.errors import DeletionBrakeError, ManifestMismatchError, SourceError, StoreError, StoreUnavailableError
-from ingest.records import Document, Receipt, Rejected, Source
+from ingest.errors import (
+    ConfigurationError,
+    DeletionBrakeError,
+    ManifestMismatchError,
+    SourceError,
+    StoreError,
+    StoreUnavailableError,
+)
+from ingest.records import Document, Point, Receipt, Rejected, Source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.store.edge import EdgeStore
@@ -56,6 +64,7 @@ class Bench:
         max_delete: float = 0.2,
         tokens: int = 100,
         window: int = 4,
+        weights: Mapping[str, float] | None = None,
     ) -> Receipt:
         members = models or [HashEncoder()]
         monitor = ThroughputMonitor()
@@ -66,6 +75,7 @@ class Bench:
             chunking=ChunkingOptions(tokens=tokens),
             bounds=WindowBounds(chunks=window),
             retry=IMPATIENT,
+            weights=weights or {},
         )
         runner = BatchRunner(members, monitor=monitor, lease_directory=self.leases)
         with runner, RejectsFile(self.rejects) as rejects:
@@ -207,6 +217,78 @@ def test_full_deletes_within_the_allowed_share(bench: Bench) -> None:
     assert receipt.balanced
     assert counts(receipt) == {"read": 7, "unchanged": 7, "deleted": 1}
     assert "d0" not in bench.doc_ids()
+
+
+def test_no_source_loses_anything_if_one_of_them_trips_the_brake(bench: Bench) -> None:
+    one = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run([ListSource(one, name="one"), ListSource(one, name="two")])
+    before = bench.stored()
+    with pytest.raises(DeletionBrakeError, match="two"):
+        bench.run([ListSource(one[1:], name="one"), ListSource(one[:1], name="two")], delete=DeleteMode.FULL)
+    assert bench.stored() == before
+
+
+def test_what_another_run_adds_meanwhile_is_not_gone(bench: Bench) -> None:
+    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run(ListSource(documents))
+
+    class Slow(ListSource):
+        def read(self) -> Iterator[Document | Rejected]:
+            yield from documents
+            bench.run(ListSource([*documents, document("new", "written by the other run")]))
+
+    receipt = bench.run(Slow([]), delete=DeleteMode.FULL, max_delete=1.0)
+    assert "new" in bench.doc_ids()
+    assert (receipt.deleted, receipt.balanced) == (0, False)
+    assert "another job" in receipt.errors[0]
+
+
+def test_points_that_another_tool_wrote_are_left_alone(bench: Bench) -> None:
+    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
+    bench.run(ListSource(documents))
+    vector = np.ones(384, np.float32)
+    bench.store.upsert("docs", [Point("11111111-1111-4111-8111-111111111111", {"hash": vector}, {"source": "list"})])
+    receipt = bench.run(ListSource(documents[1:]), delete=DeleteMode.FULL)
+    assert (receipt.deleted, receipt.balanced) == (1, True)
+    assert "11111111-1111-4111-8111-111111111111" in bench.stored()
+
+
+def test_a_first_run_that_failed_pins_nothing(bench: Bench) -> None:
+    with pytest.raises(SourceError):
+        bench.run(ListSource([Crash()]), tokens=100)
+    receipt = bench.run(ListSource([document("d", PARAGRAPHS[0])]), tokens=50)
+    assert (receipt.written, receipt.balanced) == (1, True)
+
+
+def test_weights_may_change_at_any_time(bench: Bench) -> None:
+    source = ListSource([document("d", PARAGRAPHS[0])])
+    bench.run(source, weights={"hash": 2.0})
+    assert bench.store.manifest("docs").weights == {"hash": 2.0}
+    bench.run(source, weights={"hash": 3.0})
+    bench.run(source)
+    assert bench.store.manifest("docs").weights == {"hash": 3.0}
+
+
+@pytest.mark.parametrize("content", ["something else", '{"id": 1, "text": "a source"}\n', "[]"])
+def test_a_file_that_is_no_rejects_file_is_left_alone(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "precious.jsonl"
+    path.write_text(content)
+    with pytest.raises(ConfigurationError, match="not a rejects file"):
+        RejectsFile(path)
+    assert path.read_text() == content
+
+
+def test_a_rejects_file_holds_the_rejects_of_the_last_run(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "rejects.jsonl"
+    with RejectsFile(path) as rejects:
+        rejects.add("s", Rejected("file:1", "bad\nline", "raw \ud800", "d"))
+    assert (path.stat().st_mode & 0o777, len(path.read_text().splitlines())) == (0o600, 1)
+    with RejectsFile(path) as rejects:
+        rejects.add("s", Rejected("file:2", "worse"))
+    assert [json.loads(line)["position"] for line in path.read_text().splitlines()] == ["file:2"]
+    with RejectsFile(path):
+        pass
+    assert not path.exists()
 
 
 def test_a_record_that_broke_keeps_what_is_stored_of_it(bench: Bench) -> None:

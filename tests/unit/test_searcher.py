@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,8 @@ from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.records import Document
-from ingest.search import Searcher
+from ingest.search import Answer, Searcher
+from ingest.source.chunking import ChunkingOptions
 from ingest.store.edge import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
@@ -64,12 +66,63 @@ def test_limits_vectors_and_conditions(searcher: Searcher) -> None:
     assert len(searcher.search("a red table", limit=2)) == 2
     assert {name for hit in searcher.search("a red table", vectors=["second"]) for name in hit.ranks} == {"second"}
     assert {hit.doc_id for hit in searcher.search("a red table", where={"metadata.set": 0})} == {"chair", "lamp"}
-    assert searcher.search("a red table", where={"metadata.words": {"gt": 1000}}) == []
+    assert not searcher.search("a red table", where={"metadata.words": {"gt": 1000}})
+
+
+def test_a_batch_gets_what_single_questions_get(searcher: Searcher) -> None:
+    assert searcher.search_batch(TEXTS, limit=2) == [searcher.search(text, limit=2) for text in TEXTS]
+
+
+def test_asyncio_applications_may_ask_many_at_once(searcher: Searcher) -> None:
+    async def ask() -> list[Answer]:
+        return list(await asyncio.gather(*(searcher.asearch(text, limit=2) for text in TEXTS * 5)))
+
+    assert asyncio.run(ask()) == [searcher.search(text, limit=2) for text in TEXTS] * 5
+
+
+def test_rankings_are_what_each_vector_finds_by_itself(searcher: Searcher) -> None:
+    rankings = searcher.rankings("a red table", depth=2)
+    assert {name: (len(found), found[0].payload["doc_id"]) for name, found in rankings.items()} == {
+        "first": (2, "table"),
+        "second": (2, "table"),
+    }
+
+
+def test_dbsf_orders_by_normalized_scores(searcher: Searcher) -> None:
+    hits = searcher.search("a red table", fusion="dbsf")
+    assert hits[0].doc_id == "table"
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_book_is_one_hit_when_grouped_and_a_hit_comes_with_its_neighbours(tmp_path: Path) -> None:
+    chapters = [f"Chapter {number}. " + f"word{number} " * 40 for number in range(6)]
+    documents = [Document("book", "\n\n".join(chapters)), Document("note", "A short note.")]
+    models = two_models(["first"])
+    monitor = ThroughputMonitor()
+    with (
+        EdgeStore(tmp_path / "qdrant") as store,
+        BatchRunner(models, monitor=monitor, lease_directory=tmp_path / "leases") as runner,
+        RejectsFile(tmp_path / "rejects") as rejects,
+    ):
+        job = Job("books", chunking=ChunkingOptions(tokens=90))
+        run_job(job, [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor)
+        searcher = Searcher.open("books", store, models=two_models)
+        assert [hit.doc_id for hit in searcher.search(chapters[2].strip())].count("book") == 6
+        assert sorted(hit.doc_id for hit in searcher.search("x", group_by="doc_id")) == ["book", "note"]
+        best = searcher.search(chapters[2].strip(), limit=1, context=1)[0]
+        assert (best.chunk, best.before, best.after) == (2, (chapters[1].strip(),), (chapters[3].strip(),))
+        first = searcher.search(chapters[0].strip(), limit=1, context=2)[0]
+        assert (first.before, first.after) == ((), (chapters[1].strip(), chapters[2].strip()))
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
+        ({"query": "x", "where": {"metadata.sett": 1}}, "metadata.sett"),
+        ({"query": "x", "fusion": "sum"}, "sum"),
+        ({"query": "x", "group_by": "title"}, "title"),
+        ({"query": "x", "context": -1}, "context"),
+        ({"query": "x", "vectors": []}, "vector"),
         ({"query": " \n"}, "empty"),
         ({"query": "x", "limit": 0}, "limit"),
         ({"query": "x", "limit": 10_001}, "limit"),

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
 from ingest.records import Document, Rejected
 from ingest.source import FieldMap, open_source
+from ingest.source.sql import database_name
 
 
 @pytest.fixture
@@ -111,9 +112,9 @@ def test_a_database_that_dies_is_a_broken_source(path: Path) -> None:
     [
         ({}, ConfigurationError, "either a query or a table"),
         ({"query": "SELECT 1", "table": "docs"}, ConfigurationError, "either a query or a table"),
-        ({"query": "SELECT id FROM docs"}, ConfigurationError, "has no column named text"),
-        ({"query": "SELECT id, id, text FROM docs"}, ConfigurationError, "several columns named id"),
-        ({"query": "PRAGMA temp_store = MEMORY"}, ConfigurationError, "returns no rows: ask with a SELECT"),
+        ({"query": "SELECT id FROM docs"}, SourceError, "has no column named text"),
+        ({"query": "SELECT id, id, text FROM docs"}, SourceError, "several columns named id"),
+        ({"query": "PRAGMA temp_store = MEMORY"}, SourceError, "returns no rows: ask with a SELECT"),
         ({"query": "SELEKT"}, SourceError, 'syntax error; mend it|near "SELEKT": syntax error'),
         ({"table": "absent"}, SourceError, "no such table: absent"),
         ({"table": "docs; DROP TABLE docs"}, SourceError, "no such table"),
@@ -151,6 +152,21 @@ def test_names_are_stable_and_say_which_rows(path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(path.parent)
     assert open_source(f"sqlite:///{path.name.replace('%', '%25')}", table="docs").name == f"sqlite:///{path}#docs"
     assert open_source(url(path), table="docs", name="wiki").name == "wiki"
+
+
+def test_names_tell_databases_apart_by_the_options_of_their_urls() -> None:
+    def name(location: str) -> str:
+        found = database_name(location, None, "docs")
+        assert "secret" not in found
+        return found
+
+    assert name("postgresql://h/db") == "postgresql://h/db#docs"
+    assert name("postgresql:///db?host=/a") != name("postgresql:///db?host=/b")
+    assert name("postgresql:///db?host=/a&port=1") == name("postgresql:///db?port=1&host=/a")
+    assert name("postgresql:///db?host=/a&user=me&password=secret") == name("postgresql:///db?host=/a")
+    odbc = "mssql+pyodbc:///?odbc_connect=Server%3D{}%3BDatabase%3Dd%3BUID%3D{}%3BPWD%3D{}"
+    assert name(odbc.format("a", "me", "secret")) == name(odbc.format("a", "you", "{secret%3Bsecret}"))
+    assert name(odbc.format("a", "me", "secret")) != name(odbc.format("b", "me", "secret"))
 
 
 def test_connections_are_closed_when_reading_stops_early(path: Path) -> None:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -84,7 +88,9 @@ def test_bad_rows_are_rejected_and_the_next_is_read(tmp_path: Path) -> None:
         b"8," + b"x" * 5_000,
         b'9,"' + b"x" * 900 + b"\n" + b"x" * 900 + b'"',
         b"10,fine",
-        b'11,"never closed',
+        b'11,"a',
+        b'b" c,12,"d"',
+        b"13,fine",
     ]
     path = write(tmp_path / "a.csv", b"\n".join(rows))
     items = read(path, max_record_bytes=1_000)
@@ -100,10 +106,53 @@ def test_bad_rows_are_rejected_and_the_next_is_read(tmp_path: Path) -> None:
         ("9", "the record is larger than 1,000 bytes: raise max_record_bytes to take it"),
         ("10", "the record is larger than 1,000 bytes: raise max_record_bytes to take it"),
     ]
-    assert ("12", "10") in found
-    assert found[-1] == ("13", "the row is not well-formed: unexpected end of data")
+    assert found[9:] == [
+        ("12", "10"),
+        ("13", "the row (lines 13 to 14) is not well-formed: ',' expected after '\"'"),
+        ("15", "13"),
+    ]
     assert next(item.raw for item in items if isinstance(item, Rejected)) == "2,one,too,many\n"
     assert max(len(item.raw.encode()) for item in items if isinstance(item, Rejected)) <= RAW_LIMIT
+
+
+@pytest.mark.parametrize(("suffix", "delimiter"), [("csv", ","), ("tsv", "\t")])
+@pytest.mark.parametrize("limit", [200, 2**20])
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_quote_that_is_never_closed_breaks_the_source(
+    tmp_path: Path, suffix: str, delimiter: str, limit: int, end: str
+) -> None:
+    rows = [f"{number}{delimiter}text {number}" for number in range(1_000)]
+    rows[29] = f'29{delimiter}"unclosed'
+    path = write(tmp_path / f"a.{suffix}", "\n".join([f"id{delimiter}text", *rows]) + end)
+    found: list[Item] = []
+    with pytest.raises(SourceError, match=rf"cannot read .*a\.{suffix}:31: a quote opens in this row and is never closed"):
+        found.extend(open_source(str(path), max_record_bytes=limit).read())
+    with pytest.raises(SourceError, match=r":1: a quote opens"):
+        read(write(path, f'"id{delimiter}text\n1{delimiter}a\n'))
+
+
+@given(
+    rows=st.lists(
+        st.lists(st.text(st.sampled_from('x",\n')), min_size=2, max_size=2).filter(lambda row: len("".join(row)) < 40),
+        max_size=8,
+    ),
+    large=st.text(st.sampled_from('x",\n'), min_size=10, max_size=30),
+)
+def test_a_row_that_is_too_large_hides_no_other(
+    rows: list[list[str]], large: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.mktemp("csv") / "a.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+        writer.writerow(["id", "text"])
+        writer.writerow(["large", "\n".join([large] * 50)])
+        writer.writerows([[f"{number}{id_}", text + "x"] for number, (id_, text) in enumerate(rows)])
+    first, *rest = read(path, max_record_bytes=200)
+    assert isinstance(first, Rejected)
+    assert first.reason.startswith("the record is larger than 200 bytes")
+    assert [(found.id, found.text) for found in documents(rest)] == [
+        (f"{number}{id_}", text + "x") for number, (id_, text) in enumerate(rows)
+    ]
 
 
 def test_fields_larger_than_the_csv_modules_own_limit_are_read(tmp_path: Path) -> None:
@@ -120,10 +169,8 @@ def test_fields_larger_than_the_csv_modules_own_limit_are_read(tmp_path: Path) -
         ("id,text,text", FieldMap(), r"a\.csv has several columns named text"),
     ],
 )
-def test_columns_that_can_be_no_documents_are_a_wrong_request(
-    tmp_path: Path, header: str, fields: FieldMap, message: str
-) -> None:
-    with pytest.raises(ConfigurationError, match=message):
+def test_columns_that_can_be_no_documents_break_the_source(tmp_path: Path, header: str, fields: FieldMap, message: str) -> None:
+    with pytest.raises(SourceError, match=message):
         read(write(tmp_path / "a.csv", f"{header}\n1,2\n"), fields=fields)
 
 
@@ -226,7 +273,7 @@ def test_members_behind_one_another_are_one_stream(tmp_path: Path, suffix: str, 
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("gz", "gzip"), ("zst", "zstd")])
-@pytest.mark.parametrize("damage", ["cut", "cut at the end", "garbage behind", "no compression"])
+@pytest.mark.parametrize("damage", ["cut", "cut at the end", "cut at the start", "garbage behind", "no compression"])
 def test_a_compressed_stream_that_breaks_is_a_broken_source(
     tmp_path: Path, suffix: str, codec: Literal["gzip", "zstd"], damage: str
 ) -> None:
@@ -235,12 +282,18 @@ def test_a_compressed_stream_that_breaks_is_a_broken_source(
     broken = {
         "cut": data[: len(data) // 2],
         "cut at the end": data[:-2],
+        "cut at the start": b"",
         "garbage behind": data + b"junk",
         "no compression": lines,
     }
     path = write(tmp_path / f"a.jsonl.{suffix}", broken[damage])
     with pytest.raises(SourceError, match=rf"cannot read .*a\.jsonl\.{suffix} after [\d,]+ bytes: "):
         read(path)
+
+
+@pytest.mark.parametrize(("suffix", "codec"), [("gz", "gzip"), ("zst", "zstd")])
+def test_a_table_compressed_from_nothing_has_no_records(tmp_path: Path, suffix: str, codec: Literal["gzip", "zstd"]) -> None:
+    assert read(write(tmp_path / f"a.jsonl.{suffix}", compress(b"", codec))) == []
 
 
 def test_the_format_can_be_forced(tmp_path: Path) -> None:
@@ -253,22 +306,34 @@ def test_the_format_can_be_forced(tmp_path: Path) -> None:
     assert documents(read(write(tmp_path / "squeezed", squeezed.read_bytes()), format="jsonl.gz"))[0].id == "a"
 
 
-def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+@contextmanager
+def stdin(data: bytes) -> Iterator[None]:
+    """A pipe with the data in it for standard input."""
+    saved = os.dup(0)
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, data)
+        os.dup2(reader, 0)
+        os.close(writer)
+        os.close(reader)
+        yield
+    finally:
+        os.dup2(saved, 0)
+        os.close(saved)
 
 
-def test_standard_input_is_json_lines_and_can_be_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    stdin(monkeypatch, b'{"id": "a", "text": "t"}\n{"id"\n')
-    source = open_source("-")
-    assert source.name == "stdin"
-    found, bad = source.read()
-    assert (found.position, bad.position) == ("stdin:1", "stdin:2")
-    assert not sys.stdin.closed
-    with pytest.raises(SourceError, match="stdin was read already"):
-        list(source.read())
+def test_standard_input_is_json_lines_and_can_be_read_once() -> None:
+    with stdin(b'{"id": "a", "text": "t"}\n{"id"\n'):
+        source = open_source("-")
+        assert source.name == "stdin"
+        found, bad = source.read()
+        assert (found.position, bad.position) == ("stdin:1", "stdin:2")
+        assert os.read(0, 1) == b"", "it is still open"
+        with pytest.raises(SourceError, match="stdin was read already"):
+            list(source.read())
 
 
-def test_standard_input_of_other_formats(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_standard_input_of_other_formats() -> None:
     parquet = io.BytesIO()
     pq.write_table(pa.table({"id": ["a"], "text": ["t"]}), parquet)
     for form, data, doc_id in [
@@ -277,7 +342,48 @@ def test_standard_input_of_other_formats(monkeypatch: pytest.MonkeyPatch) -> Non
         ("jsonl.zst", compress(b'{"id": "a", "text": "t"}\n', "zstd"), "a"),
         ("text", b"t", "stdin"),
     ]:
-        stdin(monkeypatch, data)
-        (found,) = open_source("-", format=form).read()
+        with stdin(data):
+            (found,) = open_source("-", format=form).read()
         assert isinstance(found, Document)
         assert (found.id, found.text) == (doc_id, "t")
+
+
+@pytest.mark.parametrize("form", ["jsonl.gz", "csv.zst", "text.gz"])
+def test_nothing_is_no_compressed_standard_input(form: str) -> None:
+    with stdin(b""), pytest.raises(SourceError, match="cannot read stdin after 0 bytes: it is empty"):
+        list(open_source("-", format=form).read())
+
+
+def test_a_process_ends_in_peace_while_a_thread_waits_for_standard_input() -> None:
+    script = """
+import threading
+from ingest.source import open_source
+first = threading.Event()
+def read():
+    for _ in open_source("-").read():
+        first.set()
+threading.Thread(target=read, daemon=True).start()
+first.wait()
+"""
+    with subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        process.stdin.write(b'{"id": "a", "text": "t"}\n')
+        process.stdin.flush()
+        assert (process.wait(60), process.stderr.read()) == (0, b"")
+
+
+def test_a_closed_standard_input_is_a_broken_source() -> None:
+    script = """
+import sys
+from ingest.errors import SourceError
+from ingest.source import open_source
+other = open("/dev/null")  # takes the descriptor that was standard input's
+try:
+    list(open_source("-").read())
+except SourceError as exc:
+    print(exc)
+"""
+    command = ["/bin/sh", "-c", 'exec "$0" -c "$1" <&-', sys.executable, script]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout == "standard input is closed: pipe the documents in, or name a file\n"

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,38 @@ def test_a_path_that_cannot_be_used_is_an_error_in_one_line(tmp_path: Path) -> N
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("location", ["localhost:6333", "10.0.0.1:6333/", "[::1]:6333", "qdrant.example:80/prefix"])
+def test_a_server_without_its_scheme_is_not_taken_for_a_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, location: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=re.escape(f"write http://{location.partition('/')[0]} ")):
+        open_store(location)
+    with open_store(f"./{location}") as store:
+        store.ensure(manifest("docs"), OPTIONS)
+        assert Path(store.location) == tmp_path / location
+
+
+@pytest.mark.parametrize("location", ["", " "])
+def test_nothing_is_no_path(location: str) -> None:
+    with pytest.raises(ConfigurationError, match="no location"):
+        open_store(location)
+
+
+def test_what_the_file_system_refuses_is_an_error_that_names_the_path_and_the_reason(tmp_path: Path) -> None:
+    made(tmp_path)
+    for name in ("shard", "manifest.json"):
+        (tmp_path / "docs" / name).rename(tmp_path / name)
+        (tmp_path / "docs" / name).symlink_to("x" * 300)  # looking there fails, even for root
+    with EdgeStore(tmp_path) as store:
+        for use in (store.count, store.manifest, store.drop):
+            with pytest.raises(StoreError, match=rf"cannot use {tmp_path}/docs/shard: File name too long"):
+                use("docs")
+        [info] = store.collections()
+    assert (info.name, info.points, info.manifest, info.ours) == ("docs", None, None, False)
+    assert f"{tmp_path}/docs/manifest.json: File name too long" in (info.problem or "")
+
+
 def test_other_schemes_are_not_taken_for_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError, match="s3://"):
@@ -110,7 +143,7 @@ def test_a_second_opener_is_told_who_holds_it(tmp_path: Path) -> None:
     made(tmp_path, points=1)
     with EdgeStore(tmp_path) as first, EdgeStore(tmp_path) as second:
         assert first.count("docs") == 1
-        for use in (second.count, second.drop, second.manifest, lambda _: second.collections()):
+        for use in (second.count, second.drop, second.manifest):
             with pytest.raises(StoreLockedError, match=rf"process {os.getpid()}\b.*server"):
                 use("docs")
         with pytest.raises(StoreLockedError):
@@ -125,6 +158,17 @@ def test_another_process_is_told_who_holds_it(tmp_path: Path) -> None:
         store.count("docs")
         other = run("EdgeStore(root).count('docs')", tmp_path)
     assert f"in use by process {os.getpid()}" in other.stderr
+
+
+def test_a_collection_in_use_elsewhere_is_listed_with_who_holds_it(tmp_path: Path) -> None:
+    made(tmp_path, points=1)
+    with EdgeStore(tmp_path) as first, EdgeStore(tmp_path) as second:
+        second.ensure(manifest("free"), OPTIONS)
+        first.count("docs")
+        held, free = second.collections()
+        assert (held.name, held.points, held.manifest, held.ours) == ("docs", None, manifest("docs"), True)
+        assert f"process {os.getpid()}" in (held.problem or "")
+        assert (free.name, free.points, free.problem) == ("free", 0, None)
 
 
 def test_listing_does_not_keep_collections_locked(tmp_path: Path) -> None:
@@ -223,25 +267,46 @@ def test_a_collection_without_a_manifest_is_not_ours(tmp_path: Path) -> None:
             store.ensure(manifest("docs"), OPTIONS)
         with pytest.raises(StoreError, match="not made by this package"):
             store.manifest("docs")
-        assert [(info.name, info.points, info.manifest) for info in store.collections()] == [("docs", 3, None)]
+        assert [(info.name, info.points, info.manifest, info.ours) for info in store.collections()] == [("docs", 3, None, False)]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "\udcff"])
 def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     made(tmp_path)
     (tmp_path / "docs" / "manifest.json").write_text(text, errors="surrogateescape")
-    with EdgeStore(tmp_path) as store, pytest.raises(StoreError, match="damaged"):
-        store.ensure(manifest("docs"), OPTIONS)
-
-
-def test_a_damaged_shard_is_refused_and_can_be_dropped(tmp_path: Path) -> None:
-    made(tmp_path)
-    (tmp_path / "docs" / "shard" / "edge_config.json").write_text("{")
     with EdgeStore(tmp_path) as store:
+        with pytest.raises(StoreError, match="damaged"):
+            store.ensure(manifest("docs"), OPTIONS)
+        [info] = store.collections()
+    assert (info.points, info.manifest, info.ours) == (None, None, True)
+    assert "damaged" in (info.problem or "")
+
+
+def with_damaged_layout(shard: Path) -> None:
+    (shard / "edge_config.json").write_text("{")
+
+
+def with_truncated_vectors(shard: Path) -> None:
+    """The engine panics."""
+    for status in shard.rglob("status.dat"):
+        status.write_bytes(b"")
+
+
+@pytest.mark.parametrize("damage", [with_damaged_layout, with_truncated_vectors])
+def test_a_damaged_shard_is_refused_listed_and_can_be_dropped(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    made(tmp_path, points=1)
+    damage(tmp_path / "docs" / "shard")
+    with EdgeStore(tmp_path) as store:
+        store.ensure(manifest("whole"), OPTIONS)
         with pytest.raises(StoreError, match="docs") as caught:
             store.count("docs")
         assert "\n" not in str(caught.value)
+        damaged, whole = store.collections()
+        assert (damaged.name, damaged.points, damaged.manifest, damaged.ours) == ("docs", None, manifest("docs"), True)
+        assert damaged.problem == str(caught.value)
+        assert (whole.name, whole.points, whole.problem) == ("whole", 0, None)
         store.drop("docs")
+        store.drop("whole")
         assert store.collections() == []
 
 
@@ -260,15 +325,15 @@ def resident_files(directory: Path) -> int:
 
 
 def test_a_long_load_does_not_keep_what_it_wrote_in_memory(tmp_path: Path) -> None:
-    wide = Manifest("docs", "docs", (VectorSpec("dense", 512, "1"),))
+    wide = Manifest("docs", "docs", (VectorSpec("dense", 256, "1"),))
     random = np.random.default_rng(0)
     with EdgeStore(tmp_path) as store:
         store.ensure(wide, OPTIONS)
-        matrix = random.standard_normal((500, 512)).astype(np.float32)
-        for start in range(0, 20_000, 500):
+        matrix = random.standard_normal((500, 256)).astype(np.float32)
+        for start in range(0, 40_000, 500):
             store.upsert("docs", [Point(point(start + row).id, {"dense": matrix[row]}, {}) for row in range(500)])
         assert resident_files(tmp_path) < 8 * 2**20  # of 40 MiB of vectors alone
-        assert store.count("docs") == 20_000
+        assert store.count("docs") == 40_000
         [found] = [each for each in store.scroll("docs", vectors=True) if each.id == point(7).id]
     stored = found.vectors["dense"]
     assert isinstance(stored, np.ndarray)

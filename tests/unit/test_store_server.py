@@ -74,14 +74,14 @@ def http_server(answer: Answer, *, version: str = "1.16.3") -> Iterator[str]:
 
 
 @contextmanager
-def grpc_server(code: StatusCode, trailers: tuple[tuple[str, str], ...] = ()) -> Iterator[int]:
+def grpc_server(code: StatusCode, trailers: tuple[tuple[str, str], ...] = (), *, version: str = "1.16.3") -> Iterator[int]:
     """Says it is Qdrant, and fails everything else with `code`."""
 
     class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # it ships no types
         def service(self, call: Any) -> Any:
             def fail(_request: bytes, context: Any) -> bytes:
                 if call.method.endswith("HealthCheck"):
-                    reply: bytes = messages.HealthCheckReply(title="qdrant", version="1.16.3").SerializeToString()
+                    reply: bytes = messages.HealthCheckReply(title="qdrant", version=version).SerializeToString()
                     return reply
                 context.set_trailing_metadata(trailers)
                 context.abort(code, "told so")
@@ -163,8 +163,9 @@ def test_retry_after_is_passed_on() -> None:
 )
 def test_every_grpc_status_has_its_meaning(code: StatusCode, kind: type[StoreError]) -> None:
     with (
+        http_server(error(500)) as url,
         grpc_server(code) as port,
-        ServerStore("http://127.0.0.1", grpc_port=port, prefer_grpc=True) as store,
+        ServerStore(url, grpc_port=port, prefer_grpc=True) as store,
     ):
         caught = failure(lambda: store.upsert("docs", [point(1)]))
     assert type(caught) is kind
@@ -173,8 +174,9 @@ def test_every_grpc_status_has_its_meaning(code: StatusCode, kind: type[StoreErr
 
 def test_retry_after_is_passed_on_over_grpc() -> None:
     with (
+        http_server(error(500)) as url,
         grpc_server(StatusCode.RESOURCE_EXHAUSTED, (("retry-after", "7"),)) as port,
-        ServerStore("http://127.0.0.1", grpc_port=port, prefer_grpc=True) as store,
+        ServerStore(url, grpc_port=port, prefer_grpc=True) as store,
     ):
         caught = failure(lambda: store.count("docs"))
     assert isinstance(caught, StoreUnavailableError)
@@ -188,6 +190,20 @@ def test_nobody_there_is_worth_asking_again(prefer_grpc: bool) -> None:
     caught = failure(lambda: ServerStore(url, grpc_port=port, prefer_grpc=prefer_grpc, timeout=5))
     assert isinstance(caught, StoreUnavailableError)
     assert "check that it is running" in str(caught)
+
+
+def test_a_collection_that_the_server_cannot_open_is_listed_with_the_reason(server: Address, collection: str) -> None:
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    with ServerStore(server.url) as store:
+        store.ensure(manifest(collection), OPTIONS)
+        try:
+            client.update_collection(collection, metadata={"ingest": {"version": 99}})
+            [info] = [each for each in store.collections() if each.name == collection]
+        finally:
+            store.drop(collection)
+            client.close()
+    assert (info.points, info.manifest, info.ours) == (None, None, True)
+    assert "version 99" in (info.problem or "")
 
 
 def test_what_cannot_be_sent_is_refused(server: Address, collection: str) -> None:
@@ -213,6 +229,30 @@ def test_a_newer_server_is_welcome_without_a_word(version: str) -> None:
         ServerStore(url, api_key=KEY).close()
 
 
+def test_the_grpc_port_of_another_server_is_refused() -> None:
+    with http_server(error(500)) as url, grpc_server(StatusCode.INTERNAL, version="1.17.0") as port:
+        with pytest.raises(
+            ConfigurationError, match=rf"gRPC port {port} belongs to another server.*1\.17\.0 there.*1\.16\.3 here"
+        ):
+            ServerStore(url, grpc_port=port, prefer_grpc=True)
+        ServerStore(url, grpc_port=port).close()  # which nobody is going to talk to
+
+
+def test_nobody_at_the_grpc_port_is_said_so() -> None:
+    [port] = free_ports(1)
+    with http_server(error(500)) as url:
+        caught = failure(lambda: ServerStore(url, grpc_port=port, prefer_grpc=True, timeout=5))
+    assert isinstance(caught, StoreUnavailableError)
+    assert f"gRPC at port {port}" in str(caught)
+
+
+def test_the_grpc_port_follows_the_port_of_the_address() -> None:
+    with http_server(error(500)) as url:
+        following = int(url.rpartition(":")[2]) + 1
+        caught = failure(lambda: ServerStore(url, prefer_grpc=True, timeout=5))
+    assert f"gRPC at port {following}" in str(caught)
+
+
 @pytest.mark.parametrize("url", ["http://", "ftp://host", "http://host:port", "http://[::1", "host:6333"])
 def test_an_address_that_cannot_be_read_is_an_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match="http://host:6333"):
@@ -221,12 +261,26 @@ def test_an_address_that_cannot_be_read_is_an_error(url: str) -> None:
 
 @pytest.mark.parametrize("url", [f"http://user:{KEY}@host", f"https://{KEY}@host", f"https://host?api-key={KEY}"])
 def test_a_secret_in_the_address_is_refused_and_not_repeated(url: str) -> None:
-    with pytest.raises(ConfigurationError) as caught:
-        ServerStore(url)
+    with pytest.raises(ConfigurationError, match="INGEST_API_KEY") as caught:
+        open_store(url)
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("location", [f"qdrant://user:{KEY}@host", f"user:{KEY}@host:6333", f"http://user:{KEY}"])
+def test_a_secret_in_what_is_no_address_is_not_repeated(location: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        open_store(location)
+    assert KEY not in f"{caught.value} {caught.value.__cause__}"
+
+
 # --- keys and certificates
+
+
+@pytest.mark.parametrize("key", ["schlüssel-1", "zero\u200bwidth", "two\nlines", "newline\n", " "])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
+    with http_server(error(500)) as url, pytest.raises(ConfigurationError, match="API key") as caught:
+        ServerStore(url, api_key=key)
+    assert key.strip() not in str(caught.value) or not key.strip()
 
 
 @pytest.mark.parametrize("url", ["http://qdrant.example:6333", "http://10.0.0.1", "http://0.0.0.0:1"])

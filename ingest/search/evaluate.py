@@ -1,0 +1,187 @@
+"""How good a collection answers judged questions: every vector alone, their fusion, and what a reranker makes of it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from ingest.errors import ConfigurationError
+from ingest.records import Hit, ScoredPoint
+from ingest.search.beir import load_beir
+from ingest.search.fusion import fuse
+from ingest.search.metrics import Judge, Judgements, Scores
+from ingest.search.rerank import RERANK_CANDIDATES
+from ingest.search.searcher import CANDIDATES, Searcher, make_hit
+from ingest.search.tuning import Tuned, check_tunable, tune
+
+__all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
+
+logger = logging.getLogger(__name__)
+
+TIMED_ALONE = 50
+"""Questions that are asked of each vector alone, to see how long that takes."""
+
+LOG_SECONDS = 10.0
+"""A line about how far it is at most this often."""
+
+Rerank = Callable[[str, Sequence[Hit]], Sequence[Hit]]
+"""A question and hits → the same hits, best first."""
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One way to answer: how well, and the median and 95th percentile of a question's latency in milliseconds."""
+
+    name: str
+    scores: Scores
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """How good a collection answers so many `questions`: a row for each vector, `fused`, and `reranked` if that was asked for."""
+
+    collection: str
+    questions: int
+    rows: tuple[Row, ...]
+    tuned: Tuned | None = None
+
+
+@dataclass(slots=True)
+class _Way:
+    """One way to answer: what it found for each question, and the seconds it took."""
+
+    run: dict[str, list[str]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+
+    def answered(self, question: str, hits: Iterable[Hit]) -> None:
+        self.run[question] = list(dict.fromkeys(hit.doc_id for hit in hits))
+
+    def row(self, name: str, judge: Judge) -> Row:
+        p50, p95 = np.percentile(self.seconds, [50, 95]) * 1000
+        return Row(name, judge.scores(self.run), float(p50), float(p95))
+
+
+def evaluate(
+    searcher: Searcher,
+    beir_dir: Path | str,
+    *,
+    depth: int = CANDIDATES,
+    limit: int | None = None,
+    held_out: bool = False,
+    rerank: Rerank | None = None,
+    candidates: int = RERANK_CANDIDATES,
+    tuning: bool = False,
+) -> Evaluation:
+    """Asks every judged question and scores the documents whose chunks were found, each at the place of its best chunk.
+
+    All rows come from the same rankings, for which a question is encoded once per vector and asked in one request. Latencies are
+    those of a warm searcher, one question at a time. `fused`: encoding by every model, the request, the fusion. `reranked`: that
+    and the reranking. A vector alone: encoding by its model and a request of its own, made besides for the first 50 questions
+    where there are several vectors.
+
+    Args:
+        beir_dir: judged questions in the BEIR layout; documents have the ids they were ingested with.
+        depth: chunks that each vector brings. Where documents have many chunks, take more than 100 to find 100 documents.
+        limit: only so many questions, the first.
+        held_out: only the half of the questions that nothing is trained or tuned on.
+        rerank: puts hits in a better order.
+        candidates: hits of the fusion that are reranked; the rest follows in its own order.
+        tuning: also looks for better weights, see `tune`.
+
+    Raises as `load_beir`, `tune`, `rerank` and `Searcher.rankings` do, and `MissingExtraError` without ir-measures.
+    """
+    judged = load_beir(beir_dir)
+    questions = (judged.held_out() if held_out else judged).first(limit)
+    if not questions.texts:
+        raise ConfigurationError(f"none of the {len(judged.texts)} questions of {beir_dir} is held out: judge more")
+    judge = Judge(questions.judgements)
+    alone = {spec.name: _Way() for spec in searcher.manifest.vectors}
+    if tuning:
+        check_tunable(list(alone), questions.texts.keys())
+    fused, reranked = _Way(), _Way()
+    kept: dict[str, dict[str, list[ScoredPoint]]] = {}
+    _warm_up(searcher, rerank, next(iter(questions.texts.values())))
+    for question, text in _reported(questions.texts):
+        began = time.perf_counter()
+        rankings = searcher.rankings(text, depth=depth)
+        hits = _fused(rankings, searcher.manifest.weights)
+        fused.seconds.append(time.perf_counter() - began)
+        fused.answered(question, hits)
+        if rerank is not None:
+            reordered = [*rerank(text, hits[:candidates]), *hits[candidates:]]
+            reranked.seconds.append(time.perf_counter() - began)
+            reranked.answered(question, reordered)
+        by_id = {hit.id: hit for hit in hits}
+        for name, way in alone.items():
+            way.answered(question, (by_id[point.id] for point in rankings[name]))
+        if tuning:
+            kept[question] = _without_texts(rankings)
+    _time_alone(searcher, list(questions.texts.values()), alone, fused, depth)
+    _warn_of_strangers(fused.run, questions.judgements)
+    ways = {**alone, "fused": fused, **({"reranked": reranked} if rerank is not None else {})}
+    return Evaluation(
+        searcher.manifest.collection,
+        len(questions.texts),
+        tuple(way.row(name, judge) for name, way in ways.items()),
+        tune(kept, questions.judgements) if tuning else None,
+    )
+
+
+def _warm_up(searcher: Searcher, rerank: Rerank | None, text: str) -> None:
+    """Loads the models: whoever asks first waits for that, and nobody else."""
+    hits = _fused(searcher.rankings(text, depth=1), {})
+    if rerank is not None:
+        rerank(text, hits)
+
+
+def _fused(rankings: Mapping[str, Sequence[ScoredPoint]], weights: Mapping[str, float]) -> list[Hit]:
+    payloads = {point.id: point.payload for found in rankings.values() for point in found}
+    return [make_hit(candidate, payloads[candidate.id]) for candidate in fuse(rankings, weights)]
+
+
+def _without_texts(rankings: Mapping[str, Sequence[ScoredPoint]]) -> dict[str, list[ScoredPoint]]:
+    """What tuning needs: all questions are in memory together."""
+    return {
+        name: [ScoredPoint(point.id, point.score, {"doc_id": point.payload["doc_id"]}) for point in found]
+        for name, found in rankings.items()
+    }
+
+
+def _time_alone(searcher: Searcher, texts: Sequence[str], alone: Mapping[str, _Way], fused: _Way, depth: int) -> None:
+    """Asks one vector after the other, so that several big models take turns on a device once, not with every question."""
+    if len(alone) == 1:
+        [only] = alone.values()
+        only.seconds = fused.seconds
+        return
+    for name, way in alone.items():
+        searcher.rankings(texts[0], depth=1, vectors=[name])
+        for text in texts[:TIMED_ALONE]:
+            began = time.perf_counter()
+            searcher.rankings(text, depth=depth, vectors=[name])
+            way.seconds.append(time.perf_counter() - began)
+
+
+def _warn_of_strangers(run: Mapping[str, Sequence[str]], judgements: Judgements) -> None:
+    if not any(document in judgements[question] for question, found in run.items() for document in found):
+        logger.warning(
+            "none of the judged documents was found: is this the collection that was judged, under the same document ids?"
+        )
+
+
+def _reported(items: Mapping[str, Item]) -> Iterator[tuple[str, Item]]:
+    said = time.monotonic()
+    for number, item in enumerate(items.items()):
+        if time.monotonic() - said >= LOG_SECONDS:
+            said = time.monotonic()
+            logger.info("%d of %d questions asked", number, len(items))
+        yield item

@@ -1,0 +1,335 @@
+"""The best candidates once more: a cross-encoder reads each together with the question, and its scores make the order."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, overload
+
+import numpy as np
+
+from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.devices import accelerators, compute_dtype, is_accelerator, release_cached_memory
+from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
+from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
+from ingest.encode.resolve import locate
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError, LeaseTimeoutError, ModelError
+from ingest.records import Hit
+from ingest.telemetry import ThroughputMonitor
+
+DEFAULT_RERANKER = "ms-marco-minilm-l6"
+
+RERANK_CANDIDATES = 50
+"""The best of the fused order that are read again. More cost time in proportion and seldom change the first ten."""
+
+RERANK_LEASE_SECONDS = 1.0
+"""How long a question waits for the accelerator before it is reranked on the processor instead."""
+
+HUB_SECONDS = 1.0
+"""How long `RerankMode` `auto` waits for the hub to say whether it has the model."""
+
+ASK_AGAIN_SECONDS = 60.0
+"""After a model could not be had, `auto` goes without it for so long before it tries again."""
+
+TITLE_CHARACTERS = 256
+"""Of a title are read, so that a long one leaves room for the text: about as much as a chunk gives it when it is encoded."""
+
+RerankMode = Literal["auto", "on", "off"]
+"""`auto` reranks where the model can be had at once and says so where it cannot, `on` makes that an error, `off` does not."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RerankResult:
+    """Hits in the reranker's order, best first.
+
+    Attributes:
+        hits: `rerank_score` is the model's and `score` the same. Higher is better; comparable within one model only.
+            A CrossEncoder's is what `CrossEncoder.predict` gives for the pair, with the model's own activation: 0 to 1 where that
+            is a sigmoid (the library's default, and `bge-reranker-v2-m3`), any number where there is none (`ms-marco-minilm-l6`:
+            about -11 to 11, more than 0 meaning rather relevant than not). `coderank-bi-encoder` and `jina-reranker-v3` give
+            cosines, -1 to 1. Ties keep the order they came in.
+        device: what it was computed on: `cuda:0`, `cpu`.
+        fallback: why it was not one of the pipeline's devices, a sentence; None where it was.
+        candidates: hits that were read.
+        seconds: from the question to the answer: turns, lease and, the first time, loading included.
+    """
+
+    hits: tuple[Hit, ...]
+    model: str
+    device: str
+    fallback: str | None
+    candidates: int
+    seconds: float
+
+    @property
+    def candidates_per_second(self) -> float:
+        return self.candidates / self.seconds if self.seconds else 0.0
+
+
+class RerankPipeline:
+    """A reranker that takes turns on the devices with every other model. Safe from several threads, which wait for each other.
+
+    Args:
+        model: registry key, one of `custom_models`, a folder, or a hub repository `owner/name` of a CrossEncoder.
+        devices: to lease, such as `cuda:0`; the first card unless given, else the processor. `cpu` is the processor as it is,
+            without a lease: there a question is answered beside what else runs.
+        lease_timeout: seconds to wait for the devices; then the question is answered on the processor.
+        lease_directory: where processes meet to take turns.
+        exclusive: host-wide; else an orchestrator already owns the devices.
+        max_length: tokens of question and document together, of which more is cut off; the model's own limit unless given.
+        monitor: told of leases, passes and questions.
+        controller: keeps what was learned about batches.
+        custom_models: the user's own, name → fields of `ModelConfig`.
+        trust_remote_code: models whose own Python code may run, named like `model`.
+
+    Nothing is read until the first question. Raises `UnknownModelError` and `ConfigurationError`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = DEFAULT_RERANKER,
+        *,
+        devices: Sequence[str] | None = None,
+        lease_timeout: float = RERANK_LEASE_SECONDS,
+        lease_directory: Path | None = None,
+        exclusive: bool = True,
+        max_length: int | None = None,
+        monitor: ThroughputMonitor | None = None,
+        controller: AdaptiveBatchController | None = None,
+        custom_models: CustomModels | None = None,
+        trust_remote_code: Collection[str] = (),
+    ) -> None:
+        self.config = reranker_config(
+            model, custom_models=custom_models, trust_remote_code=trust_remote_code, max_length=max_length
+        )
+        self._devices = _leased([card.name for card in accelerators()[:1]] if devices is None else devices)
+        self._lease_timeout = lease_timeout
+        self._lease_directory = lease_directory
+        self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)
+        self._monitor = monitor
+        self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
+        self._models: dict[str, Reranker] = {}
+        self._turn = threading.Lock()
+        self._bad_news = _BadNews()
+
+    def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> RerankResult:
+        """The `limit` best of `hits`, all unless given, read with their titles as they were encoded.
+
+        Downloads the model if need be. Raises `ModelError` where the model cannot be had or does not make its scores.
+        """
+        started = time.perf_counter()
+        device, fallback = self.get_device(), None
+        scores: Sequence[float] = ()
+        if hits:
+            with self._turn:
+                patience = max(0.0, self._lease_timeout - (time.perf_counter() - started))
+                scores, device, fallback = self._score(query, [text_to_read(hit) for hit in hits], patience)
+        ordered = sorted(zip(scores, hits, strict=True), key=lambda pair: -pair[0])
+        result = RerankResult(
+            hits=tuple(replace(hit, score=score, rerank_score=score) for score, hit in ordered[:limit]),
+            model=self.config.key,
+            device=device,
+            fallback=fallback,
+            candidates=len(hits),
+            seconds=time.perf_counter() - started,
+        )
+        if self._monitor is not None:
+            self._monitor.log_rerank(result.model, result.device, result.candidates, result.seconds, result.fallback)
+        return result
+
+    def get_device(self) -> str:
+        """Where the next question will be reranked if the lease is free: `cuda:0`, `cpu`."""
+        return _name(self._devices)
+
+    def set_cross_encoder_device(self, device: str) -> None:
+        """Where questions are reranked from now on; waits for the one at work. Raises `ConfigurationError` if it is not there."""
+        devices = _leased([device])
+        with self._turn:
+            self._devices = devices
+            needed = {compute_dtype(devices)}
+            self._models = {dtype: model for dtype, model in self._models.items() if dtype in needed}
+
+    def unload_reranker(self) -> None:
+        """Frees the weights, on devices and host; waits for the question at work. The next one loads them again. Idempotent."""
+        with self._turn:
+            self._models.clear()
+            release_cached_memory(self._devices)
+
+    def missing(self) -> str | None:
+        """Why the model cannot be had at once, one sentence; None where it is on this machine or the hub has it.
+
+        Takes a second at most. What was said a minute ago, or failed to load, holds.
+        """
+        if (reason := self._bad_news.recent()) is not None:
+            return reason
+        try:
+            if locate(self.config) is not None:
+                return None
+        except ModelError as exc:
+            return str(exc)
+        return self._bad_news.keep(_refused_by_hub(self.config))
+
+    def _score(self, query: str, texts: Sequence[str], patience: float) -> tuple[list[float], str, str | None]:
+        fallback = None
+        if self._devices:
+            try:
+                return self._score_on(self._devices, query, texts, patience), _name(self._devices), None
+            except LeaseTimeoutError as exc:
+                fallback = f"reranked on the processor: {exc}"
+                logger.info("%s", fallback)
+        return self._score_on((), query, texts, patience), _name(()), fallback
+
+    def _score_on(self, devices: Sequence[str], query: str, texts: Sequence[str], patience: float) -> list[float]:
+        model = self._load(compute_dtype(devices)).asked(query)
+        with BatchRunner(
+            [model],
+            config=self._ensemble,
+            devices=devices,
+            monitor=self._monitor,
+            lease_timeout=patience,
+            lease_directory=self._lease_directory,
+            controller=self._controller,
+        ) as runner:
+            encoded = runner.run({model.key: texts})[model.key]
+        for index, reason in encoded.failed.items():
+            raise ModelError(f"model {model.key!r} could not score candidate {index + 1} of {len(texts)}: {reason}")
+        scores: list[float] = np.asarray(encoded.vectors)[:, 0].tolist()
+        return scores
+
+    def _load(self, dtype: str) -> Reranker:
+        if dtype not in self._models:
+            try:
+                model = make_reranker(self.config, dtype)
+                model.load()
+            except ModelError as exc:
+                self._bad_news.keep(str(exc))
+                raise
+            self._models[dtype] = model
+            self._bad_news.keep(None)
+        return self._models[dtype]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer(Sequence[Hit]):
+    """What a question came to: a sequence of its hits, best first, and how they came about.
+
+    Attributes:
+        reranked: False where the order is the fused one.
+        note: one sentence for whoever asked: why it was not reranked though it might have been, or not where it should have been.
+        details: of the reranking, where there was one.
+    """
+
+    hits: tuple[Hit, ...]
+    reranked: bool
+    note: str | None = None
+    details: RerankResult | None = None
+
+    @overload
+    def __getitem__(self, index: int) -> Hit: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
+
+    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
+        return self.hits[index]
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+
+def rerank_or_explain(
+    mode: RerankMode, pipeline: Callable[[], RerankPipeline], query: str, hits: Sequence[Hit], limit: int
+) -> Answer:
+    """The `limit` best of the candidates: reranked, or in the order they came with a sentence that says why.
+
+    Args:
+        pipeline: asked for unless `mode` is `off`.
+
+    Raises what `pipeline` raises, `ConfigurationError` for an unknown mode and, with `on`, `ModelError` where the model cannot be
+    had.
+    """
+    fused = tuple(hits[:limit])
+    if mode == "off":
+        return Answer(fused, reranked=False)
+    if mode not in ("auto", "on"):
+        raise ConfigurationError(f"rerank cannot be {mode!r}: say auto, on or off")
+    reranker = pipeline()
+    if mode == "on":
+        return _reranked(reranker.rerank(query, hits, limit))
+    reason = reranker.missing()
+    if reason is None:
+        try:
+            return _reranked(reranker.rerank(query, hits, limit))
+        except ModelError as exc:
+            reason = str(exc)
+    return Answer(fused, reranked=False, note=f"not reranked: {reason}")
+
+
+def _reranked(result: RerankResult) -> Answer:
+    return Answer(result.hits, reranked=True, note=result.fallback, details=result)
+
+
+class _BadNews:
+    """Why something failed, while that is recent. Safe from several threads: one assignment each."""
+
+    def __init__(self) -> None:
+        self._kept: tuple[str | None, float] = (None, 0.0)
+
+    def keep(self, reason: str | None) -> str | None:
+        self._kept = (reason, time.monotonic() + ASK_AGAIN_SECONDS)
+        return reason
+
+    def recent(self) -> str | None:
+        reason, until = self._kept
+        return reason if time.monotonic() < until else None
+
+
+def _refused_by_hub(config: ModelConfig) -> str | None:
+    """On a thread of its own: neither a name that is being looked up nor a half-dead connection keeps to a timeout."""
+    from huggingface_hub import HfApi  # noqa: PLC0415 - 0.4 s that a search with its model at hand does not pay
+
+    answers: list[str | None] = []
+
+    def ask() -> None:
+        try:
+            HfApi().model_info(config.hub_id or "", revision=config.revision, timeout=HUB_SECONDS)
+            answers.append(None)
+        except Exception as exc:  # noqa: BLE001 - the hub lets the errors of its HTTP library through
+            answers.append(next(iter(str(exc).strip().splitlines()), type(exc).__name__))
+
+    asking = threading.Thread(target=ask, name="ask-hub", daemon=True)
+    asking.start()
+    asking.join(HUB_SECONDS)
+    reason = answers[0] if answers else f"no answer within {HUB_SECONDS:g} s"
+    if reason is None:
+        return None
+    return (
+        f"model {config.key!r} is not on this machine and the hub does not give it ({reason}): "
+        f"run 'ingest models pull {config.key}' where the hub can be reached, or name the folder of a CrossEncoder"
+    )
+
+
+def text_to_read(hit: Hit) -> str:
+    """What a reranker is given of a hit: title and text, as `Chunk.encoded_text` puts them together."""
+    title = " ".join((hit.title or "").split())[:TITLE_CHARACTERS]
+    return f"{title}\n{hit.text}" if title else hit.text
+
+
+def _leased(devices: Sequence[str]) -> tuple[str, ...]:
+    """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a card that is not there."""
+    cards = [card.name for card in accelerators()]
+    for device in devices:
+        if is_accelerator(device) and device not in cards:
+            raise ConfigurationError(f"there is no device {device!r} to rerank on: there is {', '.join([*cards, 'cpu'])}")
+    return tuple(device for device in dict.fromkeys(devices) if device != "cpu")
+
+
+def _name(devices: Sequence[str]) -> str:
+    return ",".join(devices) or "cpu"

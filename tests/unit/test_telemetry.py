@@ -1,0 +1,130 @@
+"""What is written down about a run, and what never is."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+from recording_models import RecordingModel
+
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError, ModelError
+from ingest.records import Document, Rejected
+from ingest.store.edge import EdgeStore
+from ingest.sync.job import Job, run_job
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import MAX_ERRORS, PassReport, ThroughputMonitor, serve_metrics
+from ingest.testing import FakeClock, ListSource
+
+SECRET = "xylophone"
+REPORT = PassReport(
+    key="a",
+    kind="dense",
+    vector="a",
+    dim=4,
+    dtype="float32",
+    device="cpu",
+    backend="torch",
+    chunks=10,
+    tokens=300,
+    padded_tokens=400,
+    seconds=2.0,
+    swap_seconds=0.5,
+    window=1,
+)
+
+
+def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_every_line_says_when_by_the_clock_on_the_wall_and_since_the_run_began() -> None:
+    clock, wall, stream = FakeClock(50.0), FakeClock(1_700_000_000.0), io.StringIO()
+    monitor = ThroughputMonitor(clock=clock, wall_clock=wall, stream=stream)
+    monitor.log_lease("acquire", "a", ("cuda:0",), {"cuda:0": 5})
+    clock.sleep(1.5)
+    wall.sleep(2.5)
+    monitor.log_pass(REPORT)
+    monitor.log_error("x:1", "broken")
+    assert [(line["type"], line["time"], line["at"]) for line in _lines(stream)] == [
+        ("lease", 1_700_000_000.0, 0.0),
+        ("pass", 1_700_000_002.5, 1.5),
+        ("error", 1_700_000_002.5, 1.5),
+    ]
+
+
+def test_a_pass_says_how_fast_it_was_and_what_padding_wasted() -> None:
+    stream = io.StringIO()
+    monitor = ThroughputMonitor(stream=stream)
+    monitor.log_pass(REPORT)
+    (line,) = _lines(stream)
+    assert (line["chunks"], line["tokens"], line["seconds"]) == (10, 300, 2.0)
+    assert (line["tokens_per_second"], line["padding_share"]) == (150.0, 0.25)
+
+
+def test_passes_of_a_model_add_up() -> None:
+    monitor = ThroughputMonitor()
+    monitor.log_pass(REPORT)
+    monitor.log_pass(REPORT)
+    (report,) = monitor.model_reports()
+    assert (report.chunks, report.tokens, report.seconds) == (20, 600, 4.0)
+    assert monitor.swap_seconds == 1.0
+
+
+def test_errors_beyond_the_limit_are_counted() -> None:
+    monitor = ThroughputMonitor()
+    for number in range(MAX_ERRORS + 3):
+        monitor.log_error("x", f"error {number}")
+    assert len(monitor.errors) == MAX_ERRORS + 1
+    assert monitor.errors[-1] == "… and 3 more"
+
+
+def test_no_document_text_is_ever_written(tmp_path: Path) -> None:
+    def refuse(texts: Sequence[str]) -> None:
+        if any("refused" in text for text in texts):
+            raise ModelError("cannot be encoded")
+
+    items: list[Document | Rejected] = [
+        Document("good", f"{SECRET} good", title=f"{SECRET} title", metadata={"note": SECRET}),
+        Document("bad", f"{SECRET} refused"),
+        Document("bad", f"{SECRET} twice"),
+        Rejected("line 4", "not JSON", raw=f"{SECRET} raw"),
+    ]
+    stream = io.StringIO()
+    monitor = ThroughputMonitor(stream=stream)
+    models = [RecordingModel("a", before_batch=refuse)]
+    runner = BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=tmp_path / "leases")
+    with EdgeStore(tmp_path / "qdrant") as store, runner, RejectsFile(tmp_path / "rejects.jsonl") as rejects:
+        receipt = run_job(
+            Job("docs"), [ListSource(items)], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor
+        )
+    assert (receipt.written, receipt.rejected, receipt.balanced) == (1, 3, True)
+    assert {line["type"] for line in _lines(stream)} == {"lease", "pass", "error"}
+    assert SECRET not in stream.getvalue()
+    assert SECRET not in " ".join(receipt.errors)
+    assert SECRET in (tmp_path / "rejects.jsonl").read_text()
+
+
+def test_prometheus_reads_what_the_monitor_counted() -> None:
+    monitor = ThroughputMonitor()
+    monitor.log_documents(7, 5)
+    monitor.log_lease("acquire", "m", ["cpu"], {})
+    monitor.log_error("somewhere", "something")
+    with serve_metrics(monitor, 0) as port, urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        text = answer.read().decode()
+    assert {
+        "ingest_documents_read_total 7.0",
+        "ingest_documents_done_total 5.0",
+        "ingest_errors_total 1.0",
+        'ingest_leases_total{model="m"} 1.0',
+    } <= set(text.splitlines())
+
+
+def test_a_port_that_is_taken_is_a_clear_error() -> None:
+    with serve_metrics(ThroughputMonitor(), 0) as port, pytest.raises(ConfigurationError, match=str(port)):
+        serve_metrics(ThroughputMonitor(), port).__enter__()
