@@ -275,6 +275,7 @@ class TokenLimit:
     count: TokenCounter
 
 
+_quoted = json.encoder.encode_basestring
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -295,7 +296,7 @@ def digest_bytes(value: bytes) -> str:
 
 def doc_key(source: str, doc_id: str) -> str:
     """The document's UUID string: the same id in two sources is two documents."""
-    return _uuid5(canonical_json([source, doc_id]))
+    return _uuid5(f"[{_quoted(source)},{_quoted(doc_id)}]".encode())
 
 
 def chunk_id(document_key: str, text: str, nth: int) -> str:

@@ -16,6 +16,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from ingest.errors import StoreUnavailableError
 from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import Store
+from ingest.store.schema import INGEST_FIELD
 from ingest.telemetry import Clock
 
 MAX_POINTS = 1000
@@ -31,6 +32,9 @@ _SPARSE_BYTES = _FLOAT_BYTES + 11
 """Of an index and its value."""
 
 _ID_BYTES = 40
+
+_FINGERPRINT_BYTES = 512
+"""About what the fingerprint of a point with three models takes."""
 
 _Item = TypeVar("_Item")
 
@@ -221,7 +225,7 @@ def _retry_after(state: RetryCallState) -> float | None:
 
 
 def _point_bytes(point: Point) -> int:
-    return _ID_BYTES + _vectors_bytes(point.vectors) + _json_bytes(point.payload)
+    return _ID_BYTES + _vectors_bytes(point.vectors) + _stored_bytes(point.payload)
 
 
 def _columns_bytes(item: tuple[str, Mapping[str, Vector]]) -> int:
@@ -229,7 +233,7 @@ def _columns_bytes(item: tuple[str, Mapping[str, Vector]]) -> int:
 
 
 def _payload_bytes(item: tuple[str, Payload]) -> int:
-    return _ID_BYTES + _json_bytes(item[1])
+    return _ID_BYTES + _stored_bytes(item[1])
 
 
 def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
@@ -237,6 +241,15 @@ def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
         len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else len(vector) * _FLOAT_BYTES
         for vector in vectors.values()
     )
+
+
+def _stored_bytes(payload: Payload) -> int:
+    """Of a whole payload, its fingerprint at a flat rate: it is never long and always there."""
+    total = _FINGERPRINT_BYTES
+    for name, item in payload.items():
+        if name != INGEST_FIELD:
+            total += len(name) + 4 + (len(item) + 3 if isinstance(item, str) else _json_bytes(item))
+    return total
 
 
 def _json_bytes(value: Any) -> int:

@@ -162,16 +162,18 @@ class Reader:
     def _accept(self, batch: Sequence[Document | Rejected]) -> dict[str, Document]:
         """Document key → document, of those that can be used."""
         fresh: dict[str, Document] = {}
+        again: list[Document] = []
         for record in batch:
             if isinstance(record, Rejected):
                 self._reject(record)
-                continue
-            key = doc_key(self._source.name, record.id)
-            if self._seen.see(key):
-                fresh[key] = record
+            elif (key := doc_key(self._source.name, record.id)) in fresh:
+                again.append(record)
             else:
-                reason = f"the id {record.id!r} came before in this run: ids must be unique within a source"
-                self._reject(Rejected(record.position, reason, record.text[:200], record.id))
+                fresh[key] = record
+        again.extend(fresh.pop(key) for key in self._seen.see(fresh))
+        for record in again:
+            reason = f"the id {record.id!r} came before in this run: ids must be unique within a source"
+            self._reject(Rejected(record.position, reason, record.text[:200], record.id))
         return fresh
 
     def _plan_document(

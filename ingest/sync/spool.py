@@ -7,7 +7,7 @@ Qdrant holds. SQLite spills them to a temporary file beyond a few megabytes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from types import TracebackType
 from typing import Self
 from uuid import UUID
@@ -43,9 +43,14 @@ class SeenDocuments(_Spool):
             "CREATE TABLE protected (doc_key BLOB PRIMARY KEY) WITHOUT ROWID;"
         )
 
-    def see(self, doc_key: str) -> bool:
-        """Marks a document as read. False if it was already."""
-        return self._database.execute("INSERT OR IGNORE INTO seen VALUES (?)", (_packed(doc_key),)).rowcount == 1
+    def see(self, doc_keys: Collection[str]) -> set[str]:
+        """Marks documents as read, some hundreds at a time; gives those that were already."""
+        packed = {_packed(key): key for key in doc_keys}
+        holes = ",".join("?" * len(packed))
+        known = self._database.execute(f"SELECT doc_key FROM seen WHERE doc_key IN ({holes})", tuple(packed))  # noqa: S608  holes only
+        before = {packed[key] for (key,) in known}
+        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((key,) for key in packed))
+        return before
 
     def protect(self, doc_key: str) -> None:
         """The source has this document but it cannot be used: what is stored of it stays, and a good record may yet come."""

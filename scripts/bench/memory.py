@@ -23,7 +23,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import qdrant_edge as engine
+from numpy.typing import NDArray
 
 from ingest.encode.runner import BatchRunner
 from ingest.source import open_source
@@ -92,12 +94,13 @@ def run_bare(folder: Path, count: int) -> dict[str, Any]:
         made.ensure(manifest, CollectionOptions())
     (shard_path,) = (folder / "bare" / "bare").glob("shard*")
     shard = engine.EdgeShard.load(str(shard_path))
+    gc.set_threshold(50_000, 20, 50)  # as the command does
     seconds = 0.0
     written = 0
     with EdgeStore(folder / "qdrant") as store:
-        batch: list[tuple[str, list[float], dict[str, Any]]] = []
+        batch: list[tuple[str, NDArray[np.float32], dict[str, Any]]] = []
         for point in store.scroll(COLLECTION, vectors=True, page=BATCH):
-            batch.append((point.id, point.vectors["hash"].tolist(), point.payload))  # type: ignore[union-attr]  # it is dense
+            batch.append((point.id, point.vectors["hash"], point.payload))  # type: ignore[arg-type]  # it is dense
             if len(batch) == BATCH:
                 seconds += _upsert(shard, batch)
                 written += len(batch)
@@ -112,9 +115,9 @@ def run_bare(folder: Path, count: int) -> dict[str, Any]:
     return {"seconds": seconds, "peak_mb": _peak_megabytes()}
 
 
-def _upsert(shard: engine.EdgeShard, batch: list[tuple[str, list[float], dict[str, Any]]]) -> float:
+def _upsert(shard: engine.EdgeShard, batch: list[tuple[str, NDArray[np.float32], dict[str, Any]]]) -> float:
     started = time.perf_counter()
-    points = [engine.Point(id_, {"hash": vector}, payload) for id_, vector, payload in batch]
+    points = [engine.Point(id_, {"hash": vector.tolist()}, payload) for id_, vector, payload in batch]
     shard.update(engine.UpdateOperation.upsert_points(points))
     return time.perf_counter() - started
 
