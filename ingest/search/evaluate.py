@@ -14,10 +14,9 @@ import numpy as np
 from ingest.errors import ConfigurationError
 from ingest.records import Hit, ScoredPoint
 from ingest.search.beir import load_beir
-from ingest.search.fusion import fuse
 from ingest.search.metrics import Judge, Judgements, Scores
 from ingest.search.rerank import RERANK_CANDIDATES
-from ingest.search.searcher import CANDIDATES, Searcher, make_hit
+from ingest.search.searcher import CANDIDATES, Searcher, fused_hits
 from ingest.search.tuning import Tuned, check_tunable, tune
 
 __all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
@@ -114,7 +113,7 @@ def evaluate(
     for question, text in _reported(questions.texts):
         began = time.perf_counter()
         rankings = searcher.rankings(text, depth=depth)
-        hits = _fused(rankings, searcher.manifest.weights)
+        hits = fused_hits(rankings, searcher.manifest.weights)
         fused.seconds.append(time.perf_counter() - began)
         fused.answered(question, hits)
         if rerank is not None:
@@ -123,7 +122,7 @@ def evaluate(
             reranked.answered(question, reordered)
         by_id = {hit.id: hit for hit in hits}
         for name, way in alone.items():
-            way.answered(question, (by_id[point.id] for point in rankings[name]))
+            way.answered(question, (by_id[point.id] for point in rankings[name] if point.id in by_id))
         if tuning:
             kept[question] = _without_texts(rankings)
     _time_alone(searcher, list(questions.texts.values()), alone, fused, depth)
@@ -139,20 +138,19 @@ def evaluate(
 
 def _warm_up(searcher: Searcher, rerank: Rerank | None, text: str) -> None:
     """Loads the models: whoever asks first waits for that, and nobody else."""
-    hits = _fused(searcher.rankings(text, depth=1), {})
+    hits = fused_hits(searcher.rankings(text, depth=1), {})
     if rerank is not None:
         rerank(text, hits)
-
-
-def _fused(rankings: Mapping[str, Sequence[ScoredPoint]], weights: Mapping[str, float]) -> list[Hit]:
-    payloads = {point.id: point.payload for found in rankings.values() for point in found}
-    return [make_hit(candidate, payloads[candidate.id]) for candidate in fuse(rankings, weights)]
 
 
 def _without_texts(rankings: Mapping[str, Sequence[ScoredPoint]]) -> dict[str, list[ScoredPoint]]:
     """What tuning needs: all questions are in memory together."""
     return {
-        name: [ScoredPoint(point.id, point.score, {"doc_id": point.payload["doc_id"]}) for point in found]
+        name: [
+            ScoredPoint(point.id, point.score, {"doc_id": point.payload["doc_id"]})
+            for point in found
+            if "doc_id" in point.payload
+        ]
         for name, found in rankings.items()
     }
 

@@ -171,10 +171,7 @@ class Searcher:
         return await asyncio.to_thread(self.search, query, **arguments)
 
     def _answer(self, query: str, rankings: Rankings, asked: _Asked, wanted: int) -> Answer:
-        payloads = {point.id: point.payload for found in rankings.values() for point in found}
-        fused = fuse(rankings, self._manifest.weights if asked.weights is None else asked.weights, asked.fusion)
-        # A point without text or document is another tool's: it can be found, but there is nothing to show of it.
-        hits = [make_hit(each, payloads[each.id]) for each in fused if {"text", "doc_id"} <= payloads[each.id].keys()]
+        hits = fused_hits(rankings, self._manifest.weights if asked.weights is None else asked.weights, asked.fusion)
         best = _first_of_each_document(hits) if asked.group_by else hits
         answer = rerank_or_explain(asked.rerank, self._get_reranker, query, best[:wanted], asked.limit)
         return replace(answer, hits=tuple(self._with_context(hit, asked.context) for hit in answer.hits))
@@ -303,8 +300,14 @@ def _check_spaces(manifest: Manifest, models: Sequence[StagedModel]) -> None:
             )
 
 
-def make_hit(candidate: Fused, payload: Payload) -> Hit:
-    """A candidate with what is stored of it."""
+def fused_hits(rankings: Rankings, weights: Mapping[str, float], method: FusionMethod = "rrf") -> list[Hit]:
+    """The fused order as hits. A point without text or document is another tool's: there is nothing to show of it."""
+    payloads = {point.id: point.payload for found in rankings.values() for point in found}
+    fused = fuse(rankings, weights, method)
+    return [_hit(each, payloads[each.id]) for each in fused if {"text", "doc_id"} <= payloads[each.id].keys()]
+
+
+def _hit(candidate: Fused, payload: Payload) -> Hit:
     return Hit(
         id=candidate.id,
         score=candidate.score,

@@ -23,11 +23,16 @@ def note_stored(store: Store, collection: str, source: str, deletes: PendingDele
             deletes.add_stored(point.id, made_by_us["doc_key"], str(point.payload.get("doc_id")))
 
 
+def is_braked(deletes: PendingDeletes, max_share: float) -> bool:
+    """Whether a source would lose more than `max_share` (0 to 1) of its stored documents."""
+    return deletes.count_gone_documents() > deletes.count_stored_documents() * max_share
+
+
 def check_brake(gone_of: Iterable[tuple[str, PendingDeletes]], max_share: float) -> None:
     """Raises `DeletionBrakeError` if any source would lose more than `max_share` (0 to 1) of its stored documents."""
     for source, deletes in gone_of:
-        gone, stored = deletes.count_gone_documents(), deletes.count_stored_documents()
-        if gone > stored * max_share:
+        if is_braked(deletes, max_share):
+            gone, stored = deletes.count_gone_documents(), deletes.count_stored_documents()
             raise DeletionBrakeError(
                 f"{gone} of the {stored} documents stored of {source} are gone from it, more than the allowed {max_share:.0%}: "
                 "nothing was deleted; if this is meant, allow it with --max-delete",

@@ -171,6 +171,11 @@ def token_limits(models: Sequence[StagedModel]) -> list[TokenLimit]:
     return [limit for model in models if (limit := model.token_limit) is not None]
 
 
+def model_fingerprints(models: Sequence[StagedModel]) -> dict[str, str]:
+    """Vector name → fingerprint of the model that makes it."""
+    return {model.key: model.fingerprint for model in models}
+
+
 def count_points(store: Store, collection: str, source: Source) -> int:
     """Points the store holds of one source."""
     return store.count(collection, [Condition("source", "eq", source.name)])
@@ -239,7 +244,7 @@ class _SourceSync:
             self.source,
             look_up=lambda keys: self.patient(lambda: store.fingerprints(self.collection, keys)),
             chunker=Chunker(token_limits(self.models), self.job.chunking),
-            models={model.key: model.fingerprint for model in self.models},
+            models=model_fingerprints(self.models),
             delete=self.job.delete,
             seen=self.seen,
             reject=self.rejects.add,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ingest.encode.contract import StagedModel
@@ -10,8 +10,8 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Store
-from ingest.sync.deletion import note_stored
-from ingest.sync.job import Job, count_points, token_limits
+from ingest.sync.deletion import is_braked, note_stored
+from ingest.sync.job import Job, count_points, model_fingerprints, token_limits
 from ingest.sync.manifest import check_manifest
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import Reader
@@ -85,7 +85,7 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
             source,
             look_up=lambda keys: store.fingerprints(preview.collection, keys),
             chunker=Chunker(token_limits(models), job.chunking),
-            models=_fingerprints(models),
+            models=model_fingerprints(models),
             delete=job.delete,
             seen=seen,
             reject=reject,
@@ -110,11 +110,6 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
         preview.unidentified += unidentified
         if not unidentified:
             deletes.mark_gone(seen)
-        gone, stored = deletes.count_gone_documents(), deletes.count_stored_documents()
-        preview.gone += gone
-        preview.brake |= gone > stored * job.max_delete
+        preview.gone += deletes.count_gone_documents()
+        preview.brake |= is_braked(deletes, job.max_delete)
         preview.stale_chunks += sum(len(batch) for batch in deletes.batches())
-
-
-def _fingerprints(models: Sequence[StagedModel]) -> Mapping[str, str]:
-    return {model.key: model.fingerprint for model in models}
