@@ -5,7 +5,7 @@ settings    environment and ingest.toml telemetry   what is observed
 source/     documents in                encode/     text → vectors, one model at a time
 store/      vectors ⇄ Qdrant            sync/       deciding and doing
 search/     asking                      cli/        the command line
-testing     public fakes
+testing     public fakes                observatory /metrics and /healthz
 
 Imports point one way: cli → sync, search → store, encode, source → telemetry → records, errors. The names below are loaded when
 they are first used.

@@ -7,15 +7,17 @@
     │   └── MissingExtraError      exit 2   an optional dependency is not installed
     ├── SourceError                exit 1   the source as a whole cannot be read (a bad record is `Rejected`, not this)
     ├── ModelError                 exit 1   a model cannot be found, verified, loaded or run
+    │   └── PrecisionError         exit 1   … in the precision asked for
     ├── LeaseError                 exit 1   the right to use a device could not be had
     │   └── LeaseTimeoutError      exit 1   … in time; names the holder
     ├── StoreError                 exit 1   Qdrant said no, or broke; asking again will not help
     │   ├── StoreUnavailableError  exit 1   not reachable, overloaded or timed out: worth asking again
     │   ├── StoreLockedError       exit 1   another process holds the embedded store
     │   └── CollectionNotFoundError exit 1  no such collection
+    ├── JobRunningError            exit 1   another process runs this job
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
 
-Vendors' exceptions are translated where the vendor is called (`store/server.py`, `store/edge.py`, `encode/`, `source/`), once,
+Vendors' exceptions are translated where the vendor is called (`store/server*.py`, `store/edge.py`, `encode/`, `source/`), once,
 with `raise … from exc`. No other module catches a vendor's exception.
 """
 
@@ -57,6 +59,10 @@ class ModelError(IngestError):
     """A model could not be found, verified, loaded or run."""
 
 
+class PrecisionError(ModelError):
+    """A model cannot be computed in the precision asked for, or is too coarse in it. It has encoded nothing."""
+
+
 class LeaseError(IngestError):
     """The exclusive right to use a device could not be had, or was asked for twice."""
 
@@ -87,6 +93,10 @@ class StoreLockedError(StoreError):
 
 class CollectionNotFoundError(StoreError):
     """The collection does not exist in this store."""
+
+
+class JobRunningError(IngestError):
+    """Another process runs this job; the message says which and since when."""
 
 
 class DeletionBrakeError(IngestError):

@@ -142,6 +142,7 @@ class Fingerprint:
         text_fp: digest of what the encoders were given.
         payload_fp: digest of the visible payload.
         vectors: vector name → fingerprint of the model that made it.
+        gone_since: its tombstone: when its document was found to be gone from the source (ISO 8601, UTC); None for a live one.
     """
 
     id: str
@@ -151,6 +152,7 @@ class Fingerprint:
     text_fp: str
     payload_fp: str
     vectors: Mapping[str, str]
+    gone_since: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +230,10 @@ class Receipt:
     says it should hold for these sources.
 
     Attributes:
+        tombstoned: documents found to be gone, hidden from search and to be deleted by a later run.
         window: chunks that the last window was allowed to hold.
         swap_share: share of the run (0 to 1) that went into moving models on and off devices.
+        stopped: the run was told to stop before its sources ended; what it read is done, and nothing was deleted.
     """
 
     collection: str
@@ -247,6 +251,8 @@ class Receipt:
     errors: tuple[str, ...] = ()
     window: int = 0
     swap_share: float = 0.0
+    tombstoned: int = 0
+    stopped: bool = False
 
 
 class Source(Protocol):
@@ -276,6 +282,7 @@ class TokenLimit:
 
 
 _quoted = json.encoder.encode_basestring
+_URL_NAMESPACE = NAMESPACE_URL.bytes
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
 
 
@@ -309,6 +316,6 @@ def _uuid5(name: bytes) -> str:
 
     The same as `str(uuid.uuid5(NAMESPACE_URL, name))` in a third of the time: every document needs two.
     """
-    digits = hashlib.sha1(NAMESPACE_URL.bytes + name, usedforsecurity=False).hexdigest()
+    digits = hashlib.sha1(_URL_NAMESPACE + name, usedforsecurity=False).hexdigest()
     variant = "89ab"[int(digits[16], 16) & 3]
     return f"{digits[:8]}-{digits[8:12]}-5{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:32]}"

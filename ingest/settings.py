@@ -9,12 +9,24 @@ from __future__ import annotations
 import difflib
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -31,6 +43,13 @@ ENVIRONMENT_PREFIX = "INGEST_"
 CONFIG_VARIABLE = "INGEST_CONFIG"
 """Names another settings file; read beside the settings themselves."""
 
+_SECRET_PART = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).+=.*")
+"""Of a location: user and password, and its query."""
+
+_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+Model = TypeVar("Model", bound=BaseModel)
+
 
 def _split_commas(value: Any) -> Any:
     """`a,b` in the environment and on the command line is the list of a and b, `none` the empty one."""
@@ -43,6 +62,33 @@ Allowance = Annotated[str, BeforeValidator(lambda value: str(value) if type(valu
 """`20%` or `50`, the latter also as a number."""
 
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+
+
+def _parse_duration(value: Any) -> Any:
+    """`90s`, `15m`, `6h`, `30d` in seconds; a number is seconds already."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", value.strip())
+    if found is None:
+        raise ValueError(f"{value!r} is not a duration: write, say, 90s, 15m, 6h or 30d")
+    return float(found[1]) * _UNIT_SECONDS[found[2]]
+
+
+Duration = Annotated[float, BeforeValidator(_parse_duration), Field(ge=0, le=10 * 365 * 86_400)]
+"""Seconds; also as `90s`, `15m`, `6h`, `30d`."""
+
+
+def _check_job_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) is None:
+        raise ValueError("a job's name is 1 to 64 letters, digits, - and _, and begins with a letter or digit")
+    return name
+
+
+JobName = Annotated[str, AfterValidator(_check_job_name)]
+"""Also the name of the job's files."""
+
+Locations = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
+"""One location or several; never split, since a location may hold commas."""
 
 
 class FieldsSettings(BaseModel):
@@ -78,7 +124,68 @@ class CollectionsSettings(BaseModel):
     aliases: dict[str, str] = Field(default_factory=dict, description="Name → the collection it stands for, after normalization.")
 
 
-class Settings(BaseSettings):
+class RunSettings(BaseModel):
+    """What a run does; a job may set each of these for itself."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")
+    sparse: Names = Field(["bm25"], description="Sparse models, likewise; `none` for none.")
+    weights: dict[str, float] = Field(default_factory=dict, description="Model → weight in query-time fusion (1 if not given).")
+
+    backend: Literal["auto", "torch", "openvino"] = Field(
+        "auto", description="Who computes on the processor: OpenVINO where it is installed and pays off, or one of the two."
+    )
+    precision: Literal["int8", "float32"] | None = Field(
+        None, description="What OpenVINO computes in (as the collection was made, if not given; a new one in int8)."
+    )
+
+    chunk_tokens: int | None = Field(None, ge=8, description="Tokens per chunk at most (what every model takes if not given).")
+    chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next one repeats.")
+    fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
+
+    delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
+    max_delete: Allowance = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
+    delete_after: Duration | None = Field(
+        None,
+        description="Time for which documents that `full` finds gone are hidden before they are deleted (at once if not given).",
+    )
+    max_rejects: Allowance = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
+    rejects: Path | None = Field(None, description="The rejects file (`.ingest/rejects/COLLECTION.jsonl` if not given).")
+
+    layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
+
+
+class JobSettings(RunSettings):
+    """What to keep equal to what, and when: a table `[jobs.NAME]`. What it says of a run goes before what is said outside it."""
+
+    source: Locations = Field(description="What to read: one location, or a list.")
+    collection: str = Field(description="The collection, in any spelling.")
+    name: str | None = Field(None, description="The source's name, part of every id (its absolute location if not given).")
+    format: str | None = Field(None, description="What the source holds, where its name does not say it.")
+    query: str | None = Field(None, description="The query whose rows are the documents, for an SQL source.")
+    schedule: str | None = Field(None, description="When the daemon runs it: a cron expression, in local time.")
+    every: Duration | None = Field(None, ge=1, description="… or how long after its last start, such as 15m or 6h.")
+    time_limit: Duration | None = Field(
+        None, ge=1, description="A run stops after the window in which it has taken this long; the next run continues."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.schedule is not None and self.every is not None:
+            raise ValueError("a job has either a schedule or every, not both: take one out")
+        if "-" in self.source:
+            raise ValueError("a job cannot read standard input: nobody is there to write to it. Name a file")
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """What was given alone, since the rest is not the job's, and no passwords: locations may hold them."""
+        given = {name: value for name, value in dump(self).items() if name in self.model_fields_set}
+        return {**given, "source": [_SECRET_PART.sub("***", location) for location in self.source]}
+
+
+class Settings(RunSettings, BaseSettings):
     """Every setting there is, with its default. Unknown keys are errors."""
 
     model_config = SettingsConfigDict(
@@ -97,9 +204,6 @@ class Settings(BaseSettings):
     retry_attempts: int = Field(8, ge=1, description="Times a write is tried while the server is unavailable.")
     retry_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Seconds after which it is given up.")
 
-    dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")
-    sparse: Names = Field(["bm25"], description="Sparse models, likewise; `none` for none.")
-    weights: dict[str, float] = Field(default_factory=dict, description="Model → weight in query-time fusion (1 if not given).")
     models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Your own models: tables `[models.NAME]`.")
     trust_remote_code: Names = Field(default_factory=list, description="Models whose own code may run.")
     device: Names = Field(default_factory=list, description="Devices to lease, such as `cuda:0` (chosen if not given).")
@@ -110,6 +214,7 @@ class Settings(BaseSettings):
     gpu_memory_soft_limit_gb: float | None = Field(
         None, gt=0, description="GiB of a card in use beyond which batches stop growing (80 % of it if not given)."
     )
+    cache_dir: Path = Field(Path("~/.cache/ingest"), description="Where models converted for OpenVINO are kept.")
     lease_dir: Path | None = Field(None, description="Where leases are kept: one folder for all who share the devices.")
 
     rerank: Literal["auto", "on", "off"] = Field("auto", description="Rerank answers: if the model is to be had, always, never.")
@@ -121,22 +226,22 @@ class Settings(BaseSettings):
         description="Seconds a question waits for the device before it goes to the processor.",
     )
 
-    chunk_tokens: int | None = Field(None, ge=8, description="Tokens per chunk at most (what every model takes if not given).")
-    chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next one repeats.")
     max_record_bytes: int = Field(16 * 2**20, ge=1024, description="Bytes of a record or file; a bigger one is rejected.")
-    fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
 
     window_chunks: int = Field(
         2048, ge=1, description="Chunks encoded and written together at first; more where swapping models costs too much."
     )
 
-    delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
-    max_delete: Allowance = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
-    max_rejects: Allowance = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
-    rejects: Path | None = Field(None, description="The rejects file (`.ingest/rejects/COLLECTION.jsonl` if not given).")
-
-    layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
     collections: CollectionsSettings = Field(CollectionsSettings(), description="Table `[collections]`.")
+
+    jobs: dict[JobName, JobSettings] = Field(default_factory=dict, description="What `ingest sync` runs: tables `[jobs.NAME]`.")
+    jobs_dir: Path = Field(Path(".ingest/jobs"), description="Where jobs keep their locks, status files and rejects.")
+    daemon_host: str = Field(
+        "127.0.0.1", description="Address of the daemon's `/healthz` and `/metrics`, open to whoever reaches it."
+    )
+    daemon_port: int = Field(8712, ge=0, le=65535, description="Their port; 0 for none.")
+    daemon_max_failures: int = Field(3, ge=1, description="Failures of a job in a row from which `/healthz` says 503.")
+    daemon_grace: Duration = Field(3600.0, description="How late a job may be, or how far over its time limit, before it does.")
 
 
 def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Settings:
@@ -171,6 +276,26 @@ def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Set
         raise ConfigurationError(f"a setting in the environment cannot be read ({exc}): tables are written as JSON") from exc
 
 
+def job_settings(settings: Settings, name: str) -> Settings:
+    """The settings of a job: its own where it has them, tables merged, else those in force. Raises `KeyError` for no such job."""
+    job = settings.jobs[name]
+    merged = _overridden(settings, job, RunSettings.model_fields)
+    # A weight of a model that this job does not run is meant for others, unless the job itself gives it.
+    meant = {*merged.dense, *merged.sparse, *job.weights}
+    return merged.model_copy(update={"weights": {model: weight for model, weight in merged.weights.items() if model in meant}})
+
+
+def _overridden(model: Model, own: BaseModel, names: Iterable[str]) -> Model:
+    changes: dict[str, Any] = {}
+    for name in own.model_fields_set.intersection(names):
+        value, under = getattr(own, name), getattr(model, name)
+        if isinstance(value, BaseModel):
+            changes[name] = _overridden(under, value, type(value).model_fields)
+        else:
+            changes[name] = {**under, **value} if isinstance(value, dict) else value
+    return model.model_copy(update=changes)
+
+
 def share_or_number(text: str) -> tuple[float, float]:
     """Reads `20%` or `50`: the share (0 to 1) and the number it allows, the other unlimited. Raises `ConfigurationError`."""
     try:
@@ -192,7 +317,7 @@ def _read_file(file: Path | None) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ConfigurationError(f"the settings file {path} is not valid TOML: {exc}") from exc
     except OSError as exc:
         raise ConfigurationError(f"the settings file {path} cannot be read: {exc.strerror}") from exc
@@ -203,27 +328,31 @@ def _check_environment() -> None:
     known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
     for variable in os.environ:
         if variable.upper().startswith(ENVIRONMENT_PREFIX) and variable.upper().split("__")[0] not in known:
-            raise ConfigurationError(f"unknown setting {variable} in the environment{_nearest(variable.upper(), known)}")
+            raise ConfigurationError(f"unknown setting {variable} in the environment{nearest_hint(variable.upper(), known)}")
 
 
 def _first_problem(exc: ValidationError) -> str:
     problem = exc.errors(include_input=False, include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {'.'.join(path)}{_nearest(path[-1], _known_keys(path[:-1]))}"
-    return f"the setting {'.'.join(path)} is wrong: {problem['msg']}"
+        return f"unknown setting {'.'.join(path)}{nearest_hint(path[-1], _known_keys(path[:-1]))}"
+    return f"the setting {'.'.join(path)} is wrong: {problem['msg'].removeprefix('Value error, ')}"
 
 
 def _known_keys(path: Sequence[str]) -> Iterable[str]:
     model: type[BaseModel] = Settings
-    for part in path:
+    parts = iter(path)
+    for part in parts:
         annotation = model.model_fields[part].annotation
+        if get_args(annotation):  # a table of tables: the next part is a name that the user chose
+            next(parts, None)
+            annotation = get_args(annotation)[-1]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
             return ()
         model = annotation
     return model.model_fields
 
 
-def _nearest(key: str, known: Iterable[str]) -> str:
+def nearest_hint(key: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(key, list(known), n=1)
     return f": did you mean {matches[0]}?" if matches else ": see ingest --show-settings for those there are"

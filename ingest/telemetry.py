@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
 
-from ingest.errors import ConfigurationError
 from ingest.records import LeaseEvent, ModelReport
 
 if TYPE_CHECKING:
@@ -263,20 +262,10 @@ def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1"
 
     Raises `ConfigurationError` if the port is taken.
     """
-    from prometheus_client import CollectorRegistry, start_http_server  # noqa: PLC0415  most runs serve nothing
+    from ingest.observatory import serve_observations  # noqa: PLC0415  most runs serve nothing
 
-    registry = CollectorRegistry()
-    registry.register(_MonitorCollector(monitor))
-    try:
-        server, thread = start_http_server(port, addr=host, registry=registry)
-    except OSError as exc:
-        raise ConfigurationError(f"metrics cannot be served at {host}:{port} ({exc.strerror}): choose another port") from exc
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serve_observations(_MonitorCollector(monitor), port, host) as served:
+        yield served
 
 
 class _MonitorCollector:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -38,11 +39,14 @@ class ListSource:
             yield item
 
 
+_SEED_BYTES = 32
+
+
 class HashEncoder:
     """A dense model and its encoder in one: each text's vector is a hash of it, `(n, dim) float32`, unit norm.
 
-    Equal texts have equal vectors, different ones are nearly orthogonal. It is placed and staged like a real model. With
-    `record`, `encoded` lists every text it was ever given, in order.
+    Equal texts have equal vectors, to the bit and in any batch; different ones are nearly orthogonal. It is placed and staged
+    like a real model. With `record`, `encoded` lists every text it was ever given, in order.
     """
 
     def __init__(self, key: str = "hash", dim: int = 384, *, revision: str = "1", record: bool = False) -> None:
@@ -51,7 +55,8 @@ class HashEncoder:
         self._revision = revision
         self._record = record
         self._salt = hashlib.blake2b(revision.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
-        self._mixer = np.random.default_rng(0).standard_normal((hashlib.blake2b.MAX_DIGEST_SIZE, dim), dtype=np.float32)
+        # Whole numbers, so small that their products add up exactly, in whatever order a batch of this size adds them.
+        self._mixer = np.random.default_rng(0).integers(-128, 128, (_SEED_BYTES, dim)).astype(np.float32)
         self.encoded: list[str] = []
 
     @property
@@ -112,13 +117,14 @@ class HashEncoder:
         return self._hash(texts)
 
     def _hash(self, texts: Sequence[str]) -> DenseMatrix:
-        seeds = b"".join(hashlib.blake2b(text.encode(), salt=self._salt).digest() for text in texts)
+        seeds = b"".join(hashlib.blake2b(text.encode(), digest_size=_SEED_BYTES, salt=self._salt).digest() for text in texts)
         matrix = np.frombuffer(seeds, dtype=np.int8).reshape(len(texts), -1).astype(np.float32) @ self._mixer
-        unit: DenseMatrix = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+        norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+        unit: DenseMatrix = matrix / norms.astype(np.float32)
         return unit
 
 
-Moment = Literal["before", "after"]
+Moment = Literal["before", "halfway", "after"]
 
 
 class FlakyStore:
@@ -127,7 +133,8 @@ class FlakyStore:
     Args:
         store: the real one.
         cue: called with the method's name and the number of that call (from 1) before each effect; the exception it returns is
-            raised `before` the effect, or `after` it took place, as when an acknowledgement is lost.
+            raised `before` the effect, `halfway` (on the first half of the points), or `after` it took place, as when an
+            acknowledgement is lost.
     """
 
     EFFECTS = frozenset({"upsert", "update_vectors", "set_payload", "delete"})
@@ -142,16 +149,25 @@ class FlakyStore:
         if name not in self.EFFECTS:
             return attribute
 
-        def effect(*arguments: Any) -> None:
+        def effect(*arguments: Any) -> Any:
             self.calls[name] = self.calls.get(name, 0) + 1
             failure = self._cue(name, self.calls[name])
-            if failure is not None and failure[0] == "before":
-                raise failure[1]
-            attribute(*arguments)
-            if failure is not None:
-                raise failure[1]
+            if failure is None:
+                return attribute(*arguments)
+            moment, error = failure
+            if moment == "after":
+                attribute(*arguments)
+            elif moment == "halfway":
+                collection, points = arguments
+                attribute(collection, _first(len(points) // 2, points))
+            raise error
 
         return effect
+
+
+def _first(count: int, points: Any) -> Any:
+    """That many of a list, or of a mapping by id."""
+    return dict(islice(points.items(), count)) if isinstance(points, Mapping) else points[:count]
 
 
 @dataclass(slots=True)

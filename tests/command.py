@@ -27,9 +27,9 @@ class Outcome:
 
 
 def environment(**settings: str) -> dict[str, str]:
-    """The environment without any settings of the person who runs the tests, offline."""
+    """The environment without any settings or converted models of the person who runs the tests, offline."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("INGEST_")}
-    return {**clean, "HF_HUB_OFFLINE": "1", **settings}
+    return {**clean, "HF_HUB_OFFLINE": "1", "INGEST_CACHE_DIR": ".ingest/cache", **settings}
 
 
 def ingest(*arguments: str, cwd: Path, stdin: str | None = None, **settings: str) -> Outcome:

@@ -9,20 +9,22 @@ from pathlib import Path
 
 import pytest
 from qdrant_server import Address, NoServerError, any_server
+from store_data import manifest
 
 from ingest.store import open_store
-from ingest.store.contract import Store
+from ingest.store.contract import CollectionOptions, Store
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture(scope="session")
-def server() -> Iterator[Address]:
+def server(request: pytest.FixtureRequest) -> Iterator[Address]:
     try:
         with any_server() as address:
             yield address
     except NoServerError as exc:
-        pytest.exit(str(exc), returncode=1)
+        request.session.shouldfail = str(exc)
+        pytest.fail(str(exc), pytrace=False)
 
 
 @pytest.fixture(scope="session")
@@ -50,3 +52,10 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> It
         for made in opened.collections():
             if made.name.startswith(collection):
                 opened.drop(made.name)
+
+
+@pytest.fixture
+def ready(store: Store, collection: str) -> Store:
+    """A store with the collection in it, empty."""
+    store.ensure(manifest(collection), CollectionOptions())
+    return store

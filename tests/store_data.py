@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ingest.records import Chunk, Document, Fingerprint, Point, SparseVector, Vector, chunk_id, doc_key
-from ingest.store.contract import Manifest, VectorSpec
+from ingest.records import Chunk, Document, Fingerprint, Point, SparseVector, StoredPoint, Vector, chunk_id, doc_key
+from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.schema import build_payload, with_fingerprint
 
 DIM = 8
@@ -66,3 +66,24 @@ def point(
     return Point(
         chunk.id, {name: made[name] for name in columns}, with_fingerprint(build_payload(document, chunk, source), made_from)
     )
+
+
+def everything(store: Store, collection: str) -> dict[str, StoredPoint]:
+    return {found.id: found for found in store.scroll(collection, vectors=True)}
+
+
+def assert_same_vectors(found: StoredPoint, wanted: Point) -> None:
+    assert found.vectors.keys() == wanted.vectors.keys()
+    for name, value in wanted.vectors.items():
+        stored = found.vectors[name]
+        if isinstance(value, SparseVector):
+            assert isinstance(stored, SparseVector)
+            assert stored.indices.dtype == np.uint32
+            assert stored.values.dtype == np.float32
+            assert stored.indices.tolist() == value.indices.tolist()
+            assert stored.values.tolist() == value.values.tolist()
+        else:
+            assert isinstance(stored, np.ndarray)
+            assert stored.dtype == np.float32
+            unit = value / np.linalg.norm(value) if name == "dense" else value
+            np.testing.assert_allclose(stored, unit, rtol=0, atol=1e-6)

@@ -26,9 +26,9 @@ def tiny_splade(folder: Path) -> Path:
     return folder
 
 
-def tiny_dense(folder: Path) -> Path:
+def tiny_dense(folder: Path, *, seed: int = 1) -> Path:
     """A mean-pooled model of `DIM` dimensions, saved as sentence-transformers does."""
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     bare = folder / "bare"
     BertModel(_config(hidden=DIM)).save_pretrained(bare)
     _copy_tokenizer(bare)

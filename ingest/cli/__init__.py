@@ -19,11 +19,12 @@ from typing import Annotated, NoReturn
 import typer
 from rich.logging import RichHandler
 
-from ingest.cli import collections, evaluating, ingesting, models, searching
+from ingest.cli import collections, evaluating, exporting, ingesting, models, reindexing, searching, syncing, verifying
 from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
 from ingest.settings import load_settings
+from ingest.source.streams import without_secrets
 
 app = typer.Typer(
     name="ingest",
@@ -35,8 +36,13 @@ app = typer.Typer(
 )
 app.command("run")(ingesting.run)
 app.command("plan")(ingesting.plan)
+app.command("sync")(syncing.sync)
+app.command("verify")(verifying.verify)
+app.command("reindex")(reindexing.reindex_collection)
 app.command("search")(searching.search)
 app.command("eval")(evaluating.evaluate_collection)
+app.command("embed")(exporting.embed)
+app.command("load")(exporting.load)
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 
@@ -89,7 +95,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 def _fail(error: IngestError) -> NoReturn:
     """One line on stderr, with --json also one object on stdout, and the error's exit code."""
     if "--debug" in sys.argv:
-        traceback.print_exception(error)
+        typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     doc_ids = list(error.doc_ids) if isinstance(error, DeletionBrakeError) else []
     typer.echo(f"error: {plain(str(error))}", err=True)
     for doc_id in doc_ids:
@@ -99,12 +105,18 @@ def _fail(error: IngestError) -> NoReturn:
     sys.exit(error.exit_code)
 
 
+class _PublicFormatter(logging.Formatter):
+    """Libraries log URLs as they are given them, which is with passwords."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
 def _start_logging(*, debug: bool) -> None:
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.WARNING,
-        format="%(message)s" if sys.stderr.isatty() else "%(asctime)s %(levelname)s %(message)s",
-        handlers=[RichHandler(show_path=False)] if sys.stderr.isatty() else None,
-    )
+    on_terminal = sys.stderr.isatty()
+    handler = RichHandler(show_path=False) if on_terminal else logging.StreamHandler()
+    handler.setFormatter(_PublicFormatter("%(message)s" if on_terminal else "%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     logging.getLogger("ingest").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:  # it reports each attempt at what we then report as one error
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

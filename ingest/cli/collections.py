@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,6 +16,7 @@ from ingest.cli.session import Invocation, store_of
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
 from ingest.store.contract import CollectionInfo, Store
 from ingest.store.schema import _normalize_collection_name
+from ingest.sync.deletion import undelete
 
 app = typer.Typer(help="The collections of a store.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -24,13 +26,16 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
     """List the collections, with their points and vectors."""
     invocation: Invocation = context.obj
     with store_of(invocation.settings(store=store)) as opened:
-        found = opened.collections()
+        aliases = opened.aliases()
+        found = [(_names(info.name, aliases), info) for info in opened.collections()]
     if as_json:
-        print_json({"collections": [asdict(info) for info in found]})
+        listed = [{**asdict(info), "name": names[0], "aliases": names[1:], "stored_as": info.name} for names, info in found]
+        print_json({"collections": listed})
         return
-    table = Table("collection", "points", "vectors")
-    for info in found:
-        table.add_row(info.name, "?" if info.points is None else f"{info.points:,}", _vectors(info))
+    table = Table("collection", "points", "vectors", "stored as")
+    for names, info in found:
+        points = "?" if info.points is None else f"{info.points:,}"
+        table.add_row(", ".join(names), points, _vectors(info), "" if info.name in names else info.name)
     Console(markup=False).print(table)  # a problem may hold brackets
 
 
@@ -42,12 +47,13 @@ def info(
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
     with store_of(settings) as opened:
-        manifest = opened.manifest(_normalize_collection_name(collection, settings.collections.aliases))
+        name = _normalize_collection_name(collection, settings.collections.aliases)
+        manifest = opened.manifest(name)
         points = opened.count(manifest.collection)
     if as_json:
-        print_json({**asdict(manifest), "points": points})
+        print_json({**asdict(manifest), "collection": name, "stored_as": manifest.collection, "points": points})
         return
-    table = Table(title=f"{manifest.collection}: {points:,} points", title_justify="left")
+    table = Table(title=f"{_with_stored(name, manifest.collection)}: {points:,} points", title_justify="left")
     for heading in ("vector", "kind", "dimension", "distance", "weight"):
         table.add_column(heading, no_wrap=True)
     for spec in manifest.vectors:
@@ -74,20 +80,45 @@ def drop(
         raise ConfigurationError(f"{collection} is another spelling of {name}: to drop the collection {name}, call it that")
     with store_of(settings) as opened:
         info = _ours(opened, name)
-        what = name if info.points is None else f"{name} with {info.points:,} points"
+        called = _with_stored(name, info.name)
+        what = called if info.points is None else f"{called} with {info.points:,} points"
         if not yes and (as_json or not typer.confirm(f"Delete {what} in {opened.location}?", err=True)):
             raise ConfigurationError(f"{name} was not dropped: say --yes to drop it without being asked")
-        opened.drop(name)
+        opened.drop(info.name)
     if as_json:
-        print_json({"dropped": name, "points": info.points})
+        print_json({"dropped": name, "stored_as": info.name, "points": info.points})
     else:
         typer.echo(f"dropped {what}")
 
 
+@app.command("undelete")
+def undelete_documents(
+    context: typer.Context,
+    collection: options.CollectionArgument,
+    source: Annotated[
+        list[str] | None, typer.Option("--source", help="Documents of this source only, by its name; again for more.")
+    ] = None,
+    doc_id: Annotated[list[str] | None, typer.Option("--doc-id", help="The document of this id only; again for more.")] = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Bring back documents that are gone from their source and not deleted yet: search finds them again."""
+    invocation: Invocation = context.obj
+    settings = invocation.settings(store=store)
+    name = _normalize_collection_name(collection, settings.collections.aliases)
+    with store_of(settings) as opened:
+        documents = undelete(opened, name, source or (), doc_id or ())
+    if as_json:
+        print_json({"collection": name, "undeleted": documents})
+    else:
+        typer.echo(f"{documents:,} documents of {name} are back")
+
+
 def _ours(store: Store, name: str) -> CollectionInfo:
     """As it is listed: what is damaged must be named, and dropped, without being opened."""
+    stored_as = store.aliases().get(name, name)
     for info in store.collections():
-        if info.name == name:
+        if info.name == stored_as:
             if info.ours:
                 return info
             raise StoreError(
@@ -95,6 +126,15 @@ def _ours(store: Store, name: str) -> CollectionInfo:
                 f" {info.problem or 'it was not made by ingest: drop it with the tool that made it'}"
             )
     raise CollectionNotFoundError(f"there is no collection {name} in {store.location}: see ingest collections list")
+
+
+def _names(collection: str, aliases: Mapping[str, str]) -> list[str]:
+    """What a collection may be called: its aliases if it has any, the plainest first, else its own name."""
+    return sorted(alias for alias, target in aliases.items() if target == collection) or [collection]
+
+
+def _with_stored(name: str, collection: str) -> str:
+    return name if name == collection else f"{name} (stored as {collection})"
 
 
 def _vectors(info: CollectionInfo) -> str:

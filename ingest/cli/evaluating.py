@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ingest.cli import options
-from ingest.cli.output import evaluation_json, print_evaluation, print_json
+from ingest.cli.output import evaluation_json, plain, print_evaluation, print_json
 from ingest.cli.session import Invocation, reranker_of, searcher_of, store_of
 from ingest.search.evaluate import evaluate
 
@@ -30,20 +30,23 @@ def evaluate_collection(
     tune: Annotated[
         bool, typer.Option("--tune", help="Find weights on half of the questions, and try them on the other half.")
     ] = False,
-    rerank: Annotated[bool, typer.Option("--rerank", help="Measure the reranked order, too.")] = False,
+    rerank: options.Rerank = None,
     reranker: options.Reranker = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how good a collection answers judged questions: each vector alone, and fused.
+    """Measure how good a collection answers judged questions: each vector alone, fused, and reranked.
 
     A document counts at the place of its best chunk. Needs the extra eval.
     """
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store, reranker=reranker)
+    settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
     with store_of(settings) as opened_store:
         searcher = searcher_of(settings, opened_store, collection)
         pipeline = reranker_of(settings)
+        missing = pipeline.missing() if settings.rerank == "auto" else None
+        if missing:
+            typer.echo(f"not reranked: {plain(missing)}", err=True)
         evaluation = evaluate(
             searcher,
             beir_dir,
@@ -51,7 +54,7 @@ def evaluate_collection(
             limit=limit,
             held_out=held_out,
             tuning=tune,
-            rerank=(lambda query, hits: pipeline.rerank(query, hits).hits) if rerank else None,
+            rerank=None if missing or settings.rerank == "off" else lambda query, hits: pipeline.rerank(query, hits).hits,
         )
     if as_json:
         print_json(evaluation_json(evaluation))

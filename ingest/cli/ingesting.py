@@ -2,60 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, TextIO
+from dataclasses import asdict, replace
 
 import typer
 
 from ingest.cli import options
+from ingest.cli.interruption import StopSignals
 from ingest.cli.output import print_json, print_preview, print_receipt
-from ingest.cli.progress import open_progress
-from ingest.cli.session import Invocation, job_of, models_of, rejects_path, runner_of, sources_of, store_of
-from ingest.errors import IngestError
-from ingest.records import Receipt
-from ingest.settings import share_or_number
-from ingest.store.schema import _normalize_collection_name
-from ingest.sync.job import run_job
+from ingest.cli.running import estimated, execute, prepare
+from ingest.cli.session import Invocation, models_of, store_of, stored_manifest
+from ingest.encode.openvino_choice import REPAID_BYTES
+from ingest.source.sizes import hold_bytes
 from ingest.sync.preview import preview_job
-from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor, serve_metrics
-
-UNBALANCED = 1
-TOO_MANY_REJECTS = 3
+from ingest.sync.status import judge
 
 
+@options.spread
 def run(
     context: typer.Context,
-    sources: options.Sources,
-    collection: options.Collection,
-    store: options.Store = None,
-    dense: options.Dense = None,
-    sparse: options.Sparse = None,
-    delete: options.Delete = None,
-    max_delete: options.MaxDelete = None,
-    rejects: Annotated[
-        Path | None, typer.Option("--rejects", help="Rejects file. [default: .ingest/rejects/COLLECTION.jsonl]")
-    ] = None,
-    max_rejects: Annotated[
-        str | None, typer.Option("--max-rejects", help="Share or number of rejects above which it exits with 3. [default: 10%]")
-    ] = None,
-    name: options.Name = None,
-    data_format: options.Format = None,
-    query: options.SqlQuery = None,
-    id_field: options.IdField = None,
-    text_field: options.TextField = None,
-    title_field: options.TitleField = None,
-    chunk_tokens: options.ChunkTokens = None,
-    chunk_overlap: options.ChunkOverlap = None,
-    telemetry: Annotated[
-        Path | None, typer.Option("--telemetry", help="Append lease events, passes and errors here as JSON lines.")
-    ] = None,
-    metrics_port: Annotated[
-        int | None,
-        typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this loopback port."),
-    ] = None,
+    wanted: options.Wanted,
+    rejects: options.Rejects = None,
+    max_rejects: options.MaxRejects = None,
+    telemetry: options.Telemetry = None,
+    metrics_port: options.MetricsPort = None,
+    accept: options.Accept = False,
     as_json: options.Json = False,
 ) -> None:
     """Make a collection equal to its sources.
@@ -63,93 +33,44 @@ def run(
     New and changed text is encoded and written, the rest is left alone, and the receipt says what was done.
     """
     invocation: Invocation = context.obj
-    settings = invocation.settings(
-        store=store,
-        dense=dense,
-        sparse=sparse,
-        delete=delete,
-        max_delete=max_delete,
-        rejects=rejects,
-        max_rejects=max_rejects,
-        chunk_tokens=chunk_tokens,
-        chunk_overlap=chunk_overlap,
-        fields={"id": id_field, "text": text_field, "title": title_field},
+    settings = invocation.settings(**wanted.overrides, rejects=rejects, max_rejects=max_rejects)
+    prepared = prepare(
+        settings,
+        wanted.collection,
+        wanted.sources,
+        name=wanted.name,
+        data_format=wanted.data_format,
+        query=wanted.query,
     )
-    allowed = share_or_number(settings.max_rejects)
-    job = job_of(settings, collection)
-    opened = sources_of(settings, sources, name=name, data_format=data_format, query=query)
-    rejects_file = rejects_path(settings, _normalize_collection_name(collection, settings.collections.aliases))
-    with ExitStack() as stack:
-        manager = models_of(settings)
-        stream = stack.enter_context(_open_telemetry(telemetry)) if telemetry else None
-        progress = open_progress()
-        stack.enter_context(progress)
-        monitor = ThroughputMonitor(stream=stream, listener=progress)
-        if metrics_port:
-            stack.enter_context(serve_metrics(monitor, metrics_port))
-        opened_store = stack.enter_context(store_of(settings))
-        runner = stack.enter_context(runner_of(settings, manager, monitor))
-        kept = stack.enter_context(RejectsFile(rejects_file))
-        receipt = run_job(job, opened, store=opened_store, models=manager.members, runner=runner, rejects=kept, monitor=monitor)
+    prepared = replace(prepared, job=replace(prepared.job, accept=accept))
+    with StopSignals() as stop:
+        receipt = execute(prepared, stop=stop, telemetry=telemetry, metrics_port=metrics_port)
     if as_json:
         print_json(asdict(receipt))
     else:
-        print_receipt(receipt, rejects=str(rejects_file))
-    raise typer.Exit(_exit_code(receipt, *allowed))
+        print_receipt(receipt, rejects=str(prepared.rejects_file))
+    raise typer.Exit(judge(receipt, prepared.rejects_allowed).exit_code)
 
 
-def plan(
-    context: typer.Context,
-    sources: options.Sources,
-    collection: options.Collection,
-    store: options.Store = None,
-    dense: options.Dense = None,
-    sparse: options.Sparse = None,
-    delete: options.Delete = None,
-    max_delete: options.MaxDelete = None,
-    name: options.Name = None,
-    data_format: options.Format = None,
-    query: options.SqlQuery = None,
-    id_field: options.IdField = None,
-    text_field: options.TextField = None,
-    title_field: options.TitleField = None,
-    chunk_tokens: options.ChunkTokens = None,
-    chunk_overlap: options.ChunkOverlap = None,
-    as_json: options.Json = False,
-) -> None:
+@options.spread
+def plan(context: typer.Context, wanted: options.Wanted, as_json: options.Json = False) -> None:
     """Say what run would do, without doing it."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(
-        store=store,
-        dense=dense,
-        sparse=sparse,
-        delete=delete,
-        max_delete=max_delete,
-        chunk_tokens=chunk_tokens,
-        chunk_overlap=chunk_overlap,
-        fields={"id": id_field, "text": text_field, "title": title_field},
+    settings = invocation.settings(**wanted.overrides)
+    prepared = prepare(
+        settings,
+        wanted.collection,
+        wanted.sources,
+        name=wanted.name,
+        data_format=wanted.data_format,
+        query=wanted.query,
     )
-    job = job_of(settings, collection)
-    opened = sources_of(settings, sources, name=name, data_format=data_format, query=query)
-    manager = models_of(settings)
-    with store_of(settings) as opened_store:
-        preview = preview_job(job, opened, store=opened_store, models=manager.members)
+    with store_of(settings) as store:
+        stored = stored_manifest(settings, store, wanted.collection)
+        models = models_of(settings, stored, repays=hold_bytes(prepared.sources, REPAID_BYTES)).members
+        preview = preview_job(prepared.job, prepared.sources, store=store, models=models)
+    expected = estimated(settings, models, preview.chunks)
     if as_json:
-        print_json(asdict(preview))
+        print_json({**asdict(preview), "estimate_seconds": expected.seconds, "unmeasured": expected.unmeasured})
     else:
-        print_preview(preview)
-
-
-def _open_telemetry(path: Path) -> TextIO:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return path.open("a", encoding="utf-8")
-    except OSError as exc:
-        raise IngestError(f"the telemetry file {path} cannot be written ({exc.strerror}): name another with --telemetry") from exc
-
-
-def _exit_code(receipt: Receipt, max_share: float, max_number: float) -> int:
-    if not receipt.balanced:
-        return UNBALANCED
-    too_many = receipt.rejected > max_number or (max_share <= 1 and receipt.rejected > receipt.read * max_share)
-    return TOO_MANY_REJECTS if too_many else 0
+        print_preview(preview, expected)

@@ -14,6 +14,7 @@ from ingest.cli.output import print_json
 from ingest.cli.session import Invocation
 from ingest.encode.check import check_model
 from ingest.encode.model_config import ModelKind
+from ingest.encode.openvino_ahead import convert_ahead
 from ingest.encode.registry import find_model, known_models
 from ingest.encode.resolve import pull, status
 
@@ -56,6 +57,23 @@ def check(context: typer.Context, key: Key, as_json: options.Json = False) -> No
     else:
         shape = f"{report.dim} dimensions" if report.dim else f"{report.terms} terms"
         typer.echo(f"{report.key}: {shape}, {report.dtype} on {report.device} by {report.backend}, {report.seconds:.1f} s")
+
+
+@app.command("convert")
+def convert(context: typer.Context, key: Key, as_json: options.Json = False) -> None:
+    """Convert a model to int8 for OpenVINO, ahead of the first run or question that could use it."""
+    invocation: Invocation = context.obj
+    settings = invocation.settings()
+    done = convert_ahead(
+        key,
+        cache_directory=settings.cache_dir.expanduser(),
+        custom_models=settings.models,
+        trust_remote_code=settings.trust_remote_code,
+    )
+    if as_json:
+        print_json(asdict(done))
+    else:
+        typer.echo(f"{key} is there in {done.precision}, after {done.seconds:.1f} s")
 
 
 @app.command("pull")

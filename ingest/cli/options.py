@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +29,21 @@ Store = Annotated[
 ]
 Dense = Annotated[str | None, typer.Option("--dense", help="Dense models, joined by commas, or none. [default: all-miniLM-l6]")]
 Sparse = Annotated[str | None, typer.Option("--sparse", help="Sparse models, joined by commas, or none. [default: bm25]")]
+Backend = Annotated[
+    str | None,
+    typer.Option("--backend", help="Who computes on the processor: auto (what is faster in the end), torch or openvino."),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="What openvino computes in: int8 or float32. [default: as stored; new ones int8]"),
+]
 Delete = Annotated[
     str | None,
     typer.Option("--delete", help="none, incremental (stale chunks) or full (also gone documents). [default: incremental]"),
+]
+DeleteAfter = Annotated[
+    str | None,
+    typer.Option("--delete-after", help="How long full hides gone documents before it deletes them: 12h, 7d. [default: at once]"),
 ]
 MaxDelete = Annotated[
     str | None, typer.Option("--max-delete", help="Share of the documents that full may delete. [default: 20%]")
@@ -50,3 +67,71 @@ ChunkTokens = Annotated[
 ChunkOverlap = Annotated[
     float | None, typer.Option("--chunk-overlap", help="Share of a chunk that the next repeats. [default: 0]")
 ]
+Rejects = Annotated[Path | None, typer.Option("--rejects", help="Rejects file. [default: .ingest/rejects/COLLECTION.jsonl]")]
+MaxRejects = Annotated[
+    str | None, typer.Option("--max-rejects", help="Share or number of rejects above which it exits with 3. [default: 10%]")
+]
+Telemetry = Annotated[Path | None, typer.Option("--telemetry", help="Append lease events, passes and errors here as JSON lines.")]
+MetricsPort = Annotated[
+    int | None, typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this loopback port.")
+]
+Accept = Annotated[
+    bool, typer.Option("--accept", help="Take what is stored for made by these models, whose fingerprints differ from theirs.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be kept equal to what: the options that `run` has in common with those who foresee or check it."""
+
+    sources: Sources
+    collection: Collection
+    store: Store = None
+    dense: Dense = None
+    sparse: Sparse = None
+    backend: Backend = None
+    precision: Precision = None
+    delete: Delete = None
+    delete_after: DeleteAfter = None
+    max_delete: MaxDelete = None
+    name: Name = None
+    data_format: Format = None
+    query: SqlQuery = None
+    id_field: IdField = None
+    text_field: TextField = None
+    title_field: TitleField = None
+    chunk_tokens: ChunkTokens = None
+    chunk_overlap: ChunkOverlap = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Of settings, by their names; None where nothing was given."""
+        names = ["store", "dense", "sparse", "backend", "precision", "delete", "delete_after", "max_delete"]
+        names += ["chunk_tokens", "chunk_overlap"]
+        mapping = {"id": self.id_field, "text": self.text_field, "title": self.title_field}
+        return {**{name: getattr(self, name) for name in names}, "fields": mapping}
+
+
+def spread(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command, in place of each parameter that is a dataclass, the options its fields are."""
+    signature = inspect.signature(command, eval_str=True)
+    groups = {
+        name: each.annotation
+        for name, each in signature.parameters.items()
+        if isinstance(each.annotation, type) and is_dataclass(each.annotation)
+    }
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        for name, group in groups.items():
+            given[name] = group(**{field.name: given.pop(field.name) for field in fields(group)})
+        command(**given)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in signature.parameters.items():
+        group = groups.get(name)
+        parameters.extend(inspect.signature(group, eval_str=True).parameters.values() if group else [parameter])
+    called.__signature__ = signature.replace(  # type: ignore[attr-defined]  # functions have no declared one
+        parameters=[parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in parameters]
+    )
+    return called

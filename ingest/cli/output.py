@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
 from rich.console import Console
@@ -14,10 +15,14 @@ from rich.text import Text
 
 from ingest.records import Hit, Receipt
 from ingest.search.evaluate import Evaluation, Row
+from ingest.search.rerank import RerankResult
 from ingest.sync.deletion import deletes_held_back
-from ingest.sync.preview import Preview
+from ingest.sync.preview import Estimate, Preview
+from ingest.sync.status import JobStatus
 
 SNIPPET_CHARACTERS = 300
+
+_DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "tombstoned", "rejected")
 
 
 def print_json(value: Any) -> None:
@@ -35,7 +40,7 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
     """The account of a run, for people."""
     console = Console()
     table = Table(title=f"{receipt.collection}: {receipt.seconds:.1f} s", title_justify="left", show_header=False)
-    for name in ("read", "written", "updated", "unchanged", "deleted", "rejected"):
+    for name in _DOCUMENT_COUNTS:
         table.add_row(name, f"{getattr(receipt, name):,}")
     chunks = receipt.chunks
     table.add_row("chunks", f"{chunks.written:,} written, {chunks.reused:,} reused, {chunks.deleted:,} deleted")
@@ -43,6 +48,8 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
         rate = model.chunks / model.seconds if model.seconds else 0.0
         table.add_row(model.key, f"{model.chunks:,} chunks on {model.device} in {model.seconds:.1f} s ({rate:,.0f}/s)")
     table.add_row("balanced", "yes" if receipt.balanced else "[bold red]NO[/]")
+    if receipt.stopped:
+        table.add_row("stopped", "before the end, as told; run it again to go on")
     console.print(table)
     if receipt.rejected:
         console.print(Text(f"{receipt.rejected:,} rejected records are in {rejects}"))
@@ -50,15 +57,36 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
         console.print(Text(plain(error), style="red"))
 
 
-def print_preview(preview: Preview) -> None:
+def print_statuses(statuses: Sequence[JobStatus]) -> None:
+    """How jobs went, for people; what went wrong on standard error."""
+    table = Table("job", "status", "seconds", "documents")
+    for status in statuses:
+        seconds = "" if status.seconds is None else f"{status.seconds:.1f}"
+        counts = [f"{count:,} {name}" for name in _DOCUMENT_COUNTS if (count := (status.receipt or {}).get(name))]
+        table.add_row(status.job, status.status, seconds, ", ".join(counts))
+    Console().print(table)
+    errors = Console(stderr=True, soft_wrap=True)
+    for status in statuses:
+        if status.error:
+            errors.print(Text(plain(f"error: job {status.job}: {status.error}"), style="red"))
+        for doc_id in status.doc_ids:
+            errors.print(Text(f"  would delete {plain(doc_id)}"))
+
+
+def print_preview(preview: Preview, expected: Estimate) -> None:
     """What a run would do, for people."""
     console = Console()
     state = "" if preview.exists else " (does not exist yet)"
     table = Table(title=f"plan for {preview.collection}{state}", title_justify="left", show_header=False)
-    for name in ("read", "added", "updated", "unchanged", "rejected", "gone", "stale_chunks", "payload_only"):
+    names = ("read", "added", "updated", "unchanged", "rejected", "gone", "tombstoned", "waiting", "stale_chunks", "payload_only")
+    for name in names:
         table.add_row(name.replace("_", " "), f"{getattr(preview, name):,}")
     for model, chunks in preview.chunks.items():
         table.add_row(f"encode with {model}", f"{chunks:,} chunks")
+    if expected.seconds is None:
+        table.add_row("estimated time", f"unknown: no run has measured {', '.join(expected.unmeasured)} here yet")
+    else:
+        table.add_row("estimated time", str(timedelta(seconds=round(expected.seconds))))
     console.print(table)
     if preview.unidentified:
         console.print(Text(deletes_held_back(preview.unidentified), style="yellow"))
@@ -87,6 +115,14 @@ def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
         console.print(Text(f"    {_snippet(hit.text)}"))
         for text in hit.after:
             console.print(Text(f"    {_snippet(text)}", style="dim"))
+
+
+def rerank_json(result: RerankResult | None) -> dict[str, Any] | None:
+    """How an answer was reranked, if it was: the hits apart, everything."""
+    if result is None:
+        return None
+    details = {name: getattr(result, name) for name in ("model", "device", "fallback", "candidates")}
+    return {**details, "seconds": round(result.seconds, 3)}
 
 
 def _snippet(text: str) -> str:

@@ -9,7 +9,7 @@ from typing import Annotated, cast
 import typer
 
 from ingest.cli import options
-from ingest.cli.output import print_hits, print_json
+from ingest.cli.output import plain, print_hits, print_json, rerank_json
 from ingest.cli.session import Invocation, searcher_of, store_of
 from ingest.search.fusion import FusionMethod
 from ingest.store.filters import parse_expression
@@ -50,15 +50,17 @@ def search(
             context=neighbours,
             rerank=settings.rerank,
         )
-    if answer.note:
-        typer.echo(answer.note, err=True)
+    for sentence in (*answer.warnings, *filter(None, [answer.note])):
+        typer.echo(plain(sentence), err=True)
     if as_json:
         print_json(
             {
                 "query": query,
                 "hits": [asdict(hit) for hit in answer],
                 "reranked": answer.reranked,
+                "rerank": rerank_json(answer.details),
                 "note": answer.note,
+                "warnings": answer.warnings,
                 "seconds": round(time.perf_counter() - started, 3),
             }
         )

@@ -12,9 +12,10 @@ from typing import Any
 
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.models import ModelManager
+from ingest.encode.openvino_choice import Computing
 from ingest.encode.registry import EnsembleConfig, find_model
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ConfigurationError
+from ingest.errors import CollectionNotFoundError, ConfigurationError
 from ingest.records import Source
 from ingest.search.rerank import RerankPipeline
 from ingest.search.searcher import Searcher
@@ -22,9 +23,9 @@ from ingest.settings import Settings, load_settings, share_or_number
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store import open_store
-from ingest.store.contract import CollectionOptions, Store
+from ingest.store.contract import CollectionOptions, Manifest, Store
 from ingest.store.schema import _normalize_collection_name
-from ingest.store.writer import RetryPolicy
+from ingest.store.writer import RetryPolicy, call_with_retries
 from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
@@ -58,6 +59,11 @@ def store_of(settings: Settings) -> Store:
     )
 
 
+def patient_store_of(settings: Settings) -> Store:
+    """As patient as a run: the server may only just be coming up."""
+    return call_with_retries(lambda: store_of(settings), _patience(settings))
+
+
 def sources_of(
     settings: Settings, locations: Sequence[str], *, name: str | None, data_format: str | None, query: str | None
 ) -> list[Source]:
@@ -86,13 +92,25 @@ def sources_of(
     return sources
 
 
-def models_of(settings: Settings) -> ModelManager:
-    """The ensemble a job runs. Raises `ConfigurationError` for a sparse model among the dense ones, or the other way round."""
+def models_of(settings: Settings, stored: Manifest | None = None, *, repays: bool = False) -> ModelManager:
+    """The ensemble a job runs, in the precisions of what is stored already; `repays`: see `Computing`.
+
+    Raises `ConfigurationError` for a sparse model among the dense ones, or the other way round.
+    """
     for kind, keys in (("dense", settings.dense), ("sparse", settings.sparse)):
         for key in keys:
             if (found := find_model(key, custom=settings.models)).kind != kind:
                 raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
-    return _manager(settings, (*settings.dense, *settings.sparse), settings.weights)
+    return _manager(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
+
+
+def stored_manifest(settings: Settings, store: Store, collection: str) -> Manifest | None:
+    """Of a collection in any spelling; None where there is none. As patient as a run."""
+    name = _normalize_collection_name(collection, settings.collections.aliases)
+    try:
+        return call_with_retries(lambda: store.manifest(name), _patience(settings))
+    except CollectionNotFoundError:
+        return None
 
 
 def searcher_of(settings: Settings, store: Store, collection: str) -> Searcher:
@@ -101,7 +119,7 @@ def searcher_of(settings: Settings, store: Store, collection: str) -> Searcher:
     return Searcher.open(
         name,
         store,
-        models=lambda keys: _manager(settings, keys, {}).members,
+        models=lambda keys: _manager(settings, keys, {}, stored_manifest(settings, store, name)).members,
         devices=settings.device or None,
         lease_directory=settings.lease_dir,
         reranker=reranker_of(settings),
@@ -117,15 +135,25 @@ def reranker_of(settings: Settings) -> RerankPipeline:
         exclusive=settings.exclusive_mode,
         custom_models=settings.models,
         trust_remote_code=settings.trust_remote_code,
+        cache_directory=settings.cache_dir.expanduser() if settings.backend != "torch" else None,
     )
 
 
-def _manager(settings: Settings, keys: Sequence[str], weights: Mapping[str, float]) -> ModelManager:
+def _manager(
+    settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, repays: bool = False
+) -> ModelManager:
     return ModelManager(
         EnsembleConfig(ensemble_models=keys, model_weights=weights, exclusive_mode=settings.exclusive_mode),
         custom_models=settings.models,
         trust_remote_code=settings.trust_remote_code,
         devices=settings.device or None,
+        computing=Computing(
+            backend=settings.backend,
+            precision=settings.precision,
+            made=stored.precisions if stored else {},
+            repays=repays,
+            cache_directory=settings.cache_dir.expanduser(),
+        ),
     )
 
 
@@ -160,6 +188,7 @@ def job_of(settings: Settings, collection: str) -> Job:
     return Job(
         collection,
         delete=DeleteMode(settings.delete),
+        delete_after=settings.delete_after,
         max_delete=share,
         chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
         weights=settings.weights,
@@ -167,8 +196,12 @@ def job_of(settings: Settings, collection: str) -> Job:
         options=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
         distance=settings.layout.distance,
         bounds=WindowBounds(chunks=settings.window_chunks),
-        retry=RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds),
+        retry=_patience(settings),
     )
+
+
+def _patience(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
 
 
 def rejects_path(settings: Settings, collection: str) -> Path:

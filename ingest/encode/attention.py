@@ -10,20 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ingest.encode.contract import Encoder, Kind
-from ingest.encode.registry import ModelConfig
+from ingest.encode.model_config import ModelConfig
 from ingest.encode.sparse import bm25, sorted_vector
-from ingest.encode.torch_model import TorchModel, max_tokens
+from ingest.encode.staged import max_tokens
+from ingest.encode.torch_model import TorchModel
 from ingest.errors import ModelError
 from ingest.records import SparseVector
 
 if TYPE_CHECKING:
-    import torch
     from tokenizers import Encoding
 
 _ALPHA = 0.5
@@ -37,12 +37,14 @@ class AttentionModel(TorchModel):
 
     kind: Kind = "sparse"
 
-    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+    model_options = MappingProxyType({"attn_implementation": "eager"})
+    """Faster implementations of attention never write the weights down."""
+
+    @staticmethod
+    def _library() -> Any:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - many seconds, paid only by a run that encodes
 
-        # Faster implementations of attention never write the weights down.
-        options = {"dtype": dtype, "use_safetensors": True, "attn_implementation": "eager"}
-        return SentenceTransformer(str(folder), device="cpu", local_files_only=True, model_kwargs=options)
+        return SentenceTransformer
 
     def _check(self, model: Any) -> None:
         if not model.tokenizer.is_fast:

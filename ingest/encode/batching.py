@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.devices import GIBIBYTE, GPUMemorySnapshot, is_accelerator
+from ingest.private_files import replace_private
 
 Indices = NDArray[np.intp]
 
@@ -135,10 +135,7 @@ class AdaptiveBatchController:
         """What was learned, as JSON, for the next run."""
         with self._lock:
             learned = [[*key, budget.tokens, budget.ceiling] for key, budget in sorted(self._budgets.items())]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        fresh = path.with_suffix(f".{os.getpid()}.tmp")  # other runs may save at the same moment
-        fresh.write_text(json.dumps(learned))
-        fresh.replace(path)
+        replace_private(path, json.dumps(learned).encode())
 
     def load(self, path: Path) -> None:
         """What an earlier run learned. A file that is not there or not readable as such teaches nothing."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
@@ -48,12 +48,12 @@ class StagedModel(Protocol):
 
     @property
     def dtype(self) -> str:
-        """What it computes in: `float32`, `bfloat16`, `float16`."""
+        """What it computes in: `float32`, `bfloat16`, `float16`, `int8`."""
         ...
 
     @property
     def backend(self) -> str:
-        """`torch`, `qdrant` (BM25), `hash` (tests)."""
+        """`torch`, `openvino`, `onnx`, `qdrant` (BM25), `hash` (tests)."""
         ...
 
     @property
@@ -91,6 +91,19 @@ class StagedModel(Protocol):
 
     def stage_out(self) -> None:
         """Moves off the device into host memory."""
+        ...
+
+
+@runtime_checkable
+class CalibratedModel(Protocol):
+    """A `StagedModel` that must have seen some texts before it can encode documents."""
+
+    def calibrate(self, texts: Sequence[str]) -> None:
+        """Called without a lease, with all texts of a pass, each within the limit, before the model encodes any of them.
+
+        May take a minute the first time. Raises `PrecisionError` where it cannot encode them in the precision that its
+        fingerprint says.
+        """
         ...
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ingest.encode.contract import Encoder, Kind
 from ingest.encode.torch_model import TorchEncoder, TorchModel
@@ -12,25 +11,17 @@ from ingest.encode.vectors import unit_rows
 from ingest.errors import ModelError
 from ingest.records import DenseMatrix
 
-if TYPE_CHECKING:
-    import torch
-
 
 class DenseModel(TorchModel):
     """A sentence-transformers model."""
 
     kind: Kind = "dense"
 
-    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+    @staticmethod
+    def _library() -> Any:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - many seconds, paid only by a run that encodes
 
-        return SentenceTransformer(
-            str(folder),
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=self._trust_remote_code,
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
-        )
+        return SentenceTransformer
 
     def _check(self, model: Any) -> None:
         found = model.get_embedding_dimension()

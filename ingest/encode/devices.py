@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -79,6 +80,11 @@ def compute_dtype(devices: Sequence[str]) -> str:
     if all(capabilities.get(device, (0, 0)) >= _FIRST_CAPABILITY_WITH_BFLOAT16 for device in devices):
         return "bfloat16"
     return "float16"
+
+
+def threads_of_each(replicas: int) -> int | None:
+    """With how many threads each of several replicas computes on this processor; None where one has it to itself."""
+    return max(1, len(os.sched_getaffinity(0)) // replicas) if replicas > 1 else None
 
 
 def memory_snapshots(devices: Sequence[str]) -> dict[str, GPUMemorySnapshot]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.errors import LeaseError
+from ingest.private_files import make_private_folder, replace_private
 
 _PLAIN_WORD = re.compile(r"[a-z][a-z-]*")
 
@@ -29,9 +30,7 @@ class Holder:
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "command": command_line(sys.argv),
         }
-        fresh = self._path.with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps(note))
-        fresh.replace(self._path)
+        replace_private(self._path, json.dumps(note).encode())
 
     def clear(self) -> None:
         self._path.unlink(missing_ok=True)
@@ -55,7 +54,7 @@ def command_line(arguments: list[str]) -> str:
 def private_directory(directory: Path) -> None:
     """Creates it for this user alone. Raises `LeaseError` if it is somebody else's: a lock there would prove nothing."""
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(directory)
         owner = directory.stat().st_uid
     except OSError as exc:
         raise LeaseError(f"cannot create the lease directory {directory} ({exc.strerror}): name another one") from exc

@@ -8,11 +8,18 @@ from types import MappingProxyType
 from ingest.encode.attention import AttentionModel
 from ingest.encode.contract import StagedModel
 from ingest.encode.dense import DenseModel
-from ingest.encode.devices import compute_dtype, default_devices
+from ingest.encode.devices import compute_dtype, default_devices, is_accelerator, threads_of_each
 from ingest.encode.onnx import OnnxModel
+from ingest.encode.openvino import OpenVinoModel
+from ingest.encode.openvino_cache import ConvertedModel
+from ingest.encode.openvino_choice import Computing, choose
+from ingest.encode.openvino_conversion import is_installed
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
+from ingest.encode.resolve import resolve, status
 from ingest.encode.sparse import Bm25Model, SpladeModel
-from ingest.errors import ConfigurationError, ModelError
+from ingest.encode.staged import model_space
+from ingest.encode.torch_model import TorchModel
+from ingest.errors import ConfigurationError, MissingExtraError, ModelError
 
 
 class ModelManager:
@@ -25,6 +32,7 @@ class ModelManager:
         custom_models: the user's own, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may be run.
         language: of BM25.
+        computing: who computes on the processor, and in what precision; torch unless said otherwise.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
     """
@@ -38,11 +46,13 @@ class ModelManager:
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
         language: str = "english",
+        computing: Computing | None = None,
     ) -> None:
         self.config = config
         self.enable_sparse = enable_sparse
         self.devices = default_devices() if devices is None else tuple(devices)
         self._language = language
+        self._computing = computing or Computing()
         self._trusted = frozenset(
             find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key for key in trust_remote_code
         )
@@ -50,6 +60,7 @@ class ModelManager:
         self.configs: Mapping[str, ModelConfig] = MappingProxyType(
             {key: find_model(key, custom=custom_models) for key in config.ensemble_models},
         )
+        self._chosen = {key: self._choose(config) for key, config in self.configs.items()}
         members = {model.key: model for model in (*self._initialize_dense_models(), *self.initialize_sparse_models())}
         self.members: tuple[StagedModel, ...] = tuple(members[key] for key in self.configs if key in members)
 
@@ -70,8 +81,8 @@ class ModelManager:
         return {key: config.batch_tokens for key, config in self.configs.items()}
 
     def _get_model_primary_dtype(self, key: str) -> str:
-        """What the model computes in: on cards `bfloat16` or `float16`, on the processor `float32`; BM25 always `float32`."""
-        return compute_dtype(self.devices) if self.configs[key].backend == "torch" else "float32"
+        """What the model computes in: on cards `bfloat16` or `float16`, on the processor `float32` or `int8`; BM25 `float32`."""
+        return self._chosen[key][1]
 
     def _record_model_dtype(self, key: str, dtype: str) -> None:
         """A model was loaded and has this dtype. Raises `ModelError` if it is not the one it is to compute in."""
@@ -86,23 +97,50 @@ class ModelManager:
     def _dense_model(self, config: ModelConfig) -> StagedModel:
         if config.backend == "onnx":
             return OnnxModel(config, on_loaded=self._record_model_dtype)
-        return DenseModel(
-            config,
-            dtype=self._get_model_primary_dtype(config.key),
-            trust_remote_code=self._trusts(config),
-            on_loaded=self._record_model_dtype,
-        )
+        return self._torch_model(DenseModel, config)
 
     def _sparse_model(self, config: ModelConfig) -> StagedModel:
         if config.backend == "qdrant":
             return Bm25Model(config, language=self._language)
-        member = AttentionModel if config.pooling == "attention" else SpladeModel
-        return member(
-            config,
-            dtype=self._get_model_primary_dtype(config.key),
-            trust_remote_code=self._trusts(config),
+        return self._torch_model(AttentionModel if config.pooling == "attention" else SpladeModel, config)
+
+    def _torch_model(self, member: type[TorchModel], config: ModelConfig) -> StagedModel:
+        """As torch computes it, or as OpenVINO does."""
+        library, dtype = self._chosen[config.key]
+        trusts = self._trusts(config)
+        if library == "torch":
+            return member(config, dtype=dtype, trust_remote_code=trusts, on_loaded=self._record_model_dtype)
+        return OpenVinoModel(
+            member(config, dtype="float32", trust_remote_code=trusts),
+            precision="int8" if dtype == "int8" else "float32",
+            cache_directory=self._computing.cache_directory,
+            guard=self._computing.guard,
+            known=config.key in self._computing.made,
+            threads=threads_of_each(len(self.devices)),
             on_loaded=self._record_model_dtype,
         )
+
+    def _choose(self, config: ModelConfig) -> tuple[str, str]:
+        """Who computes a model, and in what."""
+        if config.backend != "torch":
+            return config.backend, "float32"
+        if any(map(is_accelerator, self.devices)):
+            if self._computing.backend == "openvino":
+                raise ConfigurationError(f"OpenVINO computes on the processor, not on {', '.join(self.devices)}: name device cpu")
+            return "torch", compute_dtype(self.devices)
+        if config.pooling == "attention":  # it needs what a converted model keeps to itself
+            return "torch", "float32"
+
+        def converted() -> bool:
+            if status(config) == "missing":
+                return False
+            space = model_space(config, resolve(config))
+            return ConvertedModel.of(self._computing.cache_directory, config.key, space, "int8").exists()
+
+        chosen = choose(self._computing, config.key, installed=is_installed(), converted=converted)
+        if chosen[0] == "openvino" and config.key not in self._computing.made and not is_installed():
+            raise MissingExtraError("backend openvino needs OpenVINO and NNCF: pip install 'qdrant-ingest[openvino]'")
+        return chosen
 
     def _trusts(self, config: ModelConfig) -> bool:
         if config.needs_remote_code and config.key not in self._trusted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from importlib import import_module
 from typing import Any
 
@@ -12,16 +11,16 @@ from numpy.typing import NDArray
 
 from ingest.encode.contract import Encoder, Kind
 from ingest.encode.devices import is_accelerator
-from ingest.encode.registry import ModelConfig
-from ingest.encode.resolve import ModelFiles, resolve, verify
-from ingest.encode.tokens import DocumentTokens
-from ingest.encode.torch_model import OnLoaded, max_tokens, model_space
+from ingest.encode.model_config import ModelConfig
+from ingest.encode.resolve import verify
+from ingest.encode.staged import FileModel, OnLoaded, max_tokens
+from ingest.encode.tokens import DocumentTokens, padded
 from ingest.encode.vectors import unit_rows
 from ingest.errors import MissingExtraError, ModelError
-from ingest.records import DenseMatrix, TokenLimit, digest
+from ingest.records import DenseMatrix
 
 
-class OnnxModel:
+class OnnxModel(FileModel):
     """A `StagedModel` over `model.onnx`. One session per device; it ends when the model leaves, and is opened anew.
 
     Args:
@@ -30,37 +29,13 @@ class OnnxModel:
     """
 
     kind: Kind = "dense"
-    dtype = "float32"
     backend = "onnx"
     uses_accelerator = True
-    uses_idf = False
 
     def __init__(self, config: ModelConfig, *, on_loaded: OnLoaded | None = None) -> None:
-        self.config = config
-        self.key = config.key
-        self.dim = config.vector_dim
+        super().__init__(config, dtype="float32")
         self._on_loaded = on_loaded
         self._sessions: dict[str, Any] = {}
-
-    @cached_property
-    def files(self) -> ModelFiles:
-        return resolve(self.config)
-
-    @cached_property
-    def space(self) -> str:
-        return model_space(self.config, self.files)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return digest({"space": self.space, "dtype": self.dtype})
-
-    @cached_property
-    def tokens(self) -> DocumentTokens:
-        return DocumentTokens(self.files.folder, self.config.document_prompt)
-
-    @cached_property
-    def token_limit(self) -> TokenLimit | None:
-        return TokenLimit(self.key, max_tokens(self.config), self.tokens)
 
     def load(self) -> None:
         """The session reads the file itself, straight to its device; here is only made sure that it can."""
@@ -114,17 +89,11 @@ class OnnxEncoder:
     def _encode(self, texts: Sequence[str], *, cut: bool) -> DenseMatrix:
         limit = max_tokens(self._config)
         ids = self._tokens.ids(texts, limit if cut else None)
-        longest = max(map(len, ids))
-        if longest > limit:
+        if max(map(len, ids)) > limit:
             raise ModelError(f"more than {limit} tokens, and {self._config.key} takes no more: the text would be cut")
-        input_ids = np.zeros((len(ids), longest), np.int64)
-        mask = np.zeros_like(input_ids)
-        for row, tokens in enumerate(ids):
-            input_ids[row, : len(tokens)] = tokens
-            mask[row, : len(tokens)] = 1
-        given = {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": np.zeros_like(input_ids)}
+        given = padded(ids)
         hidden: NDArray[np.float32] = self._session.run(None, {name: given[name] for name in self._inputs})[0]
-        weights = mask[:, :, None].astype(np.float32)
+        weights = given["attention_mask"][:, :, None].astype(np.float32)
         rows = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
         return unit_rows(rows[:, : self._config.vector_dim])
 

@@ -21,8 +21,9 @@ from ingest.encode.devices import is_out_of_memory
 from ingest.encode.model_config import ModelConfig, ModelKind, nearest
 from ingest.encode.registry import CustomModels, find_model, known_models
 from ingest.encode.resolve import resolve
+from ingest.encode.staged import max_tokens
 from ingest.encode.tokens import DocumentTokens
-from ingest.encode.torch_model import TorchEncoder, TorchModel, max_tokens
+from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import unit_rows
 from ingest.errors import ConfigurationError, ModelError
 from ingest.records import DenseMatrix, TokenLimit
@@ -72,24 +73,32 @@ class CrossEncoderModel(Reranker):
 
     def asked(self, query: str) -> Self:
         bound = super().asked(query)
-        bound.query = _cut(query, self._host.tokenizer, 2 * max_tokens(self.config))
+        tokens = 2 * max_tokens(self.config)
+        # No more than the model could read with even the shortest document: 50 candidates, 50 times.
+        bound.query = query if len(query) <= tokens else self._beginning(query, tokens)
         return bound
+
+    def _beginning(self, text: str, tokens: int) -> str:
+        """What so many tokens cover of it."""
+        tokenizer = self._host.tokenizer
+        if not tokenizer.is_fast:
+            return text
+        spans = tokenizer(text, add_special_tokens=False, truncation=True, max_length=tokens, return_offsets_mapping=True)
+        return text[: spans["offset_mapping"][-1][1]] if spans["offset_mapping"] else text
 
     @property
     def _read_with_each(self) -> str:
         return self.query
 
-    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+    @staticmethod
+    def _library() -> Any:
         from sentence_transformers import CrossEncoder  # noqa: PLC0415 - many seconds, paid only by a run that reranks
 
+        return CrossEncoder
+
+    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
         _check_reads_pairs(self.key, folder)
-        model = CrossEncoder(
-            str(folder),
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=self._trust_remote_code,
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
-        )
+        model = super()._read(folder, dtype)
         model.max_seq_length = min(model.max_seq_length or max_tokens(self.config), max_tokens(self.config))
         return model
 
@@ -126,10 +135,14 @@ class ListwiseModel(Reranker):
     def _read_with_each(self) -> str:
         return ""
 
-    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+    @staticmethod
+    def _library() -> Any:
         from transformers import AutoModel  # noqa: PLC0415
 
-        model = AutoModel.from_pretrained(
+        return AutoModel
+
+    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+        model = self._library().from_pretrained(
             folder, local_files_only=True, trust_remote_code=self._trust_remote_code, dtype=dtype, use_safetensors=True
         )
         if not hasattr(model, "tokenizer"):
@@ -144,7 +157,7 @@ class ListwiseModel(Reranker):
         return ListwiseScorer(self.key, self.query, replica)
 
 
-class _Scorer:
+class Scorer:
     """A reranker on its device, for one question. `encode_documents` is `(n, 1) float32`: scores, not of unit norm."""
 
     def __init__(self, key: str, query: str, model: Any) -> None:
@@ -156,15 +169,15 @@ class _Scorer:
         raise ModelError(f"model {self._key!r} is a reranker: it makes no vectors of {len(texts)} questions")
 
 
-class CrossEncoderScorer(_Scorer):
+class CrossEncoderScorer(Scorer):
     """`CrossEncoder.predict`, with the model's own activation."""
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
         pairs = [(self._query, text) for text in texts]
-        return _column(self._model.predict(pairs, batch_size=len(pairs), show_progress_bar=False))
+        return column(self._model.predict(pairs, batch_size=len(pairs), show_progress_bar=False))
 
 
-class ListwiseScorer(_Scorer):
+class ListwiseScorer(Scorer):
     """The model's own `rerank`."""
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
@@ -181,7 +194,7 @@ class ListwiseScorer(_Scorer):
             raise ModelError(
                 f"model {self._key!r} failed in its own code ({type(exc).__name__}: {exc})".replace("\n", " ")
             ) from exc
-        return _column(scores)
+        return column(scores)
 
 
 class BiEncoderScorer(TorchEncoder):
@@ -192,7 +205,7 @@ class BiEncoderScorer(TorchEncoder):
         self._query = query
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
-        return _column(self._rows(texts, self.config.document_prompt) @ self._query_row)
+        return column(self._rows(texts, self.config.document_prompt) @ self._query_row)
 
     def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
         raise ModelError(f"model {self.config.key!r} is used as a reranker: it makes no vectors of {len(texts)} questions")
@@ -246,9 +259,13 @@ def reranker_config(
 
 def make_reranker(config: ModelConfig, dtype: str) -> Reranker:
     """The model, its files found or downloaded, not yet loaded. Raises `ModelError` that says how to get it."""
-    if config.max_tokens is None:
-        config = replace(config, max_tokens=_positions(resolve(config).folder))
+    config = limited(config)
     return _MODELS[config.pooling](config, dtype=dtype, trust_remote_code=config.needs_remote_code)
+
+
+def limited(config: ModelConfig) -> ModelConfig:
+    """With the model's own limit, where none is given. Its files are found or downloaded for that."""
+    return config if config.max_tokens else replace(config, max_tokens=_positions(resolve(config).folder))
 
 
 def _named(model: str | Path, custom: CustomModels | None, trusted: Collection[str]) -> ModelConfig:
@@ -286,13 +303,6 @@ def _json(file: Path) -> dict[str, Any]:
     return read if isinstance(read, dict) else {}
 
 
-def _cut(text: str, tokenizer: Any, tokens: int) -> str:
-    """Its beginning, where there is more than the model could read with even the shortest document: 50 candidates, 50 times."""
-    if len(text) <= tokens or not tokenizer.is_fast:
-        return text
-    spans = tokenizer(text, add_special_tokens=False, truncation=True, max_length=tokens, return_offsets_mapping=True)
-    return text[: spans["offset_mapping"][-1][1]] if spans["offset_mapping"] else text
-
-
-def _column(scores: NDArray[Any]) -> DenseMatrix:
+def column(scores: NDArray[Any]) -> DenseMatrix:
+    """Scores as vectors of one dimension."""
     return np.ascontiguousarray(np.reshape(scores, (-1, 1)), dtype=np.float32)

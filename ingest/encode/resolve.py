@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from ingest.encode.registry import ModelConfig
+from ingest.encode.model_config import ModelConfig
 from ingest.errors import ModelError
 
 Origin = Literal["path", "cache", "wheel", "hub"]

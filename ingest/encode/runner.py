@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.batching import AdaptiveBatchController, BatchQueue, Indices
-from ingest.encode.contract import Encoded, Encoder, StagedModel, Vectors
+from ingest.encode.contract import CalibratedModel, Encoded, Encoder, StagedModel, Vectors
 from ingest.encode.devices import default_devices, is_out_of_memory, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
@@ -73,7 +73,8 @@ class BatchRunner:
         A text that cannot be encoded, comes out not finite, or alone does not fit the device, stands in `Encoded.failed` and the
         pass goes on.
         The devices stay with this process until another one wants them, or `close`.
-        Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` when a model cannot be had or does not make its vectors.
+        Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` when a model cannot be had or does not make its vectors,
+        `PrecisionError` before it has made any where it cannot be computed in its precision.
         """
         for key in texts:
             if key not in self._models:
@@ -95,7 +96,9 @@ class BatchRunner:
     def _pass(self, model: StagedModel, texts: Sequence[str]) -> Encoded:
         work = _Work.of(model, texts)
         if work.remaining:
-            devices = self._devices_for(model)
+            if isinstance(model, CalibratedModel):
+                model.calibrate(work.encodable())
+            devices = devices_of(model, self._devices)
             self._used_devices.update(devices)
             with (
                 BatchProgressContext(self._monitor.listener, model.key, work.remaining) as progress,
@@ -112,11 +115,6 @@ class BatchRunner:
                 self._encode_all(model, lease, work, progress)
             self._monitor.log_pass(_report(model, lease, work, self._window))
         return work.result()
-
-    def _devices_for(self, model: StagedModel) -> tuple[str, ...]:
-        if self._devices is not None:
-            return self._devices
-        return default_devices() if model.uses_accelerator else ("cpu",)
 
     def _encode_all(self, model: StagedModel, lease: GPULease, work: _Work, progress: BatchProgressContext) -> None:
         places = list(zip(lease.encoders, lease.devices or ("cpu",), strict=True))
@@ -151,6 +149,13 @@ class BatchRunner:
             work.store(batch, vectors, cost)
             self._controller.succeeded(model.key, device, cost, memory_snapshots([device]).get(device))
             progress.advance(len(batch))
+
+
+def devices_of(model: StagedModel, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Where a model runs: on the devices that were chosen, else the first card for one that uses a card, else the processor."""
+    if chosen is not None:
+        return tuple(dict.fromkeys(chosen))
+    return default_devices() if model.uses_accelerator else ("cpu",)
 
 
 @dataclass(slots=True)
@@ -204,6 +209,10 @@ class _Work:
     def remaining(self) -> int:
         """Texts yet to be encoded."""
         return len(self.texts) - len(self.failed) - self.encoded
+
+    def encodable(self) -> list[str]:
+        """The texts that are within the model's limit."""
+        return [text for index, text in enumerate(self.texts) if index not in self.failed]
 
     def store(self, batch: Indices, vectors: Vectors, cost: int) -> None:
         """Takes the vectors of a batch. What is not finite is set aside; what is not this model's kind raises `ModelError`."""

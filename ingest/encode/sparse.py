@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import qdrant_edge
 
 from ingest.encode.contract import Encoder, Kind
-from ingest.encode.registry import ModelConfig
+from ingest.encode.model_config import ModelConfig
 from ingest.encode.torch_model import TorchEncoder, TorchModel
+from ingest.encode.vectors import sparse_rows
 from ingest.errors import ConfigurationError
 from ingest.records import SparseVector, digest
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Bm25Model:
@@ -87,16 +83,11 @@ class SpladeModel(TorchModel):
 
     kind: Kind = "sparse"
 
-    def _read(self, folder: Path, dtype: torch.dtype) -> Any:
+    @staticmethod
+    def _library() -> Any:
         from sentence_transformers import SparseEncoder  # noqa: PLC0415 - many seconds, paid only by a run that encodes
 
-        return SparseEncoder(
-            str(folder),
-            device="cpu",
-            local_files_only=True,
-            trust_remote_code=self._trust_remote_code,
-            model_kwargs={"dtype": dtype, "use_safetensors": True},
-        )
+        return SparseEncoder
 
     def _check(self, model: Any) -> None:
         pass
@@ -118,7 +109,5 @@ class SpladeEncoder(TorchEncoder):
         weights = self.forward(texts, prompt=prompt, cut=cut)
         # A batch is short and its rows are sparse: only what is not zero leaves the device.
         rows, columns = weights.nonzero(as_tuple=True)
-        values = weights[rows, columns].cpu().numpy()
-        bounds = np.searchsorted(rows.cpu().numpy(), np.arange(len(texts) + 1))
-        indices = columns.cpu().numpy().astype(np.uint32)
-        return [SparseVector(indices[start:end], values[start:end]) for start, end in pairwise(bounds)]
+        values = weights[rows, columns]
+        return sparse_rows(len(texts), rows.cpu().numpy(), columns.cpu().numpy(), values.cpu().numpy())

@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from ingest.errors import ModelError
+
+Inputs = dict[str, NDArray[np.int64]]
+"""`input_ids`, `attention_mask`, `token_type_ids` → `(n, longest)`."""
 
 
 class DocumentTokens:
@@ -36,10 +41,50 @@ class DocumentTokens:
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
-        try:
-            tokenizer = Tokenizer.from_file(str(self._file))
-        except Exception as exc:  # the Rust library raises nothing narrower than Exception itself
-            raise ModelError(f"cannot read the tokenizer {self._file} ({exc}): fetch the model again") from exc
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer
+        return _read_tokenizer(self._file)
+
+
+class PairTokens:
+    """Tokens of a question and documents, each read together with it. One thread at a time.
+
+    Args:
+        folder: of the model; its `tokenizer.json` is read at once.
+        limit: tokens of a pair; of more, the longer of the two is cut.
+    """
+
+    def __init__(self, folder: Path, limit: int) -> None:
+        self._tokenizer = _read_tokenizer(folder / "tokenizer.json")
+        self._limit = limit
+
+    def __call__(self, pairs: Sequence[tuple[str, str]]) -> Inputs:
+        self._tokenizer.enable_truncation(self._limit)
+        encodings = self._tokenizer.encode_batch(list(pairs))
+        return padded([encoding.ids for encoding in encodings], [encoding.type_ids for encoding in encodings])
+
+    def beginning(self, text: str, tokens: int) -> str:
+        """As much of it as so many tokens cover."""
+        self._tokenizer.no_truncation()
+        spans = self._tokenizer.encode(text, add_special_tokens=False).offsets[:tokens]
+        return text[: spans[-1][1]] if spans else text
+
+
+def padded(texts: Sequence[Sequence[int]], kinds: Sequence[Sequence[int]] | None = None) -> Inputs:
+    """What a transformer takes of token ids, and of their kinds (0 unless given), each `(n, longest) int64`."""
+    input_ids = np.zeros((len(texts), max(map(len, texts))), np.int64)
+    mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)
+    for row, ids in enumerate(texts):
+        input_ids[row, : len(ids)] = ids
+        mask[row, : len(ids)] = 1
+    for row, of_row in enumerate(kinds or ()):
+        types[row, : len(of_row)] = of_row
+    return {"input_ids": input_ids, "attention_mask": mask, "token_type_ids": types}
+
+
+def _read_tokenizer(file: Path) -> Tokenizer:
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as exc:  # the Rust library raises nothing narrower than Exception itself
+        raise ModelError(f"cannot read the tokenizer {file} ({exc}): fetch the model again") from exc
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest.encode.contract import Encoder, Kind
 from ingest.encode.devices import torch_device
-from ingest.encode.registry import ModelConfig
-from ingest.encode.resolve import ModelFiles, resolve, verify, weights_digest
-from ingest.encode.tokens import DocumentTokens
-from ingest.errors import ModelError
-from ingest.records import TokenLimit, digest
+from ingest.encode.model_config import ModelConfig
+from ingest.encode.resolve import verify
+from ingest.encode.staged import FileModel, OnLoaded, max_tokens
+from ingest.errors import IngestError, ModelError
 
 if TYPE_CHECKING:
     import torch
 
-OnLoaded = Callable[[str, str], None]
-"""Told the key and the dtype a model really has."""
 
-
-class TorchModel(ABC):
+class TorchModel(FileModel, ABC):
     """A `StagedModel` over a sentence-transformers module. Its weights stay in host memory: leaving a device copies nothing.
 
     Args:
@@ -38,36 +34,18 @@ class TorchModel(ABC):
     backend = "torch"
     uses_accelerator = True
     kind: Kind
+    model_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What the transformer beneath is loaded with beyond its dtype."""
 
     def __init__(
         self, config: ModelConfig, *, dtype: str, trust_remote_code: bool = False, on_loaded: OnLoaded | None = None
     ) -> None:
-        self.config = config
-        self.key = config.key
-        self.dtype = dtype
-        self.dim = config.vector_dim
-        self.uses_idf = config.idf
+        super().__init__(config, dtype=dtype)
         self._trust_remote_code = trust_remote_code
         self._on_loaded = on_loaded
         self._host: Any = None
         self._replicas: dict[str, Any] = {}
         self._tokenizers: dict[str, Any] = {}
-
-    @cached_property
-    def files(self) -> ModelFiles:
-        return resolve(self.config)
-
-    @cached_property
-    def space(self) -> str:
-        return model_space(self.config, self.files)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        return digest({"space": self.space, "dtype": self.dtype})
-
-    @cached_property
-    def token_limit(self) -> TokenLimit | None:
-        return TokenLimit(self.key, max_tokens(self.config), DocumentTokens(self.files.folder, self.config.document_prompt))
 
     def load(self) -> None:
         if self._host is None:
@@ -82,9 +60,31 @@ class TorchModel(ABC):
         # The host's own weights were never given up: nothing has to be moved back.
         self._replicas.clear()
 
+    def unload(self) -> None:
+        """Frees the weights. The next `load` reads them again."""
+        self._host = None
+        self._replicas.clear()
+        self._tokenizers.clear()
+
+    @property
+    def module(self) -> Any:
+        """The sentence-transformers module in host memory, once it is loaded. One thread at a time."""
+        return self._host
+
+    @staticmethod
     @abstractmethod
+    def _library() -> Any:
+        """The class of sentence-transformers that reads such a model."""
+
     def _read(self, folder: Path, dtype: torch.dtype) -> Any:
-        """Loads the sentence-transformers module from local files onto the processor."""
+        """Loads the module from local files onto the processor."""
+        return self._library()(
+            str(folder),
+            device="cpu",
+            local_files_only=True,
+            trust_remote_code=self._trust_remote_code,
+            model_kwargs={"dtype": dtype, "use_safetensors": True, **self.model_options},
+        )
 
     @abstractmethod
     def _check(self, model: Any) -> None:
@@ -95,14 +95,16 @@ class TorchModel(ABC):
 
     def _load(self) -> Any:
         verify(self.config, self.files)
+        _refuse_pickles(self.key, self.files.folder)
         import torch  # noqa: PLC0415 - seconds, paid only by a run that encodes
-        from safetensors import SafetensorError  # noqa: PLC0415
 
         wanted: torch.dtype = getattr(torch, self.dtype)
         try:
             with _no_progress_bars():
                 model = self._read(self.files.folder, wanted).eval()
-        except (SafetensorError, OSError, ValueError, ImportError, RuntimeError, KeyError, TypeError, AttributeError) as exc:
+        except IngestError:
+            raise
+        except Exception as exc:  # files of anybody's making, and libraries that raise what they like about them
             raise ModelError(f"model {self.key!r} in {self.files.folder} cannot be loaded ({_first_line(exc)})") from exc
         if model.dtype != wanted:
             model = model.to(wanted)
@@ -186,28 +188,13 @@ def _no_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def max_tokens(config: ModelConfig) -> int:
-    """Of a model that has a limit, as the registry makes sure."""
-    assert config.max_tokens is not None  # noqa: S101 - for the type checker: `registry` refuses such a model without one
-    return config.max_tokens
-
-
-def model_space(config: ModelConfig, files: ModelFiles) -> str:
-    """Digest of what defines the vectors. A model given by path is known by its weights, any other by its pinned revision."""
-    by_path = files.origin == "path"
-    return digest(
-        {
-            "origin": weights_digest(config, files) if by_path else [config.hub_id, config.revision],
-            "kind": config.kind,
-            "backend": config.backend,
-            "dim": config.vector_dim,
-            "max_tokens": config.max_tokens,
-            "pooling": config.pooling,
-            "task": config.task,
-            "query_prompt": config.query_prompt,
-            "document_prompt": config.document_prompt,
-        },
-    )
+def _refuse_pickles(key: str, folder: Path) -> None:
+    """Raises `ModelError` where a part of the model has its weights as a pickle alone: whoever made one decides what it runs."""
+    for pickled in folder.rglob("pytorch_model*.bin"):
+        if not any(pickled.parent.glob("*.safetensors")):
+            raise ModelError(
+                f"model {key!r} keeps weights in {pickled}, a pickle, which can run any code: convert it to safetensors"
+            )
 
 
 def _first_line(error: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,20 @@ from numpy.typing import NDArray
 
 from ingest.encode.contract import StagedModel, Vectors
 from ingest.errors import ModelError
-from ingest.records import DenseMatrix
+from ingest.records import DenseMatrix, SparseVector
 
 
 def unit_rows(rows: NDArray[np.float32]) -> DenseMatrix:
     """Each row divided by its length. A row of zeros has no direction: it becomes NaN, which no border lets through."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+def sparse_rows(count: int, rows: NDArray[Any], columns: NDArray[Any], values: NDArray[np.float32]) -> list[SparseVector]:
+    """`count` vectors from what is not zero in a matrix: where it is, row by row with ascending columns, and what it is."""
+    bounds = np.searchsorted(rows, np.arange(count + 1))
+    indices = columns.astype(np.uint32)
+    return [SparseVector(indices[start:end], values[start:end]) for start, end in pairwise(bounds)]
 
 
 def finite_rows(model: StagedModel, vectors: Vectors, count: int) -> NDArray[np.bool_]:

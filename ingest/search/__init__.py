@@ -1,7 +1,7 @@
 """Asking a collection.
 
-searcher    the question to every vector, the answers to hits       fusion   rankings of several vectors → one: pure
-rerank      the best candidates read again by a cross-encoder
+searcher    the question to every vector, the answers to hits       question what can be asked: pure
+rerank      the best candidates read again by a cross-encoder       fusion   rankings of several vectors → one: pure
 evaluate    how good it is, on judged questions                     beir     … which are read from a folder
 metrics     … and scored by a library                               tuning   weights that score best: pure
 """

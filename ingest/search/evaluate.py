@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -14,17 +14,18 @@ import numpy as np
 from ingest.errors import ConfigurationError
 from ingest.records import Hit, ScoredPoint
 from ingest.search.beir import load_beir
+from ingest.search.fusion import documents, fuse
 from ingest.search.metrics import Judge, Judgements, Scores
 from ingest.search.rerank import RERANK_CANDIDATES
-from ingest.search.searcher import CANDIDATES, Searcher, fused_hits
+from ingest.search.searcher import CANDIDATES, Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
 
 __all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
 
 logger = logging.getLogger(__name__)
 
-TIMED_ALONE = 50
-"""Questions that are asked of each vector alone, to see how long that takes."""
+TIMED = 50
+"""Questions that are asked once more, of each vector alone and of all, to see how long that takes."""
 
 LOG_SECONDS = 10.0
 """A line about how far it is at most this often."""
@@ -62,9 +63,6 @@ class _Way:
     run: dict[str, list[str]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
-    def answered(self, question: str, hits: Iterable[Hit]) -> None:
-        self.run[question] = list(dict.fromkeys(hit.doc_id for hit in hits))
-
     def row(self, name: str, judge: Judge) -> Row:
         p50, p95 = np.percentile(self.seconds, [50, 95]) * 1000
         return Row(name, judge.scores(self.run), float(p50), float(p95))
@@ -84,9 +82,8 @@ def evaluate(
     """Asks every judged question and scores the documents whose chunks were found, each at the place of its best chunk.
 
     All rows come from the same rankings, for which a question is encoded once per vector and asked in one request. Latencies are
-    those of a warm searcher, one question at a time. `fused`: encoding by every model, the request, the fusion. `reranked`: that
-    and the reranking. A vector alone: encoding by its model and a request of its own, made besides for the first 50 questions
-    where there are several vectors.
+    those of a warm searcher, one question at a time: of `Searcher.search` by each vector alone and by all (`fused`), for the
+    first 50 questions asked once more; for `reranked`, of finding, fetching and reranking the candidates of every question.
 
     Args:
         beir_dir: judged questions in the BEIR layout; documents have the ids they were ingested with.
@@ -108,28 +105,27 @@ def evaluate(
     if tuning:
         check_tunable(list(alone), questions.texts.keys())
     fused, reranked = _Way(), _Way()
-    kept: dict[str, dict[str, list[ScoredPoint]]] = {}
+    kept: dict[str, Mapping[str, Sequence[ScoredPoint]]] = {}
     _warm_up(searcher, rerank, next(iter(questions.texts.values())))
     for question, text in _reported(questions.texts):
         began = time.perf_counter()
         rankings = searcher.rankings(text, depth=depth)
-        hits = fused_hits(rankings, searcher.manifest.weights)
-        fused.seconds.append(time.perf_counter() - began)
-        fused.answered(question, hits)
+        order = fuse(rankings, searcher.manifest.weights)
+        fused.run[question] = documents(order, rankings)
         if rerank is not None:
-            reordered = [*rerank(text, hits[:candidates]), *hits[candidates:]]
+            best = rerank(text, searcher.hits([order[:candidates]])[0])
             reranked.seconds.append(time.perf_counter() - began)
-            reranked.answered(question, reordered)
-        by_id = {hit.id: hit for hit in hits}
+            rest = documents(order[candidates:], rankings)
+            reranked.run[question] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
         for name, way in alone.items():
-            way.answered(question, (by_id[point.id] for point in rankings[name] if point.id in by_id))
+            way.run[question] = documents(fuse({name: rankings[name]}, {}), rankings)
         if tuning:
-            kept[question] = _without_texts(rankings)
-    _time_alone(searcher, list(questions.texts.values()), alone, fused, depth)
+            kept[question] = rankings
+    _time(searcher, list(questions.texts.values())[:TIMED], alone, fused)
     _warn_of_strangers(fused.run, questions.judgements)
     ways = {**alone, "fused": fused, **({"reranked": reranked} if rerank is not None else {})}
     return Evaluation(
-        searcher.manifest.collection,
+        searcher.name,
         len(questions.texts),
         tuple(way.row(name, judge) for name, way in ways.items()),
         tune(kept, questions.judgements) if tuning else None,
@@ -138,34 +134,18 @@ def evaluate(
 
 def _warm_up(searcher: Searcher, rerank: Rerank | None, text: str) -> None:
     """Loads the models: whoever asks first waits for that, and nobody else."""
-    hits = fused_hits(searcher.rankings(text, depth=1), {})
+    hits = searcher.hits([fuse(searcher.rankings(text, depth=1), {})])[0]
     if rerank is not None:
         rerank(text, hits)
 
 
-def _without_texts(rankings: Mapping[str, Sequence[ScoredPoint]]) -> dict[str, list[ScoredPoint]]:
-    """What tuning needs: all questions are in memory together."""
-    return {
-        name: [
-            ScoredPoint(point.id, point.score, {"doc_id": point.payload["doc_id"]})
-            for point in found
-            if "doc_id" in point.payload
-        ]
-        for name, found in rankings.items()
-    }
-
-
-def _time_alone(searcher: Searcher, texts: Sequence[str], alone: Mapping[str, _Way], fused: _Way, depth: int) -> None:
-    """Asks one vector after the other, so that several big models take turns on a device once, not with every question."""
-    if len(alone) == 1:
-        [only] = alone.values()
-        only.seconds = fused.seconds
-        return
-    for name, way in alone.items():
-        searcher.rankings(texts[0], depth=1, vectors=[name])
-        for text in texts[:TIMED_ALONE]:
+def _time(searcher: Searcher, texts: Sequence[str], alone: Mapping[str, _Way], fused: _Way) -> None:
+    """Goes one way after the other, so that several big models take turns on a device once, not with every question."""
+    for vectors, way in [*(([name], way) for name, way in alone.items()), (list(alone), fused)]:
+        searcher.search(texts[0], vectors=vectors)
+        for text in texts:
             began = time.perf_counter()
-            searcher.rankings(text, depth=depth, vectors=[name])
+            searcher.search(text, vectors=vectors)
             way.seconds.append(time.perf_counter() - began)
 
 

@@ -46,6 +46,12 @@ def fuse(rankings: Rankings, weights: Mapping[str, float], method: FusionMethod 
     return [Fused(id_, scores[id_], ranks[id_]) for id_ in ordered]
 
 
+def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:
+    """Ids of the candidates' documents, in the order of each one's best chunk; `doc_id` is in the rankings' payloads."""
+    doc_ids = {point.id: str(point.payload["doc_id"]) for found in rankings.values() for point in found}
+    return list(dict.fromkeys(doc_ids[candidate.id] for candidate in candidates))
+
+
 def _reciprocal_ranks(found: Sequence[ScoredPoint]) -> list[float]:
     return [1 / (RRF_K + rank) for rank in range(len(found))]
 

@@ -50,14 +50,16 @@ class Judge:
         self._mrr: Measure = ir_measures.RR @ 10
         self._all: Evaluator = ir_measures.evaluator([self._ndcg, self._recall, self._mrr], qrels)
         self._ndcg_alone: Evaluator = ir_measures.evaluator([self._ndcg], qrels)
+        self._questions = tuple(judgements)
 
     def scores(self, run: Run) -> Scores:
         means = self._all.calc_aggregate(_scored(run))
         return Scores(float(means[self._ndcg]), float(means[self._recall]), float(means[self._mrr]))
 
-    def ndcg_10(self, run: Run) -> float:
-        """The first of the `scores`, for those who ask often."""
-        return float(self._ndcg_alone.calc_aggregate(_scored(run))[self._ndcg])
+    def ndcg_10(self, run: Run) -> dict[str, float]:
+        """Question id → what it contributes to the first of the `scores`; for those who ask often."""
+        found = {each.query_id: float(each.value) for each in self._ndcg_alone.iter_calc(_scored(run))}
+        return {question: found.get(question, 0.0) for question in self._questions}
 
 
 def _scored(run: Run) -> dict[str, dict[str, float]]:

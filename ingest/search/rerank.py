@@ -14,6 +14,7 @@ import numpy as np
 
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import accelerators, compute_dtype, is_accelerator, release_cached_memory
+from ingest.encode.openvino_reranker import converted_reranker
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate
@@ -88,6 +89,8 @@ class RerankPipeline:
         controller: keeps what was learned about batches.
         custom_models: the user's own, name → fields of `ModelConfig`.
         trust_remote_code: models whose own Python code may run, named like `model`.
+        cache_directory: where models converted for OpenVINO are kept: one that is there is used on the processor, in its
+            precision. Unless given, torch computes.
 
     Nothing is read until the first question. Raises `UnknownModelError` and `ConfigurationError`.
     """
@@ -105,6 +108,7 @@ class RerankPipeline:
         controller: AdaptiveBatchController | None = None,
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
+        cache_directory: Path | None = None,
     ) -> None:
         self.config = reranker_config(
             model, custom_models=custom_models, trust_remote_code=trust_remote_code, max_length=max_length
@@ -114,6 +118,7 @@ class RerankPipeline:
         self._lease_directory = lease_directory
         self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)
         self._monitor = monitor
+        self._cache_directory = cache_directory
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
         self._models: dict[str, Reranker] = {}
         self._turn = threading.Lock()
@@ -206,7 +211,7 @@ class RerankPipeline:
     def _load(self, dtype: str) -> Reranker:
         if dtype not in self._models:
             try:
-                model = make_reranker(self.config, dtype)
+                model = self._make(dtype)
                 model.load()
             except ModelError as exc:
                 self._bad_news.keep(str(exc))
@@ -214,6 +219,13 @@ class RerankPipeline:
             self._models[dtype] = model
             self._bad_news.keep(None)
         return self._models[dtype]
+
+    def _make(self, dtype: str) -> Reranker:
+        if dtype == "float32" and self._cache_directory is not None:
+            converted = converted_reranker(self.config, self._cache_directory)
+            if converted is not None:
+                return converted
+        return make_reranker(self.config, dtype)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,12 +236,14 @@ class Answer(Sequence[Hit]):
         reranked: False where the order is the fused one.
         note: one sentence for whoever asked: why it was not reranked though it might have been, or not where it should have been.
         details: of the reranking, where there was one.
+        warnings: what is likely a mistake in the question, a sentence each, such as a condition on a field that no chunk has.
     """
 
     hits: tuple[Hit, ...]
     reranked: bool
     note: str | None = None
     details: RerankResult | None = None
+    warnings: tuple[str, ...] = ()
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

@@ -6,10 +6,11 @@ import json
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean, stdev
 
 from ingest.errors import ConfigurationError
 from ingest.search.beir import is_held_out
-from ingest.search.fusion import Rankings, fuse
+from ingest.search.fusion import Rankings, documents, fuse
 from ingest.search.metrics import Judge, Judgements, Run
 
 WEIGHTS = tuple(sorted((2 ** (step / 2) for step in range(-8, 9)), key=lambda weight: (abs(math.log(weight)), weight)))
@@ -49,7 +50,10 @@ class Tuned:
 
 
 def tune(rankings: Mapping[str, Rankings], judgements: Judgements) -> Tuned:
-    """The weights with the best nDCG@10 on the questions that are not held out, by coordinate search from equal weights.
+    """Weights with a better nDCG@10 on the questions that are not held out, by coordinate search from equal weights.
+
+    A weight is changed only where that gains more than the standard error of the gain over the questions: less is as likely luck,
+    and lost on other questions. So equal weights stay where the vectors are about as good as each other.
 
     Args:
         rankings: question id → what each vector found, with `doc_id` in the payloads; the same vectors for every question.
@@ -65,8 +69,7 @@ def tune(rankings: Mapping[str, Rankings], judgements: Judgements) -> Tuned:
     weights = _search(training, equal)
     return Tuned(
         weights,
-        Half(len(training.judgements), training.ndcg_10(equal), training.ndcg_10(weights)),
-        Half(len(held_out.judgements), held_out.ndcg_10(equal), held_out.ndcg_10(weights)),
+        *(Half(len(half.judgements), fmean(half.ndcg_10(equal)), fmean(half.ndcg_10(weights))) for half in (training, held_out)),
     )
 
 
@@ -82,12 +85,6 @@ def check_tunable(vectors: Sequence[str], questions: Collection[str]) -> None:
         )
 
 
-def _documents(rankings: Rankings, weights: Mapping[str, float]) -> list[str]:
-    """Ids of the documents whose chunks were found, in the order of each one's best chunk."""
-    doc_ids = {point.id: str(point.payload["doc_id"]) for found in rankings.values() for point in found}
-    return list(dict.fromkeys(doc_ids[candidate.id] for candidate in fuse(rankings, weights)))
-
-
 class _Questions:
     """One half of the questions, to be fused again and again."""
 
@@ -96,20 +93,27 @@ class _Questions:
         self._rankings = {id_: rankings[id_] for id_ in self.judgements}
         self._judge = Judge(self.judgements)
 
-    def ndcg_10(self, weights: Mapping[str, float]) -> float:
-        run: Run = {id_: _documents(found, weights) for id_, found in self._rankings.items()}
-        return self._judge.ndcg_10(run)
+    def ndcg_10(self, weights: Mapping[str, float]) -> list[float]:
+        """Of each question."""
+        run: Run = {id_: documents(fuse(found, weights), found) for id_, found in self._rankings.items()}
+        return list(self._judge.ndcg_10(run).values())
 
 
 def _search(questions: _Questions, start: Mapping[str, float]) -> dict[str, float]:
     weights, best = dict(start), questions.ndcg_10(start)
     for _ in range(ROUNDS):
-        before = best
+        before = weights
         for name in list(weights)[1:]:  # only ratios count: the first keeps its weight
             for weight in WEIGHTS:
                 tried = {**weights, name: weight}
-                if (ndcg := questions.ndcg_10(tried)) > best:
+                if _is_better(ndcg := questions.ndcg_10(tried), best):
                     weights, best = tried, ndcg
-        if best == before:
+        if weights == before:
             break
     return weights
+
+
+def _is_better(tried: Sequence[float], best: Sequence[float]) -> bool:
+    gains = [after - before for after, before in zip(tried, best, strict=True)]
+    error = stdev(gains) / math.sqrt(len(gains)) if len(gains) > 1 else 0.0
+    return fmean(gains) > error

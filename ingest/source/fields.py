@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
@@ -41,9 +42,9 @@ class FieldMap:
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Raises `Unusable` where a table with these columns can yield no document at all."""
-        if twice := sorted({name for name in columns if columns.count(name) > 1}):
-            raise Unusable(f"{where} has several columns named {', '.join(twice)}: give each its own name")
-        listed = ", ".join(columns[:20]) or "none"
+        if twice := sorted(name for name, times in Counter(columns).items() if times > 1):
+            raise Unusable(f"{where} has several columns named {_listed(twice)}: give each its own name")
+        listed = _listed(columns) or "none"
         for name in (self.id, self.text, self.title, *(self.metadata or ())):
             if name is not None and name not in columns:
                 raise Unusable(f"{where} has no column {name!r} (its columns: {listed}): map the fields to columns it has")
@@ -99,6 +100,11 @@ def document_from(
         return Rejected(position, str(exc), raw(), doc_id)
 
 
+def _listed(columns: Sequence[str]) -> str:
+    """The first of them, on one line."""
+    return " ".join(", ".join(columns[:20]).split())
+
+
 def raw_of(data: bytes) -> str:
     """The first of a bad record's bytes, as text that takes no more than `RAW_LIMIT` bytes itself."""
     text = data[:RAW_LIMIT].decode(errors="replace")
@@ -143,7 +149,10 @@ def _first(rest: Mapping[str, Any], mapped: str | None, guesses: Sequence[str]) 
         if mapped not in rest:
             raise Unusable(f"there is no field {mapped!r}")
         return mapped
-    return next((name for name in guesses if name in rest), None)
+    for name in guesses:
+        if name in rest:
+            return name
+    return None
 
 
 def _take_id(rest: dict[str, Any], fields: FieldMap, prefix: str) -> str | None:

@@ -168,6 +168,10 @@ def _engine(url: URL) -> Engine:
         connection = sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro", uri=True)
         # A text that is not UTF-8 spoils its own row, found there by its lone surrogates, and not the whole query.
         connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+        # Opened to be read or not, VACUUM INTO would write another file.
+        connection.set_authorizer(
+            lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
+        )
         return connection
 
     return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=sqlalchemy.NullPool)
@@ -187,5 +191,5 @@ def _translated(doing: str) -> Iterator[None]:
         raise MissingExtraError(f"cannot {doing}: {first_line(exc)}; install the database's driver") from exc
     except sqlalchemy.exc.DBAPIError as exc:
         raise SourceError(f"cannot {doing}: {first_line(exc.orig or exc)}; mend it and run again") from exc
-    except sqlalchemy.exc.SQLAlchemyError as exc:
+    except Exception as exc:  # SQLAlchemy's own, and what a driver raises beside the exceptions it declares
         raise SourceError(f"cannot {doing}: {first_line(exc)}; mend it and run again") from exc

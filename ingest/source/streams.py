@@ -166,7 +166,7 @@ def place_of(location: str, storage_options: Mapping[str, Any] | None = None) ->
     """Raises `ConfigurationError` for a URL of an unknown protocol, `MissingExtraError` where its library is not installed."""
     if "://" not in location:
         path = Path(location).absolute()
-        return Place(str(path), printable(path.resolve().as_posix()), LocalFileSystem())
+        return Place(str(path), printable(Path(os.path.realpath(path)).as_posix()), LocalFileSystem())
     with source_errors(f"reach {public_url(location)}", passing=(ImportError, ValueError)):
         try:
             system, path = fsspec.core.url_to_fs(location, **(storage_options or {}))
@@ -255,5 +255,9 @@ def source_errors(doing: str, passing: tuple[type[Exception], ...] = ()) -> Iter
 def first_line(exc: BaseException) -> str:
     """An exception's message on one line, or its type where it has none; logins and queries are taken out of URLs in it."""
     lines = str(exc).strip().splitlines()
-    line = lines[0].strip().rstrip(".") if lines else type(exc).__name__
-    return re.sub(r"://[^/\s'\"]*@", "://", re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", line))
+    return without_secrets(lines[0].strip().rstrip(".") if lines else type(exc).__name__)
+
+
+def without_secrets(text: str) -> str:
+    """The text with logins and queries taken out of the URLs in it."""
+    return re.sub(r"://[^/\s'\"]*@", "://", re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic_core import from_json
 
 from ingest.errors import SourceError
 from ingest.records import RAW_LIMIT, Document, Rejected
@@ -53,17 +54,25 @@ class Table:
                 yield Rejected(position, _too_large(self.max_bytes), raw_of(line.data))
                 continue
             try:
-                record = json.loads(line.data.decode())
-            except UnicodeDecodeError as exc:
-                reason = f"the line is not UTF-8 (byte {exc.start + 1})"
-            except RecursionError:
-                reason = "the JSON is nested too deeply"
-            except ValueError as exc:  # JSONDecodeError, and integers of thousands of digits
-                reason = f"the line is not JSON: {first_line(exc)}"
+                record = from_json(line.data, cache_strings="keys")
+            except ValueError:
+                yield self._slowly(line.data, position)
             else:
                 yield self._document(record, position, line.data)
-                continue
-            yield Rejected(position, reason, raw_of(line.data))
+
+    def _slowly(self, data: bytes, position: str) -> Document | Rejected:
+        """What the quick parser refuses. The standard one says why, and lets a record's id be read where only a string is bad."""
+        try:
+            record = json.loads(data.decode())
+        except UnicodeDecodeError as exc:
+            reason = f"the line is not UTF-8 (byte {exc.start + 1})"
+        except RecursionError:
+            reason = "the JSON is nested too deeply"
+        except ValueError as exc:  # JSONDecodeError, and integers of thousands of digits
+            reason = f"the line is not JSON: {first_line(exc)}"
+        else:
+            return self._document(record, position, data)
+        return Rejected(position, reason, raw_of(data))
 
     def _csv(self, stream: ByteStream, delimiter: str) -> Iterator[Document | Rejected]:
         # The module has one limit for the whole process and it is far below ours, so it is only ever raised.

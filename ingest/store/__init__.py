@@ -3,8 +3,9 @@
 contract    what every store does, and the records it does it with
 schema      collection names, payloads, manifests: pure
 filters     conditions from Python values and from the command line: pure
-edge        the embedded engine (the only user of `qdrant_edge`), on directory (files and locks) and pages (memory)
-server      a Qdrant server over REST or gRPC (the only user of `qdrant_client`)
+edge        the embedded engine (only edge* use `qdrant_edge`), on directory (files, locks), aliases, pages (memory), space (disk)
+server      a Qdrant server over REST or gRPC (only server* use `qdrant_client`): points here, the rest in server_collections
+wire        what both stores convert alike: pure
 writer      effects → requests, on a thread, with retries
 """
 

@@ -49,7 +49,8 @@ class Manifest:
     """What a collection was made with. Stored with it: collection metadata on a server, a file beside an embedded shard.
 
     Attributes:
-        collection: the normalized name; `raw_name` the one first given, to notice two names that meet in one.
+        collection: its own name, whatever alias it is asked for by; normalized. `raw_name` is what the user first called it, to
+            notice two names that meet in one.
         chunking: the settings chunks were made with; JSON.
         weights: vector name → weight in query-time fusion.
         version: `SCHEMA_VERSION` when it was made.
@@ -61,6 +62,11 @@ class Manifest:
     chunking: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     version: int = SCHEMA_VERSION
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """Vector name → what its model computed in: `float32`, `int8`, …"""
+        return {spec.name: str(spec.model.get("dtype", "")) for spec in self.vectors}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +130,7 @@ class Store(Protocol):
 
     Writes are acknowledged when the call returns: they survive a SIGKILL of either side. All writes are idempotent.
     `points` in one call are one request: the writer keeps them under the byte limit. Safe from several threads.
+    Wherever a collection is named, an alias will do, and means what it points to at that moment.
     Raises `StoreUnavailableError` for what is worth asking again, `CollectionNotFoundError`, else `StoreError`.
     """
 
@@ -152,7 +159,24 @@ class Store(Protocol):
         ...
 
     def drop(self, collection: str) -> None:
-        """Deletes the collection and everything in it."""
+        """Deletes the collection, everything in it, and the aliases that point to it."""
+        ...
+
+    def aliases(self) -> dict[str, str]:
+        """Alias → the name of the collection it points to."""
+        ...
+
+    def set_aliases(self, targets: Mapping[str, str | None]) -> None:
+        """Points each alias to a collection, or removes it (None): all of them at once, so that no reader sees half of it.
+
+        Raises `CollectionNotFoundError` for a target that is not there, `StoreError` where an alias is the name of a collection.
+        """
+        ...
+
+    def defer_indexing(self, collection: str) -> None:
+        """Before much is written: no index is built until `finalize`. What it was is kept with the collection, so that the next
+        `ensure` or `finalize`, of any process, restores it after a crash. The embedded engine indexes in `finalize` alone.
+        """
         ...
 
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
@@ -183,6 +207,17 @@ class Store(Protocol):
         page: int = 1000,
     ) -> Iterator[StoredPoint]:
         """All points that meet all conditions, by id. `payload` and `vectors`: all, none, or the named ones."""
+        ...
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+    ) -> list[StoredPoint]:
+        """The points of these ids, in no particular order. An unknown id is left out. Up to a few thousand ids a call."""
         ...
 
     def query(

@@ -5,6 +5,7 @@
     <root>/<collection>/manifest.json   written before the shard, replaced atomically
     <root>/<collection>/lock, holder    the lock, and the process id of who holds it
     <root>/.trash/                      dropped collections on their way out
+    <root>/aliases.json, aliases.lock   see `aliases`
 
 Directories are readable by their owner alone (0700), and so are our files (0600).
 """
@@ -22,6 +23,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ingest.errors import ConfigurationError, StoreError, StoreLockedError
+from ingest.private_files import make_private_folder
 from ingest.store.contract import Manifest
 from ingest.store.schema import manifest_from_json, manifest_to_json
 
@@ -29,16 +31,40 @@ _TRASH = ".trash"
 
 
 @contextmanager
-def _translated(path: Path) -> Iterator[None]:
+def translated(path: Path) -> Iterator[None]:
+    """The one border where the file system's exceptions become ours."""
     try:
         yield
     except OSError as exc:
         raise StoreError(f"the embedded store cannot use {path}: {exc.strerror or exc}; check its permissions and space") from exc
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Writes the file for its owner alone: a crash leaves the old or the new text, whole. Raises `OSError`."""
+    new = path.with_name(f"{path.name}.new")
+    _write(new, text)
+    new.replace(path)
+    _sync(path.parent)
+
+
+def _write(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def collection_names(root: Path) -> list[str]:
     """The collections in `root`, sorted; ours or not, readable or not."""
-    with _translated(root):
+    with translated(root):
         if not root.is_dir():
             return []
         return sorted(entry.name for entry in root.iterdir() if not entry.name.startswith(".") and _may_be_collection(entry))
@@ -71,24 +97,23 @@ class CollectionDirectory:
 
     @property
     def exists(self) -> bool:
-        with _translated(self.shard):
+        with translated(self.shard):
             return self.shard.is_dir()
 
     @property
     def ours(self) -> bool:
         """Whether there is a manifest."""
-        with _translated(self._manifest):
+        with translated(self._manifest):
             return self._manifest.is_file()
 
     def create(self) -> None:
         """Makes the directory, and those above it, where they are missing."""
-        with _translated(self.path):
-            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.path.mkdir(mode=0o700, exist_ok=True)
+        with translated(self.path):
+            make_private_folder(self.path)
 
     def lock(self) -> None:
         """Raises `StoreLockedError`, naming the process, if somebody else holds it. Never waits."""
-        with _translated(self.path):
+        with translated(self.path):
             try:
                 self._lock.acquire()
             except Timeout as exc:
@@ -97,13 +122,13 @@ class CollectionDirectory:
                     " process at a time; wait until it is done, or use a Qdrant server, which serves many"
                 ) from exc
             try:
-                self._write(self._holder, f"{os.getpid()}\n")
+                _write(self._holder, f"{os.getpid()}\n")
             except OSError:
                 self._lock.release()
                 raise
 
     def unlock(self) -> None:
-        with _translated(self.path):
+        with translated(self.path):
             self._holder.unlink(missing_ok=True)
             self._lock.release()
 
@@ -116,7 +141,7 @@ class CollectionDirectory:
     def read_manifest(self) -> Manifest:
         """Raises `StoreError` where there is none (the collection is not ours) or it cannot be read."""
         try:
-            with _translated(self._manifest):
+            with translated(self._manifest):
                 text = self._manifest.read_text(encoding="utf-8") if self.ours else None
             if text is None:
                 raise StoreError(
@@ -129,42 +154,26 @@ class CollectionDirectory:
 
     def write_manifest(self, manifest: Manifest) -> None:
         """Replaces the manifest: a crash leaves the old or the new one, whole."""
-        new = self.path / "manifest.json.new"
-        with _translated(new):
-            self._write(new, json.dumps(manifest_to_json(manifest), ensure_ascii=False, indent=1))
-            new.replace(self._manifest)
-            self._sync()
+        with translated(self._manifest):
+            replace_file(self._manifest, json.dumps(manifest_to_json(manifest), ensure_ascii=False, indent=1))
 
     @contextmanager
     def new_shard(self) -> Iterator[Path]:
         """An empty directory to make a shard in; it becomes `shard` when the block ends well."""
         new = self.path / "shard.new"
-        with _translated(new):
+        with translated(new):
             shutil.rmtree(new, ignore_errors=True)
             new.mkdir(mode=0o700)
         yield new
-        with _translated(new):
+        with translated(new):
             new.rename(self.shard)
-            self._sync()
+            _sync(self.path)
 
     def discard(self) -> None:
         """Deletes the collection and lets go of the lock. Gone at once; a crash leaves no more than rubbish in the trash."""
         trash = self.root / _TRASH
-        with _translated(self.path):
+        with translated(self.path):
             trash.mkdir(mode=0o700, exist_ok=True)
             self.path.rename(trash / uuid.uuid4().hex)
             self._lock.release()
             shutil.rmtree(trash, ignore_errors=True)
-
-    def _write(self, path: Path, text: str) -> None:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-
-    def _sync(self) -> None:
-        descriptor = os.open(self.path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

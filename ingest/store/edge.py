@@ -2,48 +2,43 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-import numpy as np
 import qdrant_edge as engine
-from qdrant_edge import FieldCondition, Filter, UpdateOperation
+from qdrant_edge import UpdateOperation
 
 from ingest.errors import CollectionNotFoundError, StoreError
-from ingest.records import Fingerprint, Payload, Point, ScoredPoint, SparseVector, StoredPoint, Vector
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.store.aliases import AliasFile
 from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest, VectorQuery
 from ingest.store.directory import CollectionDirectory, collection_names
+from ingest.store.edge_wire import INDEX_TYPES, collection_config, filter_to, stored_point, vector_to
 from ingest.store.pages import release_pages
-from ingest.store.schema import DOC_KEY_FIELD, INDEXED_FIELDS, INGEST_FIELD, check_same_columns, fingerprint_of
+from ingest.store.schema import (
+    DOC_KEY_FIELD,
+    INDEXED_FIELDS,
+    INGEST_FIELD,
+    check_aliases_are_free,
+    check_same_columns,
+    fingerprint_of,
+)
+from ingest.store.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
+from ingest.store.wire import scored_point, selection_to
 
-INDEXING_THRESHOLD = 1_000_000
-"""Kilobytes of one dense vector's column from which `finalize` builds an HNSW graph. Below, a search compares with all of them:
-exact, some 60 ms at the threshold, and a load is not followed by minutes of graph building."""
-
-FULL_SCAN_THRESHOLD = 10_000
-"""Kilobytes that a filter must leave for the graph to be used rather than a scan: the server's default."""
+logger = logging.getLogger(__name__)
 
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
 
 _SETTLE_EVERY = 40_000
 """Points written after which the engine's buffers go to its files, and their pages out of memory: a load of any size fits."""
-
-_DISTANCES = {
-    "cosine": engine.Distance.Cosine,
-    "dot": engine.Distance.Dot,
-    "euclid": engine.Distance.Euclid,
-    "manhattan": engine.Distance.Manhattan,
-}
-_INDEX_TYPES = {"keyword": engine.PayloadSchemaType.Keyword, "uuid": engine.PayloadSchemaType.Uuid}
-
-_EXACT_INTEGER = 2**53
-"""Beyond this, floats skip integers."""
 
 
 @dataclass(slots=True)
@@ -58,11 +53,16 @@ class EdgeStore:
 
     A collection is opened, and locked against other processes, when it is first used, and stays so until `close`. The engine
     holds the interpreter's lock while it works, so threads take turns.
+
+    Args:
+        reserve: bytes of the disk that stay free: a write that finds fewer raises `StoreError` and changes nothing.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, *, reserve: int = RESERVE) -> None:
         self._root = Path(root).expanduser().absolute()
+        self._reserve = reserve
         self._mutex = threading.RLock()
+        self._aliases = AliasFile(self._root)
         self._open: dict[str, _Open] = {}
         self._closed = False
 
@@ -72,18 +72,19 @@ class EdgeStore:
 
     def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
         with self._mutex:
-            if manifest.collection not in self._open:
-                self._check_open()
-                directory = CollectionDirectory(self._root, manifest.collection)
+            name = self._resolved(manifest.collection)
+            if name not in self._open:
+                directory = CollectionDirectory(self._root, name)
                 directory.create()
+                check_room(directory.path, self._reserve)
                 self._load(directory, make=(manifest, options))
-            opened = self._open[manifest.collection]
+            opened = self._open[name]
             stored = opened.directory.read_manifest()
-            with _translated(manifest.collection):
+            with _translated(name):
                 present = opened.shard.info().payload_schema
                 for field, kind in INDEXED_FIELDS.items():
                     if field not in present:
-                        opened.shard.update(UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))
+                        opened.shard.update(UpdateOperation.create_field_index(field, INDEX_TYPES[kind]))
             return stored
 
     def manifest(self, collection: str) -> Manifest:
@@ -94,7 +95,7 @@ class EdgeStore:
         with self._mutex:
             directory = self._opened(manifest.collection).directory
             check_same_columns(directory.read_manifest(), manifest)
-            directory.write_manifest(manifest)
+            directory.write_manifest(replace(manifest, collection=directory.name))
 
     def collections(self) -> list[CollectionInfo]:
         with self._mutex:
@@ -107,16 +108,47 @@ class EdgeStore:
 
     def drop(self, collection: str) -> None:
         with self._mutex:
-            self._check_open()
-            directory = CollectionDirectory(self._root, collection)
-            if opened := self._open.pop(collection, None):
+            name = self._resolved(collection)
+            has_aliases = name in self._aliases.read().values()
+            directory = CollectionDirectory(self._root, name)
+            if opened := self._open.pop(name, None):
                 directory = opened.directory
-                with _translated(collection):
+                with _translated(name):
                     opened.shard.close()
             else:  # not loaded for this: a damaged shard must go, too
                 _check_exists(directory)
                 directory.lock()
             directory.discard()
+            if has_aliases:
+                with self._aliases.changing():
+                    pass  # those of a collection that is gone are not written again
+
+    def aliases(self) -> dict[str, str]:
+        with self._mutex:
+            self._check_open()
+            return self._aliases.read()
+
+    def set_aliases(self, targets: Mapping[str, str | None]) -> None:
+        with self._mutex:
+            self._check_open()
+            directories = {
+                alias: CollectionDirectory(self._root, self._resolved(target))
+                for alias, target in targets.items()
+                if target is not None
+            }
+            for directory in directories.values():
+                _check_exists(directory)
+            check_aliases_are_free(directories, collection_names(self._root), self.location)
+            if not (directories or self._aliases.read()):
+                return  # nothing to remove, and perhaps no directory to say so in
+            with self._aliases.changing() as aliases:
+                for alias in targets:
+                    aliases.pop(alias, None)
+                aliases.update({alias: directory.name for alias, directory in directories.items()})
+
+    def defer_indexing(self, collection: str) -> None:
+        with self._mutex:
+            self._opened(collection)
 
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
         if not doc_keys:
@@ -125,31 +157,31 @@ class EdgeStore:
         return [made for point in stored if (made := fingerprint_of(point.id, point.payload)) is not None]
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
-        with self._using(collection) as opened:
+        with self._changing(collection) as opened:
             made = [
-                engine.Point(point.id, {name: _vector(value) for name, value in point.vectors.items()}, point.payload)
+                engine.Point(point.id, {name: vector_to(value) for name, value in point.vectors.items()}, point.payload)
                 for point in points
             ]
             opened.shard.update(UpdateOperation.upsert_points(made))
             self._wrote(opened, len(made))
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
-        with self._using(collection) as opened:
+        with self._changing(collection) as opened:
             made = [
-                engine.PointVectors(point_id, {name: _vector(value) for name, value in columns.items()})
+                engine.PointVectors(point_id, {name: vector_to(value) for name, value in columns.items()})
                 for point_id, columns in vectors.items()
             ]
             opened.shard.update(UpdateOperation.update_vectors(made))
             self._wrote(opened, len(made))
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
-        with self._using(collection) as opened:
+        with self._changing(collection) as opened:
             for point_id, payload in payloads.items():
                 opened.shard.update(UpdateOperation.overwrite_payload([point_id], payload))
             self._wrote(opened, len(payloads))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        with self._using(collection) as opened:
+        with self._changing(collection) as opened:
             opened.shard.update(UpdateOperation.delete_points(list(ids)))
 
     def scroll(
@@ -168,15 +200,27 @@ class EdgeStore:
                     engine.ScrollRequest(
                         offset=offset,
                         limit=page,
-                        filter=_filter(conditions),
-                        with_payload=_selection(payload),
-                        with_vector=_selection(vectors),
+                        filter=filter_to(conditions),
+                        with_payload=selection_to(payload),
+                        with_vector=selection_to(vectors),
                     )
                 )
             for record in records:
-                yield StoredPoint(str(record.id), record.payload or {}, _vectors(record.vector))
+                yield stored_point(record)
             if offset is None:
                 return
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+    ) -> list[StoredPoint]:
+        with self._using(collection) as opened:
+            records = opened.shard.retrieve(list(ids), selection_to(payload), selection_to(vectors))
+        return [stored_point(record) for record in records]
 
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
@@ -185,23 +229,24 @@ class EdgeStore:
             requests = [
                 engine.QueryRequest(
                     limit=query.limit,
-                    query=engine.Query.Nearest(_vector(query.value), using=query.vector),
-                    filter=_filter(query.conditions),
-                    with_payload=_selection(payload),
+                    query=engine.Query.Nearest(vector_to(query.value), using=query.vector),
+                    filter=filter_to(query.conditions),
+                    with_payload=selection_to(payload),
                 )
                 for query in queries
             ]
             answers = opened.shard.query_batch(engine.QueryBatchRequest(requests))
-        return [[ScoredPoint(str(found.id), found.score, found.payload or {}) for found in answer] for answer in answers]
+        return [[scored_point(found) for found in answer] for answer in answers]
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         with self._using(collection) as opened:
-            return opened.shard.count(engine.CountRequest(exact=True, filter=_filter(conditions)))
+            return opened.shard.count(engine.CountRequest(exact=True, filter=filter_to(conditions)))
 
     def finalize(self, collection: str) -> None:
-        with self._using(collection) as opened:
+        with self._changing(collection) as opened:
             opened.shard.flush()
-            opened.shard.optimize()
+            if self._has_room_to_index(opened.directory):
+                opened.shard.optimize()
             release_pages(opened.directory.path)
 
     def close(self) -> None:
@@ -223,13 +268,25 @@ class EdgeStore:
             with _translated(collection):
                 yield opened
 
+    @contextmanager
+    def _changing(self, collection: str) -> Iterator[_Open]:
+        """As `_using`, for what writes."""
+        with self._using(collection) as opened:
+            check_room(opened.directory.shard, self._reserve)
+            yield opened
+
     def _opened(self, collection: str) -> _Open:
-        self._check_open()
-        if collection not in self._open:
-            directory = CollectionDirectory(self._root, collection)
+        name = self._resolved(collection)
+        if name not in self._open:
+            directory = CollectionDirectory(self._root, name)
             _check_exists(directory)
             self._load(directory)
-        return self._open[collection]
+        return self._open[name]
+
+    def _resolved(self, collection: str) -> str:
+        """The name of the collection that this is the name or an alias of."""
+        self._check_open()
+        return collection if collection in self._open else self._aliases.read().get(collection, collection)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -242,7 +299,7 @@ class EdgeStore:
             if make is not None and not directory.exists:  # under the lock: what a crash left is nobody's work in progress
                 directory.write_manifest(make[0])
                 with directory.new_shard() as path, _translated(directory.name):
-                    engine.EdgeShard.create(str(path), _config(*make)).close()
+                    engine.EdgeShard.create(str(path), collection_config(*make)).close()
             with _translated(directory.name):
                 shard = engine.EdgeShard.load(str(directory.shard))
         except BaseException:
@@ -278,6 +335,19 @@ class EdgeStore:
         finally:
             opened.directory.unlock()
 
+    def _has_room_to_index(self, directory: CollectionDirectory) -> bool:
+        """Segments are copied, and then take the others' place."""
+        needed, free = used_bytes(directory.shard) + self._reserve, free_bytes(directory.shard)
+        if free < needed:
+            logger.warning(
+                "everything is stored in %s, but its index is not brought up to date, so that a search may take longer: that can"
+                " need %s of the disk and %s are free; make room and run it again",
+                directory.read_manifest().raw_name,
+                mebibytes(needed),
+                mebibytes(free),
+            )
+        return free >= needed
+
     def _wrote(self, opened: _Open, points: int) -> None:
         opened.written += points
         if opened.written >= _SETTLE_EVERY:
@@ -303,87 +373,3 @@ def _translated(collection: str) -> Iterator[None]:
 def _check_exists(directory: CollectionDirectory) -> None:
     if not directory.exists:
         raise CollectionNotFoundError(f"there is no collection {directory.name} in {directory.root}: ingest into it first")
-
-
-def _config(manifest: Manifest, options: CollectionOptions) -> engine.EdgeConfig:
-    memory = engine.Memory.Cold if options.on_disk else None
-    quantization = {
-        "none": None,
-        "scalar": engine.ScalarQuantizationConfig(engine.ScalarType.Int8),
-        "binary": engine.BinaryQuantizationConfig(),
-    }[options.quantization]
-    return engine.EdgeConfig(
-        vectors={
-            vector.name: engine.EdgeVectorParams(vector.dim, _DISTANCES[vector.distance], memory=memory)
-            for vector in manifest.vectors
-            if vector.dim is not None
-        },
-        sparse_vectors={
-            vector.name: engine.EdgeSparseVectorParams(modifier=engine.Modifier.Idf if vector.idf else None, memory=memory)
-            for vector in manifest.vectors
-            if vector.sparse
-        },
-        hnsw_config=engine.HnswIndexConfig(options.hnsw_m, options.hnsw_ef_construct, FULL_SCAN_THRESHOLD, memory=memory),
-        quantization_config=quantization,
-        optimizers=engine.EdgeOptimizersConfig(indexing_threshold=INDEXING_THRESHOLD),
-    )
-
-
-def _vector(value: Vector) -> list[float] | engine.SparseVector:
-    if isinstance(value, SparseVector):
-        return engine.SparseVector(value.indices.tolist(), value.values.tolist())
-    dense: list[float] = value.tolist()
-    return dense
-
-
-def _vectors(stored: Any) -> dict[str, Vector]:
-    return {
-        name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
-        if isinstance(value, engine.SparseVector)
-        else np.asarray(value, np.float32)
-        for name, value in (stored.items() if isinstance(stored, dict) else ())
-    }
-
-
-def _selection(wanted: Sequence[str] | bool) -> list[str] | bool:
-    return wanted if isinstance(wanted, bool) else list(wanted)
-
-
-def _filter(conditions: Sequence[Condition]) -> Filter | None:
-    if not conditions:
-        return None
-    return Filter(must=[_condition(condition) for condition in conditions])
-
-
-def _condition(condition: Condition) -> engine.ConditionType:
-    field, value = condition.field, condition.value
-    match condition.operator:
-        case "eq":
-            return _equal(field, value)
-        case "any":
-            return _any(field, value)
-        case "none":
-            return Filter(must_not=[_any(field, value)])
-        case "exists":
-            empty = engine.IsEmptyCondition(field)
-            return Filter(must_not=[empty]) if value else empty
-        case "text":
-            return FieldCondition(field, match=engine.MatchSubstring(value))
-        case operator:
-            range_type = engine.RangeDateTime if isinstance(value, str) else engine.RangeFloat
-            return FieldCondition(field, range=range_type(**{operator: value}))
-
-
-def _any(field: str, values: Sequence[str | float]) -> engine.ConditionType:
-    texts = [value for value in values if isinstance(value, str)]
-    if len(texts) == len(values):
-        return FieldCondition(field, match=engine.MatchAny(texts))
-    return Filter(should=[_equal(field, value) for value in values])
-
-
-def _equal(field: str, value: str | float) -> FieldCondition:
-    if isinstance(value, bool):  # the engine takes Python's True for 1, but not NumPy's
-        return FieldCondition(field, match=engine.MatchValue(np.bool_(value)))  # type: ignore[arg-type]  # see above
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) <= _EXACT_INTEGER):
-        return FieldCondition(field, range=engine.RangeFloat(gte=value, lte=value))
-    return FieldCondition(field, match=engine.MatchValue(value))

@@ -1,18 +1,18 @@
 """The names, payloads and manifests that are stored: pure, the same for every store.
 
 Payload of a point: `text`, `title`?, `metadata{…}`, `source`, `doc_id`, `chunk`, `start`, `end`, and
-`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema}`.
+`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, gone_since?}`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeVar, get_args
 from unicodedata import normalize
 
 from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
-from ingest.records import Chunk, Document, Fingerprint, Payload
+from ingest.records import Chunk, Document, Fingerprint, Payload, digest
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
 
 INGEST_FIELD = "_ingest"
@@ -20,7 +20,15 @@ INGEST_FIELD = "_ingest"
 
 DOC_KEY_FIELD = "_ingest.doc_key"
 
-INDEXED_FIELDS: Mapping[str, Literal["keyword", "uuid"]] = {DOC_KEY_FIELD: "uuid", "source": "keyword", "doc_id": "keyword"}
+GONE_FIELD = "_ingest.gone_since"
+"""The tombstone: only the points of documents that are gone from their source, and still kept, have it."""
+
+INDEXED_FIELDS: Mapping[str, Literal["keyword", "uuid"]] = {
+    DOC_KEY_FIELD: "uuid",
+    GONE_FIELD: "keyword",
+    "source": "keyword",
+    "doc_id": "keyword",
+}
 """Payload fields every collection has an index on, and its type: what planning, deleting and searching filter by."""
 
 MAX_NAME_BYTES = 255
@@ -72,7 +80,7 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
 
 def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
     """The whole payload as it is stored. `visible` is left as it is."""
-    return {
+    stored: Payload = {
         **visible,
         INGEST_FIELD: {
             "doc_key": fingerprint.doc_key,
@@ -84,6 +92,18 @@ def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
             "schema": SCHEMA_VERSION,
         },
     }
+    return stored if fingerprint.gone_since is None else with_tombstone(stored, fingerprint.gone_since)
+
+
+def with_tombstone(payload: Payload, gone_since: str) -> Payload:
+    """A stored payload, marked as of a document that is gone. `payload` is left as it is."""
+    return {**payload, INGEST_FIELD: {**payload[INGEST_FIELD], "gone_since": gone_since}}
+
+
+def without_tombstone(payload: Payload) -> Payload:
+    """A stored payload as it was before it was marked. `payload` is left as it is."""
+    made = payload[INGEST_FIELD]
+    return {**payload, INGEST_FIELD: {name: value for name, value in made.items() if name != "gone_since"}}
 
 
 def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
@@ -100,6 +120,7 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
             text_fp=made["text_fp"],
             payload_fp=made["payload_fp"],
             vectors=made["vectors"],
+            gone_since=made.get("gone_since"),
         )
     except KeyError:
         return None
@@ -129,7 +150,10 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_from_json(value: object, collection: str) -> Manifest:
-    """The manifest in a JSON object. Raises `StoreError` where it is of another version, incomplete or of the wrong types."""
+    """The manifest in a JSON object, of the collection as it is called now, which a restored snapshot may have changed.
+
+    Raises `StoreError` where it is of another version, incomplete or of the wrong types.
+    """
     if isinstance(value, dict) and value.get("version") != SCHEMA_VERSION:
         raise StoreError(
             f"the collection {collection} was written by another version of this package (its manifest has version"
@@ -138,7 +162,7 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
     try:
         manifest = _typed(value, dict)
         return Manifest(
-            collection=_typed(manifest["collection"], str),
+            collection=collection,
             raw_name=_typed(manifest["raw_name"], str),
             vectors=tuple(_vector_from_json(_typed(vector, dict)) for vector in _typed(manifest["vectors"], list)),
             chunking=_typed(manifest["chunking"], dict),
@@ -160,6 +184,26 @@ def check_same_columns(stored: Manifest, new: Manifest) -> None:
             f"the vectors {', '.join(differing)} of the collection {new.collection} cannot change in place:"
             " ingest into a new collection"
         )
+
+
+def check_aliases_are_free(aliases: Iterable[str], collections: Iterable[str], location: str) -> None:
+    """Raises `StoreError` where what is to become an alias is the name of a collection."""
+    if taken := sorted(set(aliases) & set(collections)):
+        raise StoreError(
+            f"{taken[0]} cannot become an alias in {location}, because a collection has that name: choose another alias, or drop"
+            f" the collection first (ingest collections drop {taken[0]})"
+        )
+
+
+def physical_name(manifest: Manifest) -> str:
+    """What a new collection is really called: `NAME__` and 8 hexadecimal digits of what it is made with, in `MAX_NAME_BYTES`.
+
+    `NAME` (`manifest.collection`) is then an alias, so that a later collection can take its place at once.
+    """
+    made_with = [[vector.name, vector.fingerprint, vector.distance] for vector in manifest.vectors]
+    suffix = "__" + digest([manifest.collection, sorted(made_with), dict(manifest.chunking)])[:8]
+    room = MAX_NAME_BYTES - len(suffix)
+    return manifest.collection.encode()[:room].decode(errors="ignore").rstrip("_") + suffix
 
 
 def _vector_from_json(vector: dict[str, Any]) -> VectorSpec:

@@ -18,7 +18,7 @@ VENDOR_ERRORS = (ApiException, QdrantException, grpc.RpcError, ValueError, TypeE
 ALREADY_EXISTS = (409, StatusCode.ALREADY_EXISTS)
 
 _NOT_FOUND = (404, StatusCode.NOT_FOUND)
-_KEY_REFUSED = (401, 403, StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
+KEY_REFUSED = (401, 403, StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
 _PASSING = (408, 429, StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL)
 """What may be gone in a moment, beside every 5xx; INTERNAL is what 500 is called over gRPC."""
 
@@ -57,8 +57,8 @@ def _translate_transport(source: Exception, where: str, reason: str) -> StoreErr
 
 
 def _translate_status(status: int | StatusCode | None, where: str, reason: str) -> StoreError:
-    if status in _KEY_REFUSED:
-        return StoreError(f"{where} refuses the API key, or what the key may do: {reason}")
+    if status in KEY_REFUSED:
+        return StoreError(f"{where} refuses the API key, or what the key may do ({reason}): give one that may as INGEST_API_KEY")
     if status == _TOO_LARGE:
         return StoreError(f"{where} finds the request too large: {reason}; write fewer points at a time")
     if status in _PASSING or (isinstance(status, int) and status >= _SERVER_FAULTS):

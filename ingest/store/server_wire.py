@@ -1,19 +1,24 @@
-"""What travels to and from a Qdrant server, between our records and the client's models. Pure."""
+"""What travels to and from a Qdrant server: our records in the client's models, and back. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
-import numpy as np
 from qdrant_client import models
 
 from ingest.records import SparseVector, Vector
+from ingest.store import wire
 from ingest.store.contract import CollectionOptions, Condition, Manifest
 from ingest.store.schema import manifest_to_json
+from ingest.store.wire import EXACT_INTEGER
 
 METADATA_KEY = "ingest"
 """Where in a collection's metadata the manifest is. Updates merge top-level keys, so the manifest is under one of its own."""
+
+DEFERRED_KEY = "ingest_indexing_threshold"
+"""Where in it the threshold is that is to be restored: there while a load defers the indexes, and after its crash."""
 
 INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "uuid": models.PayloadSchemaType.UUID}
 
@@ -23,9 +28,6 @@ _DISTANCES = {
     "euclid": models.Distance.EUCLID,
     "manhattan": models.Distance.MANHATTAN,
 }
-
-_EXACT_INTEGER = 2**53
-"""Beyond this, floats skip integers."""
 
 
 def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[str, Any]:
@@ -61,24 +63,27 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[st
     }
 
 
+def has_columns_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
+    """Whether the collection's vectors are exactly those that `manifest` would have made."""
+    params = found.config.params
+    if not isinstance(params.vectors or {}, dict):
+        return False
+    dense = {name: (vector.size, vector.distance) for name, vector in (params.vectors or {}).items()}  # type: ignore[union-attr]
+    sparse = {name: vector.modifier or models.Modifier.NONE for name, vector in (params.sparse_vectors or {}).items()}
+    wanted = collection_config(manifest, CollectionOptions())
+    return dense == {name: (vector.size, vector.distance) for name, vector in wanted["vectors_config"].items()} and sparse == {
+        name: vector.modifier for name, vector in wanted["sparse_vectors_config"].items()
+    }
+
+
+stored_point = partial(wire.stored_point, sparse=models.SparseVector)
+
+
 def vector_to(value: Vector) -> list[float] | models.SparseVector:
     if isinstance(value, SparseVector):
         return models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
     dense: list[float] = value.tolist()
     return dense
-
-
-def vectors_from(stored: Any) -> dict[str, Vector]:
-    return {
-        name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
-        if isinstance(value, models.SparseVector)
-        else np.asarray(value, np.float32)
-        for name, value in (stored.items() if isinstance(stored, dict) else ())
-    }
-
-
-def selection_to(wanted: Sequence[str] | bool) -> list[str] | bool:
-    return wanted if isinstance(wanted, bool) else list(wanted)
 
 
 def filter_to(conditions: Sequence[Condition]) -> models.Filter | None:
@@ -112,6 +117,6 @@ def _any(field: str, values: Sequence[str | float]) -> models.Condition:
 
 
 def _equal(field: str, value: str | float) -> models.FieldCondition:
-    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _EXACT_INTEGER):
+    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= EXACT_INTEGER):
         return models.FieldCondition(key=field, range=models.Range(gte=value, lte=value))
     return models.FieldCondition(key=field, match=models.MatchValue(value=value))

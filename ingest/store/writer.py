@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -13,17 +14,24 @@ from typing import Any, Self, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
 
-from ingest.errors import StoreUnavailableError
+from ingest.errors import StoreError, StoreUnavailableError
 from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import Store
 from ingest.store.schema import INGEST_FIELD
 from ingest.telemetry import Clock
+
+logger = logging.getLogger(__name__)
 
 MAX_POINTS = 1000
 """Points in one request."""
 
 MAX_BYTES = 4 * 2**20
 """Estimated bytes in one request; a server refuses more than 32 MiB."""
+
+DEFER_FROM = 50_000
+"""Points written from which indexing waits for the end of the load. A server builds a graph over each segment of a few thousand
+points, and builds it again whenever segments are merged: over a short load that is soon done, over a long one it is most of the
+work, and slows down the rest."""
 
 _FLOAT_BYTES = 21
 """Of a float32 in JSON, written out as the float64 it is equal to, with its comma."""
@@ -75,11 +83,15 @@ class RetryPolicy:
 class Writer:
     """Writes what is submitted to one collection, from its own thread, in the order it was submitted.
 
+    After `defer_from` points the collection's indexes are deferred: whoever loads much calls `Store.finalize` in the end.
+
     `with Writer(store, collection) as writer: writer.submit(effects)`. Leaving the block waits until everything is acknowledged;
-    leaving it by an exception stops after the request in flight and leaves the rest undone. Submit from one thread.
+    leaving it by an exception stops after the request in flight and leaves the rest undone; by `KeyboardInterrupt`, does not wait
+    for that one either. Submit from one thread.
 
     Args:
         max_points, max_bytes: bounds of one request (bytes estimated); a point that alone exceeds them travels alone.
+        defer_from: points to be written until then.
         queue_size: submitted effects that may wait while others are being written.
         clock, sleep: for the retries; by default real time, and a sleep that an exception in the block cuts short.
     """
@@ -92,6 +104,7 @@ class Writer:
         retry: RetryPolicy | None = None,
         max_points: int = MAX_POINTS,
         max_bytes: int = MAX_BYTES,
+        defer_from: int = DEFER_FROM,
         queue_size: int = 1,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], Any] | None = None,
@@ -106,6 +119,8 @@ class Writer:
         self._clock = clock
         self._sleep = sleep or self._stopped.wait
         self._failure: BaseException | None = None
+        self._defer_from = defer_from
+        self._written = 0
         self._thread = threading.Thread(target=self._run, name=f"write {collection}", daemon=True)
 
     def __enter__(self) -> Self:
@@ -131,8 +146,9 @@ class Writer:
             self.close()
             return
         self._stopped.set()
-        self._queue.put(None)
-        self._thread.join()
+        if not isinstance(error, KeyboardInterrupt):  # whoever cannot wait should not wait for a server that says nothing
+            self._queue.put(None)
+            self._thread.join()
 
     def _run(self) -> None:
         """Takes from the queue to its end even after a failure, so that nobody waits for room in it for ever."""
@@ -148,7 +164,22 @@ class Writer:
         for request in requests(self._store, self._collection, effects, self._max_points, self._max_bytes):
             if self._stopped.is_set():
                 return
-            call_with_retries(partial(self._unless_stopped, request), self._policy, clock=self._clock, sleep=self._sleep)
+            self._call(request)
+        before = self._written
+        self._written += len(effects.upserts) + len(effects.vector_updates)
+        if before < self._defer_from <= self._written:
+            self._defer_indexing()
+
+    def _defer_indexing(self) -> None:
+        try:
+            self._call(partial(self._store.defer_indexing, self._collection))
+        except StoreUnavailableError:
+            raise
+        except StoreError as exc:  # such as a key that may write points and nothing else
+            logger.warning("the load goes on, but slower, since its indexes cannot be deferred: %s", exc)
+
+    def _call(self, request: Request) -> None:
+        call_with_retries(partial(self._unless_stopped, request), self._policy, clock=self._clock, sleep=self._sleep)
 
     def _unless_stopped(self, request: Request) -> None:
         if not self._stopped.is_set():

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingest.encode.contract import Encoded
-from ingest.records import Payload, Point, Vector
+from ingest.records import Fingerprint, Payload, Point, Vector
 from ingest.store.schema import with_fingerprint
 from ingest.store.writer import Effects
+from ingest.sync.plan import DocumentPlan
 from ingest.sync.reading import PlannedDocument
 
 
@@ -43,6 +44,34 @@ class WindowResult:
     def effects(self) -> Effects:
         return Effects(upserts=self.upserts, vector_updates=self.columns, payloads=self.payloads)
 
+    def add(
+        self,
+        plan: DocumentPlan,
+        payloads: Sequence[Payload],
+        fingerprints: Sequence[Fingerprint],
+        rows: Sequence[Mapping[str, Vector]],
+    ) -> None:
+        """One document: what its plan asks for, with the vectors it asks for. All run parallel to the plan's actions."""
+        for action, visible, fingerprint, row in zip(plan.actions, payloads, fingerprints, rows, strict=True):
+            if action.write == "nothing":
+                self.chunks_reused += 1
+                continue
+            payload = with_fingerprint(visible, fingerprint)
+            if action.write == "point":
+                self.upserts.append(Point(action.id, row, payload))
+                self.chunks_inserted += action.new
+                self.chunks_written += 1
+                continue
+            self.payloads[action.id] = payload
+            if action.write == "vectors":
+                self.columns[action.id] = row
+                self.chunks_written += 1
+            else:
+                self.chunks_reused += 1
+        self.stale.extend(plan.stale)
+        self.written += plan.status == "written"
+        self.updated += plan.status == "updated"
+
 
 def wanted_texts(documents: Sequence[PlannedDocument], models: Sequence[str]) -> dict[str, list[str]]:
     """Model key → the texts it must encode, in the order `collect_effects` takes the vectors back."""
@@ -73,29 +102,7 @@ def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, 
                     failure = Failure(planned, len(rows), f"{column}: {made.failed[at]}")
             rows.append(row)
         if failure is None:
-            _add_document(planned, rows, result)
+            result.add(planned.plan, planned.payloads, planned.fingerprints, rows)
         else:
             result.failures.append(failure)
     return result
-
-
-def _add_document(planned: PlannedDocument, rows: Sequence[Mapping[str, Vector]], result: WindowResult) -> None:
-    for action, visible, fingerprint, row in zip(planned.plan.actions, planned.payloads, planned.fingerprints, rows, strict=True):
-        if action.write == "nothing":
-            result.chunks_reused += 1
-            continue
-        payload = with_fingerprint(visible, fingerprint)
-        if action.write == "point":
-            result.upserts.append(Point(action.id, row, payload))
-            result.chunks_inserted += action.new
-            result.chunks_written += 1
-            continue
-        result.payloads[action.id] = payload
-        if action.write == "vectors":
-            result.columns[action.id] = row
-            result.chunks_written += 1
-        else:
-            result.chunks_reused += 1
-    result.stale.extend(planned.plan.stale)
-    result.written += planned.plan.status == "written"
-    result.updated += planned.plan.status == "updated"

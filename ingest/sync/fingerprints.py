@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ingest.records import Chunk, Document, Fingerprint, Metadata, digest, digest_bytes
+from ingest.records import Chunk, Document, Fingerprint, Metadata, Payload, digest, digest_bytes
 from ingest.store.contract import SCHEMA_VERSION
 
 
@@ -27,7 +27,7 @@ def fingerprint_chunks(
     chunks: Sequence[Chunk], doc_key: str, document: DocumentDigest, models: Mapping[str, str]
 ) -> tuple[Fingerprint, ...]:
     """What each chunk of a document is stored as made from. `models`: vector name → fingerprint of its model."""
-    return tuple(
+    made = [
         Fingerprint(
             id=chunk.id,
             doc_key=doc_key,
@@ -38,7 +38,17 @@ def fingerprint_chunks(
             vectors=models,
         )
         for chunk in chunks
-    )
+    ]
+    return tuple(made)
+
+
+def digest_stored_payload(payload: Payload) -> str | None:
+    """What `payload_fp` must be for a payload as it is stored now; None if it has not even the right shape."""
+    metadata, text = payload.get("metadata"), payload.get("text")
+    if not isinstance(metadata, dict) or not isinstance(text, str):
+        return None
+    index, start, end = (payload.get(name) for name in ("chunk", "start", "end"))
+    return _payload(_visible(payload.get("title"), metadata), index, start, end, text)  # type: ignore[arg-type]  # hashed as it is
 
 
 def _visible(title: str | None, metadata: Metadata) -> str:

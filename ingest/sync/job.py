@@ -3,27 +3,35 @@
     reader thread          calling thread             writer thread
     source → plan  ──►  queue  ──►  encode  ──►  queue  ──►  upsert, acknowledge
 
-Nothing is deleted before every source has ended without an error and everything new is acknowledged.
+Nothing is deleted or hidden before every source has ended without an error and everything new is acknowledged.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TypeVar
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ManifestMismatchError
 from ingest.records import ChunkCounts, Receipt, Rejected, Source, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.contract import CollectionOptions, Condition, Distance, Manifest, Store
 from ingest.store.writer import Effects, RetryPolicy, Writer, call_with_retries
-from ingest.sync.deletion import check_brake, deletes_held_back, note_stored
+from ingest.sync.deletion import (
+    check_brake,
+    deletes_held_back,
+    find_gone,
+    note_stored,
+    payloads_to_mark,
+    payloads_to_restore,
+)
 from ingest.sync.effects import Failure, collect_effects, wanted_texts
-from ingest.sync.manifest import check_manifest, wanted_manifest
-from ingest.sync.plan import DeleteMode
+from ingest.sync.manifest import agree, wanted_manifest
+from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import Reader, Window, WindowBounds
 from ingest.sync.rejects import RejectsFile
@@ -40,17 +48,21 @@ class Job:
 
     Attributes:
         collection: any spelling; it is normalized.
-        max_delete: share of a source's stored documents (0 to 1) that `full` may delete before the brake stops the run.
+        delete_after: seconds that `full` keeps a document which is gone, hidden from search; None deletes it at once.
+        max_delete: share of a source's live documents (0 to 1) that `full` may delete or hide before the brake stops the run.
         weights: vector name → weight in query-time fusion, kept in the manifest.
         aliases: normalized name → the collection meant.
         options: layout of the collection where it has yet to be made.
         bounds: of the first windows.
         retry: patience with a store that is unavailable, for each request.
         distance: of the dense vectors of a new collection.
+        accept: stored vectors of models whose fingerprints differ count as made by the models of this job, where dimensions and
+            distances are the same.
     """
 
     collection: str
     delete: DeleteMode = DeleteMode.INCREMENTAL
+    delete_after: float | None = None
     max_delete: float = 0.2
     chunking: ChunkingOptions = field(default_factory=ChunkingOptions)
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -59,6 +71,7 @@ class Job:
     bounds: WindowBounds = field(default_factory=WindowBounds)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     distance: Distance = "cosine"
+    accept: bool = False
 
     def manifest(self, models: Sequence[StagedModel]) -> Manifest:
         """What a collection made by this job with these models says of itself."""
@@ -81,6 +94,7 @@ class _Tally:
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
+    tombstoned: int = 0
     rejected: int = 0
     chunks_inserted: int = 0
     chunks_written: int = 0
@@ -101,18 +115,23 @@ def run_job(
     runner: BatchRunner,
     rejects: RejectsFile,
     monitor: ThroughputMonitor,
+    now: Callable[[], float] = time.time,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Receipt:
-    """Makes the collection equal to the sources, one after another, and accounts for it.
+    """Makes the collection equal to the sources, one after another, and accounts for it. `now`: seconds since 1970.
 
+    Once `stop` says True, which it must keep saying, the run finishes the window in hand, deletes nothing, and accounts for what
+    it read.
     Raises `ManifestMismatchError` before anything is loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the
     run could not go on (what was acknowledged stays, the next run continues from there); `DeletionBrakeError` if the brake held.
     """
     patient = _Patient(store, job.retry)
-    collection = _agree(job, models, store, patient).collection
+    wanted = job.manifest(models)
+    collection = agree(wanted, job.options, store=store, retry=job.retry, accept=job.accept).collection
     held = {source.name: patient.count(collection, source) for source in sources}
     tally = _Tally()
     sizing = WindowSizing(job.bounds, monitor)
-    with ExitStack() as spools, Writer(store, collection, retry=job.retry) as writer:
+    with ExitStack() as spools:
         syncs = [
             _SourceSync(
                 job,
@@ -123,7 +142,6 @@ def run_job(
                 runner,
                 rejects,
                 monitor,
-                writer,
                 sizing,
                 tally,
                 spools.enter_context(SeenDocuments()),
@@ -131,38 +149,47 @@ def run_job(
             )
             for source in sources
         ]
-        for sync in syncs:
-            sync.run(known_empty=held[sync.source.name] == 0)
-        for sync in syncs:
-            sync.find_gone()
-        check_brake([(sync.source.name, sync.deletes) for sync in syncs], job.max_delete)
-        for sync in syncs:
-            sync.delete()
+        with Writer(store, collection, retry=job.retry) as writer:
+            for sync in syncs:
+                if not stop():
+                    sync.run(writer, stop, known_empty=held[sync.source.name] == 0)
+        stopped = stop()
+        if not stopped:
+            settled = now()
+            for sync in syncs:
+                sync.find_gone(settled)
+            check_brake([(sync.source.name, sync.deletes) for sync in syncs], job.max_delete)
+            with Writer(store, collection, retry=job.retry) as writer:
+                for sync in syncs:
+                    sync.settle(writer, settled)
     patient(lambda: store.finalize(collection))
     holds = sum(patient.count(collection, source) for source in sources)
     expected = sum(held.values()) + tally.chunks_inserted - tally.chunks_deleted
     if holds != expected:
         monitor.log_error(
-            collection,
+            wanted.collection,
             f"holds {holds} points of these sources where the plan says {expected}: is another job writing the same source?",
         )
     seconds = monitor.elapsed()
+    read = tally.done if stopped else tally.read  # what was read ahead of the last window is the next run's
     return Receipt(
-        collection=collection,
-        read=tally.read,
+        collection=wanted.collection,
+        read=read,
         written=tally.written,
         updated=tally.updated,
         unchanged=tally.unchanged,
         deleted=tally.deleted,
+        tombstoned=tally.tombstoned,
         rejected=tally.rejected,
         chunks=ChunkCounts(tally.chunks_written, tally.chunks_reused, tally.chunks_deleted),
-        balanced=tally.read == tally.done and holds == expected,
+        balanced=read == tally.done and holds == expected,
         seconds=round(seconds, 3),
         models=monitor.model_reports(),
         lease_events=monitor.lease_events,
         errors=monitor.errors,
         window=sizing.bounds.chunks,
         swap_share=round(monitor.swap_seconds / seconds, 4) if seconds else 0.0,
+        stopped=stopped,
     )
 
 
@@ -195,27 +222,6 @@ class _Patient:
         return self(lambda: count_points(self.store, collection, source))
 
 
-def _agree(job: Job, models: Sequence[StagedModel], store: Store, patient: _Patient) -> Manifest:
-    """The manifest of the job's collection, which is made if need be. Raises `ManifestMismatchError`.
-
-    A collection without a single point holds nothing that could be mixed, so one that a failed first run left is made anew.
-    Weights concern questions alone and may change at any time.
-    """
-    wanted = job.manifest(models)
-    stored = patient(lambda: store.ensure(wanted, job.options))
-    try:
-        check_manifest(wanted, stored)
-    except ManifestMismatchError:
-        if patient(lambda: store.count(wanted.collection)):
-            raise
-        patient(lambda: store.drop(wanted.collection))
-        stored = patient(lambda: store.ensure(wanted, job.options))
-    if job.weights and dict(job.weights) != dict(stored.weights):
-        stored = replace(stored, weights=dict(job.weights))
-        patient(lambda: store.write_manifest(stored))
-    return stored
-
-
 @dataclass(slots=True)
 class _SourceSync:
     """One source of a run."""
@@ -228,14 +234,13 @@ class _SourceSync:
     runner: BatchRunner
     rejects: RejectsFile
     monitor: ThroughputMonitor
-    writer: Writer
     sizing: WindowSizing
     tally: _Tally
     seen: SeenDocuments
     deletes: PendingDeletes
     unidentified: int = 0
 
-    def run(self, *, known_empty: bool) -> None:
+    def run(self, writer: Writer, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Reads the source to its end; everything it has is handed to the writer."""
         store, name = self.patient.store, self.source.name
         if self.job.delete is DeleteMode.FULL and not known_empty:
@@ -252,26 +257,37 @@ class _SourceSync:
             vector_bytes=vector_bytes(self.models),
             known_empty=known_empty,
         )
-        with Prefetch(reader.windows()) as windows:
+        with Prefetch(reader.windows(), stop=stop) as windows:
             for window in windows:
-                self._process(window)
+                self._process(window, writer)
 
-    def find_gone(self) -> None:
+    def find_gone(self, now: float) -> None:
         """The source has ended without an error: what was stored of it and was not seen is gone."""
         if self.job.delete is DeleteMode.FULL:
             if self.unidentified:
                 self.monitor.log_error(self.source.name, deletes_held_back(self.unidentified))
             else:
-                self.deletes.mark_gone(self.seen)
+                find_gone(self.deletes, self.seen, now=now, delete_after=self.job.delete_after)
 
-    def delete(self) -> None:
-        """Stale chunks, and gone documents where they were looked for."""
-        for ids in self.deletes.batches():
-            self.writer.submit(Effects(deletes=ids))
+    def settle(self, writer: Writer, now: float) -> None:
+        """Tombstones where documents are newly gone or came back unusable; then stale chunks and documents whose time has come.
+
+        Everything that was written is acknowledged, so that no payload read here is older than one on its way.
+        """
+        store, collection, deletes = self.patient.store, self.collection, self.deletes
+        for ids in deletes.points_that_came_back(self.seen):
+            restored = self.patient(partial(payloads_to_restore, store, collection, ids))
+            writer.submit(Effects(payloads=restored))
+        for ids in deletes.points_to_mark():
+            marked = self.patient(partial(payloads_to_mark, store, collection, ids, now=now))
+            writer.submit(Effects(payloads=marked))
+        for ids in deletes.points_to_delete():
+            writer.submit(Effects(deletes=ids))
             self.tally.chunks_deleted += len(ids)
-        self.tally.deleted += self.deletes.count_gone_documents()
+        self.tally.tombstoned += deletes.count_gone_documents(Fate.TOMBSTONE)
+        self.tally.deleted += deletes.count_gone_documents(Fate.DELETE)
 
-    def _process(self, window: Window) -> None:
+    def _process(self, window: Window, writer: Writer) -> None:
         tally = self.tally
         tally.read += window.read
         tally.unchanged += window.unchanged
@@ -283,7 +299,7 @@ class _SourceSync:
             result = collect_effects(window.documents, encoded)
             for failure in result.failures:
                 self._reject(failure)
-            self.writer.submit(result.effects)
+            writer.submit(result.effects)
             self.deletes.add_stale(result.stale)
             tally.written += result.written
             tally.updated += result.updated

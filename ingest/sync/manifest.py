@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from ingest.encode.contract import StagedModel
-from ingest.errors import ManifestMismatchError
+from ingest.errors import CollectionNotFoundError, ManifestMismatchError
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.contract import Distance, Manifest, VectorSpec
-from ingest.store.schema import _normalize_collection_name
+from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorSpec
+from ingest.store.schema import _normalize_collection_name, physical_name
+from ingest.store.writer import RetryPolicy, call_with_retries
+from ingest.sync.acceptance import accept_models
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -44,41 +51,118 @@ def wanted_manifest(
     )
 
 
+def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, retry: RetryPolicy, accept: bool = False) -> Manifest:
+    """The manifest of the collection called `wanted.collection`, which is made as `wanted` says if need be.
+
+    A new one is made under its `physical_name`, with the name as its alias; one that has the name itself stays as it is. Nothing
+    is written to it before the alias is there: after a crash between the two the next run finds it empty and sets the alias.
+    A collection without a single point holds nothing that could be mixed, so one that a failed first run left is made anew.
+    Weights concern questions alone and may change at any time. With `accept`, where the fingerprints of models are all that
+    differs, what is stored counts as made by the models that are asked for: see `accept_models`.
+
+    Raises `ManifestMismatchError`, `StoreError`.
+    """
+
+    def patient(call: Callable[[], T]) -> T:
+        return call_with_retries(call, retry)
+
+    stored = patient(lambda: _find_or_make(wanted, options, store))
+    try:
+        check_manifest(wanted, stored)
+    except ManifestMismatchError:
+        if patient(lambda: store.count(stored.collection)) == 0:
+            patient(lambda: store.drop(stored.collection))
+            stored = patient(lambda: _find_or_make(wanted, options, store))
+        elif accept and find_drift(wanted, stored).acceptable:
+            stored = accept_models(wanted, stored, store=store, retry=retry)
+        else:
+            raise
+    if wanted.weights and dict(wanted.weights) != dict(stored.weights):
+        stored = replace(stored, weights=wanted.weights)
+        patient(partial(store.write_manifest, stored))
+    return stored
+
+
+def _find_or_make(wanted: Manifest, options: CollectionOptions, store: Store) -> Manifest:
+    name = wanted.collection
+    try:
+        store.manifest(name)
+    except CollectionNotFoundError:
+        made = store.ensure(replace(wanted, collection=physical_name(wanted)), options)
+        store.set_aliases({name: made.collection})
+        return made
+    return store.ensure(wanted, options)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How what is asked for differs from what a collection was made with, in words.
+
+    Attributes:
+        chunking: other chunks, which need the source.
+        columns: other vectors, which cannot be had in place.
+        models: same vectors of the same shape, by models with other fingerprints.
+    """
+
+    chunking: tuple[str, ...]
+    columns: tuple[str, ...]
+    models: tuple[str, ...]
+
+    @property
+    def acceptable(self) -> bool:
+        """Whether fingerprints are all that differs, so that somebody may say that the vectors are alike."""
+        return bool(self.models) and not self.chunking and not self.columns
+
+    def remedy(self, collection: str) -> str:
+        """What to do, beside asking for what the collection was made with."""
+        if self.chunking:
+            return "use a new collection, since other chunks need their source"
+        reindex = f"make it anew beside itself and swap it in with ingest reindex {collection}"
+        if self.columns:
+            return f"{reindex} and these models, or use a new collection"
+        return f"{reindex}, use a new collection, or, if you know that the stored vectors are alike, keep them with --accept"
+
+
+def find_drift(wanted: Manifest, stored: Manifest) -> Drift:
+    """Every difference that would mix vector spaces or chunkings."""
+    have = {spec.name: spec for spec in stored.vectors}
+    ask = {spec.name: spec for spec in wanted.vectors}
+    chunking = []
+    if dict(wanted.chunking) != dict(stored.chunking):
+        chunking.append(f"chunking is {dict(stored.chunking)}, asked for {dict(wanted.chunking)}")
+    columns, models = [], []
+    if missing := [name for name in ask if name not in have]:
+        columns.append(f"it has no vector {', '.join(missing)}")
+    if extra := [name for name in have if name not in ask]:
+        columns.append(f"it also has the vector {', '.join(extra)}, which was not asked for")
+    for name in sorted(ask.keys() & have.keys()):
+        if ask[name].dim != have[name].dim:
+            columns.append(f"{name} has {have[name].dim} dimensions, asked for {ask[name].dim}")
+        elif ask[name].distance != have[name].distance:
+            columns.append(f"{name} compares by {have[name].distance}, asked for {ask[name].distance}")
+        elif ask[name].idf != have[name].idf:
+            columns.append(f"{name} {'weighs' if have[name].idf else 'does not weigh'} rare terms more, asked for the other")
+        elif ask[name].fingerprint != have[name].fingerprint:
+            alike = ask[name].space == have[name].space
+            models.append(f"{name} was made {'in another precision' if alike else 'by another revision, prompt or pooling'}")
+    return Drift(tuple(chunking), tuple(columns), tuple(models))
+
+
 def check_manifest(wanted: Manifest, stored: Manifest) -> None:
-    """Raises `ManifestMismatchError` naming every difference that would mix vector spaces or chunkings.
+    """Raises `ManifestMismatchError` naming every difference that would mix vector spaces or chunkings, and what to do.
 
     A second raw name that normalizes to the same collection is logged as a warning: it is legal, and rarely meant.
     """
-    differences = [*_vector_differences(wanted.vectors, stored.vectors)]
-    if dict(wanted.chunking) != dict(stored.chunking):
-        differences.append(f"chunking is {dict(stored.chunking)}, asked for {dict(wanted.chunking)}")
-    if differences:
+    drift = find_drift(wanted, stored)
+    if differences := [*drift.columns, *drift.models, *drift.chunking]:
         raise ManifestMismatchError(
-            f"collection {stored.collection!r} was made differently: {'; '.join(differences)}. "
-            "Ask for what it was made with, or use a new collection"
+            f"collection {wanted.collection!r} was made differently: {'; '.join(differences)}. Ask for what it was made with, or"
+            f" {drift.remedy(wanted.collection)}"
         )
     if wanted.raw_name != stored.raw_name:
         logger.warning(
             "the names %r and %r both mean collection %r: it was made under the first",
             stored.raw_name,
             wanted.raw_name,
-            stored.collection,
+            wanted.collection,
         )
-
-
-def _vector_differences(wanted: Sequence[VectorSpec], stored: Sequence[VectorSpec]) -> list[str]:
-    have = {spec.name: spec for spec in stored}
-    ask = {spec.name: spec for spec in wanted}
-    differences = []
-    if missing := [name for name in ask if name not in have]:
-        differences.append(f"it has no vector {', '.join(missing)}")
-    if extra := [name for name in have if name not in ask]:
-        differences.append(f"it also has the vector {', '.join(extra)}, which was not asked for")
-    for name in ask.keys() & have.keys():
-        if ask[name].dim != have[name].dim:
-            differences.append(f"{name} has {have[name].dim} dimensions, asked for {ask[name].dim}")
-        elif ask[name].distance != have[name].distance:
-            differences.append(f"{name} compares by {have[name].distance}, asked for {ask[name].distance}")
-        elif ask[name].fingerprint != have[name].fingerprint:
-            differences.append(f"{name} was made by another revision, prompt, pooling or dtype")
-    return differences

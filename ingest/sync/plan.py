@@ -25,6 +25,17 @@ class DeleteMode(StrEnum):
     FULL = "full"
 
 
+class Fate(StrEnum):
+    """What a run does with a document that is gone from its source.
+
+    `tombstone`: marks it, which hides it from search. `wait`: nothing, it was marked before. `delete`: removes it.
+    """
+
+    TOMBSTONE = "tombstone"
+    WAIT = "wait"
+    DELETE = "delete"
+
+
 @dataclass(frozen=True, slots=True)
 class ChunkAction:
     """What one wanted chunk needs.
@@ -52,7 +63,8 @@ class DocumentPlan:
 
 
 def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str, str], delete: DeleteMode) -> bool:
-    """Whether a document need not even be chunked: every chunk of this very version is stored, made by these very models.
+    """Whether a document need not even be chunked: every chunk of this very version is stored, made by these very models, and
+    none of them has a tombstone, which must go: the document is back.
 
     Leftovers of an older version make it changed, unless nothing may be deleted anyway.
     """
@@ -61,22 +73,34 @@ def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str
         return False
     if len(current) != len(stored) and delete is not DeleteMode.NONE:
         return False
-    return all(point.vectors == models for point in current)
+    return all(point.vectors == models and point.gone_since is None for point in current)
 
 
 def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], delete: DeleteMode) -> DocumentPlan:
     """What it takes to make the stored points of one document equal to the wanted ones."""
+    if not stored:  # the commonest case, and a load of millions is nothing else
+        return DocumentPlan(
+            "written", tuple([ChunkAction(chunk.id, "point", tuple(chunk.vectors), new=True) for chunk in wanted]), ()
+        )
     by_id = {point.id: point for point in stored}
     actions = tuple(_plan_chunk(chunk, by_id.get(chunk.id)) for chunk in wanted)
     keep = {chunk.id for chunk in wanted}
     stale = () if delete is DeleteMode.NONE else tuple(point.id for point in stored if point.id not in keep)
-    if not stored:
-        status: Status = "written"
-    elif stale or any(action.write != "nothing" for action in actions):
-        status = "updated"
-    else:
-        status = "unchanged"
-    return DocumentPlan(status, actions, stale)
+    changed = stale or any(action.write != "nothing" for action in actions)
+    return DocumentPlan("updated" if changed else "unchanged", actions, stale)
+
+
+def fate_of_gone(gone_since: float | None, now: float, delete_after: float | None) -> Fate:
+    """What is to be done with a document that is gone, and has had its tombstone since then (None: it has none yet).
+
+    `delete_after`: seconds that it is kept, None for not at all; the others are seconds since 1970. A tombstone from the future
+    was set by a clock that was wrong, or this one is: the document waits.
+    """
+    if delete_after is None:
+        return Fate.DELETE
+    if gone_since is None:
+        return Fate.TOMBSTONE
+    return Fate.DELETE if now >= gone_since + delete_after else Fate.WAIT
 
 
 def _plan_chunk(wanted: Fingerprint, stored: Fingerprint | None) -> ChunkAction:

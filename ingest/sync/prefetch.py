@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -15,7 +15,7 @@ AHEAD = 1
 """Items that wait ready: with the one in use and the one in the making, three are alive at most."""
 
 _POLL_SECONDS = 0.1
-"""How soon a producer that waits for room notices that it is no longer wanted."""
+"""How soon a producer that waits for room notices that it is no longer wanted, and a consumer that waits for an item likewise."""
 
 _JOIN_SECONDS = 2.0
 """How long an abandoned producer may take to notice; one that hangs in its source (a silent pipe) dies with the process."""
@@ -30,10 +30,12 @@ class Prefetch(Generic[T]):
     """`with Prefetch(items) as ahead: for item in ahead: …`: the items, made ahead on another thread.
 
     What the items raise is raised where they are consumed. Leaving the context stops the thread after the item it is making.
+    Once `stop` says True no more items are given, also where the next one is slow to come.
     """
 
-    def __init__(self, items: Iterator[T]) -> None:
+    def __init__(self, items: Iterator[T], *, stop: Callable[[], bool] = lambda: False) -> None:
         self._items = items
+        self._stop = stop
         self._ready: queue.Queue[T | _End] = queue.Queue(AHEAD)
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._produce, name="ingest-reader", daemon=True)
@@ -47,10 +49,17 @@ class Prefetch(Generic[T]):
         self._thread.join(_JOIN_SECONDS)
 
     def __iter__(self) -> Iterator[T]:
-        while not isinstance(item := self._ready.get(), _End):
-            yield item
-        if item.error is not None:
-            raise item.error
+        while not self._stop():
+            try:
+                item = self._ready.get(timeout=_POLL_SECONDS)
+            except queue.Empty:
+                continue
+            if not isinstance(item, _End):
+                yield item
+            elif item.error is None:
+                return
+            else:
+                raise item.error
 
     def _produce(self) -> None:
         end = _End(None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest.encode.contract import StagedModel
@@ -10,10 +12,11 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Store
-from ingest.sync.deletion import is_braked, note_stored
+from ingest.sync.deletion import find_gone, is_braked, note_stored
 from ingest.sync.job import Job, count_points, model_fingerprints, token_limits
 from ingest.sync.manifest import check_manifest
-from ingest.sync.plan import DeleteMode
+from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.spool import PendingDeletes, SeenDocuments
@@ -30,6 +33,7 @@ class Preview:
         chunks: model key → chunks it would encode.
         payload_only: chunks whose payload alone would change.
         gone: documents that `full` would delete; `stale_chunks` would go with them or with an edit.
+        tombstoned: documents that `full` would hide, to delete them later; `waiting` are hidden already, and not yet due.
         unidentified: rejected records without a readable id; while there are any, `full` deletes no document.
         brake: True if the deletion brake would stop the run.
     """
@@ -43,6 +47,8 @@ class Preview:
     rejected: int
     unidentified: int
     gone: int
+    tombstoned: int
+    waiting: int
     stale_chunks: int
     payload_only: int
     chunks: dict[str, int]
@@ -50,7 +56,34 @@ class Preview:
     rejects: list[Rejected]
 
 
-def preview_job(job: Job, sources: Sequence[Source], *, store: Store, models: Sequence[StagedModel]) -> Preview:
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """How long the models would take, one after another. Reading and writing go on meanwhile.
+
+    Attributes:
+        seconds: None where a model that is needed was never measured on its device; `unmeasured` are those.
+    """
+
+    seconds: float | None
+    unmeasured: tuple[str, ...]
+
+
+def estimate(chunks: Mapping[str, int], places: Mapping[str, tuple[str, str]], rates: Rates) -> Estimate:
+    """From chunks per model key and where each model runs: (its fingerprint, its devices as `rates` name them)."""
+    needed = {model: count for model, count in chunks.items() if count}
+    if unmeasured := tuple(model for model in needed if places[model] not in rates):
+        return Estimate(None, unmeasured)
+    return Estimate(round(math.fsum(count / rates[places[model]].per_second for model, count in needed.items()), 1), ())
+
+
+def preview_job(
+    job: Job,
+    sources: Sequence[Source],
+    *,
+    store: Store,
+    models: Sequence[StagedModel],
+    now: Callable[[], float] = time.time,
+) -> Preview:
     """Reads the sources to the end and plans every document; changes nothing anywhere.
 
     Raises what `run_job` would before encoding: `ManifestMismatchError`, `SourceError`, `StoreError`.
@@ -64,13 +97,15 @@ def preview_job(job: Job, sources: Sequence[Source], *, store: Store, models: Se
     except CollectionNotFoundError:
         exists = False
     keys = {model.key: 0 for model in models}
-    preview = Preview(wanted.collection, exists, 0, 0, 0, 0, 0, 0, 0, 0, 0, keys, brake=False, rejects=[])
+    preview = Preview(wanted.collection, exists, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, keys, brake=False, rejects=[])
     for source in sources:
-        _preview_source(preview, job, source, store, models)
+        _preview_source(preview, job, source, store, models, now=now())
     return preview
 
 
-def _preview_source(preview: Preview, job: Job, source: Source, store: Store, models: Sequence[StagedModel]) -> None:
+def _preview_source(
+    preview: Preview, job: Job, source: Source, store: Store, models: Sequence[StagedModel], *, now: float
+) -> None:
     known_empty = not preview.exists or count_points(store, preview.collection, source) == 0
 
     def reject(_source: str, rejected: Rejected) -> None:
@@ -109,7 +144,9 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
                         preview.chunks[column] += 1
         preview.unidentified += unidentified
         if not unidentified:
-            deletes.mark_gone(seen)
-        preview.gone += deletes.count_gone_documents()
+            find_gone(deletes, seen, now=now, delete_after=job.delete_after)
+        preview.gone += deletes.count_gone_documents(Fate.DELETE)
+        preview.tombstoned += deletes.count_gone_documents(Fate.TOMBSTONE)
+        preview.waiting += deletes.count_gone_documents(Fate.WAIT)
         preview.brake |= is_braked(deletes, job.max_delete)
-        preview.stale_chunks += sum(len(batch) for batch in deletes.batches())
+        preview.stale_chunks += sum(len(batch) for batch in deletes.points_to_delete())

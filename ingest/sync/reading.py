@@ -147,9 +147,9 @@ class Reader:
         changed: dict[str, tuple[Document, DocumentDigest]] = {}
         for key, document in fresh.items():
             digests = digest_document(document, self._chunker_fingerprint(document.format))
-            if is_unchanged(digests.whole, stored.get(key, ()), self._models, self._delete):
+            if (points := stored.get(key)) and is_unchanged(digests.whole, points, self._models, self._delete):
                 self._window.unchanged += 1
-                self._window.reused += len(stored[key])
+                self._window.reused += len(points)
             else:
                 changed[key] = (document, digests)
         chunked = self._chunker.chunk([document for document, _ in changed.values()], list(changed))
@@ -179,7 +179,7 @@ class Reader:
     def _plan_document(
         self, document: Document, key: str, digests: DocumentDigest, chunks: Sequence[Chunk], stored: Sequence[Fingerprint]
     ) -> PlannedDocument:
-        payloads = tuple(build_payload(document, chunk, self._source.name) for chunk in chunks)
+        payloads = tuple([build_payload(document, chunk, self._source.name) for chunk in chunks])
         fingerprints = fingerprint_chunks(chunks, key, digests, self._models)
         plan = plan_document(fingerprints, stored, self._delete)
         return PlannedDocument(document, plan, tuple(chunks), payloads, fingerprints)

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from ingest.errors import ConfigurationError, IngestError
+from ingest.private_files import make_private_folder
 from ingest.records import RAW_LIMIT, Rejected
 
 _KEYS = {"source", "position", "reason", "doc_id", "raw"}
@@ -46,7 +47,7 @@ class RejectsFile:
         with self._lock:
             try:
                 if self._stream is None:
-                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                    make_private_folder(self.path.parent)
                     descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
                     self._stream = os.fdopen(descriptor, "w", encoding="utf-8")
                 self._stream.write(json.dumps(line) + "\n")

@@ -7,21 +7,52 @@ Qdrant holds. SQLite spills them to a temporary file beyond a few megabytes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from uuid import UUID
+
+from ingest.errors import IngestError
+from ingest.sync.plan import Fate
+
+TOGETHER = 1000
+"""Points that are handed out at a time."""
 
 
 def _packed(uuid: str) -> bytes:
     return bytes.fromhex(uuid.replace("-", ""))
 
 
+class _Database(sqlite3.Connection):
+    """Where SQLite cannot spill, mostly for want of space, an `IngestError` says so."""
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        with _translated():
+            return super().execute(*arguments)
+
+    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
+        with _translated():
+            return super().executemany(*arguments)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as exc:
+        raise IngestError(
+            f"what a run must remember cannot be written to the folder for temporary files ({exc}): make room there, or name"
+            " another as SQLITE_TMPDIR"
+        ) from exc
+
+
 class _Spool:
-    """A temporary SQLite database. One thread at a time."""
+    """A temporary SQLite database. One thread at a time. Raises `IngestError` where it cannot be written."""
 
     def __init__(self, schema: str) -> None:
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
+        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None, factory=_Database)
         self._database.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {schema} BEGIN;")
 
     def close(self) -> None:
@@ -39,18 +70,21 @@ class SeenDocuments(_Spool):
 
     def __init__(self) -> None:
         super().__init__(
-            "CREATE TABLE seen (doc_key BLOB PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE seen (doc_key BLOB PRIMARY KEY, call INTEGER) WITHOUT ROWID;"
             "CREATE TABLE protected (doc_key BLOB PRIMARY KEY) WITHOUT ROWID;"
         )
+        self._calls = 0
 
     def see(self, doc_keys: Collection[str]) -> set[str]:
         """Marks documents as read, some hundreds at a time; gives those that were already."""
         packed = {_packed(key): key for key in doc_keys}
+        self._calls += 1
+        added = self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", [(key, self._calls) for key in packed])
+        if added.rowcount == len(packed):
+            return set()
         holes = ",".join("?" * len(packed))
-        known = self._database.execute(f"SELECT doc_key FROM seen WHERE doc_key IN ({holes})", tuple(packed))  # noqa: S608  holes only
-        before = {packed[key] for (key,) in known}
-        self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?)", ((key,) for key in packed))
-        return before
+        before = f"SELECT doc_key FROM seen WHERE call < ? AND doc_key IN ({holes})"  # noqa: S608  holes only
+        return {packed[key] for (key,) in self._database.execute(before, (self._calls, *packed))}
 
     def protect(self, doc_key: str) -> None:
         """The source has this document but it cannot be used: what is stored of it stays, and a good record may yet come."""
@@ -65,50 +99,145 @@ class SeenDocuments(_Spool):
 
 
 class PendingDeletes(_Spool):
-    """Points of one source to delete once it has ended without an error."""
+    """What to do with the points of one source once it has ended without an error."""
 
     def __init__(self) -> None:
         super().__init__(
             "CREATE TABLE stale (point BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE stored (doc_key BLOB, point BLOB, doc_id TEXT, PRIMARY KEY (doc_key, point)) WITHOUT ROWID;"
-            "CREATE TABLE gone (doc_key BLOB PRIMARY KEY) WITHOUT ROWID;"
+            "CREATE TABLE stored (doc_key BLOB, point BLOB, doc_id TEXT, gone_since REAL,"
+            " PRIMARY KEY (doc_key, point)) WITHOUT ROWID;"
+            "CREATE TABLE gone (doc_key BLOB PRIMARY KEY, newly INTEGER, fate TEXT) WITHOUT ROWID;"
         )
 
     def add_stale(self, points: Iterable[str]) -> None:
         """Points that their own document no longer has."""
         self._database.executemany("INSERT OR IGNORE INTO stale VALUES (?)", ((_packed(point),) for point in points))
 
-    def add_stored(self, point: str, doc_key: str, doc_id: str) -> None:
-        """A point that was there when the run began."""
-        self._database.execute("INSERT OR IGNORE INTO stored VALUES (?, ?, ?)", (_packed(doc_key), _packed(point), doc_id))
+    def add_stored(self, point: str, doc_key: str, doc_id: str, gone_since: float | None = None) -> None:
+        """A point that was there when the run began; `gone_since` (seconds since 1970) if it has a tombstone."""
+        row = (_packed(doc_key), _packed(point), doc_id, gone_since)
+        self._database.execute("INSERT OR IGNORE INTO stored VALUES (?, ?, ?, ?)", row)
 
-    def mark_gone(self, seen: SeenDocuments) -> None:
-        """The source has ended: of what was stored, the documents that it does not have are gone."""
-        keys = self._database.execute("SELECT DISTINCT doc_key FROM stored")
-        gone = ((key,) for (key,) in keys.fetchall() if str(UUID(bytes=key)) not in seen)
-        self._database.executemany("INSERT OR IGNORE INTO gone VALUES (?)", gone)
+    def mark_gone(self, seen: SeenDocuments, decide: Callable[[float | None], Fate]) -> None:
+        """The source has ended: of what was stored, the documents that it does not have are gone, and `decide` says what next.
 
-    def count_stored_documents(self) -> int:
-        return self._count("SELECT COUNT(DISTINCT doc_key) FROM stored")
+        It is given the time of the document's tombstone, or None if any of its points has none: the document is live.
+        """
+        documents = self._database.execute(
+            "SELECT doc_key, CASE WHEN COUNT(*) = COUNT(gone_since) THEN MAX(gone_since) END FROM stored GROUP BY doc_key"
+        )
+        gone = ((key, since is None, decide(since)) for key, since in documents if str(UUID(bytes=key)) not in seen)
+        self._database.executemany("INSERT OR IGNORE INTO gone VALUES (?, ?, ?)", gone)
 
-    def count_gone_documents(self) -> int:
-        return self._count("SELECT COUNT(*) FROM gone")
+    def count_live_documents(self) -> int:
+        """Of those stored: those without a tombstone."""
+        return self._count("SELECT COUNT(DISTINCT doc_key) FROM stored WHERE gone_since IS NULL")
 
-    def gone_documents(self, limit: int) -> list[str]:
+    def count_newly_gone_documents(self) -> int:
+        """Of those live."""
+        return self._count("SELECT COUNT(*) FROM gone WHERE newly")
+
+    def count_gone_documents(self, fate: Fate) -> int:
+        return self._count("SELECT COUNT(*) FROM gone WHERE fate = ?", fate)
+
+    def newly_gone_documents(self, limit: int) -> list[str]:
         """The first `limit` of their ids, sorted."""
         rows = self._database.execute(
-            "SELECT DISTINCT doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM gone) ORDER BY doc_id LIMIT ?", (limit,)
+            "SELECT DISTINCT doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM gone WHERE newly) ORDER BY doc_id LIMIT ?",
+            (limit,),
         )
         return [doc_id for (doc_id,) in rows]
 
-    def batches(self, size: int = 1000) -> Iterator[list[str]]:
-        """Every stale point and every point of a gone document once, `size` ids at a time."""
+    def points_to_delete(self) -> Iterator[list[str]]:
+        """The stale ones, and those of documents whose fate it is, each once."""
         rows = self._database.execute(
-            "SELECT point FROM stale UNION SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM gone)"
+            "SELECT point FROM stale UNION SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM gone WHERE fate = ?)",
+            (Fate.DELETE,),
         )
-        while points := [str(UUID(bytes=point)) for (point,) in rows.fetchmany(size)]:
-            yield points
+        return _unpacked(point for (point,) in rows)
 
-    def _count(self, query: str) -> int:
-        (count,) = self._database.execute(query).fetchone()
+    def points_to_mark(self) -> Iterator[list[str]]:
+        """Those that need a tombstone."""
+        rows = self._database.execute(
+            "SELECT point FROM stored WHERE gone_since IS NULL AND doc_key IN (SELECT doc_key FROM gone WHERE fate = ?)",
+            (Fate.TOMBSTONE,),
+        )
+        return _unpacked(point for (point,) in rows)
+
+    def points_that_came_back(self, seen: SeenDocuments) -> Iterator[list[str]]:
+        """Those that had a tombstone when the run began, and whose document the source has and keeps them."""
+        rows = self._database.execute(
+            "SELECT doc_key, point FROM stored WHERE gone_since IS NOT NULL AND point NOT IN (SELECT point FROM stale)"
+        )
+        return _unpacked(point for key, point in rows if str(UUID(bytes=key)) in seen)
+
+    def points_of_gone(self, fate: Fate) -> Iterator[list[str]]:
+        """Those of documents with this fate, the stale ones left out."""
+        rows = self._database.execute(
+            "SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM gone WHERE fate = ?)"
+            " AND point NOT IN (SELECT point FROM stale)",
+            (fate,),
+        )
+        return _unpacked(point for (point,) in rows)
+
+    def was_stored(self, doc_key: str, point: str) -> bool:
+        """Whether the point was there, as one of this document, when the run began."""
+        query = "SELECT 1 FROM stored WHERE doc_key = ? AND point = ?"
+        return self._database.execute(query, (_packed(doc_key), _packed(point))).fetchone() is not None
+
+    def _count(self, query: str, *parameters: str) -> int:
+        (count,) = self._database.execute(query, parameters).fetchone()
         return int(count)
+
+
+class DamagedPoints(_Spool):
+    """Which parts of which stored points are damaged, and which points are wanted all the same."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CREATE TABLE damaged (point BLOB, part TEXT, PRIMARY KEY (point, part)) WITHOUT ROWID;"
+            "CREATE TABLE wanted (point BLOB PRIMARY KEY) WITHOUT ROWID;"
+        )
+
+    def add(self, point: str, part: str) -> None:
+        """A part of a point (a column's name, or any other name) is damaged."""
+        self._database.execute("INSERT OR IGNORE INTO damaged VALUES (?, ?)", (_packed(point), part))
+
+    def parts_of(self, points: Iterable[str]) -> dict[str, set[str]]:
+        """Point → its damaged parts, of those that have any."""
+        parts: dict[str, set[str]] = {}
+        for packed in _in_groups(points):
+            found = self._database.execute(f"SELECT point, part FROM damaged WHERE point IN ({_holes(packed)})", packed)  # noqa: S608
+            for point, part in found:
+                parts.setdefault(str(UUID(bytes=point)), set()).add(part)
+        return parts
+
+    def want(self, points: Iterable[str]) -> None:
+        """The source has these points, whatever document their damaged payloads name: they must not be deleted as another's."""
+        self._database.executemany("INSERT OR IGNORE INTO wanted VALUES (?)", ((_packed(point),) for point in points))
+
+    def unwanted(self, points: Iterable[str]) -> list[str]:
+        """Those that are not wanted, in their order."""
+        unwanted: list[str] = []
+        for packed in _in_groups(points):
+            found = self._database.execute(f"SELECT point FROM wanted WHERE point IN ({_holes(packed)})", packed)  # noqa: S608
+            wanted = {point for (point,) in found}
+            unwanted.extend(str(UUID(bytes=point)) for point in packed if point not in wanted)
+        return unwanted
+
+
+def _holes(values: Sequence[bytes]) -> str:
+    return ",".join("?" * len(values))
+
+
+def _in_groups(points: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
+    """Packed, `TOGETHER` at a time."""
+    packed = map(_packed, points)
+    while group := tuple(islice(packed, TOGETHER)):
+        yield group
+
+
+def _unpacked(points: Iterator[bytes]) -> Iterator[list[str]]:
+    """Their ids, `TOGETHER` at a time."""
+    while ids := [str(UUID(bytes=point)) for point in islice(points, TOGETHER)]:
+        yield ids

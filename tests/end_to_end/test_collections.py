@@ -41,7 +41,7 @@ def test_a_damaged_collection_is_listed_with_the_reason_and_can_be_dropped(damag
     assert shown.code == 0
     assert "refused" in shown.out
     dropped = ingest("collections", "drop", "broken", "--yes", "--json", *place, cwd=tmp_path)
-    assert dropped.json == {"dropped": "broken", "points": None}
+    assert dropped.json == {"dropped": "broken", "stored_as": "broken", "points": None}
     assert not (damaged / "broken").exists()
 
 
@@ -65,6 +65,27 @@ def test_only_the_exact_name_drops_a_collection(damaged: Path, tmp_path: Path) -
         assert dropped.code == 2
         assert "another spelling of whole" in dropped.err
     assert (damaged / "whole").exists()
+
+
+def test_a_collection_behind_an_alias_goes_by_its_alias(tmp_path: Path) -> None:
+    root = tmp_path / "store"
+    place = ("--store", str(root))
+    with open_store(root) as store:
+        fill(store, "docs__1234abcd")
+        fill(store, "docs__5678abcd")
+        store.set_aliases({"docs": "docs__1234abcd", "docs__previous": "docs__5678abcd", "handbook": "docs__1234abcd"})
+    listed = ingest("collections", "list", *place, "--json", cwd=tmp_path).json["collections"]
+    assert [(info["name"], info["aliases"], info["stored_as"]) for info in listed] == [
+        ("docs", ["handbook"], "docs__1234abcd"),
+        ("docs__previous", [], "docs__5678abcd"),
+    ]
+    told = ingest("collections", "info", "Docs", *place, cwd=tmp_path).out
+    assert "docs (stored as docs__1234abcd): 2 points" in told
+    dropped = ingest("collections", "drop", "docs", "--yes", *place, cwd=tmp_path)
+    assert "dropped docs (stored as docs__1234abcd) with 2 points" in dropped.out
+    with open_store(root) as store:
+        assert store.aliases() == {"docs__previous": "docs__5678abcd"}
+        assert [info.name for info in store.collections()] == ["docs__5678abcd"]
 
 
 def test_what_is_not_there_is_not_dropped(tmp_path: Path) -> None:

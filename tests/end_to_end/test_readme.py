@@ -103,5 +103,7 @@ def test_the_settings_of_the_readme_are_settings(tmp_path: Path) -> None:
         file = tmp_path / "ingest.toml"
         file.write_text(toml)
         settings = load_settings({}, file)
-        assert settings.models.keys() == tomllib.loads(toml)["models"].keys()
+        written = tomllib.loads(toml)
+        assert settings.models.keys() == written.get("models", {}).keys()
+        assert settings.jobs.keys() == written.get("jobs", {}).keys()
         known_models(settings.models)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +15,7 @@ from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.records import Document
 from ingest.search import Answer, Searcher
+from ingest.search.fusion import fuse
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.edge import EdgeStore
 from ingest.sync.job import Job, run_job
@@ -73,6 +75,17 @@ def test_a_batch_gets_what_single_questions_get(searcher: Searcher) -> None:
     assert searcher.search_batch(TEXTS, limit=2) == [searcher.search(text, limit=2) for text in TEXTS]
 
 
+def test_a_chunk_that_is_deleted_while_a_question_is_answered_is_left_out(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root, tmp_path / "qdrant")
+    with EdgeStore(tmp_path / "qdrant") as store:
+        searcher = Searcher.open("furniture_more", store, models=two_models)
+        candidates = fuse(searcher.rankings("a red table"), {})
+        store.delete(searcher.manifest.collection, [candidates[1].id])
+        [hits] = searcher.hits([candidates])
+        assert [hit.id for hit in hits] == [candidates[number].id for number in (0, 2, 3)]
+        assert searcher.hits([[], candidates[1:2]]) == [[], []]
+
+
 def test_asyncio_applications_may_ask_many_at_once(searcher: Searcher) -> None:
     async def ask() -> list[Answer]:
         return list(await asyncio.gather(*(searcher.asearch(text, limit=2) for text in TEXTS * 5)))
@@ -115,10 +128,18 @@ def test_a_book_is_one_hit_when_grouped_and_a_hit_comes_with_its_neighbours(tmp_
         assert (first.before, first.after) == ((), (chapters[1].strip(), chapters[2].strip()))
 
 
+def test_a_condition_on_a_field_that_no_chunk_has_is_told(searcher: Searcher) -> None:
+    answer = searcher.search("x", where={"metadata.sett": 1, "metadata.set": 1})
+    assert not answer
+    [warning] = answer.warnings
+    assert "no chunk of 'furniture_more' has a field metadata.sett:" in warning
+    assert len(searcher.search("x", where={"metadata.sett": {"not": 1}}).warnings) == 1
+    assert searcher.search("x", where={"metadata.set": 9, "metadata.words": 1}).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ({"query": "x", "where": {"metadata.sett": 1}}, "metadata.sett"),
         ({"query": "x", "fusion": "sum"}, "sum"),
         ({"query": "x", "group_by": "title"}, "title"),
         ({"query": "x", "context": -1}, "context"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -20,6 +21,7 @@ from ingest.store.schema import (
     fingerprint_of,
     manifest_from_json,
     manifest_to_json,
+    physical_name,
     with_fingerprint,
 )
 
@@ -94,11 +96,56 @@ def test_aliases_apply_after_normalization_once() -> None:
     assert _normalize_collection_name("other", aliases) == "other"
 
 
+# --- physical names
+
+
+def test_a_physical_name_tells_collections_apart_that_cannot_be_one() -> None:
+    base = manifest("docs")
+    dense, *others = base.vectors
+    differing = [
+        base,
+        manifest("docs2"),
+        replace(base, chunking={"tokens": 1}),
+        replace(base, vectors=(replace(dense, name="x"), *others)),
+        replace(base, vectors=(replace(dense, fingerprint="x"), *others)),
+        replace(base, vectors=(replace(dense, distance="dot"), *others)),
+        replace(base, vectors=tuple(others)),
+    ]
+    names = [physical_name(each) for each in differing]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"docs2?__[0-9a-f]{8}", name) for name in names)
+
+
+def test_a_physical_name_does_not_depend_on_what_may_change() -> None:
+    base = manifest("docs")
+    same = replace(base, weights={}, raw_name="DOCS!", vectors=base.vectors[::-1])
+    assert physical_name(same) == physical_name(base)
+
+
+@given(st.text())
+@example("é" * 200)
+def test_a_physical_name_is_a_collection_name(raw: str) -> None:
+    try:
+        name = _normalize_collection_name(raw)
+    except ConfigurationError:
+        assume(False)
+    physical, neighbour = (
+        physical_name(manifest(name)),
+        physical_name(manifest(f"{name[:-1]}x" if name[-1] != "x" else f"{name}y")),
+    )
+    assert _normalize_collection_name(physical) == physical
+    assert physical != neighbour
+
+
 # --- manifests
 
 
 def test_a_manifest_survives_json() -> None:
     assert manifest_from_json(json.loads(json.dumps(manifest_to_json(manifest("docs")))), "docs") == manifest("docs")
+
+
+def test_a_manifest_is_of_the_collection_as_it_is_called_now() -> None:
+    assert manifest_from_json(manifest_to_json(manifest("docs", raw_name="Docs")), "copy") == manifest("copy", raw_name="Docs")
 
 
 def damaged(**changes: object) -> dict[str, object]:
@@ -111,7 +158,7 @@ def damaged(**changes: object) -> dict[str, object]:
         None,
         [],
         "text",
-        damaged(collection=3),
+        damaged(raw_name=3),
         damaged(vectors={}),
         damaged(vectors=[[]]),
         damaged(vectors=[{"name": "dense"}]),
@@ -119,7 +166,10 @@ def damaged(**changes: object) -> dict[str, object]:
         damaged(vectors=[{**manifest_to_json(manifest("docs"))["vectors"][0], "dim": "8"}]),
         damaged(weights={"dense": "heavy"}),
         {"version": 1},
-        *({key: value for key, value in damaged().items() if key != missing} for missing in damaged() if missing != "version"),
+        *(
+            {key: value for key, value in damaged().items() if key != missing}
+            for missing in ("raw_name", "vectors", "chunking", "weights")
+        ),
     ],
     ids=str,
 )

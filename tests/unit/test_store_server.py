@@ -1,25 +1,16 @@
-"""The server store's border: versions, keys, certificates, and every kind of failure."""
+"""The server store's border: versions, addresses, and every kind of failure."""
 
 from __future__ import annotations
 
-import json
-import subprocess
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
-import grpc  # type: ignore[import-untyped]  # it ships no types
 import pytest
-from grpc import StatusCode
+from grpc import StatusCode  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient
-from qdrant_client import grpc as messages
 from qdrant_client.http import models
 from qdrant_server import Address, QdrantProcess, free_ports
+from server_answers import Answer, error, failure, grpc_server, http_server
 from store_data import manifest, point
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreUnavailableError
@@ -31,81 +22,6 @@ from ingest.store.writer import RetryPolicy, call_with_retries
 
 OPTIONS = CollectionOptions()
 KEY = "s3cret-key"
-
-Answer = tuple[int, Mapping[str, str], bytes]
-
-
-def error(status: int, message: str = "told so", headers: Mapping[str, str] | None = None) -> Answer:
-    return status, headers or {}, json.dumps({"status": {"error": message}, "time": 0.0}).encode()
-
-
-@contextmanager
-def http_server(answer: Answer, *, version: str = "1.16.3") -> Iterator[str]:
-    """Says it is Qdrant, and gives one answer to everything else."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers, body = answer
-            if self.path == "/":
-                status, headers, body = 200, {}, json.dumps({"title": "qdrant", "version": version}).encode()
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_PUT = do_POST = do_PATCH = do_DELETE = _answer  # noqa: N815  names of the standard library's
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}"
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-@contextmanager
-def grpc_server(code: StatusCode, trailers: tuple[tuple[str, str], ...] = (), *, version: str = "1.16.3") -> Iterator[int]:
-    """Says it is Qdrant, and fails everything else with `code`."""
-
-    class Handler(grpc.GenericRpcHandler):  # type: ignore[misc]  # it ships no types
-        def service(self, call: Any) -> Any:
-            def fail(_request: bytes, context: Any) -> bytes:
-                if call.method.endswith("HealthCheck"):
-                    reply: bytes = messages.HealthCheckReply(title="qdrant", version=version).SerializeToString()
-                    return reply
-                context.set_trailing_metadata(trailers)
-                context.abort(code, "told so")
-                raise AssertionError
-
-            return grpc.unary_unary_rpc_method_handler(fail)
-
-    server = grpc.server(ThreadPoolExecutor(2), handlers=[Handler()])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        yield port
-    finally:
-        server.stop(None).wait()
-
-
-def failure(use: Callable[[], object]) -> StoreError:
-    """What `use` failed with: ours, on one line, with the vendor's exception as its cause."""
-    with pytest.raises(StoreError) as caught:
-        use()
-    assert "\n" not in str(caught.value)
-    assert caught.value.__cause__ is not None
-    return caught.value
-
 
 # --- failures
 
@@ -271,91 +187,6 @@ def test_a_secret_in_what_is_no_address_is_not_repeated(location: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         open_store(location)
     assert KEY not in f"{caught.value} {caught.value.__cause__}"
-
-
-# --- keys and certificates
-
-
-@pytest.mark.parametrize("key", ["schlüssel-1", "zero\u200bwidth", "two\nlines", "newline\n", " "])
-def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) -> None:
-    with http_server(error(500)) as url, pytest.raises(ConfigurationError, match="API key") as caught:
-        ServerStore(url, api_key=key)
-    assert key.strip() not in str(caught.value) or not key.strip()
-
-
-@pytest.mark.parametrize("url", ["http://qdrant.example:6333", "http://10.0.0.1", "http://0.0.0.0:1"])
-def test_a_key_does_not_travel_unencrypted(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="unencrypted") as caught:
-        open_store(url, api_key=KEY)
-    assert KEY not in str(caught.value)
-
-
-@pytest.mark.parametrize("text", [None, "no certificate"])
-def test_a_certificate_file_must_hold_a_certificate(tmp_path: Path, text: str | None) -> None:
-    file = tmp_path / "ca.pem"
-    if text:
-        file.write_text(text)
-    with pytest.raises(ConfigurationError, match=r"ca\.pem"):
-        ServerStore("https://localhost", ca_file=file)
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for this machine, with its key beside it."""
-    file = tmp_path_factory.mktemp("tls") / "cert.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", str(file.with_suffix(".key")), "-out", str(file)]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return file
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[QdrantProcess]:
-    """A real server that wants TLS and a key."""
-    environment = {
-        "QDRANT__SERVICE__ENABLE_TLS": "true",
-        "QDRANT__TLS__CERT": str(certificate),
-        "QDRANT__TLS__KEY": str(certificate.with_suffix(".key")),
-        "QDRANT__SERVICE__API_KEY": KEY,
-        "QDRANT__SERVICE__READ_ONLY_API_KEY": "read-only",
-    }
-    with QdrantProcess(tmp_path_factory.mktemp("qdrant"), environment, ca_file=certificate) as server:
-        yield server
-
-
-@pytest.mark.parametrize("prefer_grpc", [False, True])
-def test_tls_and_the_key_let_us_in(guarded: QdrantProcess, certificate: Path, collection: str, prefer_grpc: bool) -> None:
-    address = guarded.address
-    with open_store(address.url, api_key=KEY, ca_file=certificate, grpc_port=address.grpc_port, prefer_grpc=prefer_grpc) as store:
-        store.ensure(manifest(collection), OPTIONS)
-        store.upsert(collection, [point(1)])
-        assert store.count(collection) == 1
-        assert KEY not in f"{store.location} {store!r}"
-
-
-@pytest.mark.parametrize("prefer_grpc", [False, True])
-@pytest.mark.parametrize("key", [None, "wrong-key", "read-only"])
-def test_a_key_that_does_not_fit_is_named_but_not_shown(
-    guarded: QdrantProcess, certificate: Path, collection: str, key: str | None, prefer_grpc: bool
-) -> None:
-    address = guarded.address
-    options: dict[str, Any] = {"ca_file": certificate, "grpc_port": address.grpc_port, "prefer_grpc": prefer_grpc}
-
-    def use() -> None:
-        with open_store(address.url, api_key=key, **options) as store:
-            store.ensure(manifest(collection), OPTIONS)
-
-    caught = failure(use)
-    assert type(caught) is StoreError
-    assert "API key" in str(caught)
-    assert key is None or key not in str(caught)
-
-
-def test_an_unknown_authority_is_not_trusted(guarded: QdrantProcess) -> None:
-    caught = failure(lambda: ServerStore(guarded.address.url, api_key=KEY))
-    assert type(caught) is StoreError
-    assert "certificate" in str(caught)
 
 
 # --- half-made, and restarts

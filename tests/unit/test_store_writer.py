@@ -234,10 +234,28 @@ def test_an_exception_in_the_block_stops_after_the_request_in_flight(edge: Store
             writer.submit(Effects(upserts=[point(4)]))
             assert gate.reached.wait(60)
             threading.Timer(0.05, gate.opened.set).start()  # the request in flight ends only after the block was left
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fail()
+    assert [found.id for found in edge.scroll("docs")] == [point(1).id]
+
+
+def test_an_interrupt_does_not_even_wait_for_the_request_in_flight(edge: Store) -> None:
+    gate = Gate(edge)
+    writer = Writer(gate, "docs", max_points=1)
+
+    def interrupt() -> None:
+        with writer:
+            writer.submit(Effects(upserts=[point(1), point(2)]))
+            assert gate.reached.wait(60)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fail()
+        interrupt()
+    assert edge.count("docs") == 0
+    gate.opened.set()
+    writer.close()
     assert [found.id for found in edge.scroll("docs")] == [point(1).id]
 
 
@@ -261,3 +279,40 @@ def test_an_exception_in_the_block_cuts_a_wait_short(edge: Store) -> None:
     with pytest.raises(RuntimeError, match="stop"):
         fail()
     assert journal.calls["upsert"] == 1
+
+
+# --- deferred indexing
+
+
+class Deferring(FlakyStore):
+    """Counts deferrals, and refuses each with `error`, if it has one."""
+
+    def __init__(self, store: Store, error: StoreError | None = None) -> None:
+        super().__init__(store, lambda _name, _call: None)
+        self._error = error
+        self.deferred = 0
+
+    def defer_indexing(self, collection: str) -> None:
+        self.deferred += 1
+        if self._error is not None:
+            raise self._error
+        self._store.defer_indexing(collection)
+
+
+def test_indexing_is_deferred_once_and_only_for_a_long_load(edge: Store) -> None:
+    for points, deferred in ((9, 0), (10, 1), (35, 1)):
+        store = Deferring(edge)
+        with Writer(store, "docs", defer_from=10) as writer:
+            for number in range(points):
+                writer.submit(Effects(upserts=[point(number)]))
+        assert store.deferred == deferred
+
+
+def test_a_load_whose_indexes_cannot_be_deferred_goes_on(edge: Store, caplog: pytest.LogCaptureFixture) -> None:
+    store = Deferring(edge, StoreError("Qdrant refuses what the key may do"))
+    with Writer(store, "docs", defer_from=1) as writer:
+        for number in range(5):
+            writer.submit(Effects(upserts=[point(number)]))
+    assert edge.count("docs") == 5
+    [said] = caplog.messages
+    assert "the key may do" in said

@@ -81,6 +81,15 @@ def test_never_worse_than_equal_weights_where_it_looked_and_it_looked_nowhere_el
     assert (again.weights, again.training) == (tuned.weights, tuned.training)
 
 
+def test_a_gain_that_is_likely_luck_changes_nothing() -> None:
+    """With less of the other vector, one of four questions does better, and one a little less worse."""
+    rankings = everywhere(good=RIGHT, bad=WRONG)
+    judgements = {question: {"right": 1} for question in QUESTIONS}
+    assert tune(rankings, judgements).weights["bad"] == 0.5
+    mixed = {**judgements, TRAINING[1]: {"wrong": 2, "right": 1}, TRAINING[2]: {"nobody": 1}, TRAINING[3]: {"nobody": 1}}
+    assert tune(rankings, mixed).weights == {"good": 1.0, "bad": 1.0}
+
+
 def test_what_cannot_be_tuned() -> None:
     with pytest.raises(ConfigurationError, match="only alone"):
         tune(everywhere(alone=RIGHT), {question: {"right": 1} for question in QUESTIONS})

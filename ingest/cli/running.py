@@ -1,0 +1,153 @@
+"""One run, for whoever asks for it: `ingest run` or a job."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+from ingest.cli.progress import open_progress
+from ingest.cli.session import job_of, models_of, patient_store_of, rejects_path, runner_of, sources_of, stored_manifest
+from ingest.encode.contract import StagedModel
+from ingest.encode.openvino_choice import REPAID_BYTES
+from ingest.encode.runner import BatchRunner, devices_of
+from ingest.errors import IngestError, PrecisionError
+from ingest.private_files import append_private
+from ingest.records import ModelReport, Receipt, Source
+from ingest.settings import Settings, share_or_number
+from ingest.source.files import StdinSource
+from ingest.source.sizes import hold_bytes
+from ingest.store.contract import Manifest
+from ingest.store.schema import _normalize_collection_name
+from ingest.sync.job import Job, model_fingerprints, run_job
+from ingest.sync.preview import Estimate, estimate
+from ingest.sync.rates import learn, load_rates, save_rates
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor, serve_metrics
+
+logger = logging.getLogger(__name__)
+
+MEASURED_RATES = Path(".ingest/rates.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that could be started: settings understood, sources found, nothing loaded or opened for writing.
+
+    Attributes:
+        rejects_allowed: a share and a number; see `share_or_number`.
+    """
+
+    settings: Settings
+    job: Job
+    sources: Sequence[Source]
+    rejects_file: Path
+    rejects_allowed: tuple[float, float]
+
+
+def prepare(
+    settings: Settings,
+    collection: str,
+    locations: Sequence[str],
+    *,
+    name: str | None,
+    data_format: str | None,
+    query: str | None,
+) -> Run:
+    """Raises `ConfigurationError` for what cannot be meant, `SourceError` for a source that is not there."""
+    models_of(settings)
+    return Run(
+        settings=settings,
+        job=job_of(settings, collection),
+        rejects_allowed=share_or_number(settings.max_rejects),
+        rejects_file=rejects_path(settings, _normalize_collection_name(collection, settings.collections.aliases)),
+        sources=sources_of(settings, locations, name=name, data_format=data_format, query=query),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """What encodes, and what is kept of it."""
+
+    models: Sequence[StagedModel]
+    runner: BatchRunner
+    rejects: RejectsFile
+    monitor: ThroughputMonitor
+
+
+@contextmanager
+def encoding(
+    run: Run, stored: Manifest | None = None, *, telemetry: Path | None = None, metrics_port: int | None = None
+) -> Iterator[Encoding]:
+    """Observed in every way that was asked for; what it measures is kept for estimates if the block ends well.
+
+    Args:
+        stored: what there is already of what is to be made.
+    """
+    with ExitStack() as stack:
+        manager = models_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES))
+        stream = stack.enter_context(open_telemetry(telemetry)) if telemetry else None
+        progress = open_progress()
+        stack.enter_context(progress)
+        monitor = ThroughputMonitor(stream=stream, listener=progress)
+        if metrics_port:
+            stack.enter_context(serve_metrics(monitor, metrics_port))
+        runner = stack.enter_context(runner_of(run.settings, manager, monitor))
+        rejects = stack.enter_context(RejectsFile(run.rejects_file))
+        yield Encoding(manager.members, runner, rejects, monitor)
+    _keep_rates(manager.members, monitor.model_reports())
+
+
+def execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None = None, metrics_port: int | None = None) -> Receipt:
+    """Raises what `run_job` does. Where nobody asked for a precision that will not do, it is done in float32."""
+    try:
+        return _execute(run, stop=stop, telemetry=telemetry, metrics_port=metrics_port)
+    except PrecisionError as exc:
+        if run.settings.precision is not None or any(isinstance(source, StdinSource) for source in run.sources):
+            raise
+        logger.warning("%s: so it is done, from the start", exc)
+        in_float32 = run.settings.model_copy(update={"precision": "float32"})
+        return _execute(replace(run, settings=in_float32), stop=stop, telemetry=telemetry, metrics_port=metrics_port)
+
+
+def _execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None, metrics_port: int | None) -> Receipt:
+    with ExitStack() as stack:
+        store = stack.enter_context(patient_store_of(run.settings))
+        stored = stored_manifest(run.settings, store, run.job.collection)
+        made = stack.enter_context(encoding(run, stored, telemetry=telemetry, metrics_port=metrics_port))
+        return run_job(
+            run.job,
+            run.sources,
+            store=store,
+            models=made.models,
+            runner=made.runner,
+            rejects=made.rejects,
+            monitor=made.monitor,
+            stop=stop,
+        )
+
+
+def estimated(settings: Settings, models: Sequence[StagedModel], chunks: dict[str, int]) -> Estimate:
+    """How long it would take to encode so many chunks per model, by what earlier runs here measured."""
+    fingerprints = model_fingerprints(models)
+    places = {model.key: (fingerprints[model.key], ",".join(devices_of(model, settings.device or None))) for model in models}
+    return estimate(chunks, places, load_rates(MEASURED_RATES))
+
+
+def open_telemetry(path: Path) -> TextIO:
+    """Raises `IngestError` where it cannot be written."""
+    try:
+        return append_private(path)
+    except OSError as exc:
+        raise IngestError(f"the telemetry file {path} cannot be written ({exc.strerror}): name another with --telemetry") from exc
+
+
+def _keep_rates(models: Sequence[StagedModel], reports: Sequence[ModelReport]) -> None:
+    if reports:
+        try:
+            save_rates(MEASURED_RATES, learn(load_rates(MEASURED_RATES), model_fingerprints(models), reports))
+        except OSError as exc:  # worth an estimate, and never a run
+            logger.warning("what was measured is not kept: %s cannot be written (%s)", MEASURED_RATES, exc.strerror)

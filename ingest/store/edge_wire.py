@@ -1,0 +1,103 @@
+"""What travels to and from the embedded engine: our records in its types, and back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+import qdrant_edge as engine
+from qdrant_edge import FieldCondition, Filter
+
+from ingest.records import SparseVector, Vector
+from ingest.store import wire
+from ingest.store.contract import CollectionOptions, Condition, Manifest
+from ingest.store.wire import EXACT_INTEGER
+
+INDEXING_THRESHOLD = 1_000_000
+"""Kilobytes of one dense vector's column from which `finalize` builds an HNSW graph. Below, a search compares with all of them:
+exact, some 60 ms at the threshold, and a load is not followed by minutes of graph building."""
+
+FULL_SCAN_THRESHOLD = 10_000
+"""Kilobytes that a filter must leave for the graph to be used rather than a scan: the server's default."""
+
+_DISTANCES = {
+    "cosine": engine.Distance.Cosine,
+    "dot": engine.Distance.Dot,
+    "euclid": engine.Distance.Euclid,
+    "manhattan": engine.Distance.Manhattan,
+}
+INDEX_TYPES = {"keyword": engine.PayloadSchemaType.Keyword, "uuid": engine.PayloadSchemaType.Uuid}
+
+
+def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.EdgeConfig:
+    memory = engine.Memory.Cold if options.on_disk else None
+    quantization = {
+        "none": None,
+        "scalar": engine.ScalarQuantizationConfig(engine.ScalarType.Int8),
+        "binary": engine.BinaryQuantizationConfig(),
+    }[options.quantization]
+    return engine.EdgeConfig(
+        vectors={
+            vector.name: engine.EdgeVectorParams(vector.dim, _DISTANCES[vector.distance], memory=memory)
+            for vector in manifest.vectors
+            if vector.dim is not None
+        },
+        sparse_vectors={
+            vector.name: engine.EdgeSparseVectorParams(modifier=engine.Modifier.Idf if vector.idf else None, memory=memory)
+            for vector in manifest.vectors
+            if vector.sparse
+        },
+        hnsw_config=engine.HnswIndexConfig(options.hnsw_m, options.hnsw_ef_construct, FULL_SCAN_THRESHOLD, memory=memory),
+        quantization_config=quantization,
+        optimizers=engine.EdgeOptimizersConfig(indexing_threshold=INDEXING_THRESHOLD),
+    )
+
+
+stored_point = partial(wire.stored_point, sparse=engine.SparseVector)
+
+
+def vector_to(value: Vector) -> list[float] | engine.SparseVector:
+    if isinstance(value, SparseVector):
+        return engine.SparseVector(value.indices.tolist(), value.values.tolist())
+    return memoryview(value)  # type: ignore[arg-type,return-value]  # any sequence will do, and this one is made at once
+
+
+def filter_to(conditions: Sequence[Condition]) -> Filter | None:
+    if not conditions:
+        return None
+    return Filter(must=[_condition(condition) for condition in conditions])
+
+
+def _condition(condition: Condition) -> engine.ConditionType:
+    field, value = condition.field, condition.value
+    match condition.operator:
+        case "eq":
+            return _equal(field, value)
+        case "any":
+            return _any(field, value)
+        case "none":
+            return Filter(must_not=[_any(field, value)])
+        case "exists":
+            empty = engine.IsEmptyCondition(field)
+            return Filter(must_not=[empty]) if value else empty
+        case "text":
+            return FieldCondition(field, match=engine.MatchSubstring(value))
+        case operator:
+            range_type = engine.RangeDateTime if isinstance(value, str) else engine.RangeFloat
+            return FieldCondition(field, range=range_type(**{operator: value}))
+
+
+def _any(field: str, values: Sequence[str | float]) -> engine.ConditionType:
+    texts = [value for value in values if isinstance(value, str)]
+    if len(texts) == len(values):
+        return FieldCondition(field, match=engine.MatchAny(texts))
+    return Filter(should=[_equal(field, value) for value in values])
+
+
+def _equal(field: str, value: str | float) -> FieldCondition:
+    if isinstance(value, bool):  # the engine takes Python's True for 1, but not NumPy's
+        return FieldCondition(field, match=engine.MatchValue(np.bool_(value)))  # type: ignore[arg-type]  # see above
+    if isinstance(value, float) or (isinstance(value, int) and abs(value) <= EXACT_INTEGER):
+        return FieldCondition(field, range=engine.RangeFloat(gte=value, lte=value))
+    return FieldCondition(field, match=engine.MatchValue(value))

@@ -1,0 +1,169 @@
+"""The connection to a Qdrant server, and the one border where the client's exceptions become ours."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import ssl
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+from qdrant_client import QdrantClient
+
+from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
+from ingest.store.server_errors import VENDOR_ERRORS, reason_of, translate
+
+OLDEST_SERVER = (1, 16)
+"""Before it, collections have no metadata to keep the manifest in."""
+
+_GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
+"""gRPC refuses for up to two minutes to try a server again that was down; how long to wait is for who asks to say."""
+
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
+"""The client's own choice for a server on this machine, no idle connections, makes its pool close some that another thread has
+just been given. They are let go of before the server does, after five seconds, so that no request meets one on its way out."""
+
+_SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""What a header can carry."""
+
+
+class Connection:
+    """A checked connection; the arguments are `ServerStore`'s, and so is what it raises.
+
+    Attributes:
+        location: the server's address, without secrets.
+        client: to be used inside `translated` alone.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        ca_file: str | Path | None,
+        prefer_grpc: bool,
+        grpc_port: int | None,
+        timeout: float,
+        allow_plain_http_key: bool,
+    ) -> None:
+        self.location, port = _checked_location(url)
+        grpc_port = grpc_port or port + 1
+        if api_key and not _SENDABLE_KEY.fullmatch(api_key):
+            raise ConfigurationError(
+                "the API key holds characters that no server takes (all must be ASCII): check INGEST_API_KEY"
+            )
+        if api_key and not allow_plain_http_key and _is_readable_on_the_way(self.location):
+            raise ConfigurationError(
+                f"the API key would travel unencrypted to {self.location}: use https://, or allow it on a network you trust"
+            )
+        tls, authority = _certificates(ca_file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # what it warns of was decided above
+            self.client = QdrantClient(
+                url=self.location,
+                api_key=api_key,
+                prefer_grpc=prefer_grpc,
+                grpc_port=grpc_port,
+                grpc_options={**_GRPC_OPTIONS, **authority},
+                timeout=max(1, round(timeout)),
+                check_compatibility=False,
+                verify=tls,
+                limits=_LIMITS,
+            )
+        self._closed = False
+        try:
+            self._check_version(grpc_port if prefer_grpc else None)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Idempotent."""
+        if not self._closed:
+            self._closed = True
+            self.client.close()
+
+    @contextmanager
+    def translated(self, collection: str | None) -> Iterator[None]:
+        """The one border where the client's exceptions become ours."""
+        if self._closed:
+            raise StoreError(f"the store {self.location} has been closed: open it again")
+        try:
+            yield
+        except VENDOR_ERRORS as exc:
+            error = translate(exc, self.location, collection)
+            if isinstance(error, CollectionNotFoundError) and self._exists(collection):
+                # The status is the same for a missing point and a missing collection.
+                error = StoreError(f"a point to be changed is not in {collection} at {self.location}: {reason_of(exc)}")
+            raise error from exc
+
+    def _exists(self, collection: str | None) -> bool:
+        try:
+            return collection is not None and self.client.collection_exists(collection)
+        except VENDOR_ERRORS:
+            return False
+
+    def _check_version(self, grpc_port: int | None) -> None:
+        with self.translated(None):
+            version = self.client.http.service_api.root().version
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            raise StoreError(f"the Qdrant server at {self.location} has version {version}: upgrade it to {oldest} or later")
+        if grpc_port is not None:
+            self._check_same_over_grpc(version, grpc_port)
+
+    def _check_same_over_grpc(self, version: str, port: int) -> None:
+        """A neighbour's port is easily taken for the server's own, and then everything would be written there."""
+        try:
+            answering = self.client.info().version
+        except VENDOR_ERRORS as exc:
+            raise translate(exc, f"{self.location} (gRPC at port {port})", None) from exc
+        if answering != version:
+            raise ConfigurationError(
+                f"the gRPC port {port} belongs to another server than {self.location}: Qdrant has version {answering} there, and"
+                f" {version} here; give the gRPC port of this one"
+            )
+
+
+def _checked_location(url: str) -> tuple[str, int]:
+    """The address in full, and its port."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or 6333
+    except ValueError:
+        # Its words can hold a password.
+        raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"the server's URL may hold only an address: give the key for {parts.hostname} as INGEST_API_KEY, not in the URL"
+        )
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}", port
+
+
+def _is_readable_on_the_way(location: str) -> bool:
+    parts = urlsplit(location)
+    if parts.scheme == "https" or parts.hostname == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(parts.hostname or "").is_loopback
+    except ValueError:
+        return True
+
+
+def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext | bool, dict[str, Any]]:
+    """What REST and gRPC want to know of the authority."""
+    if ca_file is None:
+        return True, {}
+    try:
+        return ssl.create_default_context(cafile=ca_file), {"root_certificates": Path(ca_file).read_bytes()}
+    except OSError as exc:  # includes what is no certificate
+        raise ConfigurationError(f"the certificate file {ca_file} cannot be used: {exc.strerror or exc}") from exc

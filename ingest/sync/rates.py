@@ -1,0 +1,56 @@
+"""How fast models were: measured by runs, for estimates of the next one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ingest.private_files import replace_private
+from ingest.records import ModelReport
+
+FADING = 0.5
+"""What earlier runs count for with each new one: machines and texts change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Chunks encoded and seconds they took, earlier runs counting less."""
+
+    chunks: float
+    seconds: float
+
+    @property
+    def per_second(self) -> float:
+        return self.chunks / self.seconds
+
+
+Rates = Mapping[tuple[str, str], Measured]
+"""(model fingerprint, devices as a `ModelReport` names them) → what was measured."""
+
+
+def learn(rates: Rates, fingerprints: Mapping[str, str], reports: Iterable[ModelReport]) -> dict[tuple[str, str], Measured]:
+    """With what a run measured. `fingerprints`: model key → fingerprint."""
+    learned = dict(rates)
+    for report in reports:
+        if report.chunks and report.seconds:
+            key = (fingerprints[report.key], report.device)
+            before = learned.get(key, Measured(0.0, 0.0))
+            learned[key] = Measured(FADING * before.chunks + report.chunks, FADING * before.seconds + report.seconds)
+    return learned
+
+
+def load_rates(path: Path) -> dict[tuple[str, str], Measured]:
+    """As kept. A file that is not there or not readable as such holds none."""
+    try:
+        kept = [(str(f), str(d), float(chunks), float(seconds)) for f, d, chunks, seconds in json.loads(path.read_bytes())]
+    except (OSError, ValueError, TypeError):
+        return {}
+    return {(fingerprint, device): Measured(chunks, seconds) for fingerprint, device, chunks, seconds in kept if seconds > 0}
+
+
+def save_rates(path: Path, rates: Rates) -> None:
+    """Replaces what is kept. Raises `OSError`."""
+    rows = [[*key, round(measured.chunks, 3), round(measured.seconds, 6)] for key, measured in sorted(rates.items())]
+    replace_private(path, json.dumps(rows).encode())

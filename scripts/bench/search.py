@@ -1,0 +1,179 @@
+"""What search costs beside its parts: a hybrid question against encoding it plus one bare `query_points` call.
+
+    .venv/bin/python scripts/bench/search.py [--documents 1400] [--questions 300] [--store URL [--grpc-port PORT]]
+
+Generated documents of 120 words, under `testing.HashEncoder` (384 dimensions) and the real BM25, on a Qdrant server: the one at
+`--store`, where a collection is made and dropped, else one that is started as the tests start theirs. Every question is asked in
+both ways, which of them first alternating: by `Searcher.search`, and by encoding it with the same models and asking the server to
+fuse the same hundred candidates per vector and return ten hits with their payloads. Medians count. Prints a table and one JSON
+object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import tempfile
+import time
+import uuid
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from qdrant_client import QdrantClient, models
+
+from ingest.encode.contract import StagedModel
+from ingest.encode.models import ModelManager
+from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
+from ingest.records import Document, SparseVector
+from ingest.search import Searcher
+from ingest.search.fusion import RRF_K
+from ingest.search.searcher import CANDIDATES
+from ingest.store import open_store
+from ingest.store.contract import Store
+from ingest.sync.job import Job, run_job
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import HashEncoder, ListSource, generated_documents
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from qdrant_server import any_server
+
+LIMIT = 10
+BOUND_MS = 5.0
+WARM_UP = 20
+
+
+def main() -> None:
+    arguments = _arguments()
+    documents = list(generated_documents(arguments.documents, words=120))
+    with ExitStack() as stack:
+        if arguments.store:
+            url, grpc_port = arguments.store, arguments.grpc_port
+        else:
+            server = stack.enter_context(any_server())
+            url, grpc_port = server.url, server.grpc_port
+        collection = f"bench_{uuid.uuid4().hex}"
+        with open_store(url, grpc_port=grpc_port) as store:
+            try:
+                _fill(store, collection, documents)
+                rows = [
+                    _measure(url, grpc_port, collection, documents[: arguments.questions + WARM_UP], prefer_grpc=prefer_grpc)
+                    for prefer_grpc in (False, True)
+                ]
+            finally:
+                store.drop(collection)
+    _report(arguments, rows)
+
+
+def _fill(store: Store, collection: str, documents: Sequence[Document]) -> None:
+    members, monitor = _models(["hash", "bm25"]), ThroughputMonitor()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        BatchRunner(members, monitor=monitor, lease_directory=Path(folder)) as runner,
+        RejectsFile(Path(folder, "rejects")) as rejects,
+    ):
+        source = ListSource(documents)
+        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects, monitor=monitor)
+    if not receipt.balanced or receipt.written != len(documents):
+        sys.exit(f"the run did not balance: {receipt}")
+
+
+def _models(keys: Sequence[str]) -> list[StagedModel]:
+    return [HashEncoder(key) if key == "hash" else ModelManager(EnsembleConfig([key])).members[0] for key in keys]
+
+
+def _measure(
+    url: str, grpc_port: int | None, collection: str, documents: Sequence[Document], *, prefer_grpc: bool
+) -> dict[str, float | str]:
+    """Medians in milliseconds, the first questions apart."""
+    members = _models(["hash", "bm25"])
+    client = QdrantClient(
+        url, prefer_grpc=prefer_grpc, grpc_port=grpc_port or (urlsplit(url).port or 6333) + 1, check_compatibility=False
+    )
+    whole, encoding, bare = [], [], []
+    with open_store(url, grpc_port=grpc_port, prefer_grpc=prefer_grpc) as store:
+        searcher = Searcher.open(collection, store, models=_models)
+        for number, document in enumerate(documents):
+            question = " ".join(document.text.split()[:8])
+            if number % 2:
+                whole.append(_search(searcher, question))
+            encode_ms, bare_ms = _parts(client, collection, members, question)
+            encoding.append(encode_ms)
+            bare.append(bare_ms)
+            if not number % 2:
+                whole.append(_search(searcher, question))
+    client.close()
+    medians = [statistics.median(each[WARM_UP:]) for each in (whole, encoding, bare)]
+    return {
+        "protocol": "gRPC" if prefer_grpc else "REST",
+        **dict(zip(("search_ms", "encode_ms", "query_points_ms"), (round(median, 2) for median in medians), strict=True)),
+        "added_ms": round(medians[0] - medians[1] - medians[2], 2),
+    }
+
+
+def _search(searcher: Searcher, question: str) -> float:
+    began = time.perf_counter()
+    answer = searcher.search(question, limit=LIMIT)
+    milliseconds = (time.perf_counter() - began) * 1000
+    if len(answer) != LIMIT:
+        sys.exit(f"{len(answer)} hits were found, not {LIMIT}")
+    return milliseconds
+
+
+def _parts(client: QdrantClient, collection: str, members: Sequence[StagedModel], question: str) -> tuple[float, float]:
+    """Milliseconds of encoding, and of the one request."""
+    began = time.perf_counter()
+    encoded = {model.key: model.place("cpu").encode_queries([question])[0] for model in members}
+    between = time.perf_counter()
+    found = client.query_points(
+        collection,
+        prefetch=[
+            models.Prefetch(
+                query=models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
+                if isinstance(value, SparseVector)
+                else value.tolist(),
+                using=name,
+                limit=CANDIDATES,
+            )
+            for name, value in encoded.items()
+        ],
+        query=models.RrfQuery(rrf=models.Rrf(k=RRF_K)),
+        limit=LIMIT,
+        with_payload=True,
+    )
+    ended = time.perf_counter()
+    if len(found.points) != LIMIT:
+        sys.exit(f"{len(found.points)} points were found, not {LIMIT}")
+    return (between - began) * 1000, (ended - between) * 1000
+
+
+def _report(arguments: argparse.Namespace, rows: Sequence[dict[str, float | str]]) -> None:
+    print(f"{arguments.documents:,} documents, {arguments.questions} questions, medians in ms")
+    print(f"{'':6}{'search':>10}{'encode':>10}{'query_points':>14}{'added':>10}   (bound: {BOUND_MS:g})")
+    for row in rows:
+        figures = [row[name] for name in ("search_ms", "encode_ms", "query_points_ms", "added_ms")]
+        print(
+            f"{row['protocol']:6}"
+            + "".join(f"{figure:>{width}.2f}" for figure, width in zip(figures, (10, 10, 14, 10), strict=True))
+        )
+    machine = f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"
+    print(json.dumps({"machine": machine, "documents": arguments.documents, "questions": arguments.questions, "rows": rows}))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="What search costs beside its parts.")
+    parser.add_argument("--documents", type=int, default=1400)
+    parser.add_argument("--questions", type=int, default=300)
+    parser.add_argument("--store", help="URL of a running server; one is started if not given")
+    parser.add_argument("--grpc-port", type=int, help="of that server; its port plus one if not given")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""`ingest reindex`: the real command with real (if tiny) models."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from command import ingest, write_jsonl
+from tiny_models import tiny_dense
+
+BEASTS = ["badger", "otter", "heron", "beaver", "lynx", "marten"]
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Path:
+    """Documents, questions about them, and two models that differ in their weights alone."""
+    beir = tmp_path / "beir"
+    (beir / "qrels").mkdir(parents=True)
+    write_jsonl(tmp_path / "beasts.jsonl", [{"id": beast, "text": f"All about the {beast}."} for beast in BEASTS])
+    write_jsonl(beir / "queries.jsonl", [{"_id": beast, "text": beast} for beast in BEASTS])
+    (beir / "qrels" / "test.tsv").write_text("".join(f"{beast}\t{beast}\t1\n" for beast in BEASTS))
+    return tmp_path
+
+
+def configure(desk: Path, model: Path) -> None:
+    (desk / "ingest.toml").write_text(
+        f'dense = ["tiny"]\n[models.tiny]\npath = "{model}"\ndim = 32\nmax_tokens = 64\npooling = "mean"\n'
+    )
+
+
+def test_a_model_of_the_same_shape_is_swapped_and_swapped_back(desk: Path) -> None:
+    first, second = tiny_dense(desk / "one"), tiny_dense(desk / "two", seed=2)
+    configure(desk, first)
+    assert ingest("run", "beasts.jsonl", "-c", "Beasts", cwd=desk).code == 0
+    configure(desk, second)
+    refused = ingest("run", "beasts.jsonl", "-c", "Beasts", cwd=desk)
+    assert refused.code == 2
+    assert "ingest reindex beasts" in refused.err
+    assert "--accept" in refused.err
+
+    swapped = ingest("reindex", "Beasts", "--json", cwd=desk).json
+    assert (swapped["collection"], swapped["points"]) == ("beasts", 6)
+    assert (swapped["encoded"], swapped["copied"]) == ({"tiny": 6}, {"bm25": 6})
+    back = ingest("reindex", "Beasts", "--rollback", "--json", cwd=desk).json
+    assert (back["uses"], back["previous"]) == (swapped["previous"], swapped["uses"])
+    accepted = ingest("run", "beasts.jsonl", "-c", "Beasts", "--accept", "--json", cwd=desk)
+    assert (accepted.json["unchanged"], accepted.json["models"]) == (6, [])
+
+
+def test_the_gate_swaps_only_what_answers_as_well(desk: Path) -> None:
+    configure(desk, tiny_dense(desk / "one"))
+    assert ingest("run", "beasts.jsonl", "-c", "beasts", "--dense", "none", cwd=desk).code == 0
+    refused = ingest("reindex", "beasts", "--golden", "beir", "--min-ndcg-ratio", "1.5", cwd=desk)
+    assert refused.code == 1
+    assert "less than 1.5 of the 1.0000 it has now" in refused.err
+    passed = ingest("reindex", "beasts", "--golden", "beir", "--min-ndcg-ratio", "0", "--drop-old", "--json", cwd=desk).json
+    assert (passed["encoded"], passed["previous"]) == ({}, None)  # what was made of it before need not be made again
+    assert len(passed["dropped"]) == 1

@@ -1,0 +1,111 @@
+"""Questions nobody expected and collections nobody can search: an answer or one line, never a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from command import Outcome, ingest, write_jsonl
+from corpus import python_topics
+
+from ingest.errors import ConfigurationError
+from ingest.search import Searcher
+from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
+from ingest.store.edge import EdgeStore
+from ingest.testing import HashEncoder
+
+HUGE = "binding a name " * 7_000
+ODD = [
+    HUGE,
+    "🪑🔥🏳️‍🌈",
+    "مرحبا بالعالم",
+    "\u202e reversed \u2066isolated\u2069",
+    "the of and",
+    "'; DROP TABLE chunks; --",
+    '{"must": [{"key": "_ingest", "match": {"any": []}}]}',
+    "$(rm -rf .) `id` ${HOME} %s %n {0} \\x00",
+    "-1e999 NaN null",
+]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dozen topics: `words` under BM25 alone, `topics` under the default models."""
+    folder = tmp_path_factory.mktemp("desk")
+    source = write_jsonl(folder / "topics.jsonl", python_topics(12))
+    for arguments in (("words", "--dense", "none"), ("topics",)):
+        done = ingest("run", str(source), "-c", *arguments, cwd=folder)
+        assert done.code == 0, done.err
+    return folder
+
+
+def search(desk: Path, question: str, *arguments: str, collection: str = "words") -> Outcome:
+    return ingest("search", collection, question, *arguments, "--rerank", "off", cwd=desk)
+
+
+def assert_one_line(done: Outcome, code: int) -> None:
+    assert done.code == code
+    assert done.err.startswith("error: ")
+    assert len(done.err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("question", ODD[:6])
+def test_every_question_has_an_answer(desk: Path, question: str) -> None:
+    done = ingest("search", "words", "--rerank", "off", "--json", "--", question, cwd=desk)
+    assert (done.code, done.err) == (0, "")
+    assert done.json["query"] == question
+    assert bool(done.json["hits"]) == (question == HUGE)
+
+
+@pytest.fixture(scope="module")
+def searcher(desk: Path) -> Iterator[Searcher]:
+    with Searcher.open("topics", desk / ".ingest" / "qdrant") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize("question", ["--", "\x00", "\ud800", *ODD])
+def test_the_default_models_answer_every_question(searcher: Searcher, question: str) -> None:
+    if question == "\ud800":
+        with pytest.raises(ConfigurationError, match="Unicode"):
+            searcher.search(question)
+        return
+    assert len(searcher.search(question, limit=10)) == 10
+
+
+@pytest.mark.parametrize("question", ["", " \t\n"])
+def test_an_empty_question_is_refused(desk: Path, question: str) -> None:
+    done = search(desk, question, "--json")
+    assert_one_line(done, 2)
+    assert "empty" in done.json["error"]
+
+
+@pytest.mark.parametrize("where", ["metadata.length", "metadata.length>=now", "'; DROP TABLE", "", "= 1", "a" * 20_000])
+def test_a_condition_that_cannot_be_read_is_refused(desk: Path, where: str) -> None:
+    assert_one_line(search(desk, "binding", "--where", where), 2)
+
+
+def test_a_field_that_no_chunk_has_is_told(desk: Path) -> None:
+    done = search(desk, "binding", "--where", "metadata.lenght>10", "--json")
+    assert (done.code, done.json["hits"]) == (0, [])
+    [warning] = done.json["warnings"]
+    assert done.err.strip() == warning
+    assert "metadata.lenght" in warning
+    known = search(desk, "binding", "--where", "metadata.length>10", "--json")
+    assert (known.err, known.json["warnings"]) == ("", [])
+    assert known.json["hits"]
+
+
+def test_models_that_are_not_those_the_collection_was_made_with(desk: Path) -> None:
+    with EdgeStore(desk / ".ingest" / "qdrant") as store:
+        for collection, model in (("unknown", HashEncoder("house")), ("another", HashEncoder("all-miniLM-l6"))):
+            spec = VectorSpec(model.key, model.dim, model.fingerprint, space=model.space)
+            store.ensure(Manifest(collection, collection, (spec,)), CollectionOptions())
+    unknown = search(desk, "binding", "--json", collection="unknown")
+    assert_one_line(unknown, 2)
+    assert unknown.json["type"] == "UnknownModelError"
+    assert "house" in unknown.err
+    another = search(desk, "binding", "--json", collection="another")
+    assert_one_line(another, 2)
+    assert another.json["type"] == "ManifestMismatchError"
+    assert "was made with another all-miniLM-l6" in another.err

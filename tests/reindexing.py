@@ -1,0 +1,99 @@
+"""Runs and reindexes of small collections, for the tests of both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ingest.encode.contract import StagedModel
+from ingest.encode.runner import BatchRunner
+from ingest.records import Document, Payload, Receipt
+from ingest.source.chunking import ChunkingOptions
+from ingest.store.contract import Store
+from ingest.store.writer import RetryPolicy
+from ingest.sync.job import Job, run_job
+from ingest.sync.plan import DeleteMode
+from ingest.sync.reading import WindowBounds
+from ingest.sync.reindex import Gate, Reindexed, reindex
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import ListSource
+
+IMPATIENT = RetryPolicy(attempts=1)
+
+LONG_TITLE = "A title of many words that is far too long for its share of a chunk and is cut somewhere " * 3
+
+
+def documents(count: int, *, paragraphs: int = 3) -> list[Document]:
+    """Documents of some chunks each; every third has a title, every ninth one that is too long for its share."""
+    titles = {0: LONG_TITLE, 3: "A short title", 6: "  Another,\n on two lines "}
+    return [
+        Document(
+            f"d{n}",
+            "\n\n".join(f"Paragraph {p} of {n}. " + f"{'abcdefgh'[p]}{n} " * 80 for p in range(paragraphs)),
+            title=titles.get(n % 9),
+            metadata={"number": n},
+        )
+        for n in range(count)
+    ]
+
+
+class Bench:
+    """One collection in one store, filled from one source."""
+
+    def __init__(self, store: Store, folder: Path, name: str = "docs") -> None:
+        self.store = store
+        self.name = name
+        self.folder = folder
+        self.job = Job(
+            name,
+            delete=DeleteMode.FULL,
+            max_delete=1.0,
+            chunking=ChunkingOptions(tokens=100),
+            bounds=WindowBounds(chunks=4),
+            retry=IMPATIENT,
+        )
+
+    def run(self, items: Sequence[Document], models: Sequence[StagedModel], **changes: Any) -> Receipt:
+        monitor = ThroughputMonitor()
+        runner = BatchRunner(models, monitor=monitor, lease_directory=self.folder / "leases")
+        with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
+            return run_job(
+                replace(self.job, **changes),
+                [ListSource(items)],
+                store=self.store,
+                models=models,
+                runner=runner,
+                rejects=rejects,
+                monitor=monitor,
+            )
+
+    def reindex(
+        self, models: Sequence[StagedModel], *, store: Store | None = None, gate: Gate | None = None, keep_old: bool = True
+    ) -> Reindexed:
+        monitor = ThroughputMonitor()
+        with BatchRunner(models, monitor=monitor, lease_directory=self.folder / "leases") as runner:
+            return reindex(
+                self.job,
+                store=store or self.store,
+                models=models,
+                runner=runner,
+                monitor=monitor,
+                gate=gate,
+                keep_old=keep_old,
+            )
+
+    def content(self, collection: str | None = None) -> dict[str, tuple[Payload, Mapping[str, object]]]:
+        """Point id → payload and vectors, to compare."""
+        return {
+            point.id: (
+                point.payload,
+                {
+                    name: value.tolist() if hasattr(value, "tolist") else (value.indices.tolist(), value.values.tolist())
+                    for name, value in point.vectors.items()
+                },
+            )
+            for point in self.store.scroll(collection or self.name, vectors=True)
+        }

@@ -1,0 +1,158 @@
+"""Runs jobs over a store, with fakes for models, and shows what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ingest.encode.contract import StagedModel
+from ingest.encode.runner import BatchRunner
+from ingest.records import Document, Receipt, Rejected, Source, SparseVector, Vector
+from ingest.source.chunking import ChunkingOptions
+from ingest.store.contract import Condition, Store
+from ingest.store.writer import RetryPolicy
+from ingest.sync.job import Job, run_job
+from ingest.sync.plan import DeleteMode
+from ingest.sync.reading import WindowBounds
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
+
+T = TypeVar("T")
+
+DAY = 86_400.0
+START = 1_750_000_000.0
+"""When the clocks of these tests begin; seconds since 1970."""
+
+FIRST_SECOND = "2025-06-15T15:06:40+00:00"
+"""The same."""
+
+Item = Document | Rejected | Crash
+Stored = dict[str, tuple[dict[str, Any], dict[str, Any]]]
+"""Point id → whole payload and all vectors, comparable."""
+
+
+class SyncBench:
+    """Jobs into one collection of one store. What fails is not tried again; `clock` is the job's, and stands still."""
+
+    def __init__(self, store: Store, collection: str, folder: Path) -> None:
+        self.store = store
+        self.collection = collection
+        self.folder = folder
+        self.clock = START
+        self.effects: dict[str, int] = {}
+
+    def job(self, **changes: Any) -> Job:
+        defaults: dict[str, Any] = {
+            "chunking": ChunkingOptions(tokens=100),
+            "bounds": WindowBounds(chunks=4),
+            "retry": RetryPolicy(attempts=1),
+        }
+        return Job(self.collection, **{**defaults, **changes})
+
+    def run(
+        self,
+        items: Sequence[Item | Source],
+        *,
+        models: Sequence[StagedModel] = (),
+        store: Store | None = None,
+        stop: Callable[[], bool] = lambda: False,
+        **changes: Any,
+    ) -> Receipt:
+        """`items`: of the source `list`, or sources; `changes`: of the job. `effects` counts what the store was asked to do."""
+        observed = FlakyStore(store or self.store, lambda _name, _call: None)
+        self.effects = observed.calls
+        return self.run_with(
+            lambda runner, members, monitor, rejects: run_job(
+                self.job(**changes),
+                _sources(items),
+                store=observed,
+                models=members,
+                runner=runner,
+                rejects=rejects,
+                monitor=monitor,
+                now=lambda: self.clock,
+                stop=stop,
+            ),
+            models,
+        )
+
+    def full(self, items: Sequence[Item | Source], **changes: Any) -> Receipt:
+        """A run that deletes what is gone, after seven days unless `changes` say otherwise."""
+        return self.run(items, **{"delete": DeleteMode.FULL, "delete_after": 7 * DAY, **changes})
+
+    def run_with(
+        self,
+        work: Callable[[BatchRunner, Sequence[StagedModel], ThroughputMonitor, RejectsFile], T],
+        models: Sequence[StagedModel] = (),
+    ) -> T:
+        members = models or [HashEncoder("hash", 8)]
+        monitor = ThroughputMonitor()
+        runner = BatchRunner(members, monitor=monitor, lease_directory=self.folder / "leases")
+        with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
+            return work(runner, members, monitor, rejects)
+
+    def agree_to(self, models: Sequence[StagedModel]) -> None:
+        """The collection's manifest names these models from now on, and its points are still made by the old ones."""
+        stored = self.store.manifest(self.collection)
+        self.store.write_manifest(replace(self.job().manifest(models), collection=stored.collection))
+
+    def stored(self, **equal: str) -> Stored:
+        """Of the points whose payload fields equal these: everything."""
+        conditions = [Condition(field, "eq", value) for field, value in equal.items()]
+        return {
+            point.id: (point.payload, {name: _plain(vector) for name, vector in point.vectors.items()})
+            for point in self.store.scroll(self.collection, conditions, vectors=True)
+        }
+
+    def live(self) -> set[str]:
+        """Ids of the documents that have no tombstone on any of their points."""
+        return self._documents() - self.hidden().keys()
+
+    def hidden(self) -> dict[str, str]:
+        """Document id → its tombstone; of those that have one on all of their points, and the same."""
+        tombstones: dict[str, set[str | None]] = {}
+        for point in self.store.scroll(self.collection, payload=["doc_id", "_ingest"]):
+            tombstones.setdefault(point.payload["doc_id"], set()).add(point.payload["_ingest"].get("gone_since"))
+        return {id_: since for id_, marks in tombstones.items() if len(marks) == 1 and (since := next(iter(marks))) is not None}
+
+    def _documents(self) -> set[str]:
+        return {point.payload["doc_id"] for point in self.store.scroll(self.collection, payload=["doc_id"])}
+
+
+def paragraph(letter: str) -> str:
+    """About as long as a chunk may be, so that it is one."""
+    return f"Paragraph {letter}. " + f"{letter * 5} " * 60
+
+
+def text_of(letters: str) -> str:
+    return "\n\n".join(map(paragraph, letters))
+
+
+def document(id_: str, letters: str, **metadata: Any) -> Document:
+    """A document with a paragraph for each letter."""
+    return Document(id_, text_of(letters), metadata=metadata)
+
+
+def counts(receipt: Receipt) -> Mapping[str, int]:
+    """Of documents, without zeros. The receipt must balance."""
+    assert receipt.balanced, receipt.errors
+    names = ("read", "written", "updated", "unchanged", "deleted", "tombstoned", "rejected")
+    return {name: value for name in names if (value := getattr(receipt, name))}
+
+
+def _sources(items: Sequence[Item | Source]) -> list[Source]:
+    records = [item for item in items if isinstance(item, Document | Rejected | Crash)]
+    sources = [item for item in items if not isinstance(item, Document | Rejected | Crash)]
+    return sources or [ListSource(records)]
+
+
+def _plain(vector: Vector) -> Any:
+    if isinstance(vector, SparseVector):
+        return vector.indices.tolist(), vector.values.tolist()
+    assert np.isfinite(vector).all()
+    return vector.tolist()

@@ -1,0 +1,256 @@
+"""Models converted for OpenVINO: near to torch, converted once, and never in two precisions in one collection."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from corpus import python_topics
+from tiny_models import DIM, tiny_dense, tiny_splade
+
+from ingest.encode.contract import StagedModel
+from ingest.encode.lease import lease_gpus
+from ingest.encode.models import ModelManager
+from ingest.encode.openvino_calibration import Guard
+from ingest.encode.openvino_choice import Computing, choose
+from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError, ManifestMismatchError, ModelError, PrecisionError
+from ingest.records import Document, Receipt
+from ingest.store import open_store
+from ingest.store.contract import Store
+from ingest.sync.job import Job, run_job
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import ListSource
+
+TEXTS = [topic["text"] for topic in python_topics(60, characters=500)]
+DOCUMENTS = [Document(id=f"topic {number}", text=text, position="here") for number, text in enumerate(TEXTS)]
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("models")
+    return {
+        "tiny": {"path": str(tiny_dense(folder / "dense")), "dim": DIM, "max_tokens": 256, "document_prompt": "topic: "},
+        "tiny-splade": {"kind": "sparse", "path": str(tiny_splade(folder / "splade")), "max_tokens": 256},
+    }
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cache")
+
+
+def _manager(own: dict[str, dict[str, Any]], key: str, **computing: Any) -> ModelManager:
+    return ModelManager(EnsembleConfig((key,)), devices=("cpu",), custom_models=own, computing=Computing(**computing))
+
+
+def _encode(manager: ModelManager, texts: Sequence[str] = TEXTS) -> Any:
+    with BatchRunner(manager.members, devices=()) as runner:
+        encoded = runner.run({manager.members[0].key: texts})[manager.members[0].key]
+    assert not encoded.failed
+    return encoded.vectors
+
+
+def _ask(model: StagedModel, question: str) -> Any:
+    with lease_gpus(model, ()) as lease:
+        return lease.encoder.encode_queries([question])
+
+
+def _kept(cache: Path) -> dict[Path, int]:
+    return {file: file.stat().st_mtime_ns for file in cache.rglob("model.*")}
+
+
+@pytest.fixture(scope="module")
+def minilm(cache: Path) -> ModelManager:
+    """The real model in int8, calibrated once for all tests."""
+    return ModelManager(
+        EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=Computing("openvino", cache_directory=cache)
+    )
+
+
+def test_int8_is_near_to_torch_and_gives_the_same_twice(
+    minilm: ModelManager, cache: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    found = _encode(minilm)
+    torch = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",))
+    cosines = (found * _encode(torch)).sum(axis=1)
+    assert cosines.mean() >= 0.99
+    assert cosines.min() >= 0.97
+    assert found.dtype == np.float32
+    assert np.allclose(np.linalg.norm(found, axis=1), 1.0, atol=1e-6)
+    [model], [in_torch] = minilm.members, torch.members
+    assert (model.backend, model.dtype, minilm.model_dtypes) == ("openvino", "int8", {"all-miniLM-l6": "int8"})
+    assert (model.space, model.fingerprint == in_torch.fingerprint) == (in_torch.space, False)
+    assert capfd.readouterr().out == ""
+    assert sys.modules["openvino_telemetry"] is None
+
+    kept = _kept(cache)
+    again = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=Computing("auto", cache_directory=cache))
+    assert again.members[0].dtype == "int8"
+    assert np.allclose(_encode(again), found, atol=1e-6)
+    assert _kept(cache) == kept
+    assert {file.parent.parent.stat().st_mode & 0o777 for file in kept} == {0o700}
+
+
+def test_in_float32_it_is_what_torch_gives(own: dict[str, dict[str, Any]], cache: Path) -> None:
+    for key in own:
+        torch = _manager(own, key)
+        converted = _manager(own, key, backend="openvino", precision="float32", cache_directory=cache)
+        expected, found = _encode(torch), _encode(converted)
+        if isinstance(expected, list):
+            for one, other in zip(expected, found, strict=True):
+                assert one.indices.tolist() == other.indices.tolist()
+                assert np.allclose(one.values, other.values, atol=1e-4)
+        else:
+            assert np.allclose(expected, found, atol=1e-5)
+        assert converted.members[0].backend == "openvino"
+        assert converted.members[0].fingerprint == torch.members[0].fingerprint
+
+
+def test_what_is_converted_needs_torch_no_more_and_is_made_anew_if_damaged(
+    own: dict[str, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    computing = {"backend": "openvino", "precision": "float32", "cache_directory": tmp_path, "made": {"tiny": "float32"}}
+    first = _encode(_manager(own, "tiny", **computing))
+    caplog.set_level(logging.INFO, logger="ingest.encode.openvino")
+    assert np.allclose(_encode(_manager(own, "tiny", **computing)), first, atol=1e-6)
+    assert not caplog.records
+    for file in tmp_path.rglob("model.xml"):
+        file.write_bytes(file.read_bytes()[:1000])
+    assert np.allclose(_encode(_manager(own, "tiny", **computing)), first, atol=1e-6)
+    assert "made anew" in caplog.text
+    assert "once on this machine" in caplog.text
+
+
+def test_where_nothing_can_be_kept_it_is_converted_for_this_run(
+    own: dict[str, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").write_text("where a folder should be")
+    manager = _manager(own, "tiny", backend="openvino", precision="float32", cache_directory=tmp_path / "file")
+    assert _encode(manager).shape == (len(TEXTS), DIM)
+    assert "not kept for later runs" in caplog.text
+
+
+def test_too_coarse_in_int8_is_an_error_before_anything_is_encoded(own: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    manager = _manager(own, "tiny", backend="openvino", cache_directory=tmp_path, guard=Guard(lowest=1.01))
+    with pytest.raises(PrecisionError, match=r"too coarse in int8 for these texts \(cosine to float32 .* compute it in float32"):
+        _encode(manager)
+    assert not _kept(tmp_path)
+
+
+def test_too_far_from_torch_in_float32_leaves_it_to_torch(
+    own: dict[str, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = {"backend": "openvino", "precision": "float32", "cache_directory": tmp_path}
+    manager = _manager(own, "tiny", **asked, guard=Guard(lowest=1.01))
+    assert np.array_equal(_encode(manager), _encode(_manager(own, "tiny")))
+    assert (manager.members[0].backend, manager.model_dtypes) == ("torch", {"tiny": "float32"})
+    assert "torch computes it" in caplog.text
+
+
+def test_before_it_is_calibrated_torch_answers_questions_and_nothing_is_encoded(
+    own: dict[str, dict[str, Any]], tmp_path: Path
+) -> None:
+    model = _manager(own, "tiny", backend="openvino", cache_directory=tmp_path).members[0]
+    assert np.array_equal(_ask(model, "what is a class?"), _ask(_manager(own, "tiny").members[0], "what is a class?"))
+    with lease_gpus(model, ()) as lease, pytest.raises(ModelError, match="not calibrated"):
+        lease.encoder.encode_documents(["a class"])
+    assert not _kept(tmp_path)
+
+
+def test_documents_over_the_limit_are_refused_and_questions_cut(minilm: ModelManager) -> None:
+    [model] = minilm.members
+    with BatchRunner([model], devices=()) as runner:
+        encoded = runner.run({model.key: ["short", "a " * 255]})[model.key]
+    assert encoded.failed == {1: "257 tokens, and all-miniLM-l6 takes 256"}
+    assert np.array_equal(_ask(model, "a " * 255), _ask(model, "a " * 254))
+    with lease_gpus(model, ()) as lease, pytest.raises(ModelError, match="more than 256 tokens"):
+        lease.encoder.encode_documents(["a " * 255])
+
+
+def test_splade_in_int8_finds_the_same_words(own: dict[str, dict[str, Any]], cache: Path) -> None:
+    found = _encode(_manager(own, "tiny-splade", backend="openvino", cache_directory=cache))
+    expected = _encode(_manager(own, "tiny-splade"))
+    for one, other in zip(expected, found, strict=True):
+        heaviest = one.indices[np.argsort(-one.values)[:5]]
+        assert set(heaviest.tolist()) <= set(other.indices.tolist())
+
+
+def _run(store: Store, collection: str, model: StagedModel, folder: Path) -> Receipt:
+    monitor = ThroughputMonitor()
+    with BatchRunner([model], devices=(), monitor=monitor) as runner, RejectsFile(folder / "rejects.jsonl") as rejects:
+        return run_job(
+            Job(collection),
+            [ListSource(DOCUMENTS)],
+            store=store,
+            models=[model],
+            runner=runner,
+            rejects=rejects,
+            monitor=monitor,
+        )
+
+
+def test_a_collection_keeps_its_precision(minilm: ModelManager, cache: Path, tmp_path: Path) -> None:
+    def member(**computing: Any) -> StagedModel:
+        config = EnsembleConfig(("all-miniLM-l6",))
+        return ModelManager(config, devices=("cpu",), computing=Computing(cache_directory=cache, **computing)).members[0]
+
+    _encode(minilm)  # it is converted
+    with open_store(tmp_path / "store") as store:
+        receipt = _run(store, "fast", minilm.members[0], tmp_path)
+        assert [(report.backend, report.dtype) for report in receipt.models] == [("openvino", "int8")]
+        made = store.manifest("fast").precisions
+        elsewhere = member(backend="auto", made=made)
+        assert (elsewhere.dtype, _run(store, "fast", elsewhere, tmp_path).unchanged) == ("int8", len(DOCUMENTS))
+        with pytest.raises(ManifestMismatchError, match="another precision"):
+            _run(store, "fast", member(backend="torch", made=made), tmp_path)
+
+        _run(store, "slow", member(backend="torch"), tmp_path)
+        made = store.manifest("slow").precisions
+        assert member(backend="auto", made=made, repays=True).dtype == "float32"
+        assert _run(store, "slow", member(backend="openvino", made=made), tmp_path).unchanged == len(DOCUMENTS)
+        with pytest.raises(ManifestMismatchError, match="another precision"):
+            _run(store, "slow", member(backend="auto", precision="int8", made=made), tmp_path)
+
+
+FLOAT32, INT8 = ("torch", "float32"), ("openvino", "int8")
+
+
+@pytest.mark.parametrize(
+    ("asked", "installed", "converted", "expected"),
+    [
+        ({"backend": "torch"}, True, True, FLOAT32),
+        ({"backend": "torch", "made": {"m": "int8"}}, True, True, FLOAT32),
+        ({"backend": "auto"}, True, False, FLOAT32),
+        ({"backend": "auto"}, True, True, INT8),
+        ({"backend": "auto"}, False, True, FLOAT32),
+        ({"backend": "auto", "repays": True}, True, False, INT8),
+        ({"backend": "auto", "repays": True}, False, False, FLOAT32),
+        ({"backend": "auto", "repays": True, "made": {"other": "float32"}}, True, True, INT8),
+        ({"backend": "auto", "repays": True, "made": {"m": "float32"}}, True, True, FLOAT32),
+        ({"backend": "auto", "made": {"m": "int8"}}, False, False, INT8),
+        ({"backend": "auto", "precision": "float32", "made": {"m": "int8"}}, True, True, FLOAT32),
+        ({"backend": "auto", "precision": "int8"}, True, False, INT8),
+        ({"backend": "openvino"}, True, False, INT8),
+        ({"backend": "openvino", "made": {"m": "float32"}}, True, True, ("openvino", "float32")),
+        ({"backend": "openvino", "precision": "float32"}, True, True, ("openvino", "float32")),
+    ],
+)
+def test_what_is_stored_decides_before_what_would_be_faster(
+    asked: dict[str, Any], installed: bool, converted: bool, expected: tuple[str, str]
+) -> None:
+    assert choose(Computing(**asked), "m", installed=installed, converted=lambda: converted) == expected
+
+
+def test_what_cannot_be_computed_as_asked_is_refused_at_once() -> None:
+    with pytest.raises(ConfigurationError, match="torch computes in float32"):
+        Computing("torch", "int8")
+    with pytest.raises(ConfigurationError, match="not on cuda:0: name device cpu"):
+        ModelManager(EnsembleConfig(), devices=("cuda:0",), computing=Computing("openvino"))

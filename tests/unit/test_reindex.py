@@ -1,0 +1,358 @@
+"""Reindexing on the embedded engine: crashed at every effect, changed while it goes on, refused where it must be."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reindexing import LONG_TITLE, Bench, documents
+
+from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
+from ingest.records import Document, Point, StoredPoint, TokenLimit, digest_bytes
+from ingest.source.chunking import ChunkingOptions
+from ingest.store.contract import CollectionOptions
+from ingest.store.edge import EdgeStore
+from ingest.sync.rebuilding import encoded_text, paired
+from ingest.sync.reindex import next_alias, previous_alias, roll_back
+from ingest.testing import FlakyStore, HashEncoder
+
+Moment = Literal["before", "after"]
+
+DOCUMENTS = documents(7)
+FEW = documents(2)
+KEPT = HashEncoder("kept", 16)
+OLD = HashEncoder("swapped", 16)
+NEW = HashEncoder("swapped", 16, revision="2")
+
+
+class Killed(BaseException):
+    """The process died here."""
+
+
+class CrashingStore(FlakyStore):
+    """Crashes also at what is done to whole collections."""
+
+    EFFECTS = FlakyStore.EFFECTS | {"ensure", "set_aliases", "write_manifest", "defer_indexing", "finalize", "drop"}
+
+
+class Limited(HashEncoder):
+    """Takes so many words, and cannot encode more."""
+
+    def __init__(self, words: int) -> None:
+        super().__init__("swapped", 16, revision="limited")
+        self._words = words
+
+    @property
+    def token_limit(self) -> TokenLimit | None:
+        return TokenLimit(self.key, self._words, lambda texts: [len(text.split()) for text in texts])
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EdgeStore]:
+    with EdgeStore(tmp_path / "qdrant") as opened:
+        yield opened
+
+
+@pytest.fixture
+def bench(store: EdgeStore, tmp_path: Path) -> Bench:
+    made = Bench(store, tmp_path)
+    made.run(DOCUMENTS, [KEPT, OLD])
+    return made
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Iterator[Bench]:
+    """What a fresh ingestion with the new models makes."""
+    with EdgeStore(tmp_path / "fresh") as opened:
+        made = Bench(opened, tmp_path)
+        made.run(DOCUMENTS, [KEPT, NEW])
+        yield made
+
+
+# --- what comes of it
+
+
+def test_the_new_collection_is_what_a_fresh_ingestion_would_have_made(bench: Bench, fresh: Bench) -> None:
+    bench.reindex([KEPT, NEW])
+    assert bench.content() == fresh.content()
+    again = bench.run(DOCUMENTS, [KEPT, NEW])
+    assert (again.unchanged, again.balanced) == (len(DOCUMENTS), True)
+
+
+def test_only_the_new_column_is_encoded(bench: Bench) -> None:
+    kept, new = HashEncoder("kept", 16, record=True), HashEncoder("swapped", 16, revision="2", record=True)
+    report = bench.reindex([kept, new])
+    assert kept.encoded == []
+    assert len(new.encoded) == report.points
+    assert report.copied == {"kept": report.points}
+    assert report.encoded == {"swapped": report.points}
+
+
+def test_a_vector_can_be_added_and_left_out(bench: Bench) -> None:
+    bench.reindex([KEPT, OLD, HashEncoder("more", 8)])
+    assert {spec.name for spec in bench.store.manifest("docs").vectors} == {"kept", "swapped", "more"}
+    report = bench.reindex([KEPT])
+    assert report.encoded == {}
+    assert all(vectors.keys() == {"kept"} for _, vectors in bench.content().values())
+
+
+def test_a_second_reindex_with_the_same_models_does_nothing(bench: Bench) -> None:
+    first = bench.reindex([KEPT, NEW])
+    second = bench.reindex([KEPT, NEW])
+    assert (second.uses, second.previous, second.encoded, second.copied) == (first.uses, first.previous, {}, {})
+
+
+def test_the_one_before_the_last_is_dropped_and_named(bench: Bench) -> None:
+    oldest = bench.store.aliases()["docs"]
+    bench.reindex([KEPT, NEW])
+    report = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
+    assert report.dropped == (oldest,)
+    assert {info.name for info in bench.store.collections()} == {report.uses, report.previous}
+
+
+def test_the_old_one_is_dropped_where_it_is_not_kept(bench: Bench) -> None:
+    old = bench.store.aliases()["docs"]
+    report = bench.reindex([KEPT, NEW], keep_old=False)
+    assert (report.dropped, report.previous) == ((old,), None)
+    assert [info.name for info in bench.store.collections()] == [report.uses]
+    with pytest.raises(ConfigurationError, match="nothing is kept"):
+        roll_back("docs", store=bench.store)
+
+
+def test_going_back_to_the_models_of_the_one_that_is_kept_brings_it_up_to_date(bench: Bench) -> None:
+    old = bench.store.aliases()["docs"]
+    before = bench.content()
+    bench.reindex([KEPT, NEW])
+    bench.run(DOCUMENTS[1:], [KEPT, NEW])
+    recorder = HashEncoder("swapped", 16, record=True)
+    report = bench.reindex([KEPT, recorder])
+    assert (report.uses, recorder.encoded) == (old, [])
+    assert bench.content() == {id_: what for id_, what in before.items() if what[0]["doc_id"] != "d0"}
+
+
+def test_rolling_back_swaps_and_swaps_again(bench: Bench) -> None:
+    old = bench.content()
+    report = bench.reindex([KEPT, NEW])
+    new = bench.content()
+    back = roll_back("Docs", store=bench.store)
+    assert (back.uses, back.previous) == (report.previous, report.uses)
+    assert bench.content() == old
+    with pytest.raises(ManifestMismatchError, match="reindex"):
+        bench.run(DOCUMENTS, [KEPT, NEW])
+    roll_back("docs", store=bench.store)
+    assert bench.content() == new
+
+
+def test_another_distance_needs_no_encoding(bench: Bench) -> None:
+    bench.job = replace(bench.job, distance="dot")
+    report = bench.reindex([KEPT, OLD])
+    assert report.encoded == {}
+    assert {spec.distance for spec in bench.store.manifest("docs").vectors} == {"dot"}
+    assert bench.run(DOCUMENTS, [KEPT, OLD]).unchanged == len(DOCUMENTS)
+
+
+def test_weights_and_the_first_name_stay(bench: Bench) -> None:
+    bench.run(DOCUMENTS, [KEPT, OLD], weights={"kept": 2.0, "swapped": 0.5})
+    bench.reindex([KEPT, HashEncoder("other", 16)])
+    manifest = bench.store.manifest("docs")
+    assert manifest.weights == {"kept": 2.0}
+    assert manifest.raw_name == "docs"
+
+
+# --- crashes
+
+
+def test_after_a_crash_at_any_effect_the_old_one_answers_and_another_run_completes(tmp_path: Path, fresh: Bench) -> None:
+    """After each effect, which is also before the next: with the acknowledgement lost, and nothing done any more."""
+    fresh.run(FEW, [KEPT, NEW])
+    expected = fresh.content()
+    with EdgeStore(tmp_path / "before") as store:
+        bench = Bench(store, tmp_path)
+        bench.run(FEW, [KEPT, HashEncoder("swapped", 16, revision="0")])
+        bench.reindex([KEPT, OLD])
+        old = bench.content()
+    crashed_at: list[str] = []
+    while True:
+        at = len(crashed_at) + 1
+        shutil.copytree(tmp_path / "before", tmp_path / str(at))
+        with EdgeStore(tmp_path / str(at)) as store:
+            bench = Bench(store, tmp_path)
+            effects: list[str] = []
+
+            def cue(name: str, _: int, effects: list[str] = effects, at: int = at) -> tuple[Moment, BaseException] | None:
+                effects.append(name)
+                return ("after", Killed()) if len(effects) == at else None
+
+            try:
+                bench.reindex([KEPT, NEW], store=CrashingStore(store, cue))
+                break
+            except Killed:
+                crashed_at.append(effects[-1])
+            assert bench.content() in (old, expected)
+            report = bench.reindex([KEPT, NEW])
+            assert bench.content() == expected
+            assert {info.name for info in store.collections()} == {report.uses, report.previous}
+            assert next_alias("docs") not in store.aliases()
+            roll_back("docs", store=store)
+            assert bench.content() == old
+    assert set(crashed_at) == {"ensure", "set_aliases", "write_manifest", "defer_indexing", "upsert", "finalize", "drop"}
+    assert crashed_at.count("upsert") > 1
+
+
+def test_a_resumed_reindex_encodes_only_what_is_missing(bench: Bench) -> None:
+    def cue(_: str, call: int) -> tuple[Moment, BaseException] | None:
+        return ("before", Killed()) if call == 2 else None
+
+    first, second = (HashEncoder("swapped", 16, revision="2", record=True) for _ in range(2))
+    with pytest.raises(Killed):
+        bench.reindex([KEPT, first], store=FlakyStore(bench.store, cue))
+    done = bench.store.count(next_alias("docs"))
+    assert done > 0
+    report = bench.reindex([KEPT, second])
+    assert len(second.encoded) == report.points - done
+
+
+def test_one_that_was_abandoned_for_other_models_is_dropped(bench: Bench) -> None:
+    def refuse(_old: str, _new: str) -> None:
+        raise IngestError("not this one")
+
+    with pytest.raises(IngestError, match="not this one"):
+        bench.reindex([KEPT, NEW], gate=refuse)
+    abandoned = bench.store.aliases()[next_alias("docs")]
+    report = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
+    assert abandoned in report.dropped
+    assert {info.name for info in bench.store.collections()} == {report.uses, report.previous}
+
+
+# --- while somebody writes
+
+
+def test_what_is_written_meanwhile_is_brought_over(bench: Bench) -> None:
+    edited = [
+        Document("d1", "Wholly new text", metadata={"number": 1}),
+        replace(DOCUMENTS[2], metadata={"number": -2}),
+        *DOCUMENTS[3:],
+        Document("d99", "A new document"),
+    ]
+
+    def run_meanwhile(name: str, call: int) -> None:
+        if (name, call) == ("upsert", 2):
+            bench.run(edited, [KEPT, OLD])
+
+    bench.reindex([KEPT, NEW], store=FlakyStore(bench.store, run_meanwhile))
+    again = bench.run(edited, [KEPT, NEW])
+    assert (again.unchanged, again.deleted, again.chunks.deleted) == (len(edited), 0, 0)
+    assert len({payload["doc_id"] for payload, _ in bench.content().values()}) == len(edited)
+
+
+def test_what_is_written_while_the_gate_decides_is_brought_over(bench: Bench) -> None:
+    def gate(_old: str, _new: str) -> None:
+        bench.run(DOCUMENTS[:2], [KEPT, OLD])
+
+    bench.reindex([KEPT, NEW], gate=gate)
+    assert {payload["doc_id"] for payload, _ in bench.content().values()} == {"d0", "d1"}
+
+
+def test_a_collection_that_never_stops_changing_is_not_swapped(bench: Bench) -> None:
+    old = bench.store.aliases()["docs"]
+    runs = 0
+
+    def always(name: str, _: int) -> None:
+        nonlocal runs
+        if name == "upsert":
+            runs += 1
+            bench.run([*DOCUMENTS, Document("more", f"text {runs}")], [KEPT, OLD])
+
+    with pytest.raises(StoreError, match="kept changing"):
+        bench.reindex([KEPT, NEW], store=FlakyStore(bench.store, always))
+    assert bench.store.aliases()["docs"] == old
+
+
+# --- what is refused
+
+
+def test_a_gate_that_refuses_leaves_the_old_one_in_use(bench: Bench) -> None:
+    asked = []
+
+    def gate(old: str, new: str) -> None:
+        asked.append((old, new, bench.store.count(new)))
+        raise IngestError("worse than before")
+
+    before = bench.content()
+    with pytest.raises(IngestError, match="worse than before"):
+        bench.reindex([KEPT, NEW], gate=gate)
+    assert bench.content() == before
+    assert asked == [(bench.store.aliases()["docs"], bench.store.aliases()[next_alias("docs")], len(before))]
+    assert previous_alias("docs") not in bench.store.aliases()
+
+
+def test_chunks_that_are_too_long_for_the_new_model_are_an_error_before_anything_is_made(bench: Bench) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"chunk \d of 'd\d+' .* costs swapped \d+ tokens, and it takes 20: .*ingest run"
+    ):
+        bench.reindex([KEPT, Limited(20)])
+    assert len(bench.store.collections()) == 1
+    assert bench.reindex([KEPT, Limited(500)]).encoded["swapped"] > 0
+
+
+def test_other_chunks_are_refused(bench: Bench) -> None:
+    bench.job = replace(bench.job, chunking=ChunkingOptions(tokens=50))
+    with pytest.raises(ManifestMismatchError, match=r"'tokens': 100.*'tokens': 50.*ingest run"):
+        bench.reindex([KEPT, NEW])
+
+
+def test_a_collection_under_its_own_name_is_refused_with_what_to_do(bench: Bench) -> None:
+    plain = replace(bench.store.manifest("docs"), collection="plain")
+    bench.store.ensure(plain, CollectionOptions())
+    bench.job = replace(bench.job, collection="plain")
+    with pytest.raises(ConfigurationError, match=r"no alias.*ingest run"):
+        bench.reindex([KEPT, NEW])
+    bench.job = replace(bench.job, collection="nowhere")
+    with pytest.raises(CollectionNotFoundError):
+        bench.reindex([KEPT, NEW])
+
+
+def test_points_of_another_tool_are_not_lost_in_a_swap(bench: Bench) -> None:
+    [vector] = KEPT.encode_documents(["foreign"])
+    foreign = "00000000-0000-4000-8000-000000000001"
+    bench.store.upsert("docs", [Point(foreign, {"kept": vector, "swapped": vector}, {"text": "foreign"})])
+    with pytest.raises(StoreError, match=f"{foreign}.*not written by"):
+        bench.reindex([KEPT, NEW])
+    assert bench.store.count("docs", ()) > 1
+
+
+def test_a_vector_that_was_damaged_is_encoded_instead_of_copied(bench: Bench, fresh: Bench) -> None:
+    point = next(bench.store.scroll("docs"))
+    made = point.payload["_ingest"]
+    damaged = {**point.payload, "_ingest": {**made, "vectors": {**made["vectors"], "kept": "another"}}}
+    bench.store.set_payload("docs", {point.id: damaged})
+    kept = HashEncoder("kept", 16, record=True)
+    bench.reindex([kept, NEW])
+    assert len(kept.encoded) == 1
+    assert bench.content() == fresh.content()
+
+
+# --- the pure parts
+
+
+def test_the_encoded_text_is_told_from_the_payload() -> None:
+    for title, context in ((None, ""), (" A \n title", "A title"), (LONG_TITLE, LONG_TITLE[:57].strip()), (LONG_TITLE, "")):
+        whole = f"{context}\ntext" if context else "text"
+        payload = {"text": "text", **({"title": title} if title else {})}
+        assert encoded_text(payload, digest_bytes(whole.encode())) == whole
+    assert encoded_text({"text": "edited", "title": "t"}, digest_bytes(b"text")) is None
+
+
+@given(st.sets(st.uuids()), st.sets(st.uuids()), st.sets(st.uuids()))
+def test_points_of_one_id_are_paired(left: set[object], right: set[object], both: set[object]) -> None:
+    lefts, rights = (sorted(map(str, ids | both)) for ids in (left, right))
+    pairs = list(paired([StoredPoint(id_, {}) for id_ in lefts], [StoredPoint(id_, {}) for id_ in rights]))
+    ids = [(one.id if one else None, other.id if other else None) for one, other in pairs]
+    expected = sorted({*lefts, *rights})
+    assert ids == [(id_ if id_ in lefts else None, id_ if id_ in rights else None) for id_ in expected]
