@@ -119,7 +119,7 @@ class HashEncoder:
     def _hash(self, texts: Sequence[str]) -> DenseMatrix:
         seeds = b"".join(hashlib.blake2b(text.encode(), digest_size=_SEED_BYTES, salt=self._salt).digest() for text in texts)
         matrix = np.frombuffer(seeds, dtype=np.int8).reshape(len(texts), -1).astype(np.float32) @ self._mixer
-        norms = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+        norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))[:, np.newaxis]
         unit: DenseMatrix = matrix / norms.astype(np.float32)
         return unit
 
