@@ -195,7 +195,9 @@ class Settings(RunSettings, BaseSettings):
     store: str = Field(".ingest/qdrant", description="A folder for the embedded engine, or a server's URL.")
     api_key: SecretStr | None = Field(None, description="The server's API key or JWT.")
     ca_file: Path | None = Field(None, description="Certificate authority of a server with a private one.")
-    prefer_grpc: bool = Field(False, description="Talk gRPC to the server instead of REST.")
+    prefer_grpc: bool | None = Field(
+        None, description="Talk gRPC to the server instead of REST; by default where its gRPC port answers (6334, or grpc_port)."
+    )
     grpc_port: int | None = Field(
         None, ge=1, le=65535, description="The server's gRPC port (the URL's port plus one if not given)."
     )
@@ -213,6 +215,9 @@ class Settings(RunSettings, BaseSettings):
     )
     gpu_memory_soft_limit_gb: float | None = Field(
         None, gt=0, description="GiB of a card in use beyond which batches stop growing (80 % of it if not given)."
+    )
+    processor_batch_tokens: int = Field(
+        2048, ge=16, description="Tokens of a batch on the processor, padding included; `ingest bench` finds out."
     )
     cache_dir: Path = Field(Path("~/.cache/ingest"), description="Where models converted for OpenVINO are kept.")
     lease_dir: Path | None = Field(None, description="Where leases are kept: one folder for all who share the devices.")

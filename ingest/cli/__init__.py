@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.logging import RichHandler
 
-from ingest.cli import collections, evaluating, exporting, ingesting, models, reindexing, searching, syncing, verifying
+from ingest.cli import benching, collections, evaluating, exporting, ingesting, models, reindexing, searching, syncing, verifying
 from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
@@ -43,6 +43,7 @@ app.command("search")(searching.search)
 app.command("eval")(evaluating.evaluate_collection)
 app.command("embed")(exporting.embed)
 app.command("load")(exporting.load)
+app.command("bench")(benching.bench)
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")
 

@@ -160,7 +160,11 @@ def _manager(
 @contextmanager
 def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMonitor) -> Iterator[BatchRunner]:
     """A runner that starts from what earlier runs learned about batches, and leaves what it learns to later ones."""
-    controller = AdaptiveBatchController(manager.batch_hints, soft_limit_gb=settings.gpu_memory_soft_limit_gb)
+    controller = AdaptiveBatchController(
+        manager.batch_hints,
+        soft_limit_gb=settings.gpu_memory_soft_limit_gb,
+        processor_tokens=settings.processor_batch_tokens,
+    )
     controller.load(LEARNED_BATCHES)
     runner = BatchRunner(
         manager.members,

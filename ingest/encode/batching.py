@@ -96,11 +96,19 @@ class AdaptiveBatchController:
     Args:
         hints: model key → tokens to start from on an accelerator.
         soft_limit_gb: GiB of a card that may be in use before budgets stop growing; 80 % of the card unless given.
+        processor_tokens: that a batch costs on a processor.
     """
 
-    def __init__(self, hints: Mapping[str, int] | None = None, *, soft_limit_gb: float | None = None) -> None:
+    def __init__(
+        self,
+        hints: Mapping[str, int] | None = None,
+        *,
+        soft_limit_gb: float | None = None,
+        processor_tokens: int = PROCESSOR_TOKENS,
+    ) -> None:
         self._hints = dict(hints or {})
         self._soft_limit_gb = soft_limit_gb
+        self._processor_tokens = processor_tokens
         self._budgets: dict[tuple[str, str], _Budget] = {}
         self._lock = threading.Lock()
 
@@ -117,7 +125,7 @@ class AdaptiveBatchController:
                 return
             grown = int(budget.tokens * _GROWTH) + 1
             if not is_accelerator(device):
-                grown = min(grown, PROCESSOR_TOKENS)
+                grown = min(grown, self._processor_tokens)
             if budget.ceiling is not None:
                 # What ran out of memory once may fit later, when another program has left the card: try again, little by little.
                 budget.ceiling += budget.ceiling // 100 + 1
@@ -141,7 +149,9 @@ class AdaptiveBatchController:
         """What an earlier run learned. A file that is not there or not readable as such teaches nothing."""
         try:
             learned = {
-                (str(m), str(d)): _Budget(max(1, int(tokens)), ceiling and int(ceiling)) for m, d, tokens, ceiling in _read(path)
+                (str(m), str(d)): _Budget(max(1, int(tokens)), ceiling and int(ceiling))
+                for m, d, tokens, ceiling in _read(path)
+                if ceiling or is_accelerator(d)  # a processor teaches nothing but what is too much
             }
         except (OSError, ValueError, TypeError):
             return
@@ -149,7 +159,7 @@ class AdaptiveBatchController:
             self._budgets.update(learned)
 
     def _get(self, model: str, device: str) -> _Budget:
-        start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else PROCESSOR_TOKENS
+        start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else self._processor_tokens
         return self._budgets.setdefault((model, device), _Budget(start))
 
     def _is_tight(self, memory: GPUMemorySnapshot) -> bool:

@@ -4,7 +4,8 @@ contract    what every store does, and the records it does it with
 schema      collection names, payloads, manifests: pure
 filters     conditions from Python values and from the command line: pure
 edge        the embedded engine (only edge* use `qdrant_edge`), on directory (files, locks), aliases, pages (memory), space (disk)
-server      a Qdrant server over REST or gRPC (only server* use `qdrant_client`): points here, the rest in server_collections
+server      a Qdrant server over REST or gRPC (only server* use `qdrant_client`): points here, the rest in server_collections;
+            server_messages is what gRPC carries
 wire        what both stores convert alike: pure
 writer      effects → requests, on a thread, with retries
 """
@@ -26,7 +27,7 @@ def open_store(
     *,
     api_key: str | None = None,
     ca_file: str | Path | None = None,
-    prefer_grpc: bool = False,
+    prefer_grpc: bool | None = None,
     grpc_port: int | None = None,
     timeout: float = 60.0,
     allow_plain_http_key: bool = False,

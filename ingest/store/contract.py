@@ -139,6 +139,11 @@ class Store(Protocol):
         """Where it is, for people; no secrets."""
         ...
 
+    @property
+    def streams(self) -> int:
+        """How many writes at a time it takes with profit."""
+        ...
+
     def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
         """Creates the collection with its vectors and payload indexes, or returns the manifest of the one that is there.
 

@@ -70,6 +70,10 @@ class EdgeStore:
     def location(self) -> str:
         return str(self._root)
 
+    @property
+    def streams(self) -> int:
+        return 1
+
     def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
         with self._mutex:
             name = self._resolved(manifest.collection)

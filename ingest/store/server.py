@@ -7,18 +7,22 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from qdrant_client import models
+from qdrant_client import grpc, models
 
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.store.contract import Condition, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server_collections import ServerCollections
 from ingest.store.server_connection import Connection
+from ingest.store.server_messages import point_messages, vector_messages
 from ingest.store.server_wire import filter_to, stored_point, vector_to
 from ingest.store.wire import scored_point, selection_to
 
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
+
+STREAMS = 2
+"""One request is made ready while the server works on another; more were no faster."""
 
 
 class ServerStore(ServerCollections):
@@ -30,7 +34,8 @@ class ServerStore(ServerCollections):
         url: `http://host:port` or `https://…`; port 6333 where it names none.
         api_key: never shown. Over plain http only to this machine, unless `allow_plain_http_key`: others could read it.
         ca_file: PEM file of the authority that signed the server's certificate, where the system does not know it.
-        prefer_grpc: points travel over gRPC instead of REST.
+        prefer_grpc: points travel over gRPC instead of REST; None: where the very same server answers at its usual place (beside
+            port 6333) or at `grpc_port`.
         grpc_port: of the same host; the URL's port plus one if not given.
         timeout: seconds for one request.
 
@@ -44,7 +49,7 @@ class ServerStore(ServerCollections):
         *,
         api_key: str | None = None,
         ca_file: str | Path | None = None,
-        prefer_grpc: bool = False,
+        prefer_grpc: bool | None = None,
         grpc_port: int | None = None,
         timeout: float = 60.0,
         allow_plain_http_key: bool = False,
@@ -60,6 +65,10 @@ class ServerStore(ServerCollections):
         )
         super().__init__(connection)
 
+    @property
+    def streams(self) -> int:
+        return STREAMS
+
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
         if not doc_keys:
             return []
@@ -70,6 +79,10 @@ class ServerStore(ServerCollections):
         if not points:
             return  # the server refuses to do nothing
         with self._translated(collection):
+            if self._connection.grpc:
+                request = grpc.UpsertPoints(collection_name=collection, points=point_messages(points), wait=True)
+                self._client.grpc_points.Upsert(request, timeout=self._connection.timeout)
+                return
             made = [
                 models.PointStruct(
                     id=point.id, vector={name: vector_to(value) for name, value in point.vectors.items()}, payload=point.payload
@@ -82,6 +95,10 @@ class ServerStore(ServerCollections):
         if not vectors:
             return  # the server refuses to do nothing
         with self._translated(collection):
+            if self._connection.grpc:
+                request = grpc.UpdatePointVectors(collection_name=collection, points=vector_messages(vectors), wait=True)
+                self._client.grpc_points.UpdateVectors(request, timeout=self._connection.timeout)
+                return
             made = [
                 models.PointVectors(id=point_id, vector={name: vector_to(value) for name, value in columns.items()})
                 for point_id, columns in vectors.items()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import re
+import socket
 import ssl
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,8 @@ from qdrant_client import QdrantClient
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
 from ingest.store.server_errors import VENDOR_ERRORS, reason_of, translate
 
+logger = logging.getLogger(__name__)
+
 OLDEST_SERVER = (1, 16)
 """Before it, collections have no metadata to keep the manifest in."""
 
@@ -27,6 +31,12 @@ _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_b
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
 """The client's own choice for a server on this machine, no idle connections, makes its pool close some that another thread has
 just been given. They are let go of before the server does, after five seconds, so that no request meets one on its way out."""
+
+_USUAL_PORT = 6333
+"""Of REST. gRPC is usually one further."""
+
+_PROBE_SECONDS = 2
+"""How soon a gRPC port must answer that nobody asked for."""
 
 _SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 """What a header can carry."""
@@ -38,6 +48,8 @@ class Connection:
     Attributes:
         location: the server's address, without secrets.
         client: to be used inside `translated` alone.
+        grpc: whether points travel over gRPC.
+        timeout: seconds for one request.
     """
 
     def __init__(
@@ -46,13 +58,13 @@ class Connection:
         *,
         api_key: str | None,
         ca_file: str | Path | None,
-        prefer_grpc: bool,
+        prefer_grpc: bool | None,
         grpc_port: int | None,
         timeout: float,
         allow_plain_http_key: bool,
     ) -> None:
         self.location, port = _checked_location(url)
-        grpc_port = grpc_port or port + 1
+        self.timeout = max(1, round(timeout))
         if api_key and not _SENDABLE_KEY.fullmatch(api_key):
             raise ConfigurationError(
                 "the API key holds characters that no server takes (all must be ASCII): check INGEST_API_KEY"
@@ -62,22 +74,35 @@ class Connection:
                 f"the API key would travel unencrypted to {self.location}: use https://, or allow it on a network you trust"
             )
         tls, authority = _certificates(ca_file)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # what it warns of was decided above
-            self.client = QdrantClient(
-                url=self.location,
-                api_key=api_key,
-                prefer_grpc=prefer_grpc,
-                grpc_port=grpc_port,
-                grpc_options={**_GRPC_OPTIONS, **authority},
-                timeout=max(1, round(timeout)),
-                check_compatibility=False,
-                verify=tls,
-                limits=_LIMITS,
-            )
+
+        def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what it warns of was decided above
+                return QdrantClient(
+                    url=self.location,
+                    api_key=api_key,
+                    prefer_grpc=prefer_grpc,
+                    grpc_port=grpc_port or port + 1,
+                    grpc_options={**_GRPC_OPTIONS, **authority},
+                    timeout=timeout,
+                    check_compatibility=False,
+                    verify=tls,
+                    limits=_LIMITS,
+                )
+
         self._closed = False
+        self.client = client(prefer_grpc=False, timeout=self.timeout)
         try:
-            self._check_version(grpc_port if prefer_grpc else None)
+            version = self._checked_version()
+            if prefer_grpc is None:
+                prefer_grpc = (grpc_port is not None or port == _USUAL_PORT) and self._answers_over_grpc(
+                    version, grpc_port or port + 1, client
+                )
+            self.grpc = prefer_grpc
+            if self.grpc:
+                self.client.close()
+                self.client = client(prefer_grpc=True, timeout=self.timeout)
+                self._check_same_over_grpc(version, grpc_port or port + 1)
         except BaseException:
             self.close()
             raise
@@ -108,15 +133,35 @@ class Connection:
         except VENDOR_ERRORS:
             return False
 
-    def _check_version(self, grpc_port: int | None) -> None:
+    def _checked_version(self) -> str:
         with self.translated(None):
             version = self.client.http.service_api.root().version
         numbers = re.match(r"(\d+)\.(\d+)", version)
         if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
             raise StoreError(f"the Qdrant server at {self.location} has version {version}: upgrade it to {oldest} or later")
-        if grpc_port is not None:
-            self._check_same_over_grpc(version, grpc_port)
+        return version
+
+    def _answers_over_grpc(self, version: str, port: int, client: Callable[..., QdrantClient]) -> bool:
+        """Whether the very same server does, so far as can be told: with the same version, collections and aliases.
+
+        Nobody asked for it, so that whatever is in the way is no error.
+        """
+        parts = urlsplit(self.location)
+        try:
+            socket.create_connection((parts.hostname or "", port), _PROBE_SECONDS).close()
+        except OSError:
+            return False
+        if parts.path:  # which gRPC would not send
+            return False
+        other = client(prefer_grpc=True, timeout=_PROBE_SECONDS)
+        try:
+            return other.info().version == version and _holds(other) == _holds(self.client)
+        except VENDOR_ERRORS as exc:
+            logger.debug("gRPC port %d of %s is of no use: %s", port, self.location, reason_of(exc))
+            return False
+        finally:
+            other.close()
 
     def _check_same_over_grpc(self, version: str, port: int) -> None:
         """A neighbour's port is easily taken for the server's own, and then everything would be written there."""
@@ -131,11 +176,19 @@ class Connection:
             )
 
 
+def _holds(client: QdrantClient) -> tuple[set[str], set[str]]:
+    """Names of collections and aliases."""
+    return (
+        {found.name for found in client.get_collections().collections},
+        {found.alias_name for found in client.get_aliases().aliases},
+    )
+
+
 def _checked_location(url: str) -> tuple[str, int]:
     """The address in full, and its port."""
     try:
         parts = urlsplit(url)
-        port = parts.port or 6333
+        port = parts.port or _USUAL_PORT
     except ValueError:
         # Its words can hold a password.
         raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333") from None

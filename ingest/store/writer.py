@@ -1,4 +1,4 @@
-"""Writes effects to a store on a thread of its own: in order, in bounded requests, again where that can help."""
+"""Writes effects to a store on threads of its own: in order, in bounded requests, again where that can help."""
 
 from __future__ import annotations
 
@@ -81,13 +81,15 @@ class RetryPolicy:
 
 
 class Writer:
-    """Writes what is submitted to one collection, from its own thread, in the order it was submitted.
+    """Writes what is submitted to one collection, from its own threads, in the order it was submitted.
+
+    Points of one submission are written `Store.streams` requests at a time.
 
     After `defer_from` points the collection's indexes are deferred: whoever loads much calls `Store.finalize` in the end.
 
     `with Writer(store, collection) as writer: writer.submit(effects)`. Leaving the block waits until everything is acknowledged;
-    leaving it by an exception stops after the request in flight and leaves the rest undone; by `KeyboardInterrupt`, does not wait
-    for that one either. Submit from one thread.
+    leaving it by an exception stops after the requests in flight and leaves the rest undone; by `KeyboardInterrupt`, does not wait
+    for those either. Submit from one thread.
 
     Args:
         max_points, max_bytes: bounds of one request (bytes estimated); a point that alone exceeds them travels alone.
@@ -161,14 +163,38 @@ class Writer:
                 self._failure = exc
 
     def _write(self, effects: Effects) -> None:
-        for request in requests(self._store, self._collection, effects, self._max_points, self._max_bytes):
-            if self._stopped.is_set():
-                return
-            self._call(request)
+        for stage in stages(self._store, self._collection, effects, self._max_points, self._max_bytes):
+            self._send(stage)
         before = self._written
         self._written += len(effects.upserts) + len(effects.vector_updates)
         if before < self._defer_from <= self._written:
             self._defer_indexing()
+
+    def _send(self, stage: Iterator[Request]) -> None:
+        """As many requests at a time as the store takes with profit; returns, or raises, when none is in flight any more."""
+        failures: list[BaseException] = []
+        taking = threading.Lock()
+
+        def send() -> None:
+            try:
+                while not failures and not self._stopped.is_set():
+                    with taking:
+                        request = next(stage, None)
+                    if request is None:
+                        return
+                    self._call(request)
+            except BaseException as exc:  # noqa: BLE001  raised again below
+                failures.append(exc)
+
+        # Daemons, as the writer's own thread: nobody waits for them who does not wait for that.
+        helpers = [threading.Thread(target=send, name="write", daemon=True) for _ in range(self._store.streams - 1)]
+        for helper in helpers:
+            helper.start()
+        send()
+        for helper in helpers:
+            helper.join()
+        if failures:
+            raise failures[0]
 
     def _defer_indexing(self) -> None:
         try:
@@ -189,16 +215,16 @@ class Writer:
 Request = Callable[[], None]
 
 
-def requests(store: Store, collection: str, effects: Effects, max_points: int, max_bytes: int) -> Iterator[Request]:
-    """The requests that make up `effects`, in the order they must be acknowledged in."""
-    for points in batches(effects.upserts, _point_bytes, max_points, max_bytes):
-        yield partial(store.upsert, collection, points)
-    for columns in batches(effects.vector_updates.items(), _columns_bytes, max_points, max_bytes):
-        yield partial(store.update_vectors, collection, dict(columns))
-    for payloads in batches(effects.payloads.items(), _payload_bytes, max_points, max_bytes):
-        yield partial(store.set_payload, collection, dict(payloads))
-    for ids in batches(effects.deletes, lambda _: _ID_BYTES, max_points, max_bytes):
-        yield partial(store.delete, collection, ids)
+def stages(store: Store, collection: str, effects: Effects, max_points: int, max_bytes: int) -> Iterator[Iterator[Request]]:
+    """The requests that make up `effects`: each stage must be acknowledged before the next begins, in it the order is free."""
+    points = batches(effects.upserts, _point_bytes, max_points, max_bytes)
+    yield (partial(store.upsert, collection, batch) for batch in points)
+    columns = batches(effects.vector_updates.items(), _columns_bytes, max_points, max_bytes)
+    yield (partial(store.update_vectors, collection, dict(batch)) for batch in columns)
+    payloads = batches(effects.payloads.items(), _payload_bytes, max_points, max_bytes)
+    yield (partial(store.set_payload, collection, dict(batch)) for batch in payloads)
+    ids = batches(effects.deletes, lambda _: _ID_BYTES, max_points, max_bytes)
+    yield (partial(store.delete, collection, batch) for batch in ids)
 
 
 def batches(items: Iterable[_Item], size: Callable[[_Item], int], max_items: int, max_size: int) -> Iterator[list[_Item]]:

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 import os
 import platform
+import random
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino_choice import Computing
-from ingest.encode.registry import EnsembleConfig
+from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt
 from ingest.source.chunking import Chunker, ChunkingOptions
@@ -24,42 +25,39 @@ from ingest.sync.rejects import RejectsFile
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import ListSource
 
-MIXED_TOKENS = (40, 90, 160, 250)
-"""Sizes that the mix of texts is cut at, in turn."""
+MIXED_TOKENS = (120, 250)
+"""Sizes that the mix of texts is cut at."""
 
 
-def members_of(keys: Sequence[str], backend: str = "torch", precision: str | None = None) -> list[StagedModel]:
-    """Models on the processor, ready to run; int8 is converted and calibrated first if it never was on this machine."""
+def members_of(
+    keys: Sequence[str], backend: str = "torch", precision: str | None = None, *, custom_models: CustomModels | None = None
+) -> list[StagedModel]:
+    """Models on the processor. One in int8 is converted by its first run, unless it was on this machine before."""
     computing = Computing(cast(Any, backend), cast(Any, precision))
-    members = list(ModelManager(EnsembleConfig(keys), devices=("cpu",), computing=computing).members)
-    return members
+    manager = ModelManager(EnsembleConfig(keys), devices=("cpu",), computing=computing, custom_models=custom_models)
+    return list(manager.members)
 
 
 def read_texts(file: Path | None, count: int) -> list[str]:
-    """The first `count` texts: of a JSONL file by their `text`, else the language reference of Python cut to mixed lengths."""
-    if file is None:
-        texts = list(_mixed_texts(count))
-    else:
-        texts = [json.loads(line)["text"] for line in file.read_text().splitlines() if line.strip()][:count]
-        texts = [text for text in texts if text.strip()]
+    """The first `count` texts, each once: of a JSONL file by their `text`, else of Python's language reference in mixed lengths."""
+    found = _mixed_texts() if file is None else (json.loads(line)["text"] for line in file.read_text().splitlines() if line.strip())
+    texts = list(dict.fromkeys(text for text in found if text.strip()))[:count]
     if len(texts) < count:
         print(f"there are {len(texts)} texts, not {count}", file=sys.stderr)
     return texts
 
 
-def _mixed_texts(count: int) -> Iterator[str]:
+def _mixed_texts() -> list[str]:
+    """The language reference cut at several sizes, in an order of chance that is always the same."""
     from pydoc_data.topics import topics  # noqa: PLC0415
 
-    limits = token_limits(members_of(["all-miniLM-l6"]))
-    chunkers = [Chunker(limits, ChunkingOptions(tokens=tokens)) for tokens in MIXED_TOKENS]
-    given = 0
-    for number, (name, text) in enumerate(sorted(topics.items())):
-        [chunks] = chunkers[number % len(chunkers)].chunk([Document(name, text)], [name])
-        for chunk in chunks if isinstance(chunks, list) else []:
-            if given == count:
-                return
-            given += 1
-            yield chunk.text
+    limits, texts = token_limits(members_of(["all-miniLM-l6"])), []
+    for tokens in MIXED_TOKENS:
+        chunker = Chunker(limits, ChunkingOptions(tokens=tokens))
+        for chunks in chunker.chunk([Document(name, text) for name, text in sorted(topics.items())], sorted(topics)):
+            texts += [chunk.text for chunk in chunks] if isinstance(chunks, list) else []
+    random.Random(0).shuffle(texts)
+    return texts
 
 
 def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: Sequence[StagedModel], folder: Path) -> Receipt:

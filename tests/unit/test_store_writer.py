@@ -17,7 +17,7 @@ from ingest.errors import StoreError, StoreUnavailableError
 from ingest.records import Point
 from ingest.store.contract import CollectionOptions, Store
 from ingest.store.edge import EdgeStore
-from ingest.store.writer import Effects, RetryPolicy, Writer, batches, requests
+from ingest.store.writer import Effects, RetryPolicy, Writer, batches, stages
 from ingest.testing import FakeClock, FlakyStore, Moment
 
 POLICY = RetryPolicy(attempts=5, seconds=60)
@@ -68,7 +68,8 @@ def test_requests_are_bounded_by_what_they_weigh(edge: Store) -> None:
     heavy = Point(point(0).id, {"dense": np.zeros(100_000, np.float32)}, {})
     wordy = Point(point(1).id, {}, {"metadata": {"deep": ["x" * 3_000_000]}})
     light = [point(number) for number in range(2, 2500)]
-    made = list(requests(edge, "docs", Effects(upserts=[heavy, heavy, heavy, wordy, *light]), 1000, 4 * 2**20))
+    effects = Effects(upserts=[heavy, heavy, heavy, wordy, *light])
+    made = [request for stage in stages(edge, "docs", effects, 1000, 4 * 2**20) for request in stage]
     sizes = [len(request.args[1]) for request in made if hasattr(request, "args")]
     assert sizes[:2] == [1, 1]
     assert sum(sizes) == 4 + len(light)
