@@ -44,7 +44,7 @@ def _settings(measured: SelfTest) -> dict[str, str | int]:
     chosen: dict[str, str | int] = {}
     if best.backend in ("torch", "openvino"):
         chosen["backend"] = best.backend
-    if measured.device.startswith("cpu"):
+    if measured.device.startswith("cpu") and best.tokens_per_second:  # without tokens, no batches of them
         chosen["processor_batch_tokens"] = best.batch_tokens
     return chosen
 
@@ -63,5 +63,9 @@ def _print(measured: SelfTest) -> None:
     console.print(table)
     for way, reason in measured.left_out.items():
         console.print(Text(plain(f"{way} was left out: {reason}"), style="yellow"))
-    lines = "\n".join(f"{name} = {value!r}".replace("'", '"') for name, value in _settings(measured).items())
+    chosen = _settings(measured)
+    if not chosen:
+        console.print("nothing to set: there is one way to compute it")
+        return
+    lines = "\n".join(f"{name} = {value!r}".replace("'", '"') for name, value in chosen.items())
     console.print(Text(f"fastest here, for new collections, in ingest.toml:\n\n{lines}\n"))

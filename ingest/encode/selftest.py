@@ -157,7 +157,9 @@ def _texts(model: StagedModel) -> list[str]:
     """Of mixed lengths, within the model's limit."""
     texts = [text[: len(text) * (1 + number % 4) // 4] for number, text in enumerate(common_texts().values())]
     limit = model.token_limit
-    fitting = texts if limit is None else [text for text, n in zip(texts, limit.count(texts), strict=True) if n <= limit.max_tokens]
+    fitting = (
+        texts if limit is None else [text for text, n in zip(texts, limit.count(texts), strict=True) if n <= limit.max_tokens]
+    )
     if not fitting:
         raise ModelError(f"there is nothing to measure {model.key!r} with: this Python comes without its language reference")
     return fitting

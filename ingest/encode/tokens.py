@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,9 +16,18 @@ from ingest.errors import ModelError
 Inputs = dict[str, NDArray[np.int64]]
 """`input_ids`, `attention_mask`, `token_type_ids` → `(n, longest)`."""
 
+TokenIds = NDArray[np.int32]
+"""Of one text, `(tokens,)`."""
+
+KEPT_TOKENS = 2_000_000
+"""About 20 MB with their texts, and three windows of ordinary chunks: one is encoded while the next two are made."""
+
 
 class DocumentTokens:
     """Counts what documents cost a model: its prompt and special tokens included, nothing truncated. Safe from several threads.
+
+    A text is counted when it is cut and when batches are made, and read once more when it is encoded: what it was tokenized to is
+    kept in between, `KEPT_TOKENS` at most, those of the oldest texts giving way.
 
     Args:
         folder: of the model; its `tokenizer.json` is read at the first count.
@@ -27,17 +37,47 @@ class DocumentTokens:
     def __init__(self, folder: Path, prompt: str) -> None:
         self._file = folder / "tokenizer.json"
         self._prompt = prompt
+        self._kept: dict[str, TokenIds] = {}
+        self._kept_tokens = 0
+        self._changing = threading.Lock()
 
     def __call__(self, texts: Sequence[str]) -> list[int]:
         given = [self._prompt + text for text in texts] if self._prompt else list(texts)
-        return [len(encoding) for encoding in self._tokenizer.encode_batch_fast(given)]
+        found = self._tokenized(given)
+        self._keep(given, found)
+        return [len(ids) for ids in found]
 
-    def ids(self, texts: Sequence[str], limit: int | None) -> list[list[int]]:
+    def ids(self, texts: Sequence[str], limit: int | None) -> list[TokenIds]:
         """Token ids of texts as they are given, special tokens included; cut to `limit` tokens where there is one."""
-        given: list[list[int]] = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        given = self._tokenized(texts)
+        self._drop(texts)  # hardly anything is encoded twice
         if limit is None:
             return given
-        return [ids if len(ids) <= limit else ids[: limit - 1] + ids[-1:] for ids in given]  # the last is the closing token
+        # The last is the closing token.
+        return [ids if len(ids) <= limit else np.append(ids[: limit - 1], ids[-1:]) for ids in given]
+
+    def _tokenized(self, texts: Sequence[str]) -> list[TokenIds]:
+        with self._changing:
+            known = {text: ids for text in texts if (ids := self._kept.get(text)) is not None}
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        for text, encoding in zip(new, self._tokenizer.encode_batch_fast(new), strict=True):
+            known[text] = np.array(encoding.ids, np.int32)
+        return [known[text] for text in texts]
+
+    def _keep(self, texts: Sequence[str], found: Sequence[TokenIds]) -> None:
+        with self._changing:
+            for text, ids in zip(texts, found, strict=True):
+                if text not in self._kept:
+                    self._kept[text] = ids
+                    self._kept_tokens += len(ids)
+            while self._kept_tokens > KEPT_TOKENS:
+                self._kept_tokens -= len(self._kept.pop(next(iter(self._kept))))
+
+    def _drop(self, texts: Sequence[str]) -> None:
+        with self._changing:
+            for text in texts:
+                if (ids := self._kept.pop(text, None)) is not None:
+                    self._kept_tokens -= len(ids)
 
     @cached_property
     def _tokenizer(self) -> Tokenizer:
@@ -68,7 +108,7 @@ class PairTokens:
         return text[: spans[-1][1]] if spans else text
 
 
-def padded(texts: Sequence[Sequence[int]], kinds: Sequence[Sequence[int]] | None = None) -> Inputs:
+def padded(texts: Sequence[Sequence[int] | TokenIds], kinds: Sequence[Sequence[int]] | None = None) -> Inputs:
     """What a transformer takes of token ids, and of their kinds (0 unless given), each `(n, longest) int64`."""
     input_ids = np.zeros((len(texts), max(map(len, texts))), np.int64)
     mask, types = np.zeros_like(input_ids), np.zeros_like(input_ids)

@@ -26,13 +26,12 @@ def point_messages(points: Sequence[Point]) -> list[grpc.PointStruct]:
 
 def vector_messages(vectors: Mapping[str, Mapping[str, Vector]]) -> list[grpc.PointVectors]:
     """Point id → vector name → vector."""
-    return [
-        grpc.PointVectors(id=grpc.PointId(uuid=point_id), vectors=_vectors(columns)) for point_id, columns in vectors.items()
-    ]
+    return [grpc.PointVectors(id=grpc.PointId(uuid=point_id), vectors=_vectors(columns)) for point_id, columns in vectors.items()]
 
 
 def _vectors(columns: Mapping[str, Vector]) -> grpc.Vectors:
     message = grpc.Vectors()
+    message.vectors.SetInParent()  # also where there are none
     for name, value in columns.items():
         target = message.vectors.vectors[name]
         if isinstance(value, SparseVector):

@@ -40,7 +40,9 @@ def members_of(
 
 def read_texts(file: Path | None, count: int) -> list[str]:
     """The first `count` texts, each once: of a JSONL file by their `text`, else of Python's language reference in mixed lengths."""
-    found = _mixed_texts() if file is None else (json.loads(line)["text"] for line in file.read_text().splitlines() if line.strip())
+    found = (
+        _mixed_texts() if file is None else (json.loads(line)["text"] for line in file.read_text().splitlines() if line.strip())
+    )
     texts = list(dict.fromkeys(text for text in found if text.strip()))[:count]
     if len(texts) < count:
         print(f"there are {len(texts)} texts, not {count}", file=sys.stderr)
@@ -77,7 +79,11 @@ def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: S
 def machine() -> str:
     """Processor, cores that may be used, Python."""
     model = next(
-        (line.partition(":")[2].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")),
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
         platform.machine(),
     )
     return f"{model}, {len(os.sched_getaffinity(0))} cores, Python {platform.python_version()}"

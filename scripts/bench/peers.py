@@ -99,7 +99,9 @@ class Runner:
 def _report(texts: Sequence[str], seconds: dict[str, list[float]]) -> None:
     peers = [name for name in seconds if name not in OURS]
     rates = {name: [len(texts) / each for each in taken] for name, taken in seconds.items()}
-    print(f"{machine()}: {len(texts)} texts of {sum(map(len, texts)) / len(texts):,.0f} characters, {len(rates[peers[0]])} rounds")
+    print(
+        f"{machine()}: {len(texts)} texts of {sum(map(len, texts)) / len(texts):,.0f} characters, {len(rates[peers[0]])} rounds"
+    )
     for name, rate in sorted(rates.items(), key=lambda item: -median(item[1])):
         print(f"{name:22} {spread(rate, 1)} texts/s")
     fastest = max(peers, key=lambda name: median(rates[name]))

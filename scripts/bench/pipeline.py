@@ -133,11 +133,15 @@ def _report(texts: Sequence[str], measured: dict[str, dict[str, list[float]]], s
         ratios[backend] = [whole / bare for whole, bare in zip(rates["pipeline"], rates["bare"], strict=True)]
         print(f"{backend:9} pipeline / bare              {spread(ratios[backend], 3)} (bound: {BOUND})")
     if swap is not None:
-        print(f"moving two models took {swap['swap_share']:.2%} of {swap['seconds']:.0f} s for {swap['chunks']:,} chunks (bound: 2 %)")
+        print(
+            f"moving two models took {swap['swap_share']:.2%} of {swap['seconds']:.0f} s for {swap['chunks']:,} chunks (bound: 2 %)"
+        )
     result = {
         "machine": machine(),
         "texts": len(texts),
-        "texts_per_second": {backend: {name: round(median(rate), 1) for name, rate in rates.items()} for backend, rates in measured.items()},
+        "texts_per_second": {
+            backend: {name: round(median(rate), 1) for name, rate in rates.items()} for backend, rates in measured.items()
+        },
         "ratios": {backend: [round(each, 3) for each in ratio] for backend, ratio in ratios.items()},
         "swap": swap,
     }

@@ -62,7 +62,8 @@ def _ours(model: str) -> Order:
 
     def order(question: str, texts: Sequence[str]) -> list[int]:
         hits = [
-            Hit(str(number), 0.0, text, str(number), None, "bench", 0, 0, len(text), {}, {}, 0.0) for number, text in enumerate(texts)
+            Hit(str(number), 0.0, text, str(number), None, "bench", 0, 0, len(text), {}, {}, 0.0)
+            for number, text in enumerate(texts)
         ]
         return [int(hit.id) for hit in pipeline.rerank(question, hits).hits]
 
@@ -98,7 +99,7 @@ def _corpus(folder: Path | None, questions: int) -> tuple[list[str], list[str]]:
 
 
 def _nearest(texts: Sequence[str], questions: Sequence[str], count: int) -> list[list[int]]:
-    [model] = members_of(["all-miniLM-l6"], "openvino", "int8")
+    [model] = members_of(["all-miniLM-l6"], "openvino", "float32")
     limit = model.token_limit
     assert limit is not None
     fitting = [text if n <= limit.max_tokens else text[:600] for text, n in zip(texts, limit.count(texts), strict=True)]

@@ -100,3 +100,13 @@ def test_what_was_learned_is_kept(tmp_path: Path) -> None:
     fresh.load(path)
     fresh.load(tmp_path / "never written")
     assert fresh.budget("m", "cpu") == PROCESSOR_TOKENS
+
+
+def test_what_a_batch_costs_on_a_processor_can_be_said(tmp_path: Path) -> None:
+    controller = AdaptiveBatchController(processor_tokens=512)
+    controller.succeeded("m", "cpu", 512)
+    assert controller.budget("m", "cpu") == 512
+    controller.save(tmp_path / "batches.json")
+    told = AdaptiveBatchController(processor_tokens=1024)
+    told.load(tmp_path / "batches.json")
+    assert told.budget("m", "cpu") == 1024  # it was told, not learned

@@ -169,6 +169,34 @@ def test_the_grpc_port_follows_the_port_of_the_address() -> None:
     assert f"gRPC at port {following}" in str(caught)
 
 
+def test_grpc_is_taken_where_the_very_same_server_answers(server: Address, collection: str) -> None:
+    with ServerStore(server.url, grpc_port=server.grpc_port) as store:
+        store.ensure(manifest(collection), OPTIONS)
+        try:
+            store.upsert(collection, [point(1)])
+            assert (store._connection.grpc, store.count(collection)) == (True, 1)
+        finally:
+            store.drop(collection)
+
+
+def test_grpc_is_not_taken_where_another_server_answers(server: Address, collection: str, tmp_path: Path) -> None:
+    with QdrantProcess(tmp_path) as other, ServerStore(other.address.url) as store:
+        store.ensure(manifest(collection), OPTIONS)
+        with ServerStore(other.address.url, grpc_port=server.grpc_port) as careful:
+            assert (careful._connection.grpc, careful.count(collection)) == (False, 0)
+        with ServerStore(other.address.url, grpc_port=other.address.grpc_port) as same:
+            assert same._connection.grpc
+
+
+def test_whatever_is_wrong_with_a_grpc_port_that_nobody_asked_for_is_no_error() -> None:
+    [port] = free_ports(1)
+    with http_server(error(500)) as url, grpc_server(StatusCode.UNAUTHENTICATED) as refusing:
+        other = int(url.rpartition(":")[2])  # of HTTP
+        for grpc_port in (port, other, refusing, None):
+            with ServerStore(url, grpc_port=grpc_port) as store:
+                assert not store._connection.grpc
+
+
 @pytest.mark.parametrize("url", ["http://", "ftp://host", "http://host:port", "http://[::1", "host:6333"])
 def test_an_address_that_cannot_be_read_is_an_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match="http://host:6333"):

@@ -111,6 +111,43 @@ def test_nothing_to_do_is_no_request(edge: Store) -> None:
     assert journal.journal == []
 
 
+# --- several requests at a time
+
+
+class Wide(FlakyStore):
+    """Takes three writes at a time."""
+
+    streams = 3
+
+
+def test_points_are_written_as_many_requests_at_a_time_as_the_store_takes(edge: Store) -> None:
+    together = threading.Barrier(Wide.streams, timeout=30)
+    ended: list[str] = []
+
+    def cue(name: str, _number: int) -> None:
+        if name == "upsert":
+            together.wait()  # breaks, unless so many come at a time
+        else:
+            ended.append(f"{name} of {edge.count('docs')}")
+
+    points = [point(number) for number in range(9)]
+    with Writer(Wide(edge, cue), "docs", max_points=1) as writer:
+        writer.submit(Effects(upserts=points, deletes=[points[0].id]))
+    assert ended == ["delete of 9"]
+    assert edge.count("docs") == 8
+
+
+def test_one_request_that_fails_ends_the_others(edge: Store) -> None:
+    def cue(name: str, number: int) -> tuple[Moment, BaseException] | None:
+        return ("before", StoreError("Qdrant says no")) if (name, number) == ("upsert", 2) else None
+
+    points = [point(number) for number in range(60)]
+    writer = Writer(Wide(edge, cue), "docs", max_points=1)
+    with pytest.raises(StoreError, match="Qdrant says no"), writer:
+        writer.submit(Effects(upserts=points, deletes=[points[0].id]))
+    assert edge.count("docs") < len(points)
+
+
 # --- retries
 
 
