@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ingest.encode.contract import Encoder, Vectors
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.openvino_cache import ConvertedModel
-from ingest.encode.openvino_calibration import Guard, common_texts
+from ingest.encode.openvino_calibration import Guard, common_pieces
 from ingest.encode.openvino_conversion import Network, convert, quantize
 from ingest.encode.staged import FileModel, OnLoaded, max_tokens
 from ingest.encode.tokens import DocumentTokens, padded
@@ -142,7 +142,7 @@ class OpenVinoModel(FileModel):
     def _prepare(self, texts: Sequence[str]) -> None:
         started = time.monotonic()
         ours = [self.config.document_prompt + text for text in texts]
-        common = list(common_texts().values())
+        common = list(common_pieces())
         held_out, rest = _split(ours, HELD_OUT_TEXTS)
         held_out += common[: max(0, COMMON_HELD_OUT - len(held_out))]
         if self._model is None:

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from itertools import cycle
 from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
 
 _CHARACTERS = 400
+
+_PIECE_EVERY = 4_000
+_PIECE_CHARACTERS = (100, 400, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +37,27 @@ class Guard:
 @cache
 def common_texts() -> Mapping[str, str]:
     """What everybody has: topic → beginning of its text in the language reference of Python; none where that was left out."""
+    return MappingProxyType({name: text[:_CHARACTERS] for name, text in _topics().items()})
+
+
+@cache
+def common_pieces() -> tuple[str, ...]:
+    """Short and long ones from all over the language reference of Python; none where that was left out.
+
+    Grammar, tables and code are among them. Beginnings alone are too much alike: of models calibrated on those, one text in a few
+    hundred, full of what they lack, came out at a cosine of 0.9.
+    """
+    starts = [(text, start) for text in _topics().values() for start in range(0, len(text), _PIECE_EVERY)]
+    lengths = cycle(_PIECE_CHARACTERS)
+    return tuple(
+        piece for (text, start), length in zip(starts, lengths, strict=False) if (piece := text[start : start + length].strip())
+    )
+
+
+def _topics() -> dict[str, str]:
+    """By name."""
     try:
         topics: dict[str, str] = import_module("pydoc_data.topics").topics
     except ImportError:
-        return MappingProxyType({})
-    return MappingProxyType({name: topics[name][:_CHARACTERS] for name in sorted(topics)})
+        return {}
+    return dict(sorted(topics.items()))

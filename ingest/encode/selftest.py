@@ -13,7 +13,7 @@ from ingest.encode.contract import StagedModel
 from ingest.encode.devices import default_devices, is_accelerator
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino import Precision
-from ingest.encode.openvino_calibration import common_texts
+from ingest.encode.openvino_calibration import common_pieces
 from ingest.encode.openvino_choice import Backend, Computing
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -155,7 +155,7 @@ def _encode(model: StagedModel, texts: Sequence[str], devices: Sequence[str], bu
 
 def _texts(model: StagedModel) -> list[str]:
     """Of mixed lengths, within the model's limit."""
-    texts = [text[: len(text) * (1 + number % 4) // 4] for number, text in enumerate(common_texts().values())]
+    texts = common_pieces()
     limit = model.token_limit
     fitting = (
         texts if limit is None else [text for text, n in zip(texts, limit.count(texts), strict=True) if n <= limit.max_tokens]

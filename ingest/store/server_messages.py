@@ -1,4 +1,4 @@
-"""Our records as the messages that gRPC carries, without the client's models in between, which cost more than the network. Pure."""
+"""Our records as the messages that gRPC carries, without the client's models in between, which cost more than that. Pure."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from ingest.records import Point, SparseVector, Vector
 
 _FLOATS_FIELD = b"\x0a"
 """Before the packed floats of a `DenseVector`, which is field 1 of wire type 2; their length in bytes comes next."""
+
+_CONTINUED = 1 << 7
 
 
 def point_messages(points: Sequence[Point]) -> list[grpc.PointStruct]:
@@ -51,8 +53,8 @@ def _little_endian(value: NDArray[np.float32]) -> NDArray[np.float32]:
 def _dense_header(dim: int) -> bytes:
     """What comes before so many floats."""
     length, digits = dim * np.dtype(np.float32).itemsize, bytearray(_FLOATS_FIELD)
-    while length > 0x7F:
-        digits.append(length & 0x7F | 0x80)
-        length >>= 7
+    while length >= _CONTINUED:  # a number goes seven bits at a time, and all but the last say that more come
+        digits.append(length % _CONTINUED | _CONTINUED)
+        length //= _CONTINUED
     digits.append(length)
     return bytes(digits)

@@ -88,8 +88,8 @@ class Writer:
     After `defer_from` points the collection's indexes are deferred: whoever loads much calls `Store.finalize` in the end.
 
     `with Writer(store, collection) as writer: writer.submit(effects)`. Leaving the block waits until everything is acknowledged;
-    leaving it by an exception stops after the requests in flight and leaves the rest undone; by `KeyboardInterrupt`, does not wait
-    for those either. Submit from one thread.
+    leaving it by an exception stops after the requests in flight and leaves the rest undone; by `KeyboardInterrupt`, it does not
+    wait for those either. Submit from one thread.
 
     Args:
         max_points, max_bytes: bounds of one request (bytes estimated); a point that alone exceeds them travels alone.

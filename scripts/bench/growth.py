@@ -118,9 +118,9 @@ def _draw(rows: Sequence[dict[str, Any]], file: Path) -> None:
         print("no plot without matplotlib: pip install 'qdrant-ingest[bench]'", file=sys.stderr)
         return
     mpl.use("agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot as plt
 
-    figure, panels = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
     titles = {"seconds": "first run, seconds", "again_seconds": "nothing changed, seconds", "peak_mb": "peak memory, MB"}
     for panel, (figures, title) in zip(panels, titles.items(), strict=True):
         for models in sorted({row["models"] for row in rows}):

@@ -29,11 +29,12 @@ Ingest = Callable[[str, Sequence[str]], None]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The server, and a folder for what is kept from one run of the benchmark to the next."""
+    """The server, a folder for what is kept from one run of the benchmark to the next, and the texts to come."""
 
     url: str
     grpc_port: int
     folder: Path
+    texts: Sequence[str]
 
     @property
     def port(self) -> int:
@@ -47,7 +48,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     answers = sys.stdout
     with redirect_stdout(sys.stderr):
-        ingest = RUNNERS[name](Place(url, int(grpc_port), Path(folder)))
+        ingest = RUNNERS[name](Place(url, int(grpc_port), Path(folder), texts))
         ingest(f"warm_{name.replace('-', '_')}", texts[:WARM_UP])
         print("ready", file=answers, flush=True)
         for line in sys.stdin:
@@ -200,9 +201,13 @@ def ingest_openvino(place: Place) -> Ingest:
 def _ingest(place: Place, backend: str, precision: str | None) -> Ingest:
     from measuring import members_of, run_texts
 
+    from ingest.encode.contract import CalibratedModel
     from ingest.store import open_store
 
     members = members_of(["all-miniLM-l6"], backend, precision)
+    for model in members:
+        if isinstance(model, CalibratedModel):
+            model.calibrate(place.texts)  # converted and compared as in a first run
     store = open_store(place.url, grpc_port=place.grpc_port)
 
     def ingest(collection: str, texts: Sequence[str]) -> None:

@@ -2,10 +2,10 @@
 
     scripts/bench/peers [--texts FILE] [--count 600] [--repeat 3] [--only langchain,haystack,…]
 
-Texts are given ready cut: those of a JSONL file (`text`), else the language reference of Python cut to mixed lengths. Each peer
-embeds them and writes them to a Qdrant server (`QDRANT_URL`, Docker, or the pinned binary) as its documentation shows; ingest runs
-its whole pipeline, fingerprints, plan and receipt included, once with torch in float32 and once with OpenVINO in int8. Models
-are loaded, converted and warm before anything is timed. The runs alternate, each into a new collection, and only one runs at a
+Texts are given ready cut: those of a JSONL file (`text`), else the language reference of Python in mixed lengths. Each peer
+embeds them and writes them to a Qdrant server (`QDRANT_URL`, Docker, or the pinned binary) as its documentation shows. ingest
+runs its whole pipeline, fingerprints, plan and receipt included, once with torch in float32 and once with OpenVINO in int8. What
+has to be loaded, converted or warmed up is so before anything is timed. The runs alternate, each into a new collection, one at a
 time; ratios are taken within a round, and medians count. Prints a table and one JSON object.
 """
 
@@ -19,6 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from measuring import machine, median, read_texts, spread
 from peer_runners import RUNNERS
@@ -70,7 +71,7 @@ class Runner:
             text=True,
         )
 
-    def __enter__(self) -> Runner:
+    def __enter__(self) -> Self:
         self._answer()
         print(f"{self.name} is ready", file=sys.stderr)
         return self

@@ -133,9 +133,8 @@ def _report(texts: Sequence[str], measured: dict[str, dict[str, list[float]]], s
         ratios[backend] = [whole / bare for whole, bare in zip(rates["pipeline"], rates["bare"], strict=True)]
         print(f"{backend:9} pipeline / bare              {spread(ratios[backend], 3)} (bound: {BOUND})")
     if swap is not None:
-        print(
-            f"moving two models took {swap['swap_share']:.2%} of {swap['seconds']:.0f} s for {swap['chunks']:,} chunks (bound: 2 %)"
-        )
+        share, seconds = swap["swap_share"], swap["seconds"]
+        print(f"moving two models took {share:.2%} of {seconds:.0f} s for {swap['chunks']:,} chunks (bound: {SWAP_BOUND:.0%})")
     result = {
         "machine": machine(),
         "texts": len(texts),

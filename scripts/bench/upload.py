@@ -4,7 +4,7 @@
 
 Points with a dense vector and the payload of a chunk, from arrays and dictionaries in memory into a new collection with the
 payload indexes that ingest makes, until the server has applied them all. First every combination of streams and batch size is
-tried once with `upload_points`, and with `upload_collection`, which takes arrays; then the best of each alternates with the writer.
+tried once, with `upload_points` and with `upload_collection`, which takes arrays; then the best of each and the writer alternate.
 Everything goes over gRPC, which is the faster for all. Ratios are taken within a round, medians count. Prints a table and one
 JSON object.
 """
