@@ -155,7 +155,7 @@ def _encode(model: StagedModel, texts: Sequence[str], devices: Sequence[str], bu
 
 def _texts(model: StagedModel) -> list[str]:
     """Of mixed lengths, within the model's limit."""
-    texts = common_pieces()
+    texts = list(common_pieces())
     limit = model.token_limit
     fitting = (
         texts if limit is None else [text for text, n in zip(texts, limit.count(texts), strict=True) if n <= limit.max_tokens]

@@ -167,7 +167,8 @@ def _onnx_folder(folder: Path) -> Path:
                 self.model = model
 
             def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-                return self.model(**dict(zip(names, tensors, strict=True))).last_hidden_state
+                hidden: torch.Tensor = self.model(**dict(zip(names, tensors, strict=True))).last_hidden_state
+                return hidden
 
         torch.onnx.export(
             Hidden(),

@@ -19,8 +19,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measuring import machine, median, spread
@@ -69,7 +71,7 @@ def main() -> None:
             return _rate(store, client, points, upload)
 
         def best(how: Callable[[QdrantClient, Points, int, int], None]) -> tuple[int, int]:
-            tried = {each: rate(lambda each=each: how(client, points, *each)) for each in product(STREAMS, BATCHES)}
+            tried = {each: rate(partial(how, client, points, *each)) for each in product(STREAMS, BATCHES)}
             for (streams, batch), measured in tried.items():
                 print(f"{how.__name__} parallel={streams} batch_size={batch}: {measured:,.0f}/s", file=sys.stderr)
             return max(tried, key=lambda each: tried[each])
@@ -80,7 +82,7 @@ def main() -> None:
         for _ in range(arguments.repeat):
             rates["ingest"].append(rate(lambda: _ours(store, points)))
             for how, chosen in settings.items():
-                rates[how.__name__].append(rate(lambda how=how, chosen=chosen: how(client, points, *chosen)))
+                rates[how.__name__].append(rate(partial(how, client, points, *chosen)))
     _report(arguments, rates, {how.__name__: chosen for how, chosen in settings.items()})
 
 
@@ -93,7 +95,7 @@ def upload_points(client: QdrantClient, points: Points, streams: int, batch: int
 
 
 def upload_collection(client: QdrantClient, points: Points, streams: int, batch: int) -> None:
-    vectors = {VECTOR: points.vectors}
+    vectors: Any = {VECTOR: points.vectors}
     client.upload_collection(COLLECTION, vectors, points.payloads, points.ids, parallel=streams, batch_size=batch)
 
 
