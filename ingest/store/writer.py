@@ -294,10 +294,10 @@ def _payload_bytes(item: tuple[str, Payload]) -> int:
 
 
 def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
-    return sum(
-        len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else len(vector) * _FLOAT_BYTES
-        for vector in vectors.values()
-    )
+    total = 0
+    for vector in vectors.values():
+        total += len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else len(vector) * _FLOAT_BYTES
+    return total
 
 
 def _stored_bytes(payload: Payload) -> int:
