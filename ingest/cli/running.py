@@ -22,10 +22,11 @@ from ingest.source.files import StdinSource
 from ingest.source.sizes import hold_bytes
 from ingest.store.contract import Manifest
 from ingest.store.schema import _normalize_collection_name
-from ingest.sync.job import Job, model_fingerprints, run_job
+from ingest.sync.job import Job, run_job
 from ingest.sync.preview import Estimate, estimate
 from ingest.sync.rates import learn, load_rates, save_rates
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.source_run import model_fingerprints
 from ingest.telemetry import ThroughputMonitor, serve_metrics
 
 logger = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 
@@ -13,7 +13,7 @@ from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
 from ingest.store.writer import Effects, RetryPolicy, Writer, batches
 from ingest.sync.plan import fate_of_gone
-from ingest.sync.spool import TOGETHER, PendingDeletes, SeenDocuments
+from ingest.sync.spool import TOGETHER, PendingDeletes
 
 LISTED = 1000
 """Documents that a run stopped by the brake lists at most."""
@@ -32,7 +32,7 @@ def note_stored(store: Store, collection: str, source: str, deletes: PendingDele
             deletes.add_stored(point.id, made_by_us["doc_key"], str(point.payload.get("doc_id")), since)
 
 
-def find_gone(deletes: PendingDeletes, seen: SeenDocuments, *, now: float, delete_after: float | None) -> None:
+def find_gone(deletes: PendingDeletes, seen: Container[str], *, now: float, delete_after: float | None) -> None:
     """Decides what becomes of each document that was stored and that the source, which has ended, does not have.
 
     `now`: seconds since 1970. `delete_after`: see `fate_of_gone`.

@@ -26,9 +26,10 @@ class Failure:
 class WindowResult:
     """What a window came to: what to write, and the account of it (documents unless it says chunks).
 
-    `stale` are stored points to delete once the source has ended.
+    `documents` are those that it came to anything with; `stale` are stored points to delete once the source has ended.
     """
 
+    documents: list[PlannedDocument] = field(default_factory=list)
     upserts: list[Point] = field(default_factory=list)
     columns: dict[str, Mapping[str, Vector]] = field(default_factory=dict)
     payloads: dict[str, Payload] = field(default_factory=dict)
@@ -102,6 +103,7 @@ def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, 
                     failure = Failure(planned, len(rows), f"{column}: {made.failed[at]}")
             rows.append(row)
         if failure is None:
+            result.documents.append(planned)
             result.add(planned.plan, planned.payloads, planned.fingerprints, rows)
         else:
             result.failures.append(failure)

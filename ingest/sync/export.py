@@ -26,7 +26,7 @@ from ingest.sync.deletion import LISTED, deletes_held_back
 from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.export_directory import ExportDirectory, Shard, translated
 from ingest.sync.export_index import ExportIndex
-from ingest.sync.job import Job, model_fingerprints, token_limits
+from ingest.sync.job import Job
 from ingest.sync.manifest import agree
 from ingest.sync.plan import DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
@@ -34,6 +34,7 @@ from ingest.sync.reading import Reader, Window
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.shards import ShardFile, payloads_of, table_to_points
 from ingest.sync.sizing import WindowSizing, vector_bytes
+from ingest.sync.source_run import model_fingerprints, token_limits
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 

@@ -14,10 +14,10 @@ from ingest.store.contract import Condition, Store
 from ingest.store.schema import INGEST_FIELD
 from ingest.sync.damage import UNSIGNED, Damage, Kind, difference, inspect_payload, inspect_vectors, is_signed
 from ingest.sync.deletion import tombstone_seconds
-from ingest.sync.job import model_fingerprints
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rebuilding import encoded_text
 from ingest.sync.sizing import vector_bytes
+from ingest.sync.source_run import model_fingerprints
 from ingest.sync.spool import DamagedPoints, PendingDeletes
 from ingest.telemetry import ThroughputMonitor
 

@@ -13,12 +13,13 @@ from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Store
 from ingest.sync.deletion import find_gone, is_braked, note_stored
-from ingest.sync.job import Job, count_points, model_fingerprints, token_limits
+from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
 from ingest.sync.sizing import vector_bytes
+from ingest.sync.source_run import count_points, model_fingerprints, token_limits
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 
 LISTED_REJECTS = 20

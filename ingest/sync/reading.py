@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
 from ingest.source.chunking import Chunker
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
-from ingest.sync.spool import SeenDocuments
 
 BATCH_DOCUMENTS = 256
 """Documents looked up and chunked together: one round trip to the store and one tokenizer call each."""
@@ -20,6 +20,14 @@ BATCH_CHARACTERS = 4_000_000
 
 
 LookUp = Callable[[Sequence[str]], Sequence[Fingerprint]]
+
+
+class Seen(Protocol):
+    """Which documents the source has, by key. See `SeenDocuments`, which is one."""
+
+    def see(self, doc_keys: Collection[str]) -> set[str]: ...
+
+    def protect(self, doc_key: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ class Reader:
         chunker: Chunker,
         models: Mapping[str, str],
         delete: DeleteMode,
-        seen: SeenDocuments,
+        seen: Seen,
         reject: Callable[[str, Rejected], None],
         bounds: Callable[[], WindowBounds],
         vector_bytes: int,

@@ -7,7 +7,7 @@ Qdrant holds. SQLite spills them to a temporary file beyond a few megabytes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
@@ -90,10 +90,10 @@ class SeenDocuments(_Spool):
         """The source has this document but it cannot be used: what is stored of it stays, and a good record may yet come."""
         self._database.execute("INSERT OR IGNORE INTO protected VALUES (?)", (_packed(doc_key),))
 
-    def __contains__(self, doc_key: str) -> bool:
+    def __contains__(self, doc_key: object) -> bool:
         found = self._database.execute(
             "SELECT 1 FROM seen WHERE doc_key = ?1 UNION ALL SELECT 1 FROM protected WHERE doc_key = ?1 LIMIT 1",
-            (_packed(doc_key),),
+            (_packed(str(doc_key)),),
         )
         return found.fetchone() is not None
 
@@ -118,7 +118,7 @@ class PendingDeletes(_Spool):
         row = (_packed(doc_key), _packed(point), doc_id, gone_since)
         self._database.execute("INSERT OR IGNORE INTO stored VALUES (?, ?, ?, ?)", row)
 
-    def mark_gone(self, seen: SeenDocuments, decide: Callable[[float | None], Fate]) -> None:
+    def mark_gone(self, seen: Container[str], decide: Callable[[float | None], Fate]) -> None:
         """The source has ended: of what was stored, the documents that it does not have are gone, and `decide` says what next.
 
         It is given the time of the document's tombstone, or None if any of its points has none: the document is live.
@@ -164,7 +164,7 @@ class PendingDeletes(_Spool):
         )
         return _unpacked(point for (point,) in rows)
 
-    def points_that_came_back(self, seen: SeenDocuments) -> Iterator[list[str]]:
+    def points_that_came_back(self, seen: Container[str]) -> Iterator[list[str]]:
         """Those that had a tombstone when the run began, and whose document the source has and keeps them."""
         rows = self._database.execute(
             "SELECT doc_key, point FROM stored WHERE gone_since IS NOT NULL AND point NOT IN (SELECT point FROM stale)"

@@ -28,11 +28,12 @@ from ingest.sync.damage import ELSEWHERE, UNSIGNED, Damage, Kind, apparent
 from ingest.sync.deletion import check_brake, deletes_held_back, find_gone, payloads_to_mark
 from ingest.sync.effects import collect_effects, wanted_texts
 from ingest.sync.inspection import Finding, Findings, Inspector, Lot
-from ingest.sync.job import Job, count_points, model_fingerprints, token_limits
+from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.reading import PlannedDocument, Reader, Window
 from ingest.sync.sizing import vector_bytes
+from ingest.sync.source_run import count_points, model_fingerprints, token_limits
 from ingest.sync.spool import DamagedPoints, PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 
