@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
@@ -14,7 +14,7 @@ from ingest.source.conversion import document_from_file
 from ingest.source.fields import Unusable, raw_of
 from ingest.source.kinds import Kind, kind_of
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
-from ingest.source.tables import Table
+from ingest.source.tables import Part, Table
 
 JUNK = ("node_modules", "__pycache__")
 """Folders that are never entered; nor is anything entered whose name begins with a dot."""
@@ -25,21 +25,22 @@ RECORD_SEPARATOR = "//"
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One file: its records, or the one document it is, whose id is `doc_id`."""
+    """One file, or a part of its records: the records, or the one document it is, whose id is `doc_id`."""
 
     name: str
     place: Place
     kind: Kind
     table: Table
     doc_id: str
+    part: Part | None = None
 
     def read(self) -> Iterator[Document | Rejected]:
         try:
-            stream = self.place.open(self.place.path, self.name, self.kind.compression)
+            stream = _open(self.place, self.place.path, self.name, self.kind, self.part)
         except (FileNotFoundError, PermissionError) as exc:
             raise SourceError(f"cannot open {self.name}: {first_line(exc)}; mend it and run again") from exc
         with stream:
-            yield from _read_alone(stream, self.kind, self.table, self.doc_id)
+            yield from _read_alone(stream, self.kind, self.table, self.doc_id, self.part)
 
 
 @dataclass(slots=True)
@@ -57,6 +58,15 @@ class StdinSource:
         self.spent = True
         with stdin_stream(self.kind.compression) as stream:
             yield from _read_alone(stream, self.kind, self.table, "stdin")
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file of a folder, or a part of its records."""
+
+    entry: Entry
+    kind: Kind
+    part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +99,38 @@ class FolderSource:
             raise SourceError(f"{self.name} holds no file that can be read: check the path, the patterns and the suffixes")
 
     def read(self) -> Iterator[Document | Rejected]:
-        for entry, kind in self.files():
-            where = printable(f"{self.place.name}/{entry.relative}")
-            doc_id = None if kind.is_table else printable(entry.relative)
-            table = replace(self.table, prefix=entry.relative + RECORD_SEPARATOR)
-            try:
-                with self.place.open(entry.path, where, kind.compression) as stream:
-                    yield from _read(stream, kind, table, entry.relative)
-            except (MissingExtraError, Unusable) as exc:  # wrong for this file, which is no reason to give up the others
-                yield Rejected(where, str(exc), doc_id=doc_id)
-            except (FileNotFoundError, PermissionError) as exc:
-                if doc_id is None:  # which records are missing now is not known, so nothing may be deleted
-                    raise SourceError(f"cannot open {where}: {first_line(exc)}; mend it and run again") from exc
-                yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
+        return read_pieces(self.place, self.table, (Piece(entry, kind) for entry, kind in self.files()))
+
+
+@dataclass(frozen=True, slots=True)
+class PiecesSource:
+    """Some files of a `FolderSource`, or parts of them, read as it reads them."""
+
+    name: str
+    place: Place
+    table: Table
+    pieces: tuple[Piece, ...]
+
+    def read(self) -> Iterator[Document | Rejected]:
+        return read_pieces(self.place, self.table, self.pieces)
+
+
+def read_pieces(place: Place, table: Table, pieces: Iterable[Piece]) -> Iterator[Document | Rejected]:
+    """See `FolderSource`."""
+    for piece in pieces:
+        entry, kind = piece.entry, piece.kind
+        where = printable(f"{place.name}/{entry.relative}")
+        doc_id = None if kind.is_table else printable(entry.relative)
+        own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
+        try:
+            with _open(place, entry.path, where, kind, piece.part) as stream:
+                yield from _read(stream, kind, own, entry.relative, piece.part)
+        except (MissingExtraError, Unusable) as exc:  # wrong for this file, which is no reason to give up the others
+            yield Rejected(where, str(exc), doc_id=doc_id)
+        except (FileNotFoundError, PermissionError) as exc:
+            if doc_id is None:  # which records are missing now is not known, so nothing may be deleted
+                raise SourceError(f"cannot open {where}: {first_line(exc)}; mend it and run again") from exc
+            yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
 
 
 def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
@@ -121,17 +150,26 @@ def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) ->
     return lambda path: bool(whole.match(path)) and (not included or matches(included, path)) and not matches(excluded, path)
 
 
-def _read_alone(stream: ByteStream, kind: Kind, table: Table, doc_id: str) -> Iterator[Document | Rejected]:
+def _open(place: Place, path: str, where: str, kind: Kind, part: Part | None) -> ByteStream:
+    """Raises `SourceError` where a part was found in another version of the file, for its bounds are not the parts' now."""
+    if part is not None and place.version(path) != part.version:
+        raise SourceError(f"{where} changed while it was read in parts: run again once it holds still")
+    return place.open(path, where, kind.compression)
+
+
+def _read_alone(
+    stream: ByteStream, kind: Kind, table: Table, doc_id: str, part: Part | None = None
+) -> Iterator[Document | Rejected]:
     """Where the file is all there is, a table that can be no documents is a source that cannot be read."""
     try:
-        yield from _read(stream, kind, table, doc_id)
+        yield from _read(stream, kind, table, doc_id, part)
     except Unusable as exc:
         raise SourceError(str(exc)) from exc
 
 
-def _read(stream: ByteStream, kind: Kind, table: Table, doc_id: str) -> Iterator[Document | Rejected]:
+def _read(stream: ByteStream, kind: Kind, table: Table, doc_id: str, part: Part | None) -> Iterator[Document | Rejected]:
     if kind.is_table:
-        yield from table.read(stream, kind.format)
+        yield from table.read(stream, kind.format, part)
         return
     data = stream.read_all(table.max_bytes)
     try:

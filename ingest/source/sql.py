@@ -9,13 +9,14 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
 from ingest.records import Document, Rejected
-from ingest.source.fields import Unusable
+from ingest.source.fields import ID_FIELDS, Unusable
 from ingest.source.streams import first_line
 from ingest.source.tables import Table
 
@@ -37,8 +38,21 @@ def is_database(location: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyRange:
+    """Rows by the value of one column: from `low` on (None: from the least, and those without one), below `high` (None: all)."""
+
+    column: str
+    low: Any
+    high: Any
+
+    def __str__(self) -> str:
+        low = "the first" if self.low is None else f"{self.low!r}"
+        return f"rows with {self.column} from {low} to {'the last' if self.high is None else f'below {self.high!r}'}"
+
+
+@dataclass(frozen=True, slots=True)
 class SqlSource:
-    """What a query returns, or a whole table.
+    """What a query returns, or a whole table; or some of the rows.
 
     Attributes:
         location: SQLAlchemy URL; may hold a password, so it is not shown.
@@ -51,31 +65,85 @@ class SqlSource:
     query: str | None
     from_table: str | None
     table: Table
+    keys: KeyRange | None = None
 
     def read(self) -> Iterator[Document | Rejected]:
         """Raises `SourceError` where the database fails at any point, or its rows can be no documents."""
         url = _url(self.location)
         shown = _shown(url)
+        where = shown if self.keys is None else f"{shown}, {self.keys}"
         number = 0
-        with _translated(f"open {shown}"):
-            engine = _engine(url)
-        try:
+        with _connected(url, shown) as connection:
             with _translated(f"query {shown}"):
-                connection = engine.connect()
-            with connection:
-                with _translated(f"query {shown}"):
-                    rows = self._rows(connection, shown)
-                    batches = rows.partitions(_ROWS)
-                while True:
-                    with _translated(f"read {shown} after row {number}"):
-                        batch = next(batches, None)
-                    if batch is None:
-                        return
-                    for row in batch:
-                        number += 1
-                        yield self.table.document(dict(row), f"{shown}: row {number}")
-        finally:
-            engine.dispose()
+                rows = self._rows(connection, shown)
+                batches = rows.partitions(_ROWS)
+            while True:
+                with _translated(f"read {where} after row {number}"):
+                    batch = next(batches, None)
+                if batch is None:
+                    return
+                for row in batch:
+                    number += 1
+                    yield self.table.document(dict(row), f"{where}: row {number}")
+
+    def ranges(self, parts: int, least: int) -> list[KeyRange]:
+        """Of the ids, about as many with about as many rows each, at least `least`; none where the rows have no id column.
+
+        Raises `SourceError` where the database fails, or cannot say.
+        """
+        import sqlalchemy  # noqa: PLC0415  an extra
+
+        url = _url(self.location)
+        shown = _shown(url)
+        with _connected(url, shown) as connection, _translated(f"split the rows of {shown}"):
+            all_rows = self._all_rows()
+            key = self._id_column(connection)
+            if key is None:
+                return []
+            count = connection.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(all_rows)).scalar_one()
+            step = max(-(-count // parts), least)
+            if count <= step:
+                return []
+            column: Any = sqlalchemy.column(key)
+            numbered = (
+                sqlalchemy.select(column.label("bound"), sqlalchemy.func.row_number().over(order_by=column).label("place"))
+                .select_from(all_rows)
+                .where(column.is_not(None))
+                .subquery()
+            )
+            first_of_each = sqlalchemy.select(numbered.c.bound).where(numbered.c.place % step == 1).order_by(numbered.c.bound)
+            bounds = list(dict.fromkeys(connection.execute(first_of_each).scalars()))[1:]
+        return [KeyRange(key, low, high) for low, high in pairwise([None, *bounds, None])]
+
+    def _id_column(self, connection: Connection) -> str | None:
+        import sqlalchemy  # noqa: PLC0415  an extra
+
+        no_rows = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows()).limit(0)
+        names = list(connection.execute(no_rows).keys())
+        mapped = self.table.fields.id
+        return next((name for name in (ID_FIELDS if mapped is None else (mapped,)) if name in names), None)
+
+    def _all_rows(self) -> Any:
+        """As something that can be selected from."""
+        import sqlalchemy  # noqa: PLC0415  an extra
+
+        if self.from_table is not None:
+            schema, _, name = self.from_table.rpartition(".")
+            return sqlalchemy.table(name, schema=schema or None)
+        # As it is: a colon in it is no parameter, and what stands behind a last comment mark is not part of the comment.
+        query = (self.query or "").rstrip().rstrip(";").replace(":", r"\:")
+        return sqlalchemy.text(f"({query}\n) ingest_rows")
+
+    def _rows_in(self, keys: KeyRange) -> Any:
+        import sqlalchemy  # noqa: PLC0415  an extra
+
+        column: Any = sqlalchemy.column(keys.column)
+        chosen: Any = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows())
+        bounds = [column >= keys.low] if keys.low is not None else []
+        if keys.high is not None:
+            bounds.append(column < keys.high)
+        within = sqlalchemy.and_(*bounds)
+        return chosen.where(within if keys.low is not None else sqlalchemy.or_(within, column.is_(None)))
 
     def _rows(self, connection: Connection, shown: str) -> Any:
         import sqlalchemy  # noqa: PLC0415  an extra
@@ -83,10 +151,10 @@ class SqlSource:
         connection = connection.execution_options(stream_results=True, yield_per=_ROWS, no_parameters=True)
         if connection.dialect.name == "postgresql":
             connection = connection.execution_options(postgresql_readonly=True)
-        if self.from_table is not None:
-            schema, _, name = self.from_table.rpartition(".")
-            chosen = sqlalchemy.table(name, schema=schema or None)
-            result: CursorResult[Any] = connection.execute(sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(chosen))
+        if self.keys is not None:
+            result: CursorResult[Any] = connection.execute(self._rows_in(self.keys))
+        elif self.from_table is not None:
+            result = connection.execute(sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows()))
         else:
             # As it is: a colon or percent sign in it is no parameter.
             result = connection.exec_driver_sql(self.query or "")
@@ -155,6 +223,26 @@ def _shown(url: URL) -> str:
     if path is not None:
         return f"sqlite:///{path.as_posix()}"
     return url.set(username=None, password=None, query={}).render_as_string()
+
+
+@contextmanager
+def _connected(url: URL, shown: str) -> Iterator[Connection]:
+    with _translated(f"open {shown}"):
+        engine = _engine(url)
+    try:
+        with _translated(f"query {shown}"):
+            connection = engine.connect()
+        with connection:
+            yield connection
+    finally:
+        engine.dispose()
+
+
+def absolute_location(location: str) -> str:
+    """The same database from whatever working directory: the path of an SQLite file made absolute."""
+    url = _url(location)
+    path = _sqlite_path(url)
+    return location if path is None else url.set(database=path.as_posix()).render_as_string(hide_password=False)
 
 
 def _engine(url: URL) -> Engine:

@@ -46,6 +46,9 @@ class ByteStream:
     Args:
         opened: a binary file, closed with this.
         where: what to call it in errors.
+
+    Attributes:
+        start: of what it reads, in bytes of the file.
     """
 
     def __init__(self, opened: BinaryIO, where: str, compression: Compression | None = None) -> None:
@@ -54,12 +57,25 @@ class ByteStream:
         self._stream: Any = pa.CompressedInputStream(cast("io.IOBase", self._packed), compression) if compression else opened
         self._spool: BinaryIO | None = None
         self._bytes = 0
+        self._left: int | None = None
         self.where = where
+        self.start = 0
+
+    def narrow(self, start: int, end: int | None) -> None:
+        """From here on it is the bytes from `start` up to `end` (None: its end) of an uncompressed file, and says so."""
+        with source_errors(f"find byte {start:,} of {self.where}"):
+            self._opened.seek(start)
+        self._left = None if end is None else end - start
+        self.start = start
+        if start:
+            self.where = f"{self.where} from byte {start}"
 
     def read(self, size: int) -> bytes:
         """At most `size` bytes, none only at the end. Raises `SourceError` where reading or decompressing fails."""
         with source_errors(f"read {self.where} after {self._bytes:,} bytes"):
-            data = cast("bytes", self._stream.read(size))
+            data = cast("bytes", self._stream.read(size if self._left is None else min(size, self._left)))
+            if self._left is not None:
+                self._left -= len(data)
             if self._packed and not self._packed.bytes:
                 raise EOFError("it is empty, which no compressed file is: it was cut short")
         self._bytes += len(data)
@@ -138,6 +154,12 @@ class Place:
         """Raises `FileNotFoundError` and `PermissionError` as they are: what to make of them depends on what the file is for."""
         with source_errors(f"open {where}", passing=(FileNotFoundError, PermissionError)):
             return ByteStream(cast("BinaryIO", self.system.open(path, "rb")), where, compression)
+
+    def version(self, path: str) -> str:
+        """Another one where the file has changed, as far as the file system says."""
+        with source_errors(f"look at {path}", passing=(FileNotFoundError, PermissionError)):
+            self.system.invalidate_cache()
+            return str(self.system.ukey(path))
 
     def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
         """All regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.

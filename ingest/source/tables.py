@@ -24,6 +24,18 @@ _BESIDE_NO_QUOTE = re.compile(r'(?<!")[^"](?!")')
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """Some of the records of one file: those from `start` up to `end`, None for the last.
+
+    Bytes of JSON Lines, both at the start of a line, or row groups of Parquet. `version`: of the file they were found in.
+    """
+
+    start: int
+    end: int | None
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
     """How the records of one stream are read.
 
@@ -37,12 +49,21 @@ class Table:
     max_bytes: int
     prefix: str = ""
 
-    def read(self, stream: ByteStream, format: str) -> Iterator[Document | Rejected]:  # noqa: A002  the users' word
-        """Raises `SourceError` where the stream breaks, `Unusable` where its columns can be no documents."""
+    def read(
+        self,
+        stream: ByteStream,
+        format: str,  # noqa: A002  the users' word
+        part: Part | None = None,
+    ) -> Iterator[Document | Rejected]:
+        """The records, or those in a part. Raises `SourceError` where the stream breaks, `Unusable` where its columns can be no
+        documents.
+        """
         if format == "jsonl":
+            if part is not None:
+                stream.narrow(part.start, part.end)
             return self._jsonl(stream)
         if format == "parquet":
-            return self._parquet(stream)
+            return self._parquet(stream, part)
         return self._csv(stream, "\t" if format == "tsv" else ",")
 
     def _jsonl(self, stream: ByteStream) -> Iterator[Document | Rejected]:
@@ -93,14 +114,23 @@ class Table:
             else:
                 yield self._document(dict(zip(header, row, strict=True)), lines.position, lines.raw)
 
-    def _parquet(self, stream: ByteStream) -> Iterator[Document | Rejected]:
+    def row_groups(self, stream: ByteStream) -> list[int]:
+        """Bytes of each row group of a Parquet file. Raises `SourceError`, `Unusable` where its columns can be no documents."""
+        with source_errors(f"read {stream.where} as Parquet"):
+            file = pq.ParquetFile(stream.seekable())
+            groups = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
+        self.fields.check(list(file.schema_arrow.names), stream.where)
+        return groups
+
+    def _parquet(self, stream: ByteStream, part: Part | None) -> Iterator[Document | Rejected]:
         with source_errors(f"read {stream.where} as Parquet"):
             # Pages are read as they are needed: a row group may be larger than memory.
             file = pq.ParquetFile(stream.seekable(), buffer_size=BLOCK, pre_buffer=False)
             names = list(file.schema_arrow.names)
+            groups = range(file.metadata.num_row_groups)[part.start : part.end] if part else range(file.metadata.num_row_groups)
+            number = sum(file.metadata.row_group(group).num_rows for group in range(groups.start))
         self.fields.check(names, stream.where)
-        batches = file.iter_batches(_PARQUET_ROWS, columns=self.fields.columns(names), use_threads=False)
-        number = 0
+        batches = file.iter_batches(_PARQUET_ROWS, row_groups=list(groups), columns=self.fields.columns(names), use_threads=False)
         while True:
             with source_errors(f"read {stream.where} after row {number}"):
                 batch = next(batches, None)
@@ -152,23 +182,25 @@ class Line:
 def read_lines(stream: ByteStream, limit: int) -> Iterator[Line]:
     """The lines of a stream from 1, little more than `limit` bytes of one held; a byte order mark at the start is left out."""
     number = 1
+    first = stream.start == 0
     parts: list[bytes] = []
     held = 0
     while block := stream.read(BLOCK):
         *ended, rest = block.split(b"\n")
         for piece in ended:
-            yield _line(number, [*parts, piece], held + len(piece), limit)
+            yield _line(number, [*parts, piece], held + len(piece), limit, first=first)
             number += 1
             parts, held = [], 0
         held += len(rest)
         parts = [*parts, rest] if held <= limit else [b"".join([*parts, rest])[:RAW_LIMIT]]
     if held:
-        yield _line(number, parts, held, limit)
+        yield _line(number, parts, held, limit, first=first)
 
 
-def _line(number: int, parts: list[bytes], size: int, limit: int) -> Line:
+def _line(number: int, parts: list[bytes], size: int, limit: int, *, first: bool) -> Line:
+    """`first`: line 1 is the first of its file."""
     data = b"".join(parts)
-    if number == 1:
+    if number == 1 and first:
         data = data.removeprefix(_BOM)
     return Line(number, data, too_long=False) if size <= limit else Line(number, data[:RAW_LIMIT], too_long=True)
 

@@ -1,0 +1,213 @@
+"""A source in parts for several processes: each is a source of its own, under the name of the whole, so that ids are equal.
+
+Parts follow each other as the whole is read. Files of a folder go together until they are large enough; JSON Lines are cut where
+lines start, Parquet between row groups, rows of a database by the values of their id. What cannot be cut is one part.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO
+
+from ingest.errors import ConfigurationError, SourceError
+from ingest.records import Source
+from ingest.source.fields import Unusable
+from ingest.source.files import FileSource, FolderSource, Piece, PiecesSource, StdinSource
+from ingest.source.kinds import Kind
+from ingest.source.sql import SqlSource, absolute_location
+from ingest.source.streams import Place, source_errors
+from ingest.source.tables import Part, Table
+
+logger = logging.getLogger(__name__)
+
+_NEAR = 2**16
+"""Bytes read at once to find where a line starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class PartSize:
+    """How large a part is: so that there are `parts` of them, within these bounds.
+
+    Attributes:
+        least_bytes, most_bytes: of files. What a part comes to is held in memory, so that it must not be too large.
+        least_rows: of a database.
+    """
+
+    parts: int
+    least_bytes: int = 2**18
+    most_bytes: int = 2**26
+    least_rows: int = 1000
+
+    def of(self, total: int) -> int:
+        """Bytes of each part of so many."""
+        return max(1, self.least_bytes, min(self.most_bytes, -(-total // self.parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A part of a source: `source` reads it, `extent` says to people what it is."""
+
+    source: Source
+    extent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A source in its parts, in the order of the whole. `ids_may_meet`: records of two of them may have the same id."""
+
+    partitions: tuple[Partition, ...]
+    ids_may_meet: bool = False
+
+
+def split(source: Source, size: PartSize) -> Split:
+    """Looks at the source and finds where it can be cut. Together the parts yield what it does, each record once.
+
+    Raises `ConfigurationError` for standard input, which only one process can read, and `SourceError`.
+    """
+    if isinstance(source, StdinSource):
+        raise ConfigurationError(
+            "standard input cannot be split, and other machines cannot read it: write it to a file that they can read, or run it"
+            " without --engine ray"
+        )
+    if isinstance(source, FolderSource):
+        return _split_folder(source, size)
+    if isinstance(source, FileSource):
+        return _split_file(source, size)
+    if isinstance(source, SqlSource):
+        return _split_rows(source, size)
+    return _whole(source)
+
+
+def line_starts(file: BinaryIO, size: int, step: int) -> list[int]:
+    """Offsets that cut the first `size` bytes of a file into about `step` each: 0, starts of lines in rising order, `size`."""
+    starts = [0]
+    at = step
+    while at < size:
+        file.seek(at - 1)
+        start = at - 1
+        while block := file.read(_NEAR):
+            found = block.find(b"\n")
+            if found >= 0:
+                start += found + 1
+                break
+            start += len(block)
+        if start >= size:
+            break
+        starts.append(start)
+        at = start + step
+    return [*starts, size]
+
+
+def _whole(source: Source) -> Split:
+    logger.info("%s cannot be split: one worker reads it", source.name)
+    return Split((Partition(source, f"all of {source.name}"),))
+
+
+def _split_file(source: FileSource, size: PartSize) -> Split:
+    parts = _parts(source.place, source.place.path, source.kind, source.table, size)
+    if len(parts) == 1:
+        return Split((Partition(source, f"all of {source.name}"),)) if _is_cuttable(source.kind) else _whole(source)
+    return Split(
+        tuple(Partition(replace(source, part=part), f"{_extent(part, source.kind)} of {source.name}") for part in parts),
+        ids_may_meet=True,
+    )
+
+
+def _split_folder(source: FolderSource, size: PartSize) -> Split:
+    files = [(Piece(entry, kind), _length(source.place, entry.path)) for entry, kind in source.files()]
+    step = size.of(sum(each for _, each in files))
+    cut = replace(size, least_bytes=step, most_bytes=step)
+    partitions: list[Partition] = []
+    gathered: list[Piece] = []
+    held = 0
+
+    def close() -> Iterator[Partition]:
+        if gathered:
+            pieces = PiecesSource(source.name, source.place, source.table, tuple(gathered))
+            yield Partition(pieces, f"{_first_and_last(gathered)} of {source.name}")
+            gathered.clear()
+
+    ids_may_meet = False
+    for piece, length in files:
+        parts = _parts(source.place, piece.entry.path, piece.kind, source.table, cut) if length > step else [None]
+        ids_may_meet |= len(parts) > 1
+        for part in parts:
+            gathered.append(replace(piece, part=part))
+            held += length // len(parts)
+            if held >= step:
+                partitions.extend(close())
+                held = 0
+    partitions.extend(close())
+    return Split(tuple(partitions), ids_may_meet)
+
+
+def _split_rows(source: SqlSource, size: PartSize) -> Split:
+    source = replace(source, location=absolute_location(source.location))
+    try:
+        ranges = source.ranges(size.parts, size.least_rows)
+    except SourceError as exc:
+        logger.warning("one worker reads all rows: %s", exc)
+        ranges = []
+    if not ranges:
+        return _whole(source)
+    return Split(tuple(Partition(replace(source, keys=keys), f"{keys} of {source.name}") for keys in ranges))
+
+
+def _is_cuttable(kind: Kind) -> bool:
+    return kind.compression is None and kind.format in {"jsonl", "parquet"}
+
+
+def _parts(place: Place, path: str, kind: Kind, table: Table, size: PartSize) -> list[Part | None]:
+    """Of one file, in order; [None] is all of it, also where something is wrong with it, which its reader will find and say."""
+    if not _is_cuttable(kind):
+        return [None]
+    try:
+        version = place.version(path)
+        with place.open(path, place.name, None) as stream:
+            if kind.format == "parquet":
+                bounds: list[int] = _group_bounds(table.row_groups(stream), size)
+            else:
+                length = _length(place, path)
+                with source_errors(f"look at {place.name}"):
+                    bounds = line_starts(stream.seekable(), length, size.of(length))
+    except (SourceError, Unusable, FileNotFoundError, PermissionError):
+        return [None]
+    if len(bounds) <= 2:  # noqa: PLR2004  the start and the end
+        return [None]
+    ends = [*bounds[1:-1], None]
+    return [Part(start, end, version) for start, end in zip(bounds, ends, strict=False)]
+
+
+def _length(place: Place, path: str) -> int:
+    """In bytes; 0 where the file system does not say."""
+    with source_errors(f"look at {place.name}"):
+        return int(place.system.size(path) or 0)
+
+
+def _group_bounds(groups: list[int], size: PartSize) -> list[int]:
+    step = size.of(sum(groups))
+    bounds = [0]
+    held = 0
+    for number, length in enumerate(groups):
+        held += length
+        if held >= step and number + 1 < len(groups):
+            bounds.append(number + 1)
+            held = 0
+    return [*bounds, len(groups)]
+
+
+def _extent(part: Part | None, kind: Kind) -> str:
+    if part is None:
+        return "all"
+    unit = "bytes" if kind.format == "jsonl" else "row groups"
+    return f"{unit} {part.start:,} to {'the end' if part.end is None else f'{part.end:,}'}"
+
+
+def _first_and_last(pieces: list[Piece]) -> str:
+    names = [
+        piece.entry.relative if piece.part is None else f"{_extent(piece.part, piece.kind)} of {piece.entry.relative}"
+        for piece in (pieces[0], pieces[-1])
+    ]
+    return names[0] if len(pieces) == 1 else f"{len(pieces)} files, {names[0]} to {names[1]},"
