@@ -6,9 +6,10 @@ source/     documents in                encode/     text → vectors, one model 
 store/      vectors ⇄ Qdrant            sync/       deciding and doing
 search/     asking                      cli/        the command line
 testing     public fakes                observatory /metrics and /healthz
+cluster/    the same job on Ray
 
-Imports point one way: cli → sync, search → store, encode, source → telemetry → records, errors. The names below are loaded when
-they are first used.
+Imports point one way: cli → cluster → sync, search → store, encode, source → telemetry → records, errors. The names below are
+loaded when they are first used.
 """
 
 from __future__ import annotations

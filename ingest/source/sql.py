@@ -118,7 +118,7 @@ class SqlSource:
     def _id_column(self, connection: Connection) -> str | None:
         import sqlalchemy  # noqa: PLC0415  an extra
 
-        no_rows = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows()).limit(0)
+        no_rows: Any = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows()).limit(0)
         names = list(connection.execute(no_rows).keys())
         mapped = self.table.fields.id
         return next((name for name in (ID_FIELDS if mapped is None else (mapped,)) if name in names), None)

@@ -168,7 +168,7 @@ class Writer:
         before = self._written
         self._written += len(effects.upserts) + len(effects.vector_updates)
         if before < self._defer_from <= self._written:
-            self._defer_indexing()
+            defer_indexing(partial(self._store.defer_indexing, self._collection), self._call)
 
     def _send(self, stage: Iterator[Request]) -> None:
         """As many requests at a time as the store takes with profit; returns, or raises, when none is in flight any more."""
@@ -196,14 +196,6 @@ class Writer:
         if failures:
             raise failures[0]
 
-    def _defer_indexing(self) -> None:
-        try:
-            self._call(partial(self._store.defer_indexing, self._collection))
-        except StoreUnavailableError:
-            raise
-        except StoreError as exc:  # such as a key that may write points and nothing else
-            logger.warning("the load goes on, but slower, since its indexes cannot be deferred: %s", exc)
-
     def _call(self, request: Request) -> None:
         call_with_retries(partial(self._unless_stopped, request), self._policy, clock=self._clock, sleep=self._sleep)
 
@@ -213,6 +205,16 @@ class Writer:
 
 
 Request = Callable[[], None]
+
+
+def defer_indexing(request: Request, call: Callable[[Request], None]) -> None:
+    """Makes the request by way of `call`. That it is refused is logged, and no error: it costs time alone."""
+    try:
+        call(request)
+    except StoreUnavailableError:
+        raise
+    except StoreError as exc:  # such as a key that may write points and nothing else
+        logger.warning("the load goes on, but slower, since its indexes cannot be deferred: %s", exc)
 
 
 def stages(store: Store, collection: str, effects: Effects, max_points: int, max_bytes: int) -> Iterator[Iterator[Request]]:

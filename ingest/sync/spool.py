@@ -98,6 +98,47 @@ class SeenDocuments(_Spool):
         return found.fetchone() is not None
 
 
+class ClaimedDocuments(_Spool):
+    """Which documents a source has that several read in parts, by key: each belongs to the first part that has it.
+
+    Parts are numbered in the order of the whole.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CREATE TABLE claimed (doc_key BLOB PRIMARY KEY, part INTEGER, seen INTEGER) WITHOUT ROWID;"
+            "CREATE TABLE protected (doc_key BLOB PRIMARY KEY) WITHOUT ROWID;"
+        )
+
+    def claim(self, doc_keys: Iterable[str], part: int) -> None:
+        """A part has these documents; they are not seen yet."""
+        self._database.executemany(
+            "INSERT INTO claimed VALUES (?, ?, 0) ON CONFLICT (doc_key) DO UPDATE SET part = MIN(part, excluded.part)",
+            ((_packed(key), part) for key in doc_keys),
+        )
+
+    def see(self, doc_keys: Collection[str], part: int) -> set[str]:
+        """Marks documents as read, some hundreds at a time; gives those that belong to another part. Again, it does the same."""
+        packed = [_packed(key) for key in doc_keys]
+        self._database.executemany(
+            "INSERT INTO claimed VALUES (?, ?, 1) ON CONFLICT (doc_key) DO UPDATE SET seen = 1", [(key, part) for key in packed]
+        )
+        others = f"SELECT doc_key FROM claimed WHERE part <> ? AND doc_key IN ({_holes(packed)})"  # noqa: S608  holes only
+        return {str(UUID(bytes=key)) for (key,) in self._database.execute(others, (part, *packed))}
+
+    def protect(self, doc_keys: Iterable[str]) -> None:
+        """See `SeenDocuments.protect`."""
+        self._database.executemany("INSERT OR IGNORE INTO protected VALUES (?)", ((_packed(key),) for key in doc_keys))
+
+    def __contains__(self, doc_key: object) -> bool:
+        """Whether it was seen, or is protected."""
+        found = self._database.execute(
+            "SELECT 1 FROM claimed WHERE doc_key = ?1 AND seen UNION ALL SELECT 1 FROM protected WHERE doc_key = ?1 LIMIT 1",
+            (_packed(str(doc_key)),),
+        )
+        return found.fetchone() is not None
+
+
 class PendingDeletes(_Spool):
     """What to do with the points of one source once it has ended without an error."""
 

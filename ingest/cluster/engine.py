@@ -1,0 +1,262 @@
+"""A job on Ray: the same plan, the same pipeline and the same receipt as `run_job`, on as many machines as there are.
+
+    driver    agree → split → hand out parts ──────────────► settle deletes → account
+    workers                    └─ read → plan → encode → write, part after part
+    foreman                       who reads what, who may write, whether to stop
+    shards                        which documents were seen, what was stored
+
+Nothing is deleted or hidden before every part has ended without an error and everything new is acknowledged.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from types import TracebackType
+from typing import Any, Self
+
+from ingest.cluster.connection import (
+    LOCAL,
+    cluster_resources,
+    connected,
+    fetch,
+    map_in_actors,
+    map_in_tasks,
+    run_task,
+    start_actor,
+)
+from ingest.cluster.foreman import Foreman, Standing
+from ingest.cluster.seen import SHARDS, ShardedDeletes, Shards
+from ingest.cluster.worker import Kit, Outcome, Work, Worker, claim_documents, describe
+from ingest.errors import IngestError, SourceError
+from ingest.records import Receipt, Source
+from ingest.source.partitions import PartSize, Split, split
+from ingest.store.contract import Store
+from ingest.store.writer import DEFER_FROM, Writer, defer_indexing
+from ingest.sync.account import Tally, close_account
+from ingest.sync.deletion import check_brake
+from ingest.sync.job import Job
+from ingest.sync.manifest import agree
+from ingest.sync.rejects import RejectsFile
+from ingest.sync.settling import Settlement
+from ingest.sync.source_run import Patient
+from ingest.telemetry import ThroughputMonitor
+
+logger = logging.getLogger(__name__)
+
+PARTS_PER_WORKER = 4
+"""So many at least, where there is enough to read: the slowest part is what all wait for in the end."""
+
+LISTED = 5
+"""Failed parts that an error names."""
+
+_WATCH_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Crew:
+    """How a job is spread.
+
+    Attributes:
+        address: of the cluster; `local` for one that is started here and ends with the run.
+        workers: None: one for each GPU of the cluster, or where it has none, for each CPU.
+        part_size: None: so that each worker has a few parts.
+    """
+
+    address: str = LOCAL
+    workers: int | None = None
+    part_size: PartSize | None = None
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What has come in so far."""
+
+    tally: Tally = field(default_factory=Tally)
+    unidentified: dict[int, int] = field(default_factory=dict)
+    failures: list[tuple[int, IngestError]] = field(default_factory=list)
+    window: int = 0
+    stopped: bool = False
+
+
+def run_on_ray(
+    job: Job,
+    sources: Sequence[Source],
+    *,
+    crew: Crew,
+    kit: Kit,
+    store: Store,
+    rejects: RejectsFile,
+    monitor: ThroughputMonitor,
+    now: Callable[[], float] = time.time,
+    stop: Callable[[], bool] = lambda: False,
+) -> Receipt:
+    """Makes the collection equal to the sources and accounts for it; see `run_job`.
+
+    A worker that dies is replaced, and its part read again. A part that cannot be read, or that kills its workers, is reported
+    when all others have ended, and nothing is deleted then.
+
+    Raises also `MissingExtraError`, and `ConfigurationError` for a source that cannot be split or an address without a Ray.
+    """
+    with connected(crew.address), ExitStack() as stack:
+        gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
+        resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
+        workers = crew.workers or gpus or cpus or 1
+        splits = [split(source, crew.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
+        patient = Patient(store, job.retry)
+        wanted = run_task(describe, job, kit, **resources)
+        collection = agree(wanted, job.options, store=store, retry=job.retry, accept=job.accept).collection
+        held = [patient.count(collection, source) for source in sources]
+        shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
+        settlements = [
+            Settlement(
+                source.name,
+                collection,
+                job.delete,
+                job.delete_after,
+                patient,
+                monitor,
+                (),
+                stack.enter_context(ShardedDeletes(shards, number)),
+            )
+            for number, source in enumerate(sources)
+        ]
+        for settlement, points in zip(settlements, held, strict=True):
+            settlement.note_stored(known_empty=points == 0)
+        works = _works(splits, held)
+        foreman = start_actor(Foreman, max_concurrency=1000)
+        if meeting := [work for work in works if splits[work.source].ids_may_meet]:
+            map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
+        with _Watch(foreman, monitor, stop):
+            outcomes = map_in_actors(works, Worker, [job, collection, kit, foreman, shards], workers=workers, resources=resources)
+            totals = _gather(
+                outcomes,
+                foreman=foreman,
+                settlements=settlements,
+                rejects=rejects,
+                monitor=monitor,
+                indexing=_Indexing(patient, collection),
+            )
+        _check(totals, works)
+        totals.stopped |= stop()
+        if not totals.stopped:
+            _settle(job, settlements, totals, now())
+        patient(lambda: store.finalize(collection))
+        return close_account(
+            wanted.collection,
+            totals.tally,
+            monitor,
+            held=sum(held),
+            holds=sum(patient.count(collection, source) for source in sources),
+            window=totals.window,
+            stopped=totals.stopped,
+        )
+
+
+def _works(splits: Sequence[Split], held: Sequence[int]) -> list[Work]:
+    numbers = count()
+    return [
+        Work(next(numbers), source, partition, known_empty=held[source] == 0)
+        for source, found in enumerate(splits)
+        for partition in found.partitions
+    ]
+
+
+def _gather(
+    outcomes: Iterator[Outcome],
+    *,
+    foreman: Any,
+    settlements: Sequence[Settlement],
+    rejects: RejectsFile,
+    monitor: ThroughputMonitor,
+    indexing: _Indexing,
+) -> _Totals:
+    """Takes what each part came to as it comes; what must be remembered goes to disk."""
+    totals = _Totals()
+    for outcome in outcomes:
+        for report in outcome.passes:
+            monitor.log_pass(report)
+        if outcome.failure is not None:
+            totals.failures.append((outcome.number, outcome.failure))
+            if not isinstance(outcome.failure, SourceError):  # no fault of this part, so that the others would fail too
+                foreman.stop.remote()
+            continue
+        settlement = settlements[outcome.source]
+        for rejected in outcome.rejects:
+            rejects.add(settlement.source, rejected)
+        for error in outcome.errors:
+            where, _, message = error.partition(": ")
+            monitor.log_error(where, message)
+        settlement.deletes.add_stale(outcome.stale_points())
+        totals.tally.add(outcome.tally)
+        totals.unidentified[outcome.source] = totals.unidentified.get(outcome.source, 0) + outcome.unidentified
+        totals.window = max(totals.window, outcome.window)
+        totals.stopped |= outcome.stopped
+        indexing.written(totals.tally.chunks_written)
+    return totals
+
+
+def _check(totals: _Totals, works: Sequence[Work]) -> None:
+    """Raises an error of the first failure's type if any part failed: it names them."""
+    if totals.failures:
+        failures = sorted(totals.failures, key=lambda failed: failed[0])
+        told = "; ".join(f"{works[number].partition.extent}: {error}" for number, error in failures[:LISTED])
+        more = f"; and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
+        raise type(failures[0][1])(
+            f"{len(failures)} of {len(works)} parts failed, so nothing was deleted; what the others wrote stays: {told}{more}"
+        )
+
+
+def _settle(job: Job, settlements: Sequence[Settlement], totals: _Totals, settled: float) -> None:
+    for number, settlement in enumerate(settlements):
+        settlement.find_gone(settled, unidentified=totals.unidentified.get(number, 0))
+    check_brake([(settlement.source, settlement.deletes) for settlement in settlements], job.max_delete)
+    for settlement in settlements:
+        with Writer(settlement.patient.store, settlement.collection, retry=job.retry) as writer:
+            settlement.settle(writer, settled, totals.tally)
+
+
+@dataclass(slots=True)
+class _Indexing:
+    """Defers it once, when as much is written as a writer of its own would have deferred it for."""
+
+    patient: Patient
+    collection: str
+    deferred: bool = False
+
+    def written(self, chunks: int) -> None:
+        if not self.deferred and chunks >= DEFER_FROM:
+            self.deferred = True
+            defer_indexing(partial(self.patient.store.defer_indexing, self.collection), self.patient)
+
+
+class _Watch:
+    """Shows on the driver how far all have come, and passes on that they are to stop."""
+
+    def __init__(self, foreman: Any, monitor: ThroughputMonitor, stop: Callable[[], bool]) -> None:
+        self._foreman = foreman
+        self._monitor = monitor
+        self._stop = stop
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest-watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(_WATCH_SECONDS):
+            if self._stop():
+                self._foreman.stop.remote()
+            standing: Standing = fetch(self._foreman.standing.remote())
+            self._monitor.log_documents(standing.read, standing.done)

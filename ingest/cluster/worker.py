@@ -1,0 +1,263 @@
+"""An actor that reads parts of sources, one after another: plans, encodes and writes them as one machine does the whole."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import sys
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, cast
+from uuid import UUID
+
+from ingest.cluster.connection import Figures, fetch
+from ingest.cluster.foreman import Begun
+from ingest.cluster.retries import Accounts, accounts_of, correct, first_accounts
+from ingest.cluster.seen import PartSeen, Shards
+from ingest.cluster.uploads import GatedStore
+from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.contract import StagedModel
+from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
+from ingest.errors import IngestError
+from ingest.records import Document, Rejected, doc_key
+from ingest.source.partitions import Partition
+from ingest.store.contract import Manifest, Store
+from ingest.store.writer import Writer
+from ingest.sync.account import Tally
+from ingest.sync.job import Job
+from ingest.sync.reading import PlannedDocument
+from ingest.sync.sizing import WindowSizing
+from ingest.sync.source_run import Patient, SourceRun
+from ingest.telemetry import PassReport, ThroughputMonitor
+
+logger = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""Workers that may die over one part: then it is the part that kills them."""
+
+REPORT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Kit:
+    """What a worker opens for itself. The functions travel to it, so they are such that can be pickled.
+
+    Attributes:
+        open_store: a server's: an embedded store serves one process.
+        make_models: the members of the ensemble, the same on every machine.
+        devices: to compute on; None: the card that Ray gave the worker, else the processor.
+        memory_limit_gb: see `AdaptiveBatchController`.
+    """
+
+    open_store: Callable[[], Store]
+    make_models: Callable[[], Sequence[StagedModel]]
+    devices: tuple[str, ...] | None = None
+    memory_limit_gb: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One part to read.
+
+    Attributes:
+        number: of the part, in the order of all sources.
+        source: number of the source.
+        known_empty: nothing was stored of the source when the run began.
+    """
+
+    number: int
+    source: int
+    partition: Partition
+    known_empty: bool
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one part. Where there is a `failure`, the rest counts for nothing.
+
+    Attributes:
+        stale: ids of points to delete once all parts have ended, 16 bytes each.
+        window: chunks that the last window was allowed to hold.
+        stopped: it was told to stop before its end, or before its beginning.
+    """
+
+    number: int
+    source: int
+    tally: Tally = field(default_factory=Tally)
+    unidentified: int = 0
+    stale: bytearray = field(default_factory=bytearray)
+    rejects: list[Rejected] = field(default_factory=list)
+    passes: list[PassReport] = field(default_factory=list)
+    errors: tuple[str, ...] = ()
+    window: int = 0
+    stopped: bool = False
+    failure: IngestError | None = None
+
+    def add_stale(self, points: Iterable[str]) -> None:
+        for point in points:
+            self.stale += UUID(point).bytes
+
+    def stale_points(self) -> list[str]:
+        return [str(UUID(bytes=bytes(self.stale[at : at + 16]))) for at in range(0, len(self.stale), 16)]
+
+
+def describe(job: Job, kit: Kit) -> Manifest:
+    """What the collection is to say of itself: known on a machine like the workers' alone, for it decides about dtypes."""
+    return job.manifest(kit.make_models())
+
+
+def claim_documents(work: Work, shards: Shards) -> None:
+    """Notes which documents a part has, so that of two parts with the same one the first has it.
+
+    A part that cannot be read is left for its worker to report.
+    """
+    try:
+        name = work.partition.source.name
+        records = work.partition.source.read()
+        keys = (doc_key(name, record.id) for record in records if isinstance(record, Document))
+        shards.claim(work.source, keys, work.number)
+    except IngestError as exc:
+        logger.info("%s: %s", work.partition.extent, exc)
+
+
+class Worker:
+    """Called with one part at a time. Models stay loaded from one part to the next.
+
+    Args:
+        collection: its own name.
+    """
+
+    def __init__(self, job: Job, collection: str, kit: Kit, foreman: Any, shards: Shards) -> None:
+        self._job = job
+        self._collection = collection
+        self._kit = kit
+        self._foreman = foreman
+        self._shards = shards
+        self._store = kit.open_store()
+        self._models = kit.make_models()
+        self._controller = AdaptiveBatchController(soft_limit_gb=kit.memory_limit_gb)
+        self._figures = Figures()
+
+    def __call__(self, work: Work) -> Outcome:
+        """Never raises what the part is to blame for, or the store: that is the outcome's failure."""
+        begun: Begun = fetch(self._foreman.begin.remote(work.number))
+        outcome = Outcome(work.number, work.source)
+        if begun.stopping:
+            outcome.stopped = True
+            return outcome
+        try:
+            if begun.attempt > ATTEMPTS:
+                raise IngestError(  # noqa: TRY301  what became of the part is told in one way
+                    f"{ATTEMPTS} workers died over it, for want of memory perhaps: see the logs of Ray"
+                )
+            self._read(work, begun, outcome)
+        except IngestError as exc:
+            outcome.failure = exc
+        except Exception as exc:  # a mistake of ours is told like any other failure, with the part it happened in
+            logger.exception("%s", work.partition.extent)
+            outcome.failure = IngestError(f"{type(exc).__name__}: {exc}")
+        fetch(self._foreman.end.remote(work.number))
+        return outcome
+
+    def _read(self, work: Work, begun: Begun, outcome: Outcome) -> None:
+        source, job = work.partition.source, self._job
+        first = first_accounts(map(pickle.loads, begun.notes))
+        now: dict[str, Any] = {}
+        monitor = _Monitor(outcome.passes, self._figures)
+
+        def announce(documents: Sequence[PlannedDocument]) -> None:
+            accounts: Accounts = accounts_of(documents)
+            fetch(self._foreman.note.remote(work.number, pickle.dumps(accounts)))
+            now.update((key, account) for key, account in accounts.items() if key in first)
+
+        with ExitStack() as stack:
+            seen = PartSeen(self._shards, work.source, work.number, first)
+            stack.callback(seen.close)
+            reports = stack.enter_context(_Reports(self._foreman, work.number, source.name, monitor, self._figures))
+            store = cast("Store", GatedStore(self._store, self._foreman, work.number))
+            run = SourceRun(
+                source,
+                self._collection,
+                job.delete,
+                job.chunking,
+                Patient(store, job.retry),
+                self._models,
+                self._runner(monitor),
+                monitor,
+                WindowSizing(job.bounds, monitor),
+                outcome.tally,
+                seen,
+                lambda _name, rejected: outcome.rejects.append(rejected),
+                outcome.add_stale,
+                announce,
+            )
+            with Writer(store, self._collection, retry=job.retry, defer_from=sys.maxsize) as writer:
+                run.run(writer, reports.stop, known_empty=work.known_empty and begun.attempt == 1)
+            seen.flush()
+        correct(outcome.tally, first, now, seen.found)
+        outcome.unidentified = run.unidentified
+        outcome.errors = monitor.errors
+        outcome.window = run.sizing.bounds.chunks
+        outcome.stopped = reports.stop()
+
+    def _runner(self, monitor: ThroughputMonitor) -> BatchRunner:
+        """Not closed when the part ends: the device stays with this process, which Ray gave it to."""
+        config = EnsembleConfig([model.key for model in self._models], exclusive_mode=False)
+        return BatchRunner(self._models, config=config, devices=self._kit.devices, monitor=monitor, controller=self._controller)
+
+
+class _Monitor(ThroughputMonitor):
+    """Also keeps each pass, for the driver's own monitor."""
+
+    def __init__(self, passes: list[PassReport], figures: Figures) -> None:
+        super().__init__()
+        self._passes = passes
+        self._figures = figures
+
+    def log_pass(self, report: PassReport) -> None:
+        super().log_pass(report)
+        self._passes.append(report)
+        self._figures.count_pass(report.key, report.chunks, report.seconds)
+
+
+class _Reports:
+    """Tells the foreman now and then how far a part has come, and hears whether to stop."""
+
+    def __init__(self, foreman: Any, part: int, source: str, monitor: ThroughputMonitor, figures: Figures) -> None:
+        self._foreman = foreman
+        self._part = part
+        self._source = source
+        self._monitor = monitor
+        self._figures = figures
+        self._told = 0
+        self._stopping = False
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="ingest-reports", daemon=True)
+
+    def stop(self) -> bool:
+        return self._stopping
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._report()
+
+    def _run(self) -> None:
+        while not self._ended.wait(REPORT_SECONDS):
+            self._report()
+
+    def _report(self) -> None:
+        read, done = self._monitor.documents
+        stopping: bool = fetch(self._foreman.report.remote(self._part, read, done))
+        self._stopping |= stopping and not self._ended.is_set()
+        if done > self._told:
+            self._figures.count_documents(self._source, done - self._told)
+            self._told = done
