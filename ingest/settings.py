@@ -155,6 +155,14 @@ class RunSettings(BaseModel):
 
     layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
 
+    engine: Literal["local", "ray"] = Field("local", description="Where a run works: in this process, or on a Ray cluster.")
+    ray_address: str = Field(
+        "local", description="The cluster: `auto` finds the one this host is part of; `local` starts one that ends with the run."
+    )
+    workers: int | None = Field(
+        None, ge=1, description="Workers on Ray (one for each GPU of the cluster, else for each CPU, if not given)."
+    )
+
 
 class JobSettings(RunSettings):
     """What to keep equal to what, and when: a table `[jobs.NAME]`. What it says of a run goes before what is said outside it."""

@@ -21,6 +21,7 @@ from ingest.sync.status import judge
 def run(
     context: typer.Context,
     wanted: options.Wanted,
+    where: options.Where,
     rejects: options.Rejects = None,
     max_rejects: options.MaxRejects = None,
     telemetry: options.Telemetry = None,
@@ -33,7 +34,7 @@ def run(
     New and changed text is encoded and written, the rest is left alone, and the receipt says what was done.
     """
     invocation: Invocation = context.obj
-    settings = invocation.settings(**wanted.overrides, rejects=rejects, max_rejects=max_rejects)
+    settings = invocation.settings(**wanted.overrides, **where.overrides, rejects=rejects, max_rejects=max_rejects)
     prepared = prepare(
         settings,
         wanted.collection,

@@ -67,6 +67,13 @@ ChunkTokens = Annotated[
 ChunkOverlap = Annotated[
     float | None, typer.Option("--chunk-overlap", help="Share of a chunk that the next repeats. [default: 0]")
 ]
+Engine = Annotated[str | None, typer.Option("--engine", help="local (this process) or ray (a cluster). [default: local]")]
+RayAddress = Annotated[
+    str | None, typer.Option("--ray-address", help="auto, ray://… or host:port; local starts one here. [default: local]")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", help="Workers on Ray. [default: one for each GPU, else for each CPU]", min=1)
+]
 Rejects = Annotated[Path | None, typer.Option("--rejects", help="Rejects file. [default: .ingest/rejects/COLLECTION.jsonl]")]
 MaxRejects = Annotated[
     str | None, typer.Option("--max-rejects", help="Share or number of rejects above which it exits with 3. [default: 10%]")
@@ -110,6 +117,20 @@ class Wanted:
         names += ["chunk_tokens", "chunk_overlap"]
         mapping = {"id": self.id_field, "text": self.text_field, "title": self.title_field}
         return {**{name: getattr(self, name) for name in names}, "fields": mapping}
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Where a run works."""
+
+    engine: Engine = None
+    ray_address: RayAddress = None
+    workers: Workers = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Of settings, by their names; None where nothing was given."""
+        return {"engine": self.engine, "ray_address": self.ray_address, "workers": self.workers}
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

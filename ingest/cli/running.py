@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
 from ingest.cli.progress import open_progress
-from ingest.cli.session import job_of, models_of, patient_store_of, rejects_path, runner_of, sources_of, stored_manifest
+from ingest.cli.session import (
+    crew_of,
+    job_of,
+    kit_of,
+    models_of,
+    patient_store_of,
+    rejects_path,
+    runner_of,
+    sources_of,
+    stored_manifest,
+)
+from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import StagedModel
 from ingest.encode.openvino_choice import REPAID_BYTES
 from ingest.encode.runner import BatchRunner, devices_of
-from ingest.errors import IngestError, PrecisionError
+from ingest.errors import ConfigurationError, IngestError, PrecisionError
 from ingest.private_files import append_private
 from ingest.records import ModelReport, Receipt, Source
 from ingest.settings import Settings, share_or_number
 from ingest.source.files import StdinSource
 from ingest.source.sizes import hold_bytes
-from ingest.store.contract import Manifest
+from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job, run_job
 from ingest.sync.preview import Estimate, estimate
@@ -60,6 +71,11 @@ def prepare(
 ) -> Run:
     """Raises `ConfigurationError` for what cannot be meant, `SourceError` for a source that is not there."""
     models_of(settings)
+    if settings.engine == "ray" and not settings.store.lower().startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"engine ray needs a Qdrant server, since the embedded store at {settings.store} serves one process at a time: give"
+            " --store http://…"
+        )
     return Run(
         settings=settings,
         job=job_of(settings, collection),
@@ -88,18 +104,23 @@ def encoding(
     Args:
         stored: what there is already of what is to be made.
     """
-    with ExitStack() as stack:
+    with _observed(run, telemetry=telemetry, metrics_port=metrics_port) as (monitor, rejects):
         manager = models_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES))
+        with runner_of(run.settings, manager, monitor) as runner:
+            yield Encoding(manager.members, runner, rejects, monitor)
+    _keep_rates(model_fingerprints(manager.members), monitor.model_reports())
+
+
+@contextmanager
+def _observed(run: Run, *, telemetry: Path | None, metrics_port: int | None) -> Iterator[tuple[ThroughputMonitor, RejectsFile]]:
+    with ExitStack() as stack:
         stream = stack.enter_context(open_telemetry(telemetry)) if telemetry else None
         progress = open_progress()
         stack.enter_context(progress)
         monitor = ThroughputMonitor(stream=stream, listener=progress)
         if metrics_port:
             stack.enter_context(serve_metrics(monitor, metrics_port))
-        runner = stack.enter_context(runner_of(run.settings, manager, monitor))
-        rejects = stack.enter_context(RejectsFile(run.rejects_file))
-        yield Encoding(manager.members, runner, rejects, monitor)
-    _keep_rates(manager.members, monitor.model_reports())
+        yield monitor, stack.enter_context(RejectsFile(run.rejects_file))
 
 
 def execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None = None, metrics_port: int | None = None) -> Receipt:
@@ -118,6 +139,8 @@ def _execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None, metr
     with ExitStack() as stack:
         store = stack.enter_context(patient_store_of(run.settings))
         stored = stored_manifest(run.settings, store, run.job.collection)
+        if run.settings.engine == "ray":
+            return _execute_on_ray(run, store, stored, stop=stop, telemetry=telemetry, metrics_port=metrics_port)
         made = stack.enter_context(encoding(run, stored, telemetry=telemetry, metrics_port=metrics_port))
         return run_job(
             run.job,
@@ -129,6 +152,25 @@ def _execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None, metr
             monitor=made.monitor,
             stop=stop,
         )
+
+
+def _execute_on_ray(
+    run: Run, store: Store, stored: Manifest | None, *, stop: Callable[[], bool], telemetry: Path | None, metrics_port: int | None
+) -> Receipt:
+    with _observed(run, telemetry=telemetry, metrics_port=metrics_port) as (monitor, rejects):
+        receipt = run_on_ray(
+            run.job,
+            run.sources,
+            crew=crew_of(run.settings),
+            kit=kit_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES)),
+            store=store,
+            rejects=rejects,
+            monitor=monitor,
+            stop=stop,
+        )
+    made = stored_manifest(run.settings, store, run.job.collection)
+    _keep_rates({spec.name: spec.fingerprint for spec in made.vectors} if made else {}, monitor.model_reports())
+    return receipt
 
 
 def estimated(settings: Settings, models: Sequence[StagedModel], chunks: dict[str, int]) -> Estimate:
@@ -146,9 +188,10 @@ def open_telemetry(path: Path) -> TextIO:
         raise IngestError(f"the telemetry file {path} cannot be written ({exc.strerror}): name another with --telemetry") from exc
 
 
-def _keep_rates(models: Sequence[StagedModel], reports: Sequence[ModelReport]) -> None:
+def _keep_rates(fingerprints: Mapping[str, str], reports: Sequence[ModelReport]) -> None:
+    """`fingerprints`: model key → fingerprint."""
     if reports:
         try:
-            save_rates(MEASURED_RATES, learn(load_rates(MEASURED_RATES), model_fingerprints(models), reports))
+            save_rates(MEASURED_RATES, learn(load_rates(MEASURED_RATES), fingerprints, reports))
         except OSError as exc:  # worth an estimate, and never a run
             logger.warning("what was measured is not kept: %s cannot be written (%s)", MEASURED_RATES, exc.strerror)

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ingest.cluster.engine import Crew
+from ingest.cluster.worker import Kit
 from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino_choice import Computing
 from ingest.encode.registry import EnsembleConfig, find_model
@@ -48,7 +52,13 @@ class Invocation:
 
 
 def store_of(settings: Settings) -> Store:
-    return open_store(
+    return opener_of(settings)()
+
+
+def opener_of(settings: Settings) -> Callable[[], Store]:
+    """Opens the store, here or in another process."""
+    return partial(
+        open_store,
         settings.store,
         api_key=settings.api_key.get_secret_value() if settings.api_key else None,
         ca_file=settings.ca_file,
@@ -139,10 +149,38 @@ def reranker_of(settings: Settings) -> RerankPipeline:
     )
 
 
+def crew_of(settings: Settings) -> Crew:
+    return Crew(settings.ray_address, settings.workers)
+
+
+def kit_of(settings: Settings, stored: Manifest | None, *, repays: bool) -> Kit:
+    """What a worker on Ray opens for itself; `repays`: see `Computing`."""
+    return Kit(
+        open_store=opener_of(settings),
+        make_models=partial(
+            _members, _maker(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
+        ),
+        devices=tuple(settings.device) or None,
+        memory_limit_gb=settings.gpu_memory_soft_limit_gb,
+    )
+
+
+def _members(make: Callable[[], ModelManager]) -> Sequence[StagedModel]:
+    return make().members
+
+
 def _manager(
     settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, repays: bool = False
 ) -> ModelManager:
-    return ModelManager(
+    return _maker(settings, keys, weights, stored, repays=repays)()
+
+
+def _maker(
+    settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, repays: bool
+) -> Callable[[], ModelManager]:
+    """Builds the ensemble, here or in another process."""
+    return partial(
+        ModelManager,
         EnsembleConfig(ensemble_models=keys, model_weights=weights, exclusive_mode=settings.exclusive_mode),
         custom_models=settings.models,
         trust_remote_code=settings.trust_remote_code,

@@ -34,7 +34,7 @@ def connected(address: str) -> Iterator[None]:
         before = {number: signal.getsignal(number) for number in _SIGNALS}
         own: dict[str, Any] = {"include_dashboard": False} if address == LOCAL else {}
         try:
-            ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING, configure_logging=False, **own)
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
         except (ConnectionError, ValueError) as exc:
             raise ConfigurationError(
                 f"there is no Ray at {address!r} ({_first_line(exc)}): start one with ray start --head, or give --ray-address"
@@ -98,20 +98,25 @@ def map_in_actors(
     yield from _mapped(items, _Unpacking, [worker, *arguments], compute=pool, **resources)
 
 
-def map_in_tasks(items: Sequence[Any], function: Callable[[Any], Any], *, workers: int) -> None:
+def map_in_tasks(items: Sequence[Any], function: Callable[[Any], None], *, workers: int) -> None:
     """Calls the function with each item."""
-    for _ in _mapped(items, _Unpacking, [_Constant, function], concurrency=min(workers, len(items)), num_cpus=1):
+    from ray.data import TaskPoolStrategy  # noqa: PLC0415
+
+    def call(batch: dict[str, Any]) -> dict[str, Any]:
+        return _Unpacking(_Function, function)(batch)
+
+    for _ in _mapped(items, call, None, compute=TaskPoolStrategy(min(workers, len(items))), num_cpus=1):
         pass
 
 
-class _Constant:
+class _Function:
     """A worker that is a function."""
 
-    def __init__(self, function: Callable[[Any], Any]) -> None:
+    def __init__(self, function: Callable[[Any], None]) -> None:
         self._function = function
 
-    def __call__(self, item: Any) -> Any:
-        return self._function(item)
+    def __call__(self, item: Any) -> None:
+        self._function(item)
 
 
 class _Unpacking:
@@ -125,10 +130,11 @@ class _Unpacking:
         return {"item": [pickle.dumps(self._worker(pickle.loads(item))) for item in batch["item"]]}
 
 
-def _mapped(items: Sequence[Any], function: Any, arguments: list[Any], **options: Any) -> Iterator[Any]:
+def _mapped(items: Sequence[Any], function: Any, arguments: list[Any] | None, **options: Any) -> Iterator[Any]:
     ray = _ray()
     from ray.data import DataContext, from_items  # noqa: PLC0415
 
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # which its import has undone
     DataContext.get_current().enable_progress_bars = False
     rows = from_items([{"item": ray.cloudpickle.dumps(item)} for item in items], override_num_blocks=len(items))
     mapped = rows.map_batches(function, fn_constructor_args=arguments, batch_size=1, **options)
@@ -168,7 +174,8 @@ def _ray() -> Any:
         import ray  # noqa: PLC0415  an extra, and half a second
     except ImportError as exc:
         raise MissingExtraError("engine ray needs the extra ray: pip install 'qdrant-ingest[ray]'") from exc
-    logging.getLogger("ray").setLevel(logging.WARNING)
+    for name in ("ray", "ray.data"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # what goes wrong is told by what is raised
     return ray
 
 
