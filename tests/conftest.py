@@ -6,6 +6,7 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from qdrant_server import Address, NoServerError, any_server
@@ -13,6 +14,9 @@ from store_data import manifest
 
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
+
+if TYPE_CHECKING:
+    from ray_cluster import RayBench
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -52,6 +56,25 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> It
         for made in opened.collections():
             if made.name.startswith(collection):
                 opened.drop(made.name)
+
+
+@pytest.fixture(scope="session")
+def ray_address() -> Iterator[str]:
+    from ray_cluster import local_ray  # noqa: PLC0415  half a second, and few tests need it
+
+    with local_ray() as address:
+        yield address
+
+
+@pytest.fixture
+def ray_bench(ray_address: str, server: Address, collection: str, tmp_path: Path) -> Iterator[RayBench]:
+    from ray_cluster import RayBench  # noqa: PLC0415  as above
+
+    with open_store(server.url) as store:
+        yield RayBench(server.url, store, collection, tmp_path)
+        for made in store.collections():
+            if made.name.startswith(collection):
+                store.drop(made.name)
 
 
 @pytest.fixture

@@ -8,9 +8,10 @@ import typer
 
 from ingest.cli import options
 from ingest.cli.interruption import StopSignals
-from ingest.cli.output import print_json, print_preview, print_receipt
-from ingest.cli.running import estimated, execute, prepare
+from ingest.cli.output import print_json, print_preview, print_receipt, print_sizing
+from ingest.cli.running import estimated, execute, prepare, sized
 from ingest.cli.session import Invocation, models_of, store_of, stored_manifest
+from ingest.cluster.capacity import Assumptions
 from ingest.encode.openvino_choice import REPAID_BYTES
 from ingest.source.sizes import hold_bytes
 from ingest.sync.preview import preview_job
@@ -54,10 +55,16 @@ def run(
 
 
 @options.spread
-def plan(context: typer.Context, wanted: options.Wanted, as_json: options.Json = False) -> None:
-    """Say what run would do, without doing it."""
+def plan(
+    context: typer.Context,
+    wanted: options.Wanted,
+    where: options.Where,
+    machines: options.Machines,
+    as_json: options.Json = False,
+) -> None:
+    """Say what run would do, without doing it; with --engine ray also what it takes at other sizes."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(**wanted.overrides)
+    settings = invocation.settings(**wanted.overrides, **where.overrides)
     prepared = prepare(
         settings,
         wanted.collection,
@@ -71,7 +78,12 @@ def plan(context: typer.Context, wanted: options.Wanted, as_json: options.Json =
         models = models_of(settings, stored, repays=hold_bytes(prepared.sources, REPAID_BYTES)).members
         preview = preview_job(prepared.job, prepared.sources, store=store, models=models)
     expected = estimated(settings, models, preview.chunks)
+    assumed = replace(Assumptions(replicas=settings.layout.replicas), **machines.assumed)
+    sizing = sized(settings, models, preview, assumed) if settings.engine == "ray" else None
     if as_json:
-        print_json({**asdict(preview), "estimate_seconds": expected.seconds, "unmeasured": expected.unmeasured})
+        more = {"sizing": asdict(sizing)} if sizing else {}
+        print_json({**asdict(preview), "estimate_seconds": expected.seconds, "unmeasured": expected.unmeasured, **more})
     else:
         print_preview(preview, expected)
+        if sizing:
+            print_sizing(sizing)

@@ -74,6 +74,11 @@ RayAddress = Annotated[
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Workers on Ray. [default: one for each GPU, else for each CPU]", min=1)
 ]
+WorkerPrice = Annotated[
+    float | None, typer.Option("--worker-price", min=0, help="Of a worker's hour, for the sizing on Ray. [default: 1]")
+]
+NodePrice = Annotated[float | None, typer.Option("--node-price", min=0, help="Of a Qdrant node's hour, likewise. [default: 0.5]")]
+NodeMemory = Annotated[float | None, typer.Option("--node-memory", min=1, help="GiB of a Qdrant node, likewise. [default: 64]")]
 Rejects = Annotated[Path | None, typer.Option("--rejects", help="Rejects file. [default: .ingest/rejects/COLLECTION.jsonl]")]
 MaxRejects = Annotated[
     str | None, typer.Option("--max-rejects", help="Share or number of rejects above which it exits with 3. [default: 10%]")
@@ -131,6 +136,21 @@ class Where:
     def overrides(self) -> dict[str, Any]:
         """Of settings, by their names; None where nothing was given."""
         return {"engine": self.engine, "ray_address": self.ray_address, "workers": self.workers}
+
+
+@dataclass(frozen=True, slots=True)
+class Machines:
+    """What a sizing assumes of them."""
+
+    worker_price: WorkerPrice = None
+    node_price: NodePrice = None
+    node_memory: NodeMemory = None
+
+    @property
+    def assumed(self) -> dict[str, float]:
+        """What was given."""
+        names = ("worker_price", "node_price", "node_memory")
+        return {name: value for name in names if (value := getattr(self, name)) is not None}
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

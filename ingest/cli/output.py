@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ingest.cluster.capacity import Sizing, in_words
 from ingest.records import Hit, Receipt
 from ingest.search.evaluate import Evaluation, Row
 from ingest.search.rerank import RerankResult
@@ -94,6 +95,19 @@ def print_preview(preview: Preview, expected: Estimate) -> None:
         console.print(Text("the deletion brake would stop this run", style="bold red"))
     for rejected in preview.rejects:
         console.print(Text(plain(f"rejected: {rejected.position}: {rejected.reason}"), style="yellow"))
+
+
+def print_sizing(sizing: Sizing) -> None:
+    """What a job takes on Ray, for people."""
+    console = Console()
+    table = Table("chunks", "documents", "workers", "hours", "cost", "Qdrant nodes", title="on Ray", title_justify="left")
+    for row in sizing.rows:
+        unknown = row.hours is None or row.cost is None
+        figures = ("?", "?") if unknown else (f"{row.hours:,.2f}", f"{row.cost:,.2f}")
+        table.add_row(f"{row.chunks:,}", f"{row.documents:,}", f"{row.workers}", *figures, f"{row.qdrant_nodes}")
+    console.print(table)
+    for line in in_words(sizing):
+        console.print(Text(line))
 
 
 def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:

@@ -21,6 +21,7 @@ from ingest.cli.session import (
     sources_of,
     stored_manifest,
 )
+from ingest.cluster.capacity import Assumptions, Sizing, size_job
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import StagedModel
 from ingest.encode.openvino_choice import REPAID_BYTES
@@ -34,9 +35,10 @@ from ingest.source.sizes import hold_bytes
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job, run_job
-from ingest.sync.preview import Estimate, estimate
+from ingest.sync.preview import Estimate, Preview, estimate
 from ingest.sync.rates import learn, load_rates, save_rates
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.sizing import vector_bytes
 from ingest.sync.source_run import model_fingerprints
 from ingest.telemetry import ThroughputMonitor, serve_metrics
 
@@ -175,9 +177,24 @@ def _execute_on_ray(
 
 def estimated(settings: Settings, models: Sequence[StagedModel], chunks: dict[str, int]) -> Estimate:
     """How long it would take to encode so many chunks per model, by what earlier runs here measured."""
-    fingerprints = model_fingerprints(models)
-    places = {model.key: (fingerprints[model.key], ",".join(devices_of(model, settings.device or None))) for model in models}
-    return estimate(chunks, places, load_rates(MEASURED_RATES))
+    return estimate(chunks, _places(settings, models), load_rates(MEASURED_RATES))
+
+
+def sized(settings: Settings, models: Sequence[StagedModel], preview: Preview, assumptions: Assumptions) -> Sizing:
+    """What it would take on Ray, by the same measurements."""
+    return size_job(
+        preview.added + preview.updated,
+        max(preview.chunks.values(), default=0),
+        _places(settings, models),
+        load_rates(MEASURED_RATES),
+        vector_bytes=vector_bytes(models),
+        assumptions=assumptions,
+    )
+
+
+def _places(settings: Settings, models: Sequence[StagedModel]) -> dict[str, tuple[str, str]]:
+    """Model → its fingerprint, and its devices as rates name them."""
+    return {model.key: (model.fingerprint, ",".join(devices_of(model, settings.device or None))) for model in models}
 
 
 def open_telemetry(path: Path) -> TextIO:

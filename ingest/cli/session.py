@@ -155,11 +155,10 @@ def crew_of(settings: Settings) -> Crew:
 
 def kit_of(settings: Settings, stored: Manifest | None, *, repays: bool) -> Kit:
     """What a worker on Ray opens for itself; `repays`: see `Computing`."""
+    maker = _maker(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
     return Kit(
         open_store=opener_of(settings),
-        make_models=partial(
-            _members, _maker(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
-        ),
+        make_models=partial(_members, maker),
         devices=tuple(settings.device) or None,
         memory_limit_gb=settings.gpu_memory_soft_limit_gb,
     )

@@ -1,0 +1,63 @@
+"""The real command on a Ray of its own: stopped, killed, and run again."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from command import INGEST, environment, ingest, write_jsonl
+from qdrant_server import Address
+from sync_bench import SyncBench, text_of
+
+from ingest.store import open_store
+
+DEADLINE = 120.0
+SETTINGS = {"INGEST_WINDOW_CHUNKS": "4"}
+
+
+def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Address, collection: str, tmp_path: Path) -> None:
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"{n}. {text_of('ab')}"} for n in range(4000)])
+    run = ["run", str(corpus), "--dense", "none", "--store", server.url, "--json"]
+    on_ray = [*run, "-c", collection, "--engine", "ray", "--workers", "2"]
+    with open_store(server.url) as store:
+
+        def points() -> int:
+            return store.count(collection) if collection in store.aliases() else 0
+
+        stopped, out, err = _interrupt(on_ray, signal.SIGTERM, lambda: points() > 0, tmp_path)
+        assert stopped == 130, err
+        receipt = json.loads(out)
+        assert (receipt["stopped"], receipt["balanced"]) == (True, True), err
+        assert 0 < receipt["written"] == receipt["read"] < 4000
+        written = points()
+        assert written >= receipt["written"]
+
+        killed, _, _ = _interrupt(on_ray, signal.SIGKILL, lambda: points() > written, tmp_path)
+        assert killed == -signal.SIGKILL
+
+        last = ingest(*on_ray, cwd=tmp_path)
+        assert last.code == 0, last.err
+        assert last.json["read"] == 4000
+        assert last.json["unchanged"] > receipt["written"]
+        assert ingest(*run, "-c", f"{collection}_alone", cwd=tmp_path).code == 0
+        benches = [SyncBench(store, name, tmp_path) for name in (collection, f"{collection}_alone")]
+        assert benches[0].stored() == benches[1].stored()
+
+
+def _interrupt(command: list[str], number: signal.Signals, ready: Callable[[], bool], folder: Path) -> tuple[int, str, str]:
+    """Sends the signal when it is ready; gives the exit code, standard output and standard error."""
+    deadline = time.monotonic() + DEADLINE
+    with subprocess.Popen(
+        [INGEST, *command], cwd=folder, env=environment(**SETTINGS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not ready():
+            assert process.poll() is None, "it ended before"
+            assert time.monotonic() < deadline, "it wrote nothing in time"
+            time.sleep(0.02)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=DEADLINE)
+    return process.returncode, out, err

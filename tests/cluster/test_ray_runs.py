@@ -1,0 +1,90 @@
+"""A job on Ray leaves what the same job leaves in one process, from every kind of source, and says so in the same receipt."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from ray_cluster import RayBench
+from sync_bench import counts, text_of
+
+from ingest.errors import DeletionBrakeError
+from ingest.records import Source
+from ingest.source import open_source
+from ingest.sync.plan import DeleteMode
+
+
+def record(number: int, letters: str = "ab") -> dict[str, Any]:
+    return {"id": f"d{number}", "text": f"{number} \U0001f600 漢é. {text_of(letters)}", "year": number}
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_bytes("".join(json.dumps(each, ensure_ascii=False) + "\r\n" for each in records).encode())
+    return path
+
+
+def every_kind(folder: Path) -> list[Source]:
+    """A folder, JSON Lines with an id that comes again far below and a bad line, Parquet, a database."""
+    folder.mkdir()
+    notes = folder / "notes"
+    notes.mkdir()
+    for number in range(8):
+        (notes / f"{number}.md").write_text(f"# Note {number}\n\n{text_of('cd')}")
+    write_lines(notes / "inner.jsonl", [record(number) for number in range(20)])
+    lines = [record(number) for number in range(30)]
+    corpus = write_lines(folder / "corpus.jsonl", [*lines, {"id": "bad"}, record(3, "another"), record(99)])
+    rows = [record(number, "e") for number in range(40)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=7)
+    database = sqlite3.connect(folder / "docs.db")
+    with database:
+        database.execute("CREATE TABLE docs (id INTEGER PRIMARY KEY, text TEXT)")
+        database.executemany("INSERT INTO docs VALUES (?, ?)", [(number, f"{number}. {text_of('f')}") for number in range(50)])
+    database.close()
+    return [
+        open_source(str(notes)),
+        open_source(str(corpus)),
+        open_source(str(folder / "rows.parquet")),
+        open_source(f"sqlite:///{folder}/docs.db", query="SELECT id, text FROM docs WHERE id <> 7"),
+    ]
+
+
+def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothing(ray_bench: RayBench, tmp_path: Path) -> None:
+    sources = every_kind(tmp_path / "sources")
+    alone = ray_bench.alone.run(sources)
+    spread = ray_bench.run(sources)
+    assert counts(spread) == counts(alone)
+    assert counts(spread)["rejected"] == 2
+    assert (spread.chunks, spread.errors) == (alone.chunks, alone.errors)
+    (model,) = spread.models
+    assert 0 < model.chunks <= spread.chunks.written  # equal texts of a window once
+    assert ray_bench.stored() == ray_bench.alone.stored()
+    rejected = [json.loads(line) for line in (tmp_path / "ray-rejects.jsonl").read_text().splitlines()]
+    assert {each["doc_id"] for each in rejected} == {"bad", "d3"}
+    assert any("came before in this run" in each["reason"] for each in rejected)
+
+    again = ray_bench.run(sources)
+    assert counts(again) == {"read": alone.read, "unchanged": alone.written, "rejected": 2}
+    assert (again.models, again.chunks.written) == ((), 0)
+
+
+def test_what_is_gone_is_deleted_at_the_end_and_the_brake_holds(ray_bench: RayBench, tmp_path: Path) -> None:
+    def version(records: list[dict[str, Any]]) -> list[Source]:
+        return [open_source(str(write_lines(tmp_path / "corpus.jsonl", records)))]
+
+    ray_bench.here.run(version([record(number, "abc") for number in range(40)]))
+    changed = [record(number, "abx" if number < 10 else "abc") for number in range(36)]
+    receipt = ray_bench.run(version(changed), delete=DeleteMode.FULL)
+    assert counts(receipt) == {"read": 36, "updated": 10, "unchanged": 26, "deleted": 4}
+    ray_bench.alone.run(version(changed), delete=DeleteMode.FULL)
+    assert ray_bench.stored() == ray_bench.alone.stored()
+
+    before = ray_bench.stored()
+    with pytest.raises(DeletionBrakeError, match="26 of the 36 documents") as braked:
+        ray_bench.run(version(changed[:10]), delete=DeleteMode.FULL)
+    assert braked.value.doc_ids == tuple(sorted(f"d{number}" for number in range(10, 36)))
+    assert ray_bench.stored() == before

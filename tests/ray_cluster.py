@@ -1,0 +1,117 @@
+"""Jobs on a real Ray of this machine, started once for all tests, beside the same jobs in this process."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from sync_bench import Stored, SyncBench
+
+from ingest.cluster.connection import LOCAL, connected
+from ingest.cluster.engine import Crew, run_on_ray
+from ingest.cluster.worker import Kit
+from ingest.encode.contract import StagedModel
+from ingest.records import DenseMatrix, Receipt, Source
+from ingest.source.partitions import PartSize
+from ingest.store import open_store
+from ingest.store.contract import Store
+from ingest.sync.rejects import RejectsFile
+from ingest.telemetry import ThroughputMonitor
+from ingest.testing import FlakyStore, HashEncoder
+
+TINY = PartSize(6, least_bytes=1, least_rows=1)
+"""Parts of whatever is there."""
+
+
+@contextmanager
+def local_ray() -> Iterator[str]:
+    """Gives its address for `Crew`: while it is there, every run in this process uses it."""
+    with connected(LOCAL):
+        register: Any = ray.cloudpickle.register_pickle_by_value
+        register(sys.modules[__name__])  # which workers cannot import
+        yield LOCAL
+
+
+def hashed() -> list[StagedModel]:
+    return [HashEncoder("hash", 8)]
+
+
+@dataclass(slots=True)
+class RayBench:
+    """Runs jobs over one collection on Ray, and over another in this process, on the same server."""
+
+    url: str
+    store: Store
+    collection: str
+    folder: Path
+
+    @property
+    def alone(self) -> SyncBench:
+        return SyncBench(self.store, f"{self.collection}_alone", self.folder)
+
+    @property
+    def here(self) -> SyncBench:
+        """The collection that jobs on Ray write, from this process."""
+        return SyncBench(self.store, self.collection, self.folder)
+
+    def run(
+        self,
+        sources: Sequence[Source],
+        *,
+        make_models: Callable[[], Sequence[StagedModel]] = hashed,
+        open_worker_store: Callable[[], Store] | None = None,
+        workers: int = 2,
+        **changes: Any,
+    ) -> Receipt:
+        """`changes`: of the job."""
+        with RejectsFile(self.folder / "ray-rejects.jsonl") as rejects:
+            return run_on_ray(
+                self.here.job(**changes),
+                sources,
+                crew=Crew(workers=workers, part_size=TINY),
+                kit=Kit(open_worker_store or partial(open_store, self.url), make_models),
+                store=self.store,
+                rejects=rejects,
+                monitor=ThroughputMonitor(),
+            )
+
+    def stored(self) -> Stored:
+        return self.here.stored()
+
+
+@dataclass(frozen=True, slots=True)
+class Deadly:
+    """Opens a store with which the first process that writes so many requests dies of SIGKILL before the last of them."""
+
+    url: str
+    marker: Path
+    requests: int
+
+    def __call__(self) -> Any:
+        return FlakyStore(open_store(self.url), self._die)
+
+    def _die(self, _name: str, call: int) -> None:
+        if call == self.requests and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+class PoisonedEncoder(HashEncoder):
+    """Whoever encodes a text with the word poison dies."""
+
+    def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+        if any("poison" in text for text in texts):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().encode_documents(texts)
+
+
+def poisoned() -> list[StagedModel]:
+    return [PoisonedEncoder("hash", 8)]
