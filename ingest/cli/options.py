@@ -147,7 +147,7 @@ class Machines:
     node_memory: NodeMemory = None
 
     @property
-    def assumed(self) -> dict[str, float]:
+    def assumed(self) -> dict[str, Any]:
         """What was given."""
         names = ("worker_price", "node_price", "node_memory")
         return {name: value for name in names if (value := getattr(self, name)) is not None}

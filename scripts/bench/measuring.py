@@ -20,8 +20,9 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job, token_limits
+from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.source_run import token_limits
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import ListSource
 

@@ -1,6 +1,6 @@
 """How much faster two workers on Ray are than one, with an encoder that keeps one processor busy.
 
-    .venv/bin/python scripts/bench/ray.py [--documents 2400] [--milliseconds 20] [--repeat 2] [--workers 1,2]
+    .venv/bin/python scripts/bench/on_ray.py [--documents 2400] [--milliseconds 20] [--repeat 2] [--workers 1,2]
 
 The encoder hashes for so many milliseconds of processor time per text, on one thread. A Ray of this machine is started once and a
 Qdrant server as the tests start theirs; each run writes a collection of its own. A run's time is all of it, workers starting and
