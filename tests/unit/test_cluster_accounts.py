@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.cli.running import prepare
 from ingest.cluster.capacity import Assumptions, in_words, size_job
+from ingest.cluster.connection import LOCAL, connected
 from ingest.cluster.retries import DocumentAccount, correct, first_accounts
 from ingest.cluster.uploads import FIRST, UploadLimit
+from ingest.errors import ConfigurationError, MissingExtraError
+from ingest.settings import load_settings
 from ingest.sync.account import Tally
 from ingest.sync.rates import Measured
 from ingest.sync.spool import ClaimedDocuments
@@ -105,3 +111,17 @@ def test_a_sizing_without_measurements_says_which_are_missing() -> None:
     sizing = size_job(10, 40, {"dense": ("fp", "cpu")}, {}, vector_bytes=800, assumptions=Assumptions())
     assert {row.hours for row in sizing.rows} == {None}
     assert any("never measured here: dense" in line for line in in_words(sizing))
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'qdrant-ingest\[ray\]'"), connected(LOCAL):
+        pass
+
+
+def test_an_embedded_store_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("Text.")
+    settings = load_settings({"engine": "ray", "store": str(tmp_path / "store"), "dense": "none"})
+    with pytest.raises(ConfigurationError, match="needs a Qdrant server"):
+        prepare(settings, "docs", [str(tmp_path)], name=None, data_format=None, query=None)
+    assert not (tmp_path / "store").exists()
