@@ -20,7 +20,7 @@ SETTINGS = {"INGEST_WINDOW_CHUNKS": "4"}
 
 
 def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Address, collection: str, tmp_path: Path) -> None:
-    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"{n}. {text_of('ab')}"} for n in range(4000)])
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"{n}. {text_of('ab')}"} for n in range(1600)])
     run = ["run", str(corpus), "--dense", "none", "--store", server.url, "--json"]
     on_ray = [*run, "-c", collection, "--engine", "ray", "--workers", "2"]
     with open_store(server.url) as store:
@@ -32,7 +32,7 @@ def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Addres
         assert stopped == 130, err
         receipt = json.loads(out)
         assert (receipt["stopped"], receipt["balanced"]) == (True, True), err
-        assert 0 < receipt["written"] == receipt["read"] < 4000
+        assert 0 < receipt["written"] == receipt["read"] < 1600
         written = points()
         assert written >= receipt["written"]
 
@@ -41,7 +41,7 @@ def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Addres
 
         last = ingest(*on_ray, cwd=tmp_path)
         assert last.code == 0, last.err
-        assert last.json["read"] == 4000
+        assert last.json["read"] == 1600
         assert last.json["unchanged"] > receipt["written"]
         assert ingest(*run, "-c", f"{collection}_alone", cwd=tmp_path).code == 0
         benches = [SyncBench(store, name, tmp_path) for name in (collection, f"{collection}_alone")]
