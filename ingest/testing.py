@@ -39,9 +39,6 @@ class ListSource:
             yield item
 
 
-_SEED_BYTES = 32
-
-
 class HashEncoder:
     """A dense model and its encoder in one: each text's vector is a hash of it, `(n, dim) float32`, unit norm.
 
@@ -54,9 +51,7 @@ class HashEncoder:
         self._dim = dim
         self._revision = revision
         self._record = record
-        self._salt = hashlib.blake2b(revision.encode(), digest_size=hashlib.blake2b.SALT_SIZE).digest()
-        # Whole numbers, so small that their products add up exactly, in whatever order a batch of this size adds them.
-        self._mixer = np.random.default_rng(0).integers(-128, 128, (_SEED_BYTES, dim)).astype(np.float32)
+        self._salt = revision.encode() + b"\0"
         self.encoded: list[str] = []
 
     @property
@@ -117,11 +112,11 @@ class HashEncoder:
         return self._hash(texts)
 
     def _hash(self, texts: Sequence[str]) -> DenseMatrix:
-        seeds = b"".join(hashlib.blake2b(text.encode(), digest_size=_SEED_BYTES, salt=self._salt).digest() for text in texts)
-        matrix = np.frombuffer(seeds, dtype=np.int8).reshape(len(texts), -1).astype(np.float32) @ self._mixer
-        norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))[:, np.newaxis]
-        unit: DenseMatrix = matrix / norms.astype(np.float32)
-        return unit
+        """A bit of the digest is a component's sign, and all are of one size: the norm is 1 without being computed."""
+        digests = b"".join([hashlib.shake_128(self._salt + text.encode()).digest(-(-self._dim // 8)) for text in texts])
+        rows = np.frombuffer(digests, np.uint8).reshape(len(texts), -(-self._dim // 8))
+        size = np.float32(self._dim**-0.5)
+        return np.unpackbits(rows, axis=1, count=self._dim).astype(np.float32) * (2 * size) - size
 
 
 Moment = Literal["before", "halfway", "after"]

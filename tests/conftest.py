@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ray_cluster import RayBench
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["RAY_worker_niceness"] = "0"  # or its workers yield to the tests that run beside them
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its workers yield to other tests
 
 
 @pytest.fixture(scope="session")

@@ -218,7 +218,7 @@ class _Work:
         """Takes the vectors of a batch. What is not finite is set aside; what is not this model's kind raises `ModelError`."""
         finite = finite_rows(self.model, vectors, len(batch))
         if self.matrix is not None and isinstance(vectors, np.ndarray):
-            self.matrix[batch[finite]] = vectors[finite]
+            self.matrix[batch] = vectors if finite.all() else np.where(finite[:, np.newaxis], vectors, 0)
         else:
             for index in np.flatnonzero(finite):
                 self.vectors[batch[index]] = vectors[index]

@@ -17,7 +17,6 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_ran
 from ingest.errors import StoreError, StoreUnavailableError
 from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import Store
-from ingest.store.schema import INGEST_FIELD
 from ingest.telemetry import Clock
 
 logger = logging.getLogger(__name__)
@@ -41,8 +40,8 @@ _SPARSE_BYTES = _FLOAT_BYTES + 11
 
 _ID_BYTES = 40
 
-_FINGERPRINT_BYTES = 512
-"""About what the fingerprint of a point with three models takes."""
+_SMALL_FIELDS_BYTES = 640
+"""About what the fingerprint of a point with three models takes, with the names of all fields and the numbers among them."""
 
 _Item = TypeVar("_Item")
 
@@ -303,11 +302,13 @@ def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
 
 
 def _stored_bytes(payload: Payload) -> int:
-    """Of a whole payload, its fingerprint at a flat rate: it is never long and always there."""
-    total = _FINGERPRINT_BYTES
+    """Of a whole payload, what is always there and never long at a flat rate."""
+    total = _SMALL_FIELDS_BYTES
     for name, item in payload.items():
-        if name != INGEST_FIELD:
-            total += len(name) + 4 + (len(item) + 3 if isinstance(item, str) else _json_bytes(item))
+        if isinstance(item, str):
+            total += len(item)
+        elif name == "metadata":
+            total += _json_bytes(item)
     return total
 
 

@@ -1,7 +1,7 @@
 """What a run must remember about every document, kept on disk so that memory does not grow with the source.
 
 Private temporary databases: they die with the process and are never read again, since the truth about what is stored is what
-Qdrant holds. SQLite spills them to a temporary file beyond a few megabytes.
+Qdrant holds. SQLite spills them to a temporary file beyond some megabytes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from ingest.sync.plan import Fate
 
 TOGETHER = 1000
 """Points that are handed out at a time."""
+
+_CACHE_KIBIBYTES = 16_384
+"""Of a database that SQLite keeps in memory: the keys of some 500,000 documents. Beyond it, each new one costs a page read."""
 
 
 def _packed(uuid: str) -> bytes:
@@ -53,7 +56,9 @@ class _Spool:
 
     def __init__(self, schema: str) -> None:
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None, factory=_Database)
-        self._database.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; {schema} BEGIN;")
+        self._database.executescript(
+            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{_CACHE_KIBIBYTES}; {schema} BEGIN;"
+        )
 
     def close(self) -> None:
         self._database.close()
