@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from command import INGEST, environment, ingest, write_jsonl
 from corpus import python_topics
+from killing import ended
 from recording_models import RecordingModel
 from tiny_models import DIM, tiny_dense, tiny_splade
 
@@ -195,10 +196,10 @@ def test_four_models_make_four_vectors_of_every_chunk(
 def test_the_next_run_gets_on_when_the_one_that_holds_the_lease_is_killed(
     tmp_path: Path, server_url: str, collection: str, settings: dict[str, str]
 ) -> None:
-    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(40, characters=400))
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(16, characters=400))
     run = [str(corpus), "-c", collection, "--store", server_url]
     with started(tmp_path / "first", *run, **settings) as holder:
-        while holder.process.poll() is None and not holder.events():
+        while not ended(holder.process, 0.01) and not holder.events():
             pass
         holder.process.send_signal(signal.SIGSTOP)
         assert holder.process.poll() is None, "the run ended before it could be stopped"
@@ -209,7 +210,7 @@ def test_the_next_run_gets_on_when_the_one_that_holds_the_lease_is_killed(
             holder.process.send_signal(signal.SIGKILL)
             receipt = waiting.receipt()
     assert holder.process.returncode == -signal.SIGKILL
-    assert (receipt["read"], receipt["rejected"], receipt["balanced"]) == (40, 0, True)
+    assert (receipt["read"], receipt["rejected"], receipt["balanced"]) == (16, 0, True)
 
 
 def test_a_run_that_waits_in_vain_says_for_whom(

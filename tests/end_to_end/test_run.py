@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from command import INGEST, environment, ingest, write_jsonl
 from corpus import python_topics
+from killing import ended
 
 from ingest.store import open_store
 
@@ -38,7 +39,7 @@ def test_documents_go_in_and_the_same_answers_come_out_of_both_engines(tmp_path:
 
 
 def _run_twice_and_ask(tmp_path: Path, place: str, collection: str) -> list[dict[str, Any]]:
-    records = python_topics(12)
+    records = python_topics(12, characters=700)
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [*records, {"id": "empty", "text": " "}])
     with corpus.open("a") as stream:
         stream.write('{"id": "broken"\n')
@@ -124,9 +125,9 @@ def test_a_plan_changes_nothing(tmp_path: Path, collection: str) -> None:
 
 
 def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(tmp_path: Path, place: str, collection: str) -> None:
-    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(40, characters=800))
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(32, characters=500))
     telemetry = tmp_path / "telemetry.jsonl"
-    small_windows = {"INGEST_WINDOW_CHUNKS": "16"}
+    small_windows = {"INGEST_WINDOW_CHUNKS": "4"}
     run = ["run", str(corpus), "--store", place, "--json"]
 
     with subprocess.Popen(
@@ -136,7 +137,7 @@ def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(tmp_pat
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as victim:
-        while victim.poll() is None and (not telemetry.exists() or telemetry.read_text().count('"type": "pass"') < 4):
+        while not ended(victim, 0.01) and (not telemetry.exists() or telemetry.read_text().count('"type": "pass"') < 4):
             pass
         victim.send_signal(signal.SIGKILL)
     assert victim.returncode == -signal.SIGKILL, "the run ended before it could be killed"
@@ -146,7 +147,7 @@ def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(tmp_pat
     receipt = resumed.json
     assert receipt["balanced"]
     assert receipt["unchanged"] + receipt["updated"] > 0, "nothing had been written before the kill"
-    assert receipt["read"] == 40
+    assert receipt["read"] == 32
 
     ingest(*run, "-c", f"{collection}_undisturbed", cwd=tmp_path, **small_windows)
     with open_store(place) as store:

@@ -33,7 +33,7 @@ ODD = [
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dozen topics: `words` under BM25 alone, `topics` under the default models."""
     folder = tmp_path_factory.mktemp("desk")
-    source = write_jsonl(folder / "topics.jsonl", python_topics(12))
+    source = write_jsonl(folder / "topics.jsonl", python_topics(12, characters=700))
     for arguments in (("words", "--dense", "none"), ("topics",)):
         done = ingest("run", str(source), "-c", *arguments, cwd=folder)
         assert done.code == 0, done.err
