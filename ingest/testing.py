@@ -112,11 +112,11 @@ class HashEncoder:
         return self._hash(texts)
 
     def _hash(self, texts: Sequence[str]) -> DenseMatrix:
-        """A bit of the digest is a component's sign, and all are of one size: the norm is 1 without being computed."""
-        digests = b"".join([hashlib.shake_128(self._salt + text.encode()).digest(-(-self._dim // 8)) for text in texts])
-        rows = np.frombuffer(digests, np.uint8).reshape(len(texts), -(-self._dim // 8))
-        size = np.float32(self._dim**-0.5)
-        return np.unpackbits(rows, axis=1, count=self._dim).astype(np.float32) * (2 * size) - size
+        digests = b"".join([hashlib.shake_128(self._salt + text.encode()).digest(self._dim) for text in texts])
+        # Odd, so that none is zero; and so small that up to 1,040 squares add up exactly, in whatever order.
+        matrix: DenseMatrix = (np.frombuffer(digests, np.int8) | 1).reshape(len(texts), self._dim).astype(np.float32)
+        matrix /= np.sqrt(np.einsum("ij,ij->i", matrix, matrix))[:, np.newaxis]
+        return matrix
 
 
 Moment = Literal["before", "halfway", "after"]
