@@ -6,11 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 INGEST = str(Path(sys.executable).with_name("ingest"))
+
+DEADLINE = 120.0
+"""Seconds after which what has not happened will not: far more than it takes, for slow machines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +50,24 @@ def ingest(*arguments: str, cwd: Path, stdin: str | None = None, **settings: str
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+def ended(process: subprocess.Popen[Any], seconds: float) -> bool:
+    """Whether a process has ended, after at most so many seconds."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+def until(happened: Callable[[], Any], process: subprocess.Popen[Any]) -> Any:
+    """Asks until the answer is true, and gives it. Fails where the process ends before, or it takes too long."""
+    deadline = time.monotonic() + DEADLINE
+    while not (answer := happened()):
+        assert not ended(process, 0.02), "the process ended before"
+        assert time.monotonic() < deadline, "it did not happen in time"
+    return answer
 
 
 def write_jsonl(path: Path, records: list[dict[str, Any]]) -> Path:

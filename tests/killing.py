@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from command import INGEST, environment, ingest, write_jsonl
+from command import INGEST, ended, environment, ingest, write_jsonl
 from corpus import python_topics
 from sync_bench import SyncBench
 
@@ -85,12 +85,3 @@ def _settings() -> dict[str, str]:
 def _passes(telemetry: Path) -> int:
     """-1 before it runs at all."""
     return telemetry.read_text().count('"type": "pass"') if telemetry.exists() else -1
-
-
-def ended(process: subprocess.Popen[Any], seconds: float) -> bool:
-    """Whether a process has ended, after at most so many seconds."""
-    try:
-        process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        return False
-    return True

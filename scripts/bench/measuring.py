@@ -8,7 +8,7 @@ import platform
 import random
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -75,6 +75,14 @@ def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: S
     if not receipt.balanced or receipt.written != len(texts):
         sys.exit(f"the run did not balance: {receipt}")
     return receipt
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> Path:
+    """As JSON Lines."""
+    with path.open("w") as stream:
+        for document in documents:
+            stream.write(json.dumps({"id": document.id, "text": document.text, "metadata": dict(document.metadata)}) + "\n")
+    return path
 
 
 def machine() -> str:

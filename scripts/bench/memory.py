@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import resource
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ from typing import Any
 
 import numpy as np
 import qdrant_edge as engine
+from measuring import machine, write_documents
 from numpy.typing import NDArray
 
 from ingest.encode.runner import BatchRunner
@@ -59,11 +59,8 @@ def main() -> None:
 
 def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
     """The whole pipeline, from file to acknowledged points. Seconds count reading, planning, hashing, writing and the flush."""
-    corpus = folder / "corpus.jsonl"
     folder.mkdir(parents=True)
-    with corpus.open("w") as stream:
-        for document in generated_documents(count):
-            stream.write(json.dumps({"id": document.id, "text": document.text, "metadata": dict(document.metadata)}) + "\n")
+    corpus = write_documents(folder / "corpus.jsonl", generated_documents(count))
     gc.set_threshold(50_000, 20, 50)  # as the command does
     models = [HashEncoder()]
     monitor = ThroughputMonitor()
@@ -144,7 +141,7 @@ def _report(arguments: argparse.Namespace, small: dict[str, Any], rounds: list[t
     print(f"peak memory grows by {growth:.0f} MB from {arguments.small:,} to {arguments.large:,} documents (bound: 400)")
     print(f"pipeline {rate:,.0f}/s, bare loop {bare_rate:,.0f}/s: ratio {statistics.median(ratios):.2f} (bound: 0.60)")
     result = {
-        "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
+        "machine": machine(),
         "documents": [arguments.small, arguments.large],
         "peak_growth_mb": round(growth),
         "pipeline_per_second": round(rate),

@@ -13,21 +13,22 @@ from __future__ import annotations
 import argparse
 import gc
 import json
-import platform
 import statistics
 import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+
+from measuring import machine, write_documents
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Receipt
+from ingest.records import Receipt
 from ingest.source import open_source
 from ingest.store import open_store
 from ingest.store.contract import Store
@@ -59,7 +60,7 @@ def main() -> None:
         rest = stack.enter_context(open_store(url))
         grpc = stack.enter_context(open_store(url, grpc_port=grpc_port, prefer_grpc=True))
         collection = f"bench_{uuid.uuid4().hex}"
-        corpus = _write(folder / "corpus.jsonl", generated_documents(arguments.documents))
+        corpus = write_documents(folder / "corpus.jsonl", generated_documents(arguments.documents))
         try:
             first, _ = _run(collection, corpus, grpc, [HashEncoder()], folder)
             again: dict[str, list[float]] = {"REST": [], "gRPC": []}
@@ -69,22 +70,17 @@ def main() -> None:
                     if receipt.unchanged != arguments.documents or receipt.models:
                         sys.exit(f"something was done again: {receipt}")
                     again[name].append(arguments.documents / seconds)
-            part = _write(folder / "part.jsonl", generated_documents(ENCODED))
+            part = write_documents(folder / "part.jsonl", generated_documents(ENCODED))
             real = ModelManager(EnsembleConfig(["all-miniLM-l6", "bm25"])).members
-            _run(f"{collection}_warm", _write(folder / "warm.jsonl", generated_documents(10, seed=1)), grpc, real, folder)
+            _run(
+                f"{collection}_warm", write_documents(folder / "warm.jsonl", generated_documents(10, seed=1)), grpc, real, folder
+            )
             encoding, _ = _run(f"{collection}_real", part, grpc, real, folder)
         finally:
             for name in (collection, f"{collection}_warm", f"{collection}_real"):
                 if name in grpc.aliases():
                     grpc.drop(name)
     _report(arguments.documents, arguments.documents / first, again, ENCODED / encoding)
-
-
-def _write(path: Path, documents: Iterable[Document]) -> Path:
-    with path.open("w") as stream:
-        for document in documents:
-            stream.write(json.dumps({"id": document.id, "text": document.text, "metadata": dict(document.metadata)}) + "\n")
-    return path
 
 
 def _run(collection: str, corpus: Path, store: Store, members: Sequence[StagedModel], folder: Path) -> tuple[float, Receipt]:
@@ -118,7 +114,7 @@ def _report(documents: int, first: float, again: dict[str, list[float]], encodin
     best = max(rates.values())
     print(f"nothing changed is {best / encoding:,.0f} times as fast as encoding (bound: {BOUND_RATIO})")
     result = {
-        "machine": f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}",
+        "machine": machine(),
         "documents": documents,
         "first_per_second": round(first),
         "again_per_second": {name: round(rate) for name, rate in rates.items()},

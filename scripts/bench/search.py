@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from measuring import machine
 from qdrant_client import QdrantClient, models
 
 from ingest.encode.contract import StagedModel
@@ -162,8 +162,7 @@ def _report(arguments: argparse.Namespace, rows: Sequence[dict[str, float | str]
             f"{row['protocol']:6}"
             + "".join(f"{figure:>{width}.2f}" for figure, width in zip(figures, (10, 10, 14, 10), strict=True))
         )
-    machine = f"{platform.machine()}, {platform.python_implementation()} {platform.python_version()}"
-    print(json.dumps({"machine": machine, "documents": arguments.documents, "questions": arguments.questions, "rows": rows}))
+    print(json.dumps({"machine": machine(), "documents": arguments.documents, "questions": arguments.questions, "rows": rows}))
 
 
 def _arguments() -> argparse.Namespace:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-from command import INGEST, environment, ingest, write_jsonl
+from command import DEADLINE, INGEST, environment, ingest, until, write_jsonl
 from qdrant_server import Address
 from sync_bench import SyncBench, text_of
 
 from ingest.store import open_store
 
-DEADLINE = 120.0
 SETTINGS = {"INGEST_WINDOW_CHUNKS": "4"}
 
 
@@ -50,14 +48,10 @@ def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Addres
 
 def _interrupt(command: list[str], number: signal.Signals, ready: Callable[[], bool], folder: Path) -> tuple[int, str, str]:
     """Sends the signal when it is ready; gives the exit code, standard output and standard error."""
-    deadline = time.monotonic() + DEADLINE
     with subprocess.Popen(
         [INGEST, *command], cwd=folder, env=environment(**SETTINGS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
-        while not ready():
-            assert process.poll() is None, "it ended before"
-            assert time.monotonic() < deadline, "it wrote nothing in time"
-            time.sleep(0.02)
+        until(ready, process)
         process.send_signal(number)
         out, err = process.communicate(timeout=DEADLINE)
     return process.returncode, out, err

@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import INGEST, environment, ingest, write_jsonl
+from command import INGEST, environment, ingest, until, write_jsonl
 from corpus import python_topics
-from killing import ended
 from recording_models import RecordingModel
 from tiny_models import DIM, tiny_dense, tiny_splade
 
@@ -199,8 +198,7 @@ def test_the_next_run_gets_on_when_the_one_that_holds_the_lease_is_killed(
     corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(16, characters=400))
     run = [str(corpus), "-c", collection, "--store", server_url]
     with started(tmp_path / "first", *run, **settings) as holder:
-        while not ended(holder.process, 0.01) and not holder.events():
-            pass
+        until(holder.events, holder.process)
         holder.process.send_signal(signal.SIGSTOP)
         assert holder.process.poll() is None, "the run ended before it could be stopped"
         with started(tmp_path / "second", *run, **settings) as waiting:

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import INGEST, environment, ingest, write_jsonl
+from command import INGEST, environment, ingest, until, write_jsonl
 from corpus import python_topics
-from killing import ended
 
 from ingest.store import open_store
 
@@ -137,8 +136,7 @@ def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(tmp_pat
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as victim:
-        while not ended(victim, 0.01) and (not telemetry.exists() or telemetry.read_text().count('"type": "pass"') < 4):
-            pass
+        until(lambda: telemetry.exists() and telemetry.read_text().count('"type": "pass"') >= 4, victim)
         victim.send_signal(signal.SIGKILL)
     assert victim.returncode == -signal.SIGKILL, "the run ended before it could be killed"
 

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from command import Outcome, ingest, write_jsonl
+from lease_holder import ingestion_holds
 from sentence_transformers import CrossEncoder
 from tiny_reranker import train_tiny_reranker
-
-TESTS = Path(__file__).parent.parent
 
 QUESTION = "old chair"
 
@@ -54,30 +49,6 @@ def reranked(desk: Path, **settings: str) -> dict[str, Any]:
 
 def scores(answer: dict[str, Any]) -> dict[str, float]:
     return {hit["doc_id"]: hit["score"] for hit in answer["hits"]}
-
-
-@contextmanager
-def ingestion_holds(device: str, leases: Path) -> Iterator[int]:
-    """Another process has the lease as long as the block lasts."""
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from recording_models import RecordingModel\n"
-        "from ingest.encode.lease import lease_gpus\n"
-        f"with lease_gpus(RecordingModel('ingestion'), [{device!r}], directory=Path({str(leases)!r})):\n"
-        "    print('holding', flush=True)\n"
-        "    sys.stdin.readline()\n"
-    )
-    path = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=path
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            assert process.stdout.readline() == "holding\n"
-            yield process.pid
-        finally:
-            process.stdin.close()
 
 
 def test_the_order_becomes_the_right_one_and_scores_are_those_of_predict(desk: Path) -> None:

@@ -6,31 +6,15 @@ import json
 import re
 import signal
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
-from command import INGEST, environment, ingest, write_jsonl
+from command import DEADLINE, INGEST, environment, ingest, until, write_jsonl
 from corpus import python_topics
 from qdrant_server import free_ports
-
-DEADLINE = 120.0
-"""Seconds after which what has not happened will not: far more than it takes, for slow machines."""
-
-
-def until(happened: Callable[[], Any], process: subprocess.Popen[str]) -> Any:
-    """Asks until the answer is true, and gives it."""
-    deadline = time.monotonic() + DEADLINE
-    while time.monotonic() < deadline:
-        if answer := happened():
-            return answer
-        assert process.poll() is None, "the process ended before"
-        time.sleep(0.05)
-    pytest.fail("it did not happen in time")
 
 
 def start(*arguments: str, cwd: Path, **settings: str) -> subprocess.Popen[str]:

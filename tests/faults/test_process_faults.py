@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from command import INGEST, Outcome, environment, ingest, write_jsonl
+from command import INGEST, Outcome, ended, environment, ingest, write_jsonl
 from corpus import python_topics
 from faulty_proxy import Cue, Delay, Fault, FaultyProxy
-from killing import ended, kill_runs
+from killing import kill_runs
 from qdrant_server import Address
 from sync_bench import DAY, START, SyncBench, counts, document
 from tiny_models import tiny_dense

@@ -6,18 +6,15 @@ import gc
 import io
 import json
 import socket
-import subprocess
-import sys
 import threading
 import weakref
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
 
 import pytest
 import torch
+from lease_holder import ingestion_holds
 from recording_models import RecordingModel
 from sentence_transformers import CrossEncoder
 from tiny_reranker import HITS, MAX_TOKENS, TEXTS, WORDS, hit, save, tiny_config, train_tiny_reranker
@@ -27,8 +24,6 @@ from ingest.encode.lease import lease_gpus
 from ingest.errors import ConfigurationError, ModelError
 from ingest.search.rerank import RerankMode, RerankPipeline, RerankResult, rerank_or_explain
 from ingest.telemetry import ThroughputMonitor
-
-TESTS = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -55,29 +50,6 @@ def scores_of(result: RerankResult) -> dict[str, float]:
 def predicted(folder: Path, query: str, texts: tuple[str, ...], **options: object) -> dict[str, float]:
     model = CrossEncoder(str(folder), device="cpu", local_files_only=True, **options)
     return dict(zip(texts, model.predict([(query, text) for text in texts]).tolist(), strict=True))
-
-
-@contextmanager
-def held_by_another_process(device: str, leases: Path) -> Iterator[int]:
-    script = (
-        "import sys; from pathlib import Path\n"
-        "from recording_models import RecordingModel\n"
-        "from ingest.encode.lease import lease_gpus\n"
-        f"with lease_gpus(RecordingModel('ingestion'), [{device!r}], directory=Path({str(leases)!r})):\n"
-        "    print('holding', flush=True)\n"
-        "    sys.stdin.readline()\n"
-    )
-    path = {"PYTHONPATH": f"{TESTS}:{TESTS.parent}"}
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=path
-    ) as process:
-        assert process.stdin
-        assert process.stdout
-        try:
-            assert process.stdout.readline() == "holding\n"
-            yield process.pid
-        finally:
-            process.stdin.close()
 
 
 def test_every_question_finds_its_document(trained: Path) -> None:
@@ -145,7 +117,7 @@ def test_a_device_another_process_holds_is_not_waited_for_long(trained: Path, le
     pipeline = RerankPipeline(trained, devices=["cpu:1"], lease_directory=leases, lease_timeout=0.05)
     free = pipeline.rerank("chair", HITS)
     assert (free.device, free.fallback) == ("cpu:1", None)
-    with held_by_another_process("cpu:1", leases) as pid:
+    with ingestion_holds("cpu:1", leases) as pid:
         held = pipeline.rerank("chair", HITS)
         answer = rerank_or_explain("auto", lambda: pipeline, "chair", HITS, 2)
     assert held.device == "cpu"
@@ -169,7 +141,7 @@ def test_the_lease_is_given_back_after_each_question(trained: Path, leases: Path
     monitor = ThroughputMonitor(stream=io.StringIO())
     pipeline = RerankPipeline(trained, devices=["cpu:1"], lease_directory=leases, lease_timeout=0.05, monitor=monitor)
     pipeline.rerank("chair", HITS)
-    with held_by_another_process("cpu:1", leases):
+    with ingestion_holds("cpu:1", leases):
         pass
     assert [event.event for event in monitor.lease_events] == ["acquire", "release"]
     assert [(report.kind, report.device, report.chunks) for report in monitor.model_reports()] == [("reranker", "cpu:1", 6)]
