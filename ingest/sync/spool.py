@@ -84,11 +84,13 @@ class SeenDocuments(_Spool):
         """Marks documents as read, some hundreds at a time; gives those that were already."""
         packed = {_packed(key): key for key in doc_keys}
         self._calls += 1
-        added = self._database.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", [(key, self._calls) for key in packed])
-        if added.rowcount == len(packed):
+        if not packed:
             return set()
-        holes = ",".join("?" * len(packed))
-        before = f"SELECT doc_key FROM seen WHERE call < ? AND doc_key IN ({holes})"  # noqa: S608  holes only
+        rows = ",".join(["(?)"] * len(packed))
+        new = f"INSERT OR IGNORE INTO seen SELECT column1, ? FROM (VALUES {rows})"  # noqa: S608  holes only
+        if self._database.execute(new, (self._calls, *packed)).rowcount == len(packed):
+            return set()
+        before = f"SELECT doc_key FROM seen WHERE call < ? AND doc_key IN ({_holes(packed)})"  # noqa: S608  holes only
         return {packed[key] for (key,) in self._database.execute(before, (self._calls, *packed))}
 
     def protect(self, doc_key: str) -> None:
