@@ -12,9 +12,6 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from bs4 import BeautifulSoup  # what markdownify itself parses with
-from markdownify import MarkdownConverter
-
 from ingest.errors import MissingExtraError
 from ingest.records import Document
 from ingest.source.fields import Unusable, checked_id, checked_string, checked_text
@@ -89,6 +86,9 @@ def _decoded(data: bytes) -> str:
 
 def _html_text(markup: str) -> tuple[str, str | None]:
     """As Markdown, and its title."""
+    from bs4 import BeautifulSoup  # noqa: PLC0415  what markdownify itself parses with: a tenth of every command's start
+    from markdownify import MarkdownConverter  # noqa: PLC0415
+
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # opinions about what looks like XML or a file name

@@ -274,7 +274,7 @@ class DamagedPoints(_Spool):
         return unwanted
 
 
-def _holes(values: Sequence[bytes]) -> str:
+def _holes(values: Collection[bytes]) -> str:
     return ",".join("?" * len(values))
 
 

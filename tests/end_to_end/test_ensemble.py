@@ -217,7 +217,10 @@ def test_a_run_that_waits_in_vain_says_for_whom(
     corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(1))
     with lease_gpus(RecordingModel("house-model"), ("cpu",), directory=leases):
         outcome = ingest(
-            "run", str(corpus), "-c", collection, "--store", server_url, cwd=tmp_path, INGEST_LEASE_TIMEOUT="0.5", **settings
+            *("run", str(corpus), "-c", collection, "--dense", "none", "--store", server_url),
+            cwd=tmp_path,
+            INGEST_LEASE_TIMEOUT="0.5",
+            **settings,
         )
     assert outcome.code == 1
     (error,) = [line for line in outcome.err.splitlines() if line.startswith("error: ")]

@@ -13,10 +13,13 @@ import pytest
 from command import INGEST, environment, ingest, until, write_jsonl
 from corpus import python_topics
 
+from ingest.records import StoredPoint
 from ingest.store import open_store
 
 SPARSE_ONLY = {"INGEST_DENSE": "none"}
 """Where the dense model is not the point it is left out: loading it takes seconds each time."""
+
+SMALL_WINDOWS = {"INGEST_WINDOW_CHUNKS": "4"}
 
 QUESTION = "how are attribute references resolved?"
 
@@ -123,16 +126,28 @@ def test_a_plan_changes_nothing(tmp_path: Path, collection: str) -> None:
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(tmp_path: Path, place: str, collection: str) -> None:
-    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(32, characters=500))
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, StoredPoint]]:
+    """A corpus, and the points of a run over it that nothing happened to."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    corpus = str(write_jsonl(folder / "corpus.jsonl", python_topics(32, characters=500)))
+    store = str(folder / "qdrant")
+    done = ingest("run", corpus, "-c", "whole", "--store", store, cwd=folder, **SMALL_WINDOWS)
+    assert done.code == 0, done.err
+    return corpus, _points(store, "whole")
+
+
+def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(
+    tmp_path: Path, place: str, collection: str, undisturbed: tuple[str, dict[str, StoredPoint]]
+) -> None:
+    corpus, whole = undisturbed
     telemetry = tmp_path / "telemetry.jsonl"
-    small_windows = {"INGEST_WINDOW_CHUNKS": "4"}
-    run = ["run", str(corpus), "--store", place, "--json"]
+    run = ["run", corpus, "-c", collection, "--store", place, "--json"]
 
     with subprocess.Popen(
-        [INGEST, *run, "-c", collection, "--telemetry", str(telemetry)],
+        [INGEST, *run, "--telemetry", str(telemetry)],
         cwd=tmp_path,
-        env=environment(**small_windows),
+        env=environment(**SMALL_WINDOWS),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as victim:
@@ -140,25 +155,25 @@ def test_a_killed_run_is_finished_by_the_next_as_if_nothing_had_happened(tmp_pat
         victim.send_signal(signal.SIGKILL)
     assert victim.returncode == -signal.SIGKILL, "the run ended before it could be killed"
 
-    resumed = ingest(*run, "-c", collection, cwd=tmp_path, **small_windows)
+    resumed = ingest(*run, cwd=tmp_path, **SMALL_WINDOWS)
     assert resumed.code == 0, resumed.err
     receipt = resumed.json
     assert receipt["balanced"]
     assert receipt["unchanged"] + receipt["updated"] > 0, "nothing had been written before the kill"
     assert receipt["read"] == 32
 
-    ingest(*run, "-c", f"{collection}_undisturbed", cwd=tmp_path, **small_windows)
-    with open_store(place) as store:
-        broken, whole = (
-            {point.id: point for point in store.scroll(name, payload=True, vectors=True)}
-            for name in (collection, f"{collection}_undisturbed")
-        )
+    broken = _points(place, collection)
     assert broken.keys() == whole.keys()
     for id_, point in whole.items():
         assert broken[id_].payload == point.payload
         assert broken[id_].vectors["all-miniLM-l6"] == pytest.approx(point.vectors["all-miniLM-l6"], abs=1e-5)
         for mine, theirs in zip(_sparse(broken[id_].vectors["bm25"]), _sparse(point.vectors["bm25"]), strict=True):
             assert mine == theirs
+
+
+def _points(place: str, collection: str) -> dict[str, StoredPoint]:
+    with open_store(place) as store:
+        return {point.id: point for point in store.scroll(collection, payload=True, vectors=True)}
 
 
 def _sparse(vector: object) -> tuple[list[int], list[float]]:
