@@ -7,7 +7,7 @@ Qdrant holds. SQLite spills them to a temporary file beyond some megabytes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from types import TracebackType
