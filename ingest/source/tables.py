@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -170,8 +170,7 @@ def _too_large(limit: int) -> str:
     return f"the record is larger than {limit:,} bytes: raise max_record_bytes to take it"
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """One line without its end; of one that is too long, the first `RAW_LIMIT` bytes."""
 
     number: int
@@ -188,18 +187,18 @@ def read_lines(stream: ByteStream, limit: int) -> Iterator[Line]:
     while block := stream.read(BLOCK):
         *ended, rest = block.split(b"\n")
         for piece in ended:
-            yield _line(number, [*parts, piece], held + len(piece), limit, first=first)
+            data = b"".join([*parts, piece]) if parts else piece
+            yield _line(number, data, held + len(piece), limit, first=first)
             number += 1
             parts, held = [], 0
         held += len(rest)
         parts = [*parts, rest] if held <= limit else [b"".join([*parts, rest])[:RAW_LIMIT]]
     if held:
-        yield _line(number, parts, held, limit, first=first)
+        yield _line(number, b"".join(parts), held, limit, first=first)
 
 
-def _line(number: int, parts: list[bytes], size: int, limit: int, *, first: bool) -> Line:
-    """`first`: line 1 is the first of its file."""
-    data = b"".join(parts)
+def _line(number: int, data: bytes, size: int, limit: int, *, first: bool) -> Line:
+    """`size`: of the whole line, of which `data` may be the start. `first`: line 1 is the first of its file."""
     if number == 1 and first:
         data = data.removeprefix(_BOM)
     return Line(number, data, too_long=False) if size <= limit else Line(number, data[:RAW_LIMIT], too_long=True)

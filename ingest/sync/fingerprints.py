@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ingest.records import Chunk, Document, Fingerprint, Metadata, Payload, digest, digest_bytes
 from ingest.store.contract import SCHEMA_VERSION
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentDigest:
+class DocumentDigest(NamedTuple):
     """Of a document: `visible` covers title and metadata, `whole` also the text and the way it is chunked."""
 
     visible: str

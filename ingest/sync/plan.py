@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from ingest.records import Fingerprint
 
@@ -36,8 +35,7 @@ class Fate(StrEnum):
     DELETE = "delete"
 
 
-@dataclass(frozen=True, slots=True)
-class ChunkAction:
+class ChunkAction(NamedTuple):
     """What one wanted chunk needs.
 
     Attributes:
@@ -53,8 +51,7 @@ class ChunkAction:
     new: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class DocumentPlan:
+class DocumentPlan(NamedTuple):
     """What one document needs. `actions` follow the wanted chunks; `stale` are stored points to delete at the end."""
 
     status: Status
@@ -79,9 +76,8 @@ def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str
 def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], delete: DeleteMode) -> DocumentPlan:
     """What it takes to make the stored points of one document equal to the wanted ones."""
     if not stored:  # the commonest case, and a load of millions is nothing else
-        return DocumentPlan(
-            "written", tuple([ChunkAction(chunk.id, "point", tuple(chunk.vectors), new=True) for chunk in wanted]), ()
-        )
+        actions = tuple([ChunkAction(chunk.id, "point", tuple(chunk.vectors), new=True) for chunk in wanted])
+        return DocumentPlan("written", actions, ())
     by_id = {point.id: point for point in stored}
     actions = tuple(_plan_chunk(chunk, by_id.get(chunk.id)) for chunk in wanted)
     keep = {chunk.id for chunk in wanted}

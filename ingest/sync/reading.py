@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
 from ingest.source.chunking import Chunker
@@ -30,8 +30,7 @@ class Seen(Protocol):
     def protect(self, doc_key: str) -> None: ...
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedDocument:
+class PlannedDocument(NamedTuple):
     """A document that needs work. `chunks`, `payloads` (visible part) and `fingerprints` run parallel to `plan.actions`."""
 
     document: Document
