@@ -120,6 +120,7 @@ def _upsert(shard: engine.EdgeShard, batch: list[tuple[str, NDArray[np.float32],
     started = time.perf_counter()
     points = [engine.Point(id_, {"hash": vector_to(vector)}, payload) for id_, vector, payload in batch]
     shard.update(engine.UpdateOperation.upsert_points(points))
+    del points  # to free them is a part of the loop
     return time.perf_counter() - started
 
 
