@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -13,15 +12,14 @@ from rich.table import Table
 
 from ingest.cli import options
 from ingest.cli.output import print_json
-from ingest.cli.progress import open_progress
-from ingest.cli.session import Invocation, job_of, models_of, runner_of, searcher_of, store_of, stored_manifest
+from ingest.cli.running import watched_runner
+from ingest.cli.session import Invocation, job_of, models_of, searcher_of, store_of, stored_manifest
 from ingest.encode.openvino_choice import REPAID_CHUNKS
 from ingest.errors import ConfigurationError, IngestError, ManifestMismatchError, UnknownModelError
 from ingest.search.evaluate import evaluate
 from ingest.settings import Settings
 from ingest.store.contract import Store
 from ingest.sync.reindex import Gate, Reindexed, reindex, roll_back
-from ingest.telemetry import ThroughputMonitor
 
 
 def reindex_collection(
@@ -79,24 +77,20 @@ def reindex_collection(
 
 def _reindexed(settings: Settings, collection: str, golden: Path | None, ratio: float, *, keep_old: bool) -> Reindexed:
     job = job_of(settings, collection)
-    with ExitStack() as stack:
-        store = stack.enter_context(store_of(settings))
+    with store_of(settings) as store:
         stored = stored_manifest(settings, store, collection)
         repays = stored is not None and store.count(stored.collection) >= REPAID_CHUNKS
         manager = models_of(settings, stored, repays=repays)
-        progress = open_progress()
-        stack.enter_context(progress)
-        monitor = ThroughputMonitor(listener=progress)
-        runner = stack.enter_context(runner_of(settings, manager, monitor))
-        return reindex(
-            job,
-            store=store,
-            models=manager.members,
-            runner=runner,
-            monitor=monitor,
-            gate=_gate(settings, store, collection, golden, ratio) if golden else None,
-            keep_old=keep_old,
-        )
+        with watched_runner(settings, manager) as (runner, monitor):
+            return reindex(
+                job,
+                store=store,
+                models=manager.members,
+                runner=runner,
+                monitor=monitor,
+                gate=_gate(settings, store, collection, golden, ratio) if golden else None,
+                keep_old=keep_old,
+            )
 
 
 def _gate(settings: Settings, store: Store, collection: str, golden: Path, ratio: float) -> Gate:

@@ -24,6 +24,7 @@ from ingest.cli.session import (
 from ingest.cluster.capacity import Assumptions, Sizing, size_job
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import StagedModel
+from ingest.encode.models import ModelManager
 from ingest.encode.openvino_choice import REPAID_BYTES
 from ingest.encode.runner import BatchRunner, devices_of
 from ingest.errors import ConfigurationError, IngestError, PrecisionError
@@ -123,6 +124,15 @@ def _observed(run: Run, *, telemetry: Path | None, metrics_port: int | None) -> 
         if metrics_port:
             stack.enter_context(serve_metrics(monitor, metrics_port))
         yield monitor, stack.enter_context(RejectsFile(run.rejects_file))
+
+
+@contextmanager
+def watched_runner(settings: Settings, manager: ModelManager) -> Iterator[tuple[BatchRunner, ThroughputMonitor]]:
+    """For a command that is no run: what it encodes shows as progress, and is kept nowhere."""
+    with open_progress() as progress:
+        monitor = ThroughputMonitor(listener=progress)
+        with runner_of(settings, manager, monitor) as runner:
+            yield runner, monitor
 
 
 def execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None = None, metrics_port: int | None = None) -> Receipt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated, Literal
 
@@ -13,11 +12,10 @@ from rich.text import Text
 
 from ingest.cli import options
 from ingest.cli.output import plain, print_json
-from ingest.cli.progress import open_progress
-from ingest.cli.session import Invocation, job_of, models_of, runner_of, sources_of, store_of, stored_manifest
+from ingest.cli.running import watched_runner
+from ingest.cli.session import Invocation, job_of, models_of, sources_of, store_of, stored_manifest
 from ingest.errors import ConfigurationError
 from ingest.sync.verify import Verification, verify_job
-from ingest.telemetry import ThroughputMonitor
 
 NOT_CLEAN = 1
 
@@ -65,23 +63,19 @@ def verify(
     size = _sample_size(sample)
     job = job_of(settings, collection)
     opened = sources_of(settings, sources, name=name, data_format=data_format, query=query)
-    with ExitStack() as stack:
-        opened_store = stack.enter_context(store_of(settings))
+    with store_of(settings) as opened_store:
         manager = models_of(settings, stored_manifest(settings, opened_store, collection))
-        progress = open_progress()
-        stack.enter_context(progress)
-        monitor = ThroughputMonitor(listener=progress)
-        runner = stack.enter_context(runner_of(settings, manager, monitor))
-        found = verify_job(
-            job,
-            opened,
-            store=opened_store,
-            models=manager.members,
-            runner=runner,
-            monitor=monitor,
-            repair=repair,
-            sample=size,
-        )
+        with watched_runner(settings, manager) as (runner, monitor):
+            found = verify_job(
+                job,
+                opened,
+                store=opened_store,
+                models=manager.members,
+                runner=runner,
+                monitor=monitor,
+                repair=repair,
+                sample=size,
+            )
     if as_json:
         print_json(asdict(found))
     else:
