@@ -24,18 +24,23 @@ def error(status: int, message: str = "told so", headers: Mapping[str, str] | No
     return status, headers or {}, json.dumps({"status": {"error": message}, "time": 0.0}).encode()
 
 
+def result(value: Any) -> Answer:
+    return 200, {}, json.dumps({"result": value, "status": "ok", "time": 0.0}).encode()
+
+
 @contextmanager
-def http_server(answer: Answer, *, version: str = "1.16.3") -> Iterator[str]:
-    """Says it is Qdrant, and gives one answer to everything else."""
+def http_server(*answers: Answer, version: str = "1.16.3") -> Iterator[str]:
+    """Says it is Qdrant, and gives its answers to everything else in turn, the last one again and again."""
+    hello: Answer = (200, {}, json.dumps({"title": "qdrant", "version": version}).encode())
+    last = answers[-1]
+    waiting = iter(answers)
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            status, headers, body = answer
-            if self.path == "/":
-                status, headers, body = 200, {}, json.dumps({"title": "qdrant", "version": version}).encode()
+            status, headers, body = hello if self.path == "/" else next(waiting, last)
             self.send_response(status)
             for name, value in headers.items():
                 self.send_header(name, value)

@@ -86,6 +86,7 @@ class SeenDocuments(_Spool):
         self._calls += 1
         if not packed:
             return set()
+        # One statement for all: with each, SQLite lets the interpreter's lock go, and whoever writes takes it.
         rows = ",".join(["(?)"] * len(packed))
         new = f"INSERT OR IGNORE INTO seen SELECT column1, ? FROM (VALUES {rows})"  # noqa: S608  holes only
         if self._database.execute(new, (self._calls, *packed)).rowcount == len(packed):

@@ -10,7 +10,7 @@ from grpc import StatusCode  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient
 from qdrant_client.http import models
 from qdrant_server import Address, QdrantProcess, free_ports
-from server_answers import Answer, error, failure, grpc_server, http_server
+from server_answers import Answer, error, failure, grpc_server, http_server, result
 from store_data import manifest, point
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreUnavailableError
@@ -53,6 +53,17 @@ def test_every_http_status_has_its_meaning(answer: Answer, kind: type[StoreError
             caught = failure(use)
             assert type(caught) is kind
             assert words in str(caught)
+
+
+def test_a_list_of_aliases_that_were_moving_is_asked_for_again() -> None:
+    """The server makes it collection by collection."""
+
+    def listed(*aliases: tuple[str, str]) -> Answer:
+        return result({"aliases": [{"alias_name": alias, "collection_name": name} for alias, name in aliases]})
+
+    one, two = ("one", "second"), ("two", "first")
+    with http_server(listed(two), listed(("one", "first"), one, two), listed(one, two)) as url, ServerStore(url) as store:
+        assert store.aliases() == {"one": "second", "two": "first"}
 
 
 def test_retry_after_is_passed_on() -> None:
