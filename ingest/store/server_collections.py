@@ -180,10 +180,10 @@ class ServerCollections:
 
     def _resolved(self, collection: str) -> str:
         """The name of the collection that this is the name or an alias of."""
-        listed = dict(self._listed_aliases())
-        if collection not in listed:  # no alias, or one that moves: see `aliases`
-            listed = dict(self._listed_aliases())
-        return listed.get(collection, collection)
+        for _ in range(2):  # what is not listed may be an alias that moves: see `aliases`
+            if name := dict(self._listed_aliases()).get(collection):
+                return name
+        return collection
 
     def _listed_aliases(self) -> list[tuple[str, str]]:
         """Alias and collection, as one answer has them, sorted."""

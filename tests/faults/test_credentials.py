@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import INGEST, Outcome, environment, write_jsonl
+from command import INGEST, Outcome, ended, environment, write_jsonl
 from qdrant_server import QdrantProcess
 from store_data import manifest, point
 
@@ -113,12 +113,8 @@ def ingest(server: QdrantProcess, *arguments: str, cwd: Path, key: str = KEY, **
     with out.open("wb") as stdout, err.open("wb") as stderr:
         process = subprocess.Popen([INGEST, *arguments], cwd=cwd, env=environment(**given), stdout=stdout, stderr=stderr)
         seen: set[bytes] = set()
-        while process.poll() is None:
+        while not ended(process, 0.05):
             seen.add(Path(f"/proc/{process.pid}/cmdline").read_bytes())
-            try:
-                process.wait(timeout=0.05)
-            except subprocess.TimeoutExpired:
-                continue
     titles.write_bytes(b"\n".join(seen))
     return Outcome(process.returncode, out.read_text(), err.read_text())
 

@@ -64,6 +64,12 @@ def test_a_list_of_aliases_that_were_moving_is_asked_for_again() -> None:
     one, two = ("one", "second"), ("two", "first")
     with http_server(listed(two), listed(("one", "first"), one, two), listed(one, two)) as url, ServerStore(url) as store:
         assert store.aliases() == {"one": "second", "two": "first"}
+    with (
+        http_server(listed(two), listed(one, two), result(False)) as url,
+        ServerStore(url) as store,
+        pytest.raises(CollectionNotFoundError, match="no collection second"),
+    ):
+        store.drop("one")
 
 
 def test_retry_after_is_passed_on() -> None:
