@@ -7,7 +7,6 @@ defaults. Secrets are `SecretStr`.
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 import tomllib
@@ -37,6 +36,7 @@ from pydantic_settings import (
 )
 
 from ingest.errors import ConfigurationError
+from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number
 
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
@@ -45,8 +45,6 @@ CONFIG_VARIABLE = "INGEST_CONFIG"
 
 _SECRET_PART = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).+=.*")
 """Of a location: user and password, and its query."""
-
-_UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -58,24 +56,31 @@ def _split_commas(value: Any) -> Any:
     return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
-Allowance = Annotated[str, BeforeValidator(lambda value: str(value) if type(value) is int else value)]
-"""`20%` or `50`, the latter also as a number."""
-
 Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 
 
-def _parse_duration(value: Any) -> Any:
-    """`90s`, `15m`, `6h`, `30d` in seconds; a number is seconds already."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhdw]?)", value.strip())
-    if found is None:
-        raise ValueError(f"{value!r} is not a duration: write, say, 90s, 15m, 6h or 30d")
-    return float(found[1]) * _UNIT_SECONDS[found[2]]
+def _as_written(value: Any) -> Any:
+    """Return a number as the text it was written as: in settings a bare number has no unit, wherever it stands."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-Duration = Annotated[float, BeforeValidator(_parse_duration), Field(ge=0, le=10 * 365 * 86_400)]
-"""Seconds; also as `90s`, `15m`, `6h`, `30d`."""
+def _share(value: Any) -> str:
+    return format_share(parse_share(str(value) if type(value) is int else value))
+
+
+def _share_or_number(value: Any) -> str:
+    parsed = parse_share_or_number(value)
+    return str(parsed) if isinstance(parsed, int) else format_share(parsed)
+
+
+Share = Annotated[str, BeforeValidator(_share)]
+"""Text such as `20%`; in TOML also a fraction such as 0.2."""
+
+Allowance = Annotated[str, BeforeValidator(_share_or_number)]
+"""A `Share`, or a number of records such as 50."""
+
+Duration = Annotated[float, BeforeValidator(parse_duration), BeforeValidator(_as_written)]
+"""Seconds; written with a unit, as `90s`, `15m`, `6h` or `30d`."""
 
 
 def _check_job_name(name: str) -> str:
@@ -145,7 +150,7 @@ class RunSettings(BaseModel):
     fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
 
     delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
-    max_delete: Allowance = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
+    max_delete: Share = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
     delete_after: Duration | None = Field(
         None,
         description="Time for which documents that `full` finds gone are hidden before they are deleted (at once if not given).",
@@ -254,7 +259,9 @@ class Settings(RunSettings, BaseSettings):
     )
     daemon_port: int = Field(8712, ge=0, le=65535, description="Their port; 0 for none.")
     daemon_max_failures: int = Field(3, ge=1, description="Failures of a job in a row from which `/healthz` says 503.")
-    daemon_grace: Duration = Field(3600.0, description="How late a job may be, or how far over its time limit, before it does.")
+    daemon_grace: Duration = Field(
+        3600.0, validate_default=False, description="How late a job may be, or how far over its time limit, before it does."
+    )
 
 
 def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Settings:
@@ -307,20 +314,6 @@ def _overridden(model: Model, own: BaseModel, names: Iterable[str]) -> Model:
         else:
             changes[name] = {**under, **value} if isinstance(value, dict) else value
     return model.model_copy(update=changes)
-
-
-def share_or_number(text: str) -> tuple[float, float]:
-    """Reads `20%` or `50`: the share (0 to 1) and the number it allows, the other unlimited. Raises `ConfigurationError`."""
-    try:
-        if text.endswith("%"):
-            share = float(text[:-1]) / 100
-            if 0 <= share <= 1:
-                return share, math.inf
-        elif (number := int(text)) >= 0:
-            return math.inf, number
-    except ValueError:
-        pass
-    raise ConfigurationError(f"{text!r} is neither a share from 0% to 100% nor a number from 0: write, say, 20% or 50")
 
 
 def _read_file(file: Path | None) -> dict[str, Any]:

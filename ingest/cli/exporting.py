@@ -14,7 +14,7 @@ from ingest.cli.output import print_json, print_receipt
 from ingest.cli.progress import open_progress
 from ingest.cli.running import encoding, prepare
 from ingest.cli.session import Invocation, job_of, rejects_path, store_of
-from ingest.settings import share_or_number
+from ingest.parameters import parse_share_or_number
 from ingest.sync.export import ExportRuntime
 from ingest.sync.export_directory import MANIFEST, ExportDirectory
 from ingest.sync.status import judge
@@ -107,4 +107,4 @@ def load(
         print_json(asdict(receipt))
     else:
         print_receipt(receipt, rejects="")
-    raise typer.Exit(judge(receipt, share_or_number(settings.max_rejects)).exit_code)
+    raise typer.Exit(judge(receipt, parse_share_or_number(settings.max_rejects)).exit_code)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TextIO
 
@@ -28,9 +29,10 @@ from ingest.encode.models import ModelManager
 from ingest.encode.openvino_choice import REPAID_BYTES
 from ingest.encode.runner import BatchRunner, devices_of
 from ingest.errors import ConfigurationError, IngestError, PrecisionError
+from ingest.parameters import parse_share_or_number
 from ingest.private_files import append_private
 from ingest.records import ModelReport, Receipt, Source
-from ingest.settings import Settings, share_or_number
+from ingest.settings import Settings
 from ingest.source.files import StdinSource
 from ingest.source.sizes import hold_bytes
 from ingest.store.contract import Manifest, Store
@@ -53,14 +55,14 @@ class Run:
     """A run that could be started: settings understood, sources found, nothing loaded or opened for writing.
 
     Attributes:
-        rejects_allowed: a share and a number; see `share_or_number`.
+        rejects_allowed: a share of the records read, or a number of them; see `judge`.
     """
 
     settings: Settings
     job: Job
     sources: Sequence[Source]
     rejects_file: Path
-    rejects_allowed: tuple[float, float]
+    rejects_allowed: Fraction | int
 
 
 def prepare(
@@ -82,7 +84,7 @@ def prepare(
     return Run(
         settings=settings,
         job=job_of(settings, collection),
-        rejects_allowed=share_or_number(settings.max_rejects),
+        rejects_allowed=parse_share_or_number(settings.max_rejects),
         rejects_file=rejects_path(settings, _normalize_collection_name(collection, settings.collections.aliases)),
         sources=sources_of(settings, locations, name=name, data_format=data_format, query=query),
     )

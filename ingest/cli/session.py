@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from ingest.errors import CollectionNotFoundError, ConfigurationError
 from ingest.records import Source
 from ingest.search.rerank import RerankPipeline
 from ingest.search.searcher import Searcher
-from ingest.settings import Settings, load_settings, share_or_number
+from ingest.settings import Settings, load_settings
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store import open_store
@@ -31,7 +30,6 @@ from ingest.store.contract import CollectionOptions, Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.store.writer import RetryPolicy, call_with_retries
 from ingest.sync.job import Job
-from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
 
@@ -223,14 +221,11 @@ def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMoni
 
 
 def job_of(settings: Settings, collection: str) -> Job:
-    share, number = share_or_number(settings.max_delete)
-    if not math.isinf(number):
-        raise ConfigurationError(f"--max-delete takes a share such as 20%, not {settings.max_delete}")
     return Job(
         collection,
-        delete=DeleteMode(settings.delete),
+        delete=settings.delete,
         delete_after=settings.delete_after,
-        max_delete=share,
+        max_delete=settings.max_delete,
         chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
         weights=settings.weights,
         aliases=settings.collections.aliases,

@@ -17,8 +17,9 @@ from ingest.cli.output import print_json, print_statuses
 from ingest.cli.running import Run, execute, prepare
 from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, SourceError
+from ingest.parameters import parse_share_or_number
 from ingest.records import Receipt
-from ingest.settings import Settings, job_settings, nearest_hint, share_or_number
+from ingest.settings import Settings, job_settings, nearest_hint
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.health import JobsHealth, Limits
 from ingest.sync.schedule import (
@@ -113,7 +114,7 @@ def _run(settings: Settings, record: JobRecord, stop: StopSignals, next_run: dat
         record,
         run,
         stop=stop,
-        rejects_allowed=share_or_number(job_settings(settings, record.job).max_rejects),
+        rejects_allowed=parse_share_or_number(job_settings(settings, record.job).max_rejects),
         time_limit=job.time_limit,
         next_run=next_run,
     )

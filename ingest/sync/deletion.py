@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
+from fractions import Fraction
 from functools import partial
 
 from ingest.errors import DeletionBrakeError
+from ingest.parameters import format_share
 from ingest.records import Payload
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
@@ -40,7 +42,7 @@ def find_gone(deletes: PendingDeletes, seen: Container[str], *, now: float, dele
     deletes.mark_gone(seen, partial(fate_of_gone, now=now, delete_after=delete_after))
 
 
-def is_braked(deletes: PendingDeletes, max_share: float) -> bool:
+def is_braked(deletes: PendingDeletes, max_share: Fraction) -> bool:
     """Whether a source would lose more than `max_share` (0 to 1) of its live documents.
 
     Hiding a document loses it as much as deleting it does. One that has its tombstone from an earlier run is lost already: it is
@@ -49,14 +51,15 @@ def is_braked(deletes: PendingDeletes, max_share: float) -> bool:
     return deletes.count_newly_gone_documents() > deletes.count_live_documents() * max_share
 
 
-def check_brake(gone_of: Iterable[tuple[str, PendingDeletes]], max_share: float) -> None:
+def check_brake(gone_of: Iterable[tuple[str, PendingDeletes]], max_share: Fraction) -> None:
     """Raises `DeletionBrakeError` if any source would lose more than `max_share` (0 to 1) of its live documents."""
     for source, deletes in gone_of:
         if is_braked(deletes, max_share):
             gone, live = deletes.count_newly_gone_documents(), deletes.count_live_documents()
             raise DeletionBrakeError(
-                f"{gone} of the {live} documents stored of {source} are gone from it, more than the allowed {max_share:.0%}: "
-                "nothing was deleted or hidden; if this is meant, allow it with --max-delete (max_delete)",
+                f"{gone} of the {live} documents stored of {source} are gone from it, more than the allowed "
+                f"{format_share(max_share)}: nothing was deleted or hidden; if this is meant, allow it with --max-delete"
+                " (max_delete)",
                 doc_ids=deletes.newly_gone_documents(LISTED),
             )
 

@@ -17,6 +17,7 @@ import pyarrow as pa
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import DeletionBrakeError, SourceError
+from ingest.parameters import format_share
 from ingest.records import ChunkCounts, Fingerprint, Payload, Point, Receipt, Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
@@ -193,7 +194,7 @@ class _Embedding:
         if len(gone) > held * self.job.max_delete:
             raise DeletionBrakeError(
                 f"{len(gone)} of the {held} documents exported of {source.name} are gone from it, more than the allowed "
-                f"{self.job.max_delete:.0%}: none was taken out; if this is meant, allow it with --max-delete",
+                f"{format_share(self.job.max_delete)}: none was taken out; if this is meant, allow it with --max-delete",
                 doc_ids=sorted(doc_id for _, doc_id in gone)[:LISTED],
             )
         return [key for key, _ in gone]

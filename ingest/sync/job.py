@@ -11,13 +11,31 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import timedelta
+from fractions import Fraction
+from types import MappingProxyType
+from typing import Literal, get_args
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
+from ingest.parameters import (
+    checked,
+    optional,
+    parse_boolean,
+    parse_choice,
+    parse_duration,
+    parse_instance,
+    parse_mapping,
+    parse_share,
+    parse_text,
+    parse_weight,
+    set_fields,
+)
 from ingest.records import Receipt, Source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
+from ingest.store.schema import _normalize_collection_name
 from ingest.store.writer import RetryPolicy, Writer
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
@@ -32,39 +50,83 @@ from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Job:
-    """What to keep equal to what.
+    """What a collection is kept equal to, and how.
 
     Attributes:
-        collection: any spelling; it is normalized.
-        delete_after: seconds that `full` keeps a document which is gone, hidden from search; None deletes it at once.
-        max_delete: share of a source's live documents (0 to 1) that `full` may delete or hide before the brake stops the run.
+        collection: name of the collection, in any spelling; it is normalized.
+        delete: what a run may delete: a `DeleteMode`, or its text (`none`, `incremental`, `full`).
+        delete_after: seconds for which `full` keeps a document that is gone, soft-deleted; None deletes it at once. Also text
+            such as `7d`, or a `timedelta`.
+        max_delete: share of a source's live documents that `full` may delete or soft-delete before the brake stops the run: a
+            number from 0 to 1, or text such as `20%`. It is compared exactly.
+        chunking: how documents are cut.
         weights: vector name → weight in query-time fusion, kept in the manifest.
-        aliases: normalized name → the collection meant.
-        options: layout of the collection where it has yet to be made.
-        bounds: of the first windows.
+        aliases: normalized name → name of the collection it stands for.
+        options: layout of the collection if it has to be created.
+        bounds: limits of the first windows.
         retry: patience with a store that is unavailable, for each request.
-        distance: of the dense vectors of a new collection.
-        accept: stored vectors of models whose fingerprints differ count as made by the models of this job, where dimensions and
-            distances are the same.
+        distance: distance of the dense vectors of a new collection.
+        accept: whether stored vectors count as made by the models of this job although the models' fingerprints differ;
+            dimensions and distances must be the same.
+
+    Raises `ConfigurationError` that names the parameter, its value and what is allowed.
     """
 
     collection: str
-    delete: DeleteMode = DeleteMode.INCREMENTAL
-    delete_after: float | None = None
-    max_delete: float = 0.2
-    chunking: ChunkingOptions = field(default_factory=ChunkingOptions)
-    weights: Mapping[str, float] = field(default_factory=dict)
-    aliases: Mapping[str, str] = field(default_factory=dict)
-    options: CollectionOptions = field(default_factory=CollectionOptions)
-    bounds: WindowBounds = field(default_factory=WindowBounds)
-    retry: RetryPolicy = field(default_factory=RetryPolicy)
-    distance: Distance = "cosine"
-    accept: bool = False
+    delete: DeleteMode
+    delete_after: float | None
+    max_delete: Fraction
+    chunking: ChunkingOptions
+    weights: Mapping[str, float]
+    aliases: Mapping[str, str]
+    options: CollectionOptions
+    bounds: WindowBounds
+    retry: RetryPolicy
+    distance: Distance
+    accept: bool
+
+    def __init__(
+        self,
+        collection: str,
+        *,
+        delete: DeleteMode | Literal["none", "incremental", "full"] = DeleteMode.INCREMENTAL,
+        delete_after: float | str | timedelta | None = None,
+        max_delete: float | str | Fraction = Fraction(1, 5),
+        chunking: ChunkingOptions = ChunkingOptions(),
+        weights: Mapping[str, float] = MappingProxyType({}),
+        aliases: Mapping[str, str] = MappingProxyType({}),
+        options: CollectionOptions = CollectionOptions(),
+        bounds: WindowBounds = WindowBounds(),
+        retry: RetryPolicy = RetryPolicy(),
+        distance: Distance = "cosine",
+        accept: bool = False,
+    ) -> None:
+        set_fields(
+            self,
+            collection=checked("collection", parse_text, collection),
+            delete=checked("delete", parse_choice, delete, list(DeleteMode)),
+            delete_after=checked("delete_after", optional(parse_duration), delete_after),
+            max_delete=checked("max_delete", parse_share, max_delete),
+            chunking=checked("chunking", parse_instance, chunking, ChunkingOptions),
+            weights=checked("weights", parse_mapping, weights, parse_weight),
+            aliases=checked("aliases", parse_mapping, aliases, parse_text),
+            options=checked("options", parse_instance, options, CollectionOptions),
+            bounds=checked("bounds", parse_instance, bounds, WindowBounds),
+            retry=checked("retry", parse_instance, retry, RetryPolicy),
+            distance=checked("distance", parse_choice, distance, get_args(Distance)),
+            accept=checked("accept", parse_boolean, accept),
+        )
+        _normalize_collection_name(self.collection, self.aliases)  # raises for a name that cannot be one
 
     def manifest(self, models: Sequence[StagedModel]) -> Manifest:
-        """What a collection made by this job with these models says of itself."""
+        """Return what a collection made by this job with these models says of itself.
+
+        Raises `ConfigurationError` for a weight of a vector that none of these models makes.
+        """
+        for vector in self.weights:
+            checked("weights", parse_choice, vector, [model.key for model in models])
         return wanted_manifest(
             self.collection,
             models,

@@ -68,7 +68,7 @@ def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str
     current = [point for point in stored if point.doc_fp == doc_fp]
     if not current or len(current) != current[0].doc_chunks:
         return False
-    if len(current) != len(stored) and delete is not DeleteMode.NONE:
+    if len(current) != len(stored) and delete != DeleteMode.NONE:
         return False
     return all(point.vectors == models and point.gone_since is None for point in current)
 
@@ -81,7 +81,7 @@ def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], 
     by_id = {point.id: point for point in stored}
     actions = tuple(_plan_chunk(chunk, by_id.get(chunk.id)) for chunk in wanted)
     keep = {chunk.id for chunk in wanted}
-    stale = () if delete is DeleteMode.NONE else tuple(point.id for point in stored if point.id not in keep)
+    stale = () if delete == DeleteMode.NONE else tuple(point.id for point in stored if point.id not in keep)
     changed = stale or any(action.write != "nothing" for action in actions)
     return DocumentPlan("updated" if changed else "unchanged", actions, stale)
 

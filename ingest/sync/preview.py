@@ -114,7 +114,7 @@ def _preview_source(
             preview.rejects.append(rejected)
 
     with SeenDocuments() as seen, PendingDeletes() as deletes:
-        if job.delete is DeleteMode.FULL and not known_empty:
+        if job.delete == DeleteMode.FULL and not known_empty:
             note_stored(store, preview.collection, source.name, deletes)
         unidentified = 0
         reader = Reader(

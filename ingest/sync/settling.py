@@ -35,7 +35,7 @@ class Settlement:
 
     def note_stored(self, *, known_empty: bool) -> None:
         """Before the source is read."""
-        if self.delete is DeleteMode.FULL and not known_empty:
+        if self.delete == DeleteMode.FULL and not known_empty:
             self.patient(lambda: note_stored(self.patient.store, self.collection, self.source, self.deletes))
 
     def find_gone(self, now: float, *, unidentified: int) -> None:
@@ -43,7 +43,7 @@ class Settlement:
 
         `unidentified`: rejected records whose id could not be read.
         """
-        if self.delete is DeleteMode.FULL:
+        if self.delete == DeleteMode.FULL:
             if unidentified:
                 self.monitor.log_error(self.source, deletes_held_back(unidentified))
             else:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,15 +88,15 @@ class Outcome:
     doc_ids: tuple[str, ...] = ()
 
 
-def judge(receipt: Receipt, rejects_allowed: tuple[float, float]) -> Outcome:
-    """What a receipt means. `rejects_allowed`: a share (0 to 1) and a number, one of them infinite."""
-    share, number = rejects_allowed
+def judge(receipt: Receipt, rejects_allowed: Fraction | int) -> Outcome:
+    """Return what a receipt means. `rejects_allowed`: an exact share of the records read (`Fraction`), or a number of them."""
+    limit = rejects_allowed if isinstance(rejects_allowed, int) else receipt.read * rejects_allowed
     account = {name: value for name, value in asdict(receipt).items() if name != "lease_events"}  # two for each window
     if not receipt.balanced:
         return Outcome("failed", EXIT_UNBALANCED, "the receipt does not balance", account)
     if receipt.stopped:
         return Outcome("stopped", EXIT_STOPPED, None, account)
-    if receipt.rejected > number or (share <= 1 and receipt.rejected > receipt.read * share):
+    if receipt.rejected > limit:
         error = f"{receipt.rejected} of {receipt.read} records were rejected, more than allowed: see the rejects file"
         return Outcome("rejects", EXIT_REJECTS, error, account)
     return Outcome("done", 0, None, account)
@@ -206,7 +207,7 @@ def run_recorded(
     run: Callable[[Stop], Receipt],
     *,
     stop: Stop,
-    rejects_allowed: tuple[float, float],
+    rejects_allowed: Fraction | int,
     time_limit: float | None = None,
     next_run: datetime | None = None,
     clock: Clock = wall_clock,

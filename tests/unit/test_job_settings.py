@@ -74,7 +74,8 @@ def test_a_source_is_one_location_or_several_and_never_split() -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "seconds"), [('"90s"', 90), ('"15m"', 900), ('"6h"', 21_600), ('"1.5h"', 5400), ('"30d"', 2_592_000), ("45", 45)]
+    ("written", "seconds"),
+    [('"90s"', 90), ('"15m"', 900), ('"6h"', 21_600), ('"1.5h"', 5400), ('"30d"', 2_592_000), ('"2w"', 1_209_600)],
 )
 def test_durations(written: str, seconds: float) -> None:
     assert load(f"{JOB}every = {written}").jobs["nightly"].every == seconds
@@ -90,6 +91,11 @@ def test_durations(written: str, seconds: float) -> None:
         ("[jobs.nightly]\nsource = []\ncollection = 'c'", "jobs.nightly.source is wrong"),
         ("[jobs.nightly]\nsource = '-'\ncollection = 'c'", "cannot read standard input"),
         (f"{JOB}every = '5 parsecs'", "'5 parsecs' is not a duration: write, say, 90s, 15m, 6h or 30d"),
+        (f"{JOB}every = 45", "jobs.nightly.every is wrong: '45' has no unit: write 45s (seconds), 45m"),
+        (f"{JOB}delete_after = 7", "jobs.nightly.delete_after is wrong: '7' has no unit: write 7s (seconds), 7m"),
+        (f"{JOB}max_delete = 50", "jobs.nightly.max_delete is wrong: '50' is not a share from 0% to 100%: write 50%"),
+        (f"{JOB}max_delete = true", "jobs.nightly.max_delete is wrong: True is not a share"),
+        (f"{JOB}max_rejects = '101%'", "jobs.nightly.max_rejects is wrong: '101%' is neither a share"),
         (f"{JOB}every = '0s'", "jobs.nightly.every is wrong"),
         (f"{JOB}every = '1h'\nschedule = '0 3 * * *'", "either a schedule or every, not both"),
         ("[jobs.'../x']\nsource = 'a'\ncollection = 'c'", "a job's name is 1 to 64 letters"),

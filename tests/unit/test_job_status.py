@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, JobRunningError, SourceError
+from ingest.parameters import parse_share_or_number
 from ingest.private_files import replace_private
 from ingest.records import ChunkCounts, LeaseEvent, Receipt
 from ingest.sync.status import (
@@ -34,7 +36,7 @@ from ingest.sync.status import (
 from ingest.testing import FakeClock
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-ALL = (1.0, float("inf"))
+ALL = Fraction(1)
 RECEIPT = Receipt("docs", 10, 10, 0, 0, 0, 0, ChunkCounts(10, 0, 0), balanced=True, seconds=1.0)
 
 
@@ -45,17 +47,20 @@ def never() -> bool:
 @pytest.mark.parametrize(
     ("receipt", "allowed", "status", "code"),
     [
-        (RECEIPT, (0.1, float("inf")), "done", 0),
-        (replace(RECEIPT, rejected=1), (0.1, float("inf")), "done", 0),
-        (replace(RECEIPT, rejected=2), (0.1, float("inf")), "rejects", 3),
-        (replace(RECEIPT, rejected=2), (float("inf"), 1), "rejects", 3),
-        (replace(RECEIPT, rejected=10), (1.0, float("inf")), "done", 0),
+        (RECEIPT, Fraction(1, 10), "done", 0),
+        (replace(RECEIPT, rejected=1), Fraction(1, 10), "done", 0),
+        (replace(RECEIPT, rejected=2), Fraction(1, 10), "rejects", 3),
+        (replace(RECEIPT, rejected=1), 1, "done", 0),
+        (replace(RECEIPT, rejected=2), 1, "rejects", 3),
+        (replace(RECEIPT, rejected=10), ALL, "done", 0),
+        (replace(RECEIPT, read=100, rejected=29), parse_share_or_number("29%"), "done", 0),
+        (replace(RECEIPT, read=100, rejected=30), parse_share_or_number("29%"), "rejects", 3),
         (replace(RECEIPT, balanced=False), ALL, "failed", 1),
         (replace(RECEIPT, stopped=True), ALL, "stopped", 130),
         (replace(RECEIPT, stopped=True, balanced=False), ALL, "failed", 1),
     ],
 )
-def test_what_a_receipt_means(receipt: Receipt, allowed: tuple[float, float], status: str, code: int) -> None:
+def test_what_a_receipt_means(receipt: Receipt, allowed: Fraction | int, status: str, code: int) -> None:
     outcome = judge(receipt, allowed)
     assert (outcome.status, outcome.exit_code) == (status, code)
     assert (outcome.error is None) == (status in {"done", "stopped"})

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
 
 from ingest.errors import ConfigurationError
-from ingest.settings import load_settings, share_or_number
+from ingest.settings import load_settings
 
 
 @pytest.fixture(autouse=True)
@@ -69,13 +68,34 @@ def test_secrets_are_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("20%", (0.2, math.inf)), ("0%", (0.0, math.inf)), ("50", (math.inf, 50.0)), ("0", (math.inf, 0.0))]
+    ("name", "given", "message"),
+    [
+        ("max_delete", "50", "'50' is not a share from 0% to 100%: write 50%"),
+        ("max_delete", "0.2", "'0.2' is not a share from 0% to 100%: write 20%"),
+        ("max_delete", "lots", "'lots' is not a share from 0% to 100%: write, say, 20%"),
+        ("delete_after", "7", "'7' has no unit: write 7s (seconds), 7m (minutes), 7h (hours) or 7d (days)"),
+        ("delete_after", "7x", "'7x' is not a duration: write, say, 90s, 15m, 6h or 30d"),
+        ("daemon_grace", "600", "'600' has no unit"),
+        ("max_rejects", "1.5", "'1.5' is neither a share from 0% to 100% nor a number from 0: write, say, 20% or 50"),
+    ],
 )
-def test_shares_and_numbers(text: str, expected: tuple[float, float]) -> None:
-    assert share_or_number(text) == expected
+def test_a_bare_number_is_never_guessed_at(monkeypatch: pytest.MonkeyPatch, name: str, given: str, message: str) -> None:
+    """On the command line, in the environment and in the file alike, and the message says what to write."""
+    for toml, variable, overrides in (("", given, {}), (f"{name} = '{given}'", None, {}), ("", None, {name: given})):
+        Path("ingest.toml").write_text(toml)
+        with monkeypatch.context() as environment:
+            if variable:
+                environment.setenv(f"INGEST_{name.upper()}", variable)
+            with pytest.raises(ConfigurationError) as raised:
+                load_settings(overrides)
+        assert f"the setting {name} is wrong: {message}" in str(raised.value)
 
 
-@pytest.mark.parametrize("text", ["", "%", "-1", "101%", "-1%", "nan%", "1.5", "many"])
-def test_neither_a_share_nor_a_number(text: str) -> None:
-    with pytest.raises(ConfigurationError):
-        share_or_number(text)
+@pytest.mark.parametrize(
+    ("written", "share", "number"),
+    [("'29%'", "29%", "29%"), ("0.29", "29%", "29%"), ("'12.5 %'", "12.5%", "12.5%"), ("0", "0%", "0"), ("'0'", "0%", "0")],
+)
+def test_shares_are_kept_as_they_are_meant(written: str, share: str, number: str) -> None:
+    Path("ingest.toml").write_text(f"max_delete = {written}\nmax_rejects = {written}\n")
+    settings = load_settings({})
+    assert (settings.max_delete, settings.max_rejects) == (share, number)

@@ -43,7 +43,7 @@ def sync(*arguments: str) -> tuple[int, str]:
         (JOB, ["nightly", "--daemon"], "job nightly has neither a schedule nor every"),
         (f"{JOB}schedule = 'at night'", ["--daemon"], "job nightly: the schedule 'at night' has 2 fields"),
         (f"{JOB}sparse = 'bm52'", [], "job nightly: "),
-        (f"{JOB}max_delete = '120%'", [], "job nightly: '120%' is neither a share"),
+        (f"{JOB}max_delete = '120%'", [], "the setting jobs.nightly.max_delete is wrong: '120%' is not a share from 0% to 100%"),
         (f"{JOB}format = 'punched cards'", [], "job nightly: "),
         (
             f"{JOB}[jobs.again]\nsource = 'corpus.jsonl'\ncollection = 'DOCS'",

@@ -1,0 +1,225 @@
+"""Parse and check the values that callers pass: one set of rules for Python callers, settings and the command line.
+
+Each `parse_…` function takes a value of any type, returns it in the type that the package computes with, and raises
+`InvalidValueError` with a message that names the value and what is allowed. `checked` and `normalize` add the parameter's name
+and raise `ConfigurationError`.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Mapping
+from datetime import timedelta
+from decimal import Decimal
+from fractions import Fraction
+from numbers import Integral, Real
+from typing import Concatenate, ParamSpec, TypeVar
+
+from ingest.errors import ConfigurationError
+
+MAX_SECONDS = 10 * 365 * 86_400.0
+"""The longest duration: ten years."""
+
+_UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_QUANTITY = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Choice = TypeVar("Choice", bound=str)
+
+
+class InvalidValueError(ValueError):
+    """A value that a parameter does not allow."""
+
+
+def checked(name: str, parse: Callable[Concatenate[object, P], T], value: object, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Return what `parse` makes of a parameter's value. Raises `ConfigurationError` that begins with the parameter's name."""
+    try:
+        return parse(value, *args, **kwargs)
+    except ValueError as exc:
+        raise ConfigurationError(f"{name}: {exc}") from exc
+
+
+def normalize(
+    record: object, name: str, parse: Callable[Concatenate[object, P], object], *args: P.args, **kwargs: P.kwargs
+) -> None:
+    """Replace a field of a frozen record by what `parse` makes of it, as `checked` does."""
+    set_fields(record, **{name: checked(f"{type(record).__name__}.{name}", parse, getattr(record, name), *args, **kwargs)})
+
+
+def set_fields(record: object, **values: object) -> None:
+    """Set the fields of a frozen record, for its own `__init__`."""
+    for name, value in values.items():
+        object.__setattr__(record, name, value)
+
+
+def parse_share(value: object) -> Fraction:
+    """Return a share from 0 to 1, exactly: a number from 0 to 1, or text such as `20%`.
+
+    A float means the decimal it prints as, so 0.29 is 29/100.
+    """
+    share = _share_text(value) if isinstance(value, str) else _exact(value)
+    if share is None or not 0 <= share <= 1:
+        raise InvalidValueError(f"{value!r} is not a share from 0% to 100%: {_share_hint(value)}")
+    return share
+
+
+def parse_share_or_number(value: object) -> Fraction | int:
+    """Return a share as `parse_share` does (`Fraction`), or an allowed number of records (`int`): `20%`, 0.2 or 50."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+", value.strip()):
+        return int(value)
+    if isinstance(value, Integral) and not isinstance(value, bool) and (number := int(value)) >= 0:
+        return number
+    try:
+        return parse_share(value)
+    except ValueError:
+        raise InvalidValueError(
+            f"{value!r} is neither a share from 0% to 100% nor a number from 0: write, say, 20% or 50"
+        ) from None
+
+
+def format_share(share: Fraction) -> str:
+    """Return a share for people: `29%`, `12.5%`."""
+    return f"{(Decimal(share.numerator) * 100 / share.denominator).normalize():f}%"
+
+
+def parse_duration(value: object) -> float:
+    """Return a duration in seconds: text with a unit (`90s`, `15m`, `6h`, `7d`, `2w`), a `timedelta`, or a number of seconds."""
+    seconds = _duration_text(value) if isinstance(value, str) else _seconds(value)
+    if not 0 <= seconds <= MAX_SECONDS:
+        raise InvalidValueError(f"{value!r} is not a duration between 0 and 10 years: write, say, 90s, 15m, 6h or 30d")
+    return seconds
+
+
+def parse_integer(value: object, *, least: int, most: int | None = None) -> int:
+    """Return a whole number within the bounds."""
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise InvalidValueError(f"{value!r} is not a whole number{_bounds(least, most)}")
+    number = int(value)
+    if number < least or (most is not None and number > most):
+        raise InvalidValueError(f"{value!r} is out of range: it must be a whole number{_bounds(least, most)}")
+    return number
+
+
+def parse_number(value: object, *, least: float = 0.0, most: float | None = None, positive: bool = False) -> float:
+    """Return a finite number within the bounds; `positive`: and not 0."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidValueError(f"{value!r} is not a number")
+    number = float(value)
+    if not math.isfinite(number) or number < least or (most is not None and number > most) or (positive and number == 0):
+        raise InvalidValueError(
+            f"{value!r} is out of range: it must be a finite number{' above 0' if positive else _bounds(least, most)}"
+        )
+    return number
+
+
+def parse_boolean(value: object) -> bool:
+    """Return True or False; nothing else counts as one."""
+    if not isinstance(value, bool):
+        raise InvalidValueError(f"{value!r} is neither True nor False")
+    return value
+
+
+def parse_text(value: object) -> str:
+    """Return a text that is not empty."""
+    if not isinstance(value, str) or not value.strip():
+        raise InvalidValueError(f"{value!r} is not a text with at least one character")
+    return value
+
+
+def parse_choice(value: object, choices: Collection[Choice]) -> Choice:
+    """Return the choice that is equal to the value."""
+    for choice in choices:
+        if isinstance(value, str) and choice == value:
+            return choice
+    raise InvalidValueError(f"{value!r} is not one of {', '.join(choices)}")
+
+
+def parse_instance(value: object, kind: type[T]) -> T:
+    """Return an object of a type."""
+    if not isinstance(value, kind):
+        raise InvalidValueError(f"{value!r} is not a {kind.__name__}")
+    return value
+
+
+def parse_mapping(value: object, parse: Callable[[object], T]) -> dict[str, T]:
+    """Return a dictionary of the caller's mapping: its keys are texts, its values what `parse` makes of them."""
+    if not isinstance(value, Mapping):
+        raise InvalidValueError(f"{value!r} is not a mapping")
+    parsed: dict[str, T] = {}
+    for key, each in value.items():
+        name = parse_text(key)
+        try:
+            parsed[name] = parse(each)
+        except ValueError as exc:
+            raise InvalidValueError(f"{key!r}: {exc}") from None
+    return parsed
+
+
+def parse_weight(value: object) -> float:
+    """Return the weight of a vector in fusion: positive and finite."""
+    return parse_number(value, positive=True)
+
+
+def optional(parse: Callable[Concatenate[object, P], T]) -> Callable[Concatenate[object, P], T | None]:
+    """Return a function that lets None pass and parses everything else."""
+
+    def parse_optional(value: object, /, *args: P.args, **kwargs: P.kwargs) -> T | None:
+        return None if value is None else parse(value, *args, **kwargs)
+
+    return parse_optional
+
+
+def _share_text(text: str) -> Fraction | None:
+    number, unit = _quantity(text)
+    return number / 100 if number is not None and (unit == "%" or (unit == "" and number == 0)) else None
+
+
+def _share_hint(value: object) -> str:
+    """What the caller probably means."""
+    number = _quantity(value)[0] if isinstance(value, str) else _exact(value)
+    if number is None or not 0 < number <= 100:  # noqa: PLR2004  per cent
+        return "write, say, 20%"
+    return f"write {format_share(number if number < 1 else number / 100)}"
+
+
+def _exact(value: object) -> Fraction | None:
+    """The decimal that a number prints as; None for what is no finite number."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return None
+    try:
+        return Fraction(str(value))
+    except ValueError:
+        return None
+
+
+def _quantity(text: str) -> tuple[Fraction | None, str]:
+    """A text as a number and what follows it."""
+    found = _QUANTITY.fullmatch(text.strip())
+    return (Fraction(found[1]), found[2]) if found else (None, text)
+
+
+def _duration_text(text: str) -> float:
+    number, unit = _quantity(text)
+    if number is None or (unit and unit not in _UNIT_SECONDS):
+        raise InvalidValueError(f"{text!r} is not a duration: write, say, 90s, 15m, 6h or 30d")
+    if not unit and number != 0:
+        bare = text.strip()
+        raise InvalidValueError(
+            f"{text!r} has no unit: write {bare}s (seconds), {bare}m (minutes), {bare}h (hours) or {bare}d (days)"
+        )
+    return float(min(number * _UNIT_SECONDS.get(unit, 0), Fraction(MAX_SECONDS) + 1))
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InvalidValueError(f"{value!r} is not a duration: give seconds, a timedelta, or text such as 90s, 15m, 6h or 30d")
+    return float(value)
+
+
+def _bounds(least: float, most: float | None) -> str:
+    return f" of at least {least:g}" if most is None else f" from {least:g} to {most:g}"
