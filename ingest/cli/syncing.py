@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
-from apscheduler.triggers.base import BaseTrigger
 
 from ingest.cli import options
 from ingest.cli.interruption import StopSignals
@@ -24,6 +23,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.sync.health import JobsHealth, Limits
 from ingest.sync.schedule import (
     Timetable,
+    Trigger,
     announce,
     cron_trigger,
     interval_trigger,
@@ -136,7 +136,7 @@ def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignal
         run_on_schedule(timetable, run, stop=stop)
 
 
-def _trigger(settings: Settings, name: str) -> BaseTrigger:
+def _trigger(settings: Settings, name: str) -> Trigger:
     job = settings.jobs[name]
     if job.every is not None:
         return interval_trigger(job.every)

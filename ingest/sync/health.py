@@ -64,7 +64,7 @@ class JobsHealth:
         jobs = {}
         for job, record in self._records.items():
             status = record.read()
-            found = problems(status, due=self._timetable.next_run(job), now=now, limits=self._limits)
+            found = problems(status, due=self._timetable.due_by_wall_time(status), now=now, limits=self._limits)
             shown = {name: value for name, value in status_json(status).items() if name != "receipt"}
             jobs[job] = {**shown, "problems": found}
         well = not any(job["problems"] for job in jobs.values())

@@ -7,16 +7,13 @@ nobody was there, come to one run.
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
-from apscheduler.triggers.base import BaseTrigger
-from apscheduler.triggers.cron import CronTrigger
-from apscheduler.triggers.interval import IntervalTrigger
-
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, JobRunningError
+from ingest.sync.cron import CronSchedule, local_zone
 from ingest.sync.status import EXIT_REJECTS, EXIT_STOPPED, Clock, JobRecord, JobStatus, Stop, recovered, wall_clock
 
 logger = logging.getLogger(__name__)
@@ -24,90 +21,65 @@ logger = logging.getLogger(__name__)
 LONGEST_WAIT = 60.0
 """Seconds after which the clock is looked at again, since somebody may have set it."""
 
-_MOMENT = timedelta(microseconds=1)
-_WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_WEEKDAY_RANGE = re.compile(r"(?:(\*)|([0-7]|{0})(?:-([0-7]|{0}))?)(?:/([1-7]))?".replace("{0}", "|".join(_WEEKDAYS)))
-_CRON_FIELDS = 5
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A fixed time from one start to the next, in seconds."""
+
+    seconds: float
 
 
-def cron_trigger(expression: str, zone: tzinfo | None = None) -> BaseTrigger:
-    """What `crontab` means by five fields, in local time unless a zone is given. Raises `ConfigurationError`.
-
-    Days of the month and of the week cannot both be given: crontab would join them by OR, other schedulers by AND.
-    """
-    fields = expression.split()
-    if len(fields) != _CRON_FIELDS:
-        raise ConfigurationError(
-            f"the schedule {expression!r} has {len(fields)} fields: a cron expression has five, minute, hour, day of the month,"
-            " month, day of the week, such as 15 3 * * *"
-        )
-    minute, hour, day, month, weekday = fields
-    if day != "*" and weekday != "*":
-        raise ConfigurationError(
-            f"the schedule {expression!r} gives days of the month and of the week: give one of them, and * for the other"
-        )
-    try:
-        trigger = CronTrigger(minute=minute, hour=hour, day=day, month=month, day_of_week=_weekdays(weekday), timezone=zone)
-    except ValueError as exc:
-        raise ConfigurationError(f"the schedule {expression!r} is no cron expression: {exc}") from exc
-    if trigger.get_next_fire_time(None, wall_clock()) is None:
-        raise ConfigurationError(f"the schedule {expression!r} names a day that never comes")
-    return trigger
+Trigger = CronSchedule | Interval
+"""What says when a job runs."""
 
 
-def interval_trigger(seconds: float) -> BaseTrigger:
-    """So long after the last start."""
-    return IntervalTrigger(seconds=seconds, timezone=UTC)
+def cron_trigger(expression: str, zone: tzinfo | None = None) -> CronSchedule:
+    """Return the trigger of a cron expression, in local time by default. Raises `ConfigurationError`."""
+    return CronSchedule.parse(expression, local_zone() if zone is None else zone)
 
 
-def _weekdays(field: str) -> str:
-    """Weekdays by name. Cron counts from Sunday, 0 or 7, and APScheduler from Monday. Raises `ValueError`."""
-    if field == "*":
-        return field
-    days: list[int] = []
-    for part in field.lower().split(","):
-        found = _WEEKDAY_RANGE.fullmatch(part)
-        if found is None:
-            raise ValueError(f"{part!r} is no day of the week")
-        every, first, last, step = found.groups()
-        start = 0 if every else _weekday(first)
-        end = 6 if every or (step and not last) else _weekday(last or first)
-        days.extend(range(start, end + 7 * (end < start) + 1, int(step or 1)))
-    return ",".join(dict.fromkeys(_WEEKDAYS[day % 7] for day in days))
+def interval_trigger(seconds: float) -> Interval:
+    """Return a trigger that is due `seconds` after the last start."""
+    return Interval(seconds)
 
 
-def _weekday(name: str) -> int:
-    return int(name) if name.isdecimal() else _WEEKDAYS.index(name)
+def next_after(trigger: Trigger, moment: datetime) -> datetime:
+    """Return the first time after `moment`, in UTC."""
+    if isinstance(trigger, Interval):
+        return (moment + timedelta(seconds=trigger.seconds)).astimezone(UTC)
+    return trigger.next_after(moment)
 
 
-def next_after(trigger: BaseTrigger, moment: datetime) -> datetime:
-    """The first time after `moment`, UTC."""
-    following: datetime | None = trigger.get_next_fire_time(moment, moment + _MOMENT)
-    return datetime.max.replace(tzinfo=UTC) if following is None else following.astimezone(UTC)
-
-
-def first_run(trigger: BaseTrigger, status: JobStatus, now: datetime) -> datetime:
+def first_run(trigger: Trigger, status: JobStatus, now: datetime) -> datetime:
     """When a job is due first as a daemon starts. In the past, which means at once, if its time came while there was no daemon.
 
     What is looked at is the last success. A job that never had one waits for its time, or starts at once if it runs at intervals.
     """
     if status.last_success is not None:
         return next_after(trigger, min(status.last_success, now))
-    return now if isinstance(trigger, IntervalTrigger) else next_after(trigger, now)
+    return now if isinstance(trigger, Interval) else next_after(trigger, now)
 
 
 class Timetable:
     """When each job is due. One thread changes it, any thread may read it."""
 
-    def __init__(self, triggers: Mapping[str, BaseTrigger], statuses: Mapping[str, JobStatus], now: datetime) -> None:
+    def __init__(self, triggers: Mapping[str, Trigger], statuses: Mapping[str, JobStatus], now: datetime) -> None:
         self._triggers = dict(triggers)
+        self._began = now
         self._next = {job: first_run(trigger, statuses[job], now) for job, trigger in triggers.items()}
 
     def next_run(self, job: str) -> datetime:
         return self._next[job]
 
+    def due_by_wall_time(self, status: JobStatus) -> datetime:
+        """Return when a job should have run, judged by when it last did, even if the timetable has moved on since."""
+        last = max(moment for moment in (self._began, status.started, status.ended) if moment is not None)
+        return min(self._next[status.job], next_after(self._triggers[status.job], last))
+
     def due(self, now: datetime) -> str | None:
-        """The job that has been due for longest."""
+        """Return the job that has been due for longest, if one is due."""
+        for job, trigger in self._triggers.items():
+            self._next[job] = min(self._next[job], next_after(trigger, now))  # later only if the clock was set back
         job = min(self._next, key=lambda name: self._next[name])
         return job if self._next[job] <= now else None
 

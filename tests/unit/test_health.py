@@ -41,6 +41,23 @@ def test_what_is_wrong_with_a_job(status: JobStatus, due: datetime, problem: str
     assert (problem in " ".join(found)) if problem else found == []
 
 
+def test_a_job_is_late_by_the_clock_even_if_the_timetable_has_moved_on(tmp_path: Path) -> None:
+    """As of a job whose turn comes again and again and finds it locked by another process, which never runs it."""
+    records = {"nightly": JobRecord(tmp_path, "nightly")}
+    timetable = Timetable({"nightly": interval_trigger(3600)}, {"nightly": JobStatus("nightly")}, ago(hours=5))
+    health = JobsHealth(records, timetable, LIMITS, clock=lambda: NOW)
+    for hours in range(5, 0, -1):
+        timetable.start("nightly", ago(hours=hours))
+    well, report = health.report()
+    assert not well
+    assert "has not run" in report["jobs"]["nightly"]["problems"][0]
+
+    with records["nightly"].hold():  # run by hand, which ended just now
+        status = begun(JobStatus("nightly"), ago(hours=2), 7)
+        records["nightly"].write(ended(status, Outcome("done", 0), ago(minutes=5)))
+    assert health.report()[0]
+
+
 def test_a_watcher_reads_health_and_figures_as_they_are_now(tmp_path: Path) -> None:
     records = {"nightly": JobRecord(tmp_path, "nightly")}
     timetable = Timetable({"nightly": interval_trigger(60)}, {"nightly": JobStatus("nightly")}, NOW)

@@ -41,7 +41,7 @@ def sync(*arguments: str) -> tuple[int, str]:
         ("", [], "there are no jobs: add a table [jobs.NAME]"),
         (JOB, ["nigthly"], "there is no job nigthly: did you mean nightly?"),
         (JOB, ["nightly", "--daemon"], "job nightly has neither a schedule nor every"),
-        (f"{JOB}schedule = 'at night'", ["--daemon"], "job nightly: the schedule 'at night' has 2 fields"),
+        (f"{JOB}schedule = 'at night'", ["--daemon"], "job nightly: 'at night' is not a valid cron expression: it has 2 fields"),
         (f"{JOB}sparse = 'bm52'", [], "job nightly: "),
         (f"{JOB}max_delete = '120%'", [], "the setting jobs.nightly.max_delete is wrong: '120%' is not a share from 0% to 100%"),
         (f"{JOB}format = 'punched cards'", [], "job nightly: "),
@@ -63,6 +63,14 @@ def test_a_mistake_shows_before_anything_runs(folder: Path, toml: str, arguments
     assert isinstance(result.exception, ConfigurationError)
     assert message in str(result.exception)
     assert not (folder / ".ingest").exists()
+
+
+def test_a_daemon_in_a_zone_it_cannot_use_says_so_before_anything_runs(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "ingest.toml").write_text(f"{JOB}schedule = '15 3 * * *'")
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    result = CliRunner().invoke(app, ["sync", "--daemon"])
+    assert isinstance(result.exception, ConfigurationError)
+    assert "job nightly: the time zone 'CET-1CEST,M3.5.0,M10.5.0/3' cannot be used" in str(result.exception)
 
 
 def test_several_sources_and_queries_of_one_database_are_different_targets(folder: Path) -> None:
