@@ -7,7 +7,8 @@
     │   └── MissingExtraError      exit 2   an optional dependency is not installed
     ├── SourceError                exit 1   the source as a whole cannot be read (a bad record is `Rejected`, not this)
     ├── ModelError                 exit 1   a model cannot be found, verified, loaded or run
-    │   └── PrecisionError         exit 1   … in the precision asked for
+    │   ├── ModelUnavailableError  exit 1   the model's backend is down or overloaded, whatever the text: worth retrying
+    │   └── PrecisionError         exit 1   a model cannot run in the precision asked for
     ├── LeaseError                 exit 1   the right to use a device could not be had
     │   └── LeaseTimeoutError      exit 1   … in time; names the holder
     ├── StoreError                 exit 1   Qdrant said no, or broke; asking again will not help
@@ -57,6 +58,21 @@ class SourceError(IngestError):
 
 class ModelError(IngestError):
     """A model could not be found, verified, loaded or run."""
+
+
+class ModelUnavailableError(ModelError):
+    """The backend of a model is down, overloaded or timed out. The error concerns the model, not the texts it was given.
+
+    An encoder that computes elsewhere raises this. The request is retried as it is, under the retry policy of the run, and is
+    never split to find a text at fault. If the model stays unavailable, the run ends: no document is rejected or lost.
+
+    Attributes:
+        retry_after: seconds that the backend asked to wait before the next attempt, or None.
+    """
+
+    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class PrecisionError(ModelError):

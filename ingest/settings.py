@@ -216,8 +216,8 @@ class Settings(RunSettings, BaseSettings):
     )
     timeout: float = Field(60.0, gt=0, allow_inf_nan=False, description="Seconds a request to the server may take.")
     allow_plain_http_key: bool = Field(False, description="Send the API key over plain HTTP to a host that is not this one.")
-    retry_attempts: int = Field(8, ge=1, description="Times a write is tried while the server is unavailable.")
-    retry_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Seconds after which it is given up.")
+    retry_attempts: int = Field(8, ge=1, description="Attempts of each request while the store is unavailable.")
+    retry_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Seconds after which such a request is given up.")
 
     models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Your own models: tables `[models.NAME]`.")
     trust_remote_code: Names = Field(default_factory=list, description="Models whose own code may run.")

@@ -127,37 +127,48 @@ class FlakyStore:
 
     Args:
         store: the real one.
-        cue: called with the method's name and the number of that call (from 1) before each effect; the exception it returns is
-            raised `before` the effect, `halfway` (on the first half of the points), or `after` it took place, as when an
-            acknowledgement is lost.
+        cue: called with the method's name and the number of that call (from 1) before each call of one of `methods`; the
+            exception it returns is raised `before` the call, `halfway` (after the first half of the points), or `after` it took
+            effect, as when an answer is lost.
+        methods: the names of the methods that may fail; by default those that write points. `READS` and `MANAGEMENT` name the
+            others.
     """
 
     EFFECTS = frozenset({"upsert", "update_vectors", "set_payload", "delete"})
+    READS = frozenset({"manifest", "collections", "aliases", "fingerprints", "scroll", "retrieve", "query", "count"})
+    MANAGEMENT = frozenset({"ensure", "write_manifest", "drop", "set_aliases", "defer_indexing", "finalize"})
 
-    def __init__(self, store: Store, cue: Callable[[str, int], tuple[Moment, BaseException] | None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cue: Callable[[str, int], tuple[Moment, BaseException] | None],
+        *,
+        methods: frozenset[str] | None = None,
+    ) -> None:
         self._store = store
         self._cue = cue
+        self._methods = self.EFFECTS if methods is None else methods
         self.calls: dict[str, int] = {}
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._store, name)
-        if name not in self.EFFECTS:
+        if name not in self._methods:
             return attribute
 
-        def effect(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             self.calls[name] = self.calls.get(name, 0) + 1
             failure = self._cue(name, self.calls[name])
             if failure is None:
-                return attribute(*arguments)
+                return attribute(*arguments, **options)
             moment, error = failure
             if moment == "after":
-                attribute(*arguments)
+                attribute(*arguments, **options)
             elif moment == "halfway":
                 collection, points = arguments
                 attribute(collection, _first(len(points) // 2, points))
             raise error
 
-        return effect
+        return call
 
 
 def _first(count: int, points: Any) -> Any:

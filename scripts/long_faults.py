@@ -15,8 +15,8 @@ from qdrant_server import QdrantProcess
 from sync_bench import SyncBench, counts, document
 
 from ingest.records import Document, Rejected
+from ingest.retry import RetryPolicy
 from ingest.store import open_store
-from ingest.store.writer import RetryPolicy
 
 DOCUMENTS = [document(f"d{number}", "abc") for number in range(600)]
 
@@ -47,11 +47,12 @@ def stall(folder: Path, seconds: int = 30) -> None:
     """Once within the time a request may take, once far beyond it."""
     for timeout in (2 * seconds, seconds / 10):
         place = folder / f"{timeout:.0f}"
-        with QdrantProcess(place) as server, open_store(server.address.url, timeout=timeout) as store:
+        retry = RetryPolicy(attempts=100, seconds=10 * seconds)
+        with QdrantProcess(place) as server, open_store(server.address.url, timeout=timeout, retry=retry) as store:
             peace, war = (SyncBench(store, name, place / name) for name in ("peace", "war"))
             peace.run(DOCUMENTS)
             started = time.monotonic()
-            receipt = war.run([Stalling(server, seconds)], retry=RetryPolicy(attempts=100, seconds=10 * seconds))
+            receipt = war.run([Stalling(server, seconds)])
             assert counts(receipt) == {"read": len(DOCUMENTS), "written": len(DOCUMENTS)}
             assert war.stored() == peace.stored()
             taken = time.monotonic() - started

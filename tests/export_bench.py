@@ -14,7 +14,6 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Source, SparseVector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.store.writer import RetryPolicy
 from ingest.sync.export import ExportRuntime
 from ingest.sync.job import Job, run_job
 from ingest.sync.reading import WindowBounds
@@ -55,7 +54,6 @@ class ExportBench:
             max_delete=max_delete,
             weights={"hash": 1.5},
             bounds=WindowBounds(chunks=4),
-            retry=RetryPolicy(attempts=1),
         )
 
     def embed(

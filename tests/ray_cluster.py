@@ -23,6 +23,7 @@ from ingest.records import DenseMatrix, Receipt, Source
 from ingest.source.partitions import PartSize
 from ingest.store import open_store
 from ingest.store.contract import Store
+from ingest.store.retrying import RetryingStore
 from ingest.sync.rejects import RejectsFile
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import FlakyStore, HashEncoder
@@ -67,7 +68,7 @@ class RayBench:
         sources: Sequence[Source],
         *,
         make_models: Callable[[], Sequence[StagedModel]] = hashed,
-        open_worker_store: Callable[[], Store] | None = None,
+        open_worker_store: Callable[[], RetryingStore] | None = None,
         workers: int = 2,
         **changes: Any,
     ) -> Receipt:
@@ -95,8 +96,8 @@ class Deadly:
     marker: Path
     requests: int
 
-    def __call__(self) -> Any:
-        return FlakyStore(open_store(self.url), self._die)
+    def __call__(self) -> RetryingStore:
+        return open_store(self.url).through(lambda store: FlakyStore(store, self._die))
 
     def _die(self, _name: str, call: int) -> None:
         if call == self.requests and not self.marker.exists():

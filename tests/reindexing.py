@@ -12,7 +12,6 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Payload, Receipt
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.store.writer import RetryPolicy
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
@@ -20,8 +19,6 @@ from ingest.sync.reindex import Gate, Reindexed, reindex
 from ingest.sync.rejects import RejectsFile
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import ListSource
-
-IMPATIENT = RetryPolicy(attempts=1)
 
 LONG_TITLE = "A title of many words that is far too long for its share of a chunk and is cut somewhere " * 3
 
@@ -53,7 +50,6 @@ class Bench:
             max_delete=1.0,
             chunking=ChunkingOptions(tokens=100),
             bounds=WindowBounds(chunks=4),
-            retry=IMPATIENT,
         )
 
     def run(self, items: Sequence[Document], models: Sequence[StagedModel], **changes: Any) -> Receipt:

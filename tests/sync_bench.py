@@ -14,7 +14,6 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected, Source, SparseVector, Vector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
-from ingest.store.writer import RetryPolicy
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
@@ -37,7 +36,7 @@ Stored = dict[str, tuple[dict[str, Any], dict[str, Any]]]
 
 
 class SyncBench:
-    """Jobs into one collection of one store. What fails is not tried again; `clock` is the job's, and stands still."""
+    """Jobs into one collection of one store. `clock` is the job's, and stands still."""
 
     def __init__(self, store: Store, collection: str, folder: Path) -> None:
         self.store = store
@@ -47,11 +46,7 @@ class SyncBench:
         self.effects: dict[str, int] = {}
 
     def job(self, **changes: Any) -> Job:
-        defaults: dict[str, Any] = {
-            "chunking": ChunkingOptions(tokens=100),
-            "bounds": WindowBounds(chunks=4),
-            "retry": RetryPolicy(attempts=1),
-        }
+        defaults: dict[str, Any] = {"chunking": ChunkingOptions(tokens=100), "bounds": WindowBounds(chunks=4)}
         return Job(self.collection, **{**defaults, **changes})
 
     def run(

@@ -18,7 +18,6 @@ from ingest.records import Document, Payload, Point, Receipt, SparseVector, Stor
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.store.schema import INGEST_FIELD
-from ingest.store.writer import RetryPolicy
 from ingest.sync.job import Job, run_job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
@@ -48,7 +47,7 @@ class Bench:
         return [self.first, self.second, *ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members]
 
     def job(self, **changes: Any) -> Job:
-        settings = {"chunking": ChunkingOptions(tokens=100), "bounds": WindowBounds(chunks=3), "retry": RetryPolicy(attempts=1)}
+        settings = {"chunking": ChunkingOptions(tokens=100), "bounds": WindowBounds(chunks=3)}
         return Job(self.collection, **{**settings, **changes})
 
     def run(self, *sources: ListSource, **changes: Any) -> Receipt:

@@ -16,10 +16,10 @@ from ingest.cli.session import (
     job_of,
     kit_of,
     models_of,
-    patient_store_of,
     rejects_path,
     runner_of,
     sources_of,
+    store_of,
     stored_manifest,
 )
 from ingest.cluster.capacity import Assumptions, Sizing, size_job
@@ -151,7 +151,7 @@ def execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None = None
 
 def _execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None, metrics_port: int | None) -> Receipt:
     with ExitStack() as stack:
-        store = stack.enter_context(patient_store_of(run.settings))
+        store = stack.enter_context(store_of(run.settings))
         stored = stored_manifest(run.settings, store, run.job.collection)
         if run.settings.engine == "ray":
             return _execute_on_ray(run, store, stored, stop=stop, telemetry=telemetry, metrics_port=metrics_port)

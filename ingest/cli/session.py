@@ -20,6 +20,7 @@ from ingest.encode.registry import EnsembleConfig, find_model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError
 from ingest.records import Source
+from ingest.retry import RetryPolicy
 from ingest.search.rerank import RerankPipeline
 from ingest.search.searcher import Searcher
 from ingest.settings import Settings, load_settings
@@ -27,8 +28,8 @@ from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, Store
+from ingest.store.retrying import RetryingStore
 from ingest.store.schema import _normalize_collection_name
-from ingest.store.writer import RetryPolicy, call_with_retries
 from ingest.sync.job import Job
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
@@ -53,7 +54,7 @@ def store_of(settings: Settings) -> Store:
     return opener_of(settings)()
 
 
-def opener_of(settings: Settings) -> Callable[[], Store]:
+def opener_of(settings: Settings) -> Callable[[], RetryingStore]:
     """Opens the store, here or in another process."""
     return partial(
         open_store,
@@ -64,12 +65,8 @@ def opener_of(settings: Settings) -> Callable[[], Store]:
         grpc_port=settings.grpc_port,
         timeout=settings.timeout,
         allow_plain_http_key=settings.allow_plain_http_key,
+        retry=RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds),
     )
-
-
-def patient_store_of(settings: Settings) -> Store:
-    """As patient as a run: the server may only just be coming up."""
-    return call_with_retries(lambda: store_of(settings), _patience(settings))
 
 
 def sources_of(
@@ -113,10 +110,10 @@ def models_of(settings: Settings, stored: Manifest | None = None, *, repays: boo
 
 
 def stored_manifest(settings: Settings, store: Store, collection: str) -> Manifest | None:
-    """Of a collection in any spelling; None where there is none. As patient as a run."""
+    """Return the stored manifest of a collection in any spelling, or None if the collection does not exist."""
     name = _normalize_collection_name(collection, settings.collections.aliases)
     try:
-        return call_with_retries(lambda: store.manifest(name), _patience(settings))
+        return store.manifest(name)
     except CollectionNotFoundError:
         return None
 
@@ -232,12 +229,7 @@ def job_of(settings: Settings, collection: str) -> Job:
         options=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
         distance=settings.layout.distance,
         bounds=WindowBounds(chunks=settings.window_chunks),
-        retry=_patience(settings),
     )
-
-
-def _patience(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
 
 
 def rejects_path(settings: Settings, collection: str) -> Path:

@@ -45,7 +45,7 @@ from ingest.sync.job import Job
 from ingest.sync.manifest import agree
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
-from ingest.sync.source_run import Patient
+from ingest.sync.source_run import count_points
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -109,10 +109,9 @@ def run_on_ray(
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         workers = crew.workers or gpus or cpus or 1
         splits = [split(source, crew.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
-        patient = Patient(store, job.retry)
         wanted = run_task(describe, job, kit, **resources)
-        collection = agree(wanted, job.options, store=store, retry=job.retry, accept=job.accept).collection
-        held = [patient.count(collection, source) for source in sources]
+        collection = agree(wanted, job.options, store=store, accept=job.accept).collection
+        held = [count_points(store, collection, source) for source in sources]
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
         settlements = [
             Settlement(
@@ -120,7 +119,7 @@ def run_on_ray(
                 collection,
                 job.delete,
                 job.delete_after,
-                patient,
+                store,
                 monitor,
                 (),
                 stack.enter_context(ShardedDeletes(shards, number)),
@@ -141,19 +140,19 @@ def run_on_ray(
                 settlements=settlements,
                 rejects=rejects,
                 monitor=monitor,
-                indexing=_Indexing(patient, collection),
+                indexing=_Indexing(store, collection),
             )
         _check(totals, works)
         totals.stopped |= stop()
         if not totals.stopped:
             _settle(job, settlements, totals, now())
-        patient(lambda: store.finalize(collection))
+        store.finalize(collection)
         return close_account(
             wanted.collection,
             totals.tally,
             monitor,
             held=sum(held),
-            holds=sum(patient.count(collection, source) for source in sources),
+            holds=sum(count_points(store, collection, source) for source in sources),
             window=totals.window,
             stopped=totals.stopped,
         )
@@ -218,7 +217,7 @@ def _settle(job: Job, settlements: Sequence[Settlement], totals: _Totals, settle
         settlement.find_gone(settled, unidentified=totals.unidentified.get(number, 0))
     check_brake([(settlement.source, settlement.deletes) for settlement in settlements], job.max_delete)
     for settlement in settlements:
-        with Writer(settlement.patient.store, settlement.collection, retry=job.retry) as writer:
+        with Writer(settlement.store, settlement.collection) as writer:
             settlement.settle(writer, settled, totals.tally)
 
 
@@ -226,14 +225,14 @@ def _settle(job: Job, settlements: Sequence[Settlement], totals: _Totals, settle
 class _Indexing:
     """Defers it once, when as much is written as a writer of its own would have deferred it for."""
 
-    patient: Patient
+    store: Store
     collection: str
     deferred: bool = False
 
     def written(self, chunks: int) -> None:
         if not self.deferred and chunks >= DEFER_FROM:
             self.deferred = True
-            defer_indexing(partial(self.patient.store.defer_indexing, self.collection), self.patient)
+            defer_indexing(self.store, self.collection)
 
 
 class _Watch:

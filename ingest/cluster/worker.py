@@ -26,12 +26,13 @@ from ingest.errors import IngestError
 from ingest.records import Document, Rejected, doc_key
 from ingest.source.partitions import Partition
 from ingest.store.contract import Manifest, Store
+from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
 from ingest.sync.job import Job
 from ingest.sync.reading import PlannedDocument
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.source_run import Patient, SourceRun
+from ingest.sync.source_run import SourceRun
 from ingest.telemetry import PassReport, ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ class Kit:
         memory_limit_gb: see `AdaptiveBatchController`.
     """
 
-    open_store: Callable[[], Store]
+    open_store: Callable[[], RetryingStore]
     make_models: Callable[[], Sequence[StagedModel]]
     devices: tuple[str, ...] | None = None
     memory_limit_gb: float | None = None
@@ -178,13 +179,13 @@ class Worker:
             seen = PartSeen(self._shards, work.source, work.number, first)
             stack.callback(seen.close)
             reports = stack.enter_context(_Reports(self._foreman, work.number, source.name, monitor, self._figures))
-            store = cast("Store", GatedStore(self._store, self._foreman, work.number))
+            store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._foreman, work.number)))
             run = SourceRun(
                 source,
                 self._collection,
                 job.delete,
                 job.chunking,
-                Patient(store, job.retry),
+                store,
                 self._models,
                 self._runner(monitor),
                 monitor,
@@ -195,7 +196,7 @@ class Worker:
                 outcome.add_stale,
                 announce,
             )
-            with Writer(store, self._collection, retry=job.retry, defer_from=sys.maxsize) as writer:
+            with Writer(store, self._collection, defer_from=sys.maxsize) as writer:
                 run.run(writer, reports.stop, known_empty=work.known_empty and begun.attempt == 1)
             seen.flush()
         correct(outcome.tally, first, now, seen.found)

@@ -7,17 +7,21 @@ edge        the embedded engine (only edge* use `qdrant_edge`), on directory (fi
 server      a Qdrant server over REST or gRPC (only server* use `qdrant_client`): points here, the rest in server_collections;
             server_messages is what gRPC carries
 wire        what both stores convert alike: pure
-writer      effects → requests, on a thread, with retries
+writer      effects → requests, on a thread
+retrying    a store that retries each request; what `open_store` returns
 """
 
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from ingest.errors import ConfigurationError
-from ingest.store.contract import Store
+from ingest.parameters import checked, parse_instance
+from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.edge import EdgeStore
+from ingest.store.retrying import RetryingStore
 
 _HOST_AND_PORT = re.compile(r"(?:[^/]*@)?((?:\[[^/\]]+\]|[^/:\s]+):\d+)(?:/.*)?")
 
@@ -31,17 +35,21 @@ def open_store(
     grpc_port: int | None = None,
     timeout: float = 60.0,
     allow_plain_http_key: bool = False,
-) -> Store:
-    """The store at `location`: `http(s)://…` is a server (see `ServerStore`), anything else a directory for the embedded engine.
+    retry: RetryPolicy = RetryPolicy(),
+) -> RetryingStore:
+    """Open the store at `location`: a server for `http(s)://…`, otherwise a directory for the embedded engine.
 
-    The rest of the arguments are for servers. Raises `ConfigurationError` (also for `host:port` and nothing at all, which nobody
-    means as a directory), `StoreUnavailableError`, `StoreError`.
+    Opening it and each request to it are retried under `retry` while it is unavailable. The other arguments are for servers: see
+    `ServerStore`. Raises `ConfigurationError` (also for an empty location, and for `host:port`, which nobody means as a
+    directory), `StoreUnavailableError`, `StoreError`.
     """
+    checked("retry", parse_instance, retry, RetryPolicy)
     text = str(location)
     if text.lower().startswith(("http://", "https://")):
         from ingest.store.server import ServerStore  # noqa: PLC0415  the client takes a second to import
 
-        return ServerStore(
+        connect = partial(
+            ServerStore,
             text,
             api_key=api_key,
             ca_file=ca_file,
@@ -50,6 +58,7 @@ def open_store(
             timeout=timeout,
             allow_plain_http_key=allow_plain_http_key,
         )
+        return RetryingStore(call_with_retries(connect, retry), retry)
     scheme, is_address, _ = text.partition("://")
     if is_address:  # the rest may hold a secret
         raise ConfigurationError(
@@ -62,4 +71,4 @@ def open_store(
         )
     if not text.strip():
         raise ConfigurationError("the store has no location: give a server's URL, or the path of a directory")
-    return EdgeStore(text)
+    return RetryingStore(EdgeStore(text), retry)

@@ -210,8 +210,15 @@ class Store(Protocol):
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
         page: int = 1000,
+        after: str | None = None,
     ) -> Iterator[StoredPoint]:
-        """All points that meet all conditions, by id. `payload` and `vectors`: all, none, or the named ones."""
+        """Yield all points that meet all conditions, ordered by id.
+
+        Args:
+            payload, vectors: all, none, or the named ones.
+            page: points per request. Each request returns exactly as many, but for the last one.
+            after: only points that come after the point with this id, whether or not it still exists.
+        """
         ...
 
     def retrieve(

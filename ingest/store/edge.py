@@ -30,7 +30,7 @@ from ingest.store.schema import (
     fingerprint_of,
 )
 from ingest.store.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
-from ingest.store.wire import scored_point, selection_to
+from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
 logger = logging.getLogger(__name__)
 
@@ -196,23 +196,25 @@ class EdgeStore:
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
         page: int = 1000,
+        after: str | None = None,
     ) -> Iterator[StoredPoint]:
-        offset: engine.PointId | None = None
+        offset: engine.PointId | None = None if after is None else point_id_to(after)
+        limit = page if after is None else page + 1  # the engine begins with the point at `offset`
         while True:
             with self._using(collection) as opened:
                 records, offset = opened.shard.scroll(
                     engine.ScrollRequest(
                         offset=offset,
-                        limit=page,
+                        limit=limit,
                         filter=filter_to(conditions),
                         with_payload=selection_to(payload),
                         with_vector=selection_to(vectors),
                     )
                 )
-            for record in records:
-                yield stored_point(record)
+            yield from following(map(stored_point, records), after)
             if offset is None:
                 return
+            limit, after = page, None
 
     def retrieve(
         self,

@@ -16,7 +16,7 @@ from ingest.store.server_collections import ServerCollections
 from ingest.store.server_connection import Connection
 from ingest.store.server_messages import point_messages, vector_messages
 from ingest.store.server_wire import filter_to, stored_point, vector_to
-from ingest.store.wire import scored_point, selection_to
+from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
@@ -129,22 +129,24 @@ class ServerStore(ServerCollections):
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
         page: int = 1000,
+        after: str | None = None,
     ) -> Iterator[StoredPoint]:
-        offset: Any = None
+        offset: Any = None if after is None else point_id_to(after)
+        limit = page if after is None else page + 1  # the server begins with the point at `offset`
         while True:
             with self._translated(collection):
                 records, offset = self._client.scroll(
                     collection,
                     scroll_filter=filter_to(conditions),
-                    limit=page,
+                    limit=limit,
                     offset=offset,
                     with_payload=selection_to(payload),
                     with_vectors=selection_to(vectors),
                 )
-            for record in records:
-                yield stored_point(record)
+            yield from following(map(stored_point, records), after)
             if offset is None:
                 return
+            limit, after = page, None
 
     def retrieve(
         self,

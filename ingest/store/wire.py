@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,3 +31,13 @@ def scored_point(found: Any) -> ScoredPoint:
 
 def selection_to(wanted: Sequence[str] | bool) -> list[str] | bool:
     return wanted if isinstance(wanted, bool) else list(wanted)
+
+
+def point_id_to(id_: str) -> int | str:
+    """Return the vendor's form of a point id: a number or a UUID."""
+    return int(id_) if id_.isdecimal() else id_
+
+
+def following(points: Iterable[StoredPoint], after: str | None) -> Iterator[StoredPoint]:
+    """Yield the points of a page without the one whose id is `after`."""
+    return (point for point in points if point.id != after)

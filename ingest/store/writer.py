@@ -1,23 +1,20 @@
-"""Writes effects to a store on threads of its own: in order, in bounded requests, again where that can help."""
+"""Writes effects to a store on threads of its own: in order, in bounded requests."""
 
 from __future__ import annotations
 
 import logging
 import queue
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
-
 from ingest.errors import StoreError, StoreUnavailableError
 from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import Store
-from ingest.telemetry import Clock
+from ingest.store.retrying import RetryingStore
 
 logger = logging.getLogger(__name__)
 
@@ -63,22 +60,6 @@ class Effects:
     deletes: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class RetryPolicy:
-    """How long to ask again for what failed in a way that may pass, before giving up.
-
-    Attributes:
-        attempts: of one request, at least 1.
-        seconds: from its first attempt; no wait that would end later is begun.
-        first, longest: seconds; bounds of the jittered, doubling wait between attempts. A server's Retry-After comes on top.
-    """
-
-    attempts: int = 8
-    seconds: float = 120.0
-    first: float = 0.5
-    longest: float = 20.0
-
-
 class Writer:
     """Writes what is submitted to one collection, from its own threads, in the order it was submitted.
 
@@ -87,14 +68,14 @@ class Writer:
     After `defer_from` points the collection's indexes are deferred: whoever loads much calls `Store.finalize` in the end.
 
     `with Writer(store, collection) as writer: writer.submit(effects)`. Leaving the block waits until everything is acknowledged;
-    leaving it by an exception stops after the requests in flight and leaves the rest undone; by `KeyboardInterrupt`, it does not
+    leaving it by an exception stops after the requests in flight, without retries, and leaves the rest undone; by
+    `KeyboardInterrupt`, it does not
     wait for those either. Submit from one thread.
 
     Args:
         max_points, max_bytes: bounds of one request (bytes estimated); a point that alone exceeds them travels alone.
         defer_from: points to be written until then.
         queue_size: submitted effects that may wait while others are being written.
-        clock, sleep: for the retries; by default real time, and a sleep that an exception in the block cuts short.
     """
 
     def __init__(
@@ -102,23 +83,17 @@ class Writer:
         store: Store,
         collection: str,
         *,
-        retry: RetryPolicy | None = None,
         max_points: int = MAX_POINTS,
         max_bytes: int = MAX_BYTES,
         defer_from: int = DEFER_FROM,
         queue_size: int = 1,
-        clock: Clock = time.monotonic,
-        sleep: Callable[[float], Any] | None = None,
     ) -> None:
-        self._store = store
+        self._stopped = threading.Event()
+        self._store = store.until(self._stopped) if isinstance(store, RetryingStore) else store
         self._collection = collection
-        self._policy = retry or RetryPolicy()
         self._max_points = max_points
         self._max_bytes = max_bytes
         self._queue: queue.Queue[Effects | None] = queue.Queue(queue_size)
-        self._stopped = threading.Event()
-        self._clock = clock
-        self._sleep = sleep or self._stopped.wait
         self._failure: BaseException | None = None
         self._defer_from = defer_from
         self._written = 0
@@ -167,7 +142,7 @@ class Writer:
         before = self._written
         self._written += len(effects.upserts) + len(effects.vector_updates)
         if before < self._defer_from <= self._written:
-            defer_indexing(partial(self._store.defer_indexing, self._collection), self._call)
+            defer_indexing(self._store, self._collection)
 
     def _send(self, stage: Iterator[Request]) -> None:
         """As many requests at a time as the store takes with profit; returns, or raises, when none is in flight any more."""
@@ -181,7 +156,7 @@ class Writer:
                         request = next(stage, None)
                     if request is None:
                         return
-                    self._call(request)
+                    request()
             except BaseException as exc:  # noqa: BLE001  raised again below
                 failures.append(exc)
 
@@ -195,21 +170,14 @@ class Writer:
         if failures:
             raise failures[0]
 
-    def _call(self, request: Request) -> None:
-        call_with_retries(partial(self._unless_stopped, request), self._policy, clock=self._clock, sleep=self._sleep)
-
-    def _unless_stopped(self, request: Request) -> None:
-        if not self._stopped.is_set():
-            request()
-
 
 Request = Callable[[], None]
 
 
-def defer_indexing(request: Request, call: Callable[[Request], None]) -> None:
-    """Makes the request by way of `call`. That it is refused is logged, and no error: it costs time alone."""
+def defer_indexing(store: Store, collection: str) -> None:
+    """Defer the collection's indexing. A refusal is logged, and not an error: it costs only time."""
     try:
-        call(request)
+        store.defer_indexing(collection)
     except StoreUnavailableError:
         raise
     except StoreError as exc:  # such as a key that may write points and nothing else
@@ -241,45 +209,6 @@ def batches(items: Iterable[_Item], size: Callable[[_Item], int], max_items: int
         total += item_size
     if batch:
         yield batch
-
-
-def call_with_retries(
-    call: Callable[[], _Item],
-    policy: RetryPolicy,
-    *,
-    clock: Clock = time.monotonic,
-    sleep: Callable[[float], Any] = time.sleep,
-) -> _Item:
-    """Calls until it succeeds, fails for good, or `policy` is used up: then `StoreUnavailableError` says how long was tried.
-
-    Gives what the call gives. Only `StoreUnavailableError` is worth another attempt.
-    """
-    started = clock()
-    backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
-
-    def wait(state: RetryCallState) -> float:
-        return backoff(state) + (_retry_after(state) or 0.0)
-
-    def give_up(state: RetryCallState) -> bool:
-        out_of_time = clock() - started + state.upcoming_sleep > policy.seconds
-        return out_of_time or state.attempt_number >= policy.attempts
-
-    def report(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        raise StoreUnavailableError(
-            f"{error} (gave up after {state.attempt_number} attempts in {clock() - started:.0f} s)",
-            retry_after=_retry_after(state),
-        ) from error
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(StoreUnavailableError), wait=wait, stop=give_up, sleep=sleep, retry_error_callback=report
-    )
-    return retrying(call)
-
-
-def _retry_after(state: RetryCallState) -> float | None:
-    error = state.outcome.exception() if state.outcome else None
-    return error.retry_after if isinstance(error, StoreUnavailableError) else None
 
 
 def _point_bytes(point: Point) -> int:

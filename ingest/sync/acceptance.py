@@ -9,7 +9,7 @@ from dataclasses import replace
 from ingest.records import Payload
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import INGEST_FIELD, fingerprint_of, with_fingerprint
-from ingest.store.writer import Effects, RetryPolicy, Writer, batches
+from ingest.store.writer import Effects, Writer, batches
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ RELABELLED_TOGETHER = 1000
 """Points whose payloads are held at a time."""
 
 
-def accept_models(wanted: Manifest, stored: Manifest, *, store: Store, retry: RetryPolicy) -> Manifest:
+def accept_models(wanted: Manifest, stored: Manifest, *, store: Store) -> Manifest:
     """The stored manifest with the fingerprints of `wanted`, and every point relabelled to it; no vector is touched.
 
     Only what says it was made by the model of the stored manifest is relabelled: the rest stays foreign, and the next run encodes
@@ -27,7 +27,7 @@ def accept_models(wanted: Manifest, stored: Manifest, *, store: Store, retry: Re
     made_by = {spec.name: spec.fingerprint for spec in wanted.vectors}
     before = {spec.name: spec.fingerprint for spec in stored.vectors}
     relabelled = 0
-    with Writer(store, stored.collection, retry=retry) as writer:
+    with Writer(store, stored.collection) as writer:
         points = store.scroll(stored.collection, page=RELABELLED_TOGETHER)
         for group in batches(points, lambda _: 1, RELABELLED_TOGETHER, RELABELLED_TOGETHER):
             payloads = {

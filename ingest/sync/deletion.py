@@ -13,7 +13,7 @@ from ingest.parameters import format_share
 from ingest.records import Payload
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
-from ingest.store.writer import Effects, RetryPolicy, Writer, batches
+from ingest.store.writer import Effects, Writer, batches
 from ingest.sync.plan import fate_of_gone
 from ingest.sync.spool import TOGETHER, PendingDeletes
 
@@ -92,8 +92,6 @@ def undelete(
     collection: str,
     sources: Sequence[str] = (),
     doc_ids: Sequence[str] = (),
-    *,
-    retry: RetryPolicy | None = None,
 ) -> int:
     """Lifts the tombstones of documents, of these sources or of all, with these ids or with any. Gives how many documents.
 
@@ -106,7 +104,7 @@ def undelete(
     if doc_ids:
         conditions.append(Condition("doc_id", "any", tuple(doc_ids)))
     lifted: set[str] = set()
-    with Writer(store, collection, retry=retry) as writer:
+    with Writer(store, collection) as writer:
         for points in batches(store.scroll(collection, conditions), lambda _: 1, TOGETHER, TOGETHER):
             writer.submit(Effects(payloads={point.id: without_tombstone(point.payload) for point in points}))
             lifted.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)

@@ -22,7 +22,7 @@ from ingest.records import ChunkCounts, Fingerprint, Payload, Point, Receipt, Re
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, fingerprint_of
-from ingest.store.writer import Effects, Writer, call_with_retries
+from ingest.store.writer import Effects, Writer
 from ingest.sync.deletion import LISTED, deletes_held_back
 from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.export_directory import ExportDirectory, Shard, translated
@@ -121,12 +121,12 @@ class ExportRuntime:
         export.check()
         name = _normalize_collection_name(job.collection, job.aliases)
         wanted = replace(export.manifest, collection=name, raw_name=job.collection)
-        collection = agree(wanted, job.options, store=store, retry=job.retry).collection
-        held = _count_points(job, store, collection, export.sources)
+        collection = agree(wanted, job.options, store=store).collection
+        held = _count_points(store, collection, export.sources)
         counts: Counter[str] = Counter()
         with (
             PendingDeletes() as deletes,
-            Writer(store, collection, retry=job.retry) as writer,
+            Writer(store, collection) as writer,
             Prefetch(_windows(export), stop=stop) as windows,
         ):
             for documents in windows:
@@ -141,8 +141,8 @@ class ExportRuntime:
             for ids in () if stopped else deletes.points_to_delete():
                 writer.submit(Effects(deletes=ids))
                 counts["chunks_deleted"] += len(ids)
-        call_with_retries(lambda: store.finalize(collection), job.retry)
-        holds = _count_points(job, store, collection, export.sources)
+        store.finalize(collection)
+        holds = _count_points(store, collection, export.sources)
         expected = held + counts["chunks_inserted"] - counts["chunks_deleted"]
         if holds != expected:
             monitor.log_error(
@@ -306,7 +306,7 @@ def _windows(export: ExportDirectory) -> Iterator[list[list[Point]]]:
 def _plan_window(job: Job, store: Store, collection: str, documents: Sequence[Sequence[Point]]) -> WindowResult:
     wanted = {made[0].doc_key: made for made in ([_made_from(point) for point in points] for points in documents)}
     stored: dict[str, list[Fingerprint]] = {key: [] for key in wanted}
-    for fingerprint in call_with_retries(lambda: store.fingerprints(collection, list(wanted)), job.retry):
+    for fingerprint in store.fingerprints(collection, list(wanted)):
         stored[fingerprint.doc_key].append(fingerprint)
     result = WindowResult()
     for points, (key, made) in zip(documents, wanted.items(), strict=True):
@@ -340,11 +340,8 @@ def _rows(export: ExportDirectory) -> int:
     return sum(shard.rows for shard in export.shards)
 
 
-def _count_points(job: Job, store: Store, collection: str, sources: Sequence[str]) -> int:
-    return sum(
-        call_with_retries(lambda source=source: store.count(collection, [Condition("source", "eq", source)]), job.retry)  # type: ignore[misc]
-        for source in sources
-    )
+def _count_points(store: Store, collection: str, sources: Sequence[str]) -> int:
+    return sum(store.count(collection, [Condition("source", "eq", source)]) for source in sources)
 
 
 def _count_result(counts: Counter[str], result: WindowResult) -> None:

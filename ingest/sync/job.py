@@ -36,7 +36,7 @@ from ingest.records import Receipt, Source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
 from ingest.store.schema import _normalize_collection_name
-from ingest.store.writer import RetryPolicy, Writer
+from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.manifest import agree, wanted_manifest
@@ -45,7 +45,7 @@ from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.source_run import Patient, SourceRun
+from ingest.sync.source_run import SourceRun, count_points
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 
@@ -66,7 +66,6 @@ class Job:
         aliases: normalized name → name of the collection it stands for.
         options: layout of the collection if it has to be created.
         bounds: limits of the first windows.
-        retry: patience with a store that is unavailable, for each request.
         distance: distance of the dense vectors of a new collection.
         accept: whether stored vectors count as made by the models of this job although the models' fingerprints differ;
             dimensions and distances must be the same.
@@ -83,7 +82,6 @@ class Job:
     aliases: Mapping[str, str]
     options: CollectionOptions
     bounds: WindowBounds
-    retry: RetryPolicy
     distance: Distance
     accept: bool
 
@@ -99,7 +97,6 @@ class Job:
         aliases: Mapping[str, str] = MappingProxyType({}),
         options: CollectionOptions = CollectionOptions(),
         bounds: WindowBounds = WindowBounds(),
-        retry: RetryPolicy = RetryPolicy(),
         distance: Distance = "cosine",
         accept: bool = False,
     ) -> None:
@@ -114,7 +111,6 @@ class Job:
             aliases=checked("aliases", parse_mapping, aliases, parse_text),
             options=checked("options", parse_instance, options, CollectionOptions),
             bounds=checked("bounds", parse_instance, bounds, WindowBounds),
-            retry=checked("retry", parse_instance, retry, RetryPolicy),
             distance=checked("distance", parse_choice, distance, get_args(Distance)),
             accept=checked("accept", parse_boolean, accept),
         )
@@ -156,10 +152,9 @@ def run_job(
     Raises `ManifestMismatchError` before anything is loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the
     run could not go on (what was acknowledged stays, the next run continues from there); `DeletionBrakeError` if the brake held.
     """
-    patient = Patient(store, job.retry)
     wanted = job.manifest(models)
-    collection = agree(wanted, job.options, store=store, retry=job.retry, accept=job.accept).collection
-    held = {source.name: patient.count(collection, source) for source in sources}
+    collection = agree(wanted, job.options, store=store, accept=job.accept).collection
+    held = {source.name: count_points(store, collection, source) for source in sources}
     tally = Tally()
     sizing = WindowSizing(job.bounds, monitor)
     with ExitStack() as spools:
@@ -171,7 +166,7 @@ def run_job(
                 collection,
                 job.delete,
                 job.chunking,
-                patient,
+                store,
                 models,
                 runner,
                 monitor,
@@ -181,8 +176,8 @@ def run_job(
                 rejects.add,
                 deletes.add_stale,
             )
-            runs.append((run, Settlement(source.name, collection, job.delete, job.delete_after, patient, monitor, seen, deletes)))
-        with Writer(store, collection, retry=job.retry) as writer:
+            runs.append((run, Settlement(source.name, collection, job.delete, job.delete_after, store, monitor, seen, deletes)))
+        with Writer(store, collection) as writer:
             for run, settlement in runs:
                 if not stop():
                     known_empty = held[run.source.name] == 0
@@ -194,16 +189,16 @@ def run_job(
             for run, settlement in runs:
                 settlement.find_gone(settled, unidentified=run.unidentified)
             check_brake([(settlement.source, settlement.deletes) for _, settlement in runs], job.max_delete)
-            with Writer(store, collection, retry=job.retry) as writer:
+            with Writer(store, collection) as writer:
                 for _, settlement in runs:
                     settlement.settle(writer, settled, tally)
-    patient(lambda: store.finalize(collection))
+    store.finalize(collection)
     return close_account(
         wanted.collection,
         tally,
         monitor,
         held=sum(held.values()),
-        holds=sum(patient.count(collection, source) for source in sources),
+        holds=sum(count_points(store, collection, source) for source in sources),
         window=sizing.bounds.chunks,
         stopped=stopped,
     )

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import TypeVar
 
 from ingest.encode.contract import StagedModel
 from ingest.errors import CollectionNotFoundError, ManifestMismatchError
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorSpec
 from ingest.store.schema import _normalize_collection_name, physical_name
-from ingest.store.writer import RetryPolicy, call_with_retries
 from ingest.sync.acceptance import accept_models
-
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +46,7 @@ def wanted_manifest(
     )
 
 
-def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, retry: RetryPolicy, accept: bool = False) -> Manifest:
+def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, accept: bool = False) -> Manifest:
     """The manifest of the collection called `wanted.collection`, which is made as `wanted` says if need be.
 
     A new one is made under its `physical_name`, with the name as its alias; one that has the name itself stays as it is. Nothing
@@ -62,24 +57,20 @@ def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, retry: 
 
     Raises `ManifestMismatchError`, `StoreError`.
     """
-
-    def patient(call: Callable[[], T]) -> T:
-        return call_with_retries(call, retry)
-
-    stored = patient(lambda: _find_or_make(wanted, options, store))
+    stored = _find_or_make(wanted, options, store)
     try:
         check_manifest(wanted, stored)
     except ManifestMismatchError:
-        if patient(lambda: store.count(stored.collection)) == 0:
-            patient(lambda: store.drop(stored.collection))
-            stored = patient(lambda: _find_or_make(wanted, options, store))
+        if store.count(stored.collection) == 0:
+            store.drop(stored.collection)
+            stored = _find_or_make(wanted, options, store)
         elif accept and find_drift(wanted, stored).acceptable:
-            stored = accept_models(wanted, stored, store=store, retry=retry)
+            stored = accept_models(wanted, stored, store=store)
         else:
             raise
     if wanted.weights and dict(wanted.weights) != dict(stored.weights):
         stored = replace(stored, weights=wanted.weights)
-        patient(partial(store.write_manifest, stored))
+        store.write_manifest(stored)
     return stored
 
 

@@ -15,7 +15,7 @@ from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Chunk, Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector, digest_bytes
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import INGEST_FIELD, fingerprint_of, with_fingerprint
-from ingest.store.writer import Effects, RetryPolicy, Writer, batches
+from ingest.store.writer import Effects, Writer, batches
 from ingest.sync.plan import ChunkAction, DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import WindowBounds
@@ -107,7 +107,6 @@ class Rebuild:
         copied: Collection[str],
         runner: BatchRunner,
         bounds: WindowBounds,
-        retry: RetryPolicy,
     ) -> None:
         self._store = store
         self._live = live
@@ -117,7 +116,6 @@ class Rebuild:
         self._copied = list(copied)
         self._runner = runner
         self._bounds = bounds
-        self._retry = retry
         self.copied: Counter[str] = Counter()
         """Vector → points that it was copied to."""
         self.encoded: Counter[str] = Counter()
@@ -129,7 +127,7 @@ class Rebuild:
         Raises `ModelError` where a chunk cannot be encoded, and what the store raises. What was acknowledged stays.
         """
         differed = 0
-        with Writer(self._store, self._target, retry=self._retry) as writer, Prefetch(self._windows()) as windows:
+        with Writer(self._store, self._target) as writer, Prefetch(self._windows()) as windows:
             for window in windows:
                 writer.submit(self._effects(window))
                 differed += len(window.work) + len(window.gone)
@@ -145,7 +143,7 @@ class Rebuild:
         stored = self._store.scroll(self._target, payload=[INGEST_FIELD], vectors=True, page=FETCHED_POINTS)
         faulty = {point.id: fault for point in stored if (fault := self._fault_of(point)) is not None}
         if faulty:
-            with Writer(self._store, self._target, retry=self._retry) as writer:
+            with Writer(self._store, self._target) as writer:
                 writer.submit(Effects(deletes=list(faulty)))
             first, fault = next(iter(faulty.items()))
             raise StoreError(

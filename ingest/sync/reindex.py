@@ -20,7 +20,6 @@ from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestM
 from ingest.records import LeaseEvent, ModelReport
 from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.schema import _normalize_collection_name, physical_name
-from ingest.store.writer import RetryPolicy, call_with_retries
 from ingest.sync.job import Job
 from ingest.sync.rebuilding import Rebuild, check_texts
 from ingest.telemetry import ThroughputMonitor
@@ -103,14 +102,14 @@ def reindex(
     store.set_aliases({next_alias(name): target})
     store.write_manifest(replace(wanted, collection=target))
     store.defer_indexing(target)
-    rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, runner=runner, bounds=job.bounds, retry=job.retry)
-    _catch_up(rebuild, job, store, live, target)
+    rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, runner=runner, bounds=job.bounds)
+    _catch_up(rebuild, store, live, target)
     store.finalize(target)
     rebuild.verify()
     if gate is not None:
         gate(live, target)
-    _catch_up(rebuild, job, store, live, target)
-    dropped += _swap(store, name, live, target, job.retry, keep_old=keep_old)
+    _catch_up(rebuild, store, live, target)
+    dropped += _swap(store, name, live, target, keep_old=keep_old)
     return _report(name, store, monitor, dropped=dropped, rebuild=rebuild)
 
 
@@ -196,10 +195,10 @@ def _drop_abandoned(store: Store, name: str, *, keep: str | None) -> tuple[str, 
     return (abandoned,)
 
 
-def _catch_up(rebuild: Rebuild, job: Job, store: Store, live: str, target: str) -> None:
+def _catch_up(rebuild: Rebuild, store: Store, live: str, target: str) -> None:
     """Until the new collection holds what the one in use does."""
     for _ in range(MAX_PASSES):
-        if call_with_retries(rebuild.catch_up, job.retry) == 0 and store.count(live) == store.count(target):
+        if rebuild.catch_up() == 0 and store.count(live) == store.count(target):
             return
     raise StoreError(
         f"the collection {live} kept changing while {target} was made of it, so nothing was swapped: run reindex again once what"
@@ -207,12 +206,12 @@ def _catch_up(rebuild: Rebuild, job: Job, store: Store, live: str, target: str) 
     )
 
 
-def _swap(store: Store, name: str, live: str, target: str, retry: RetryPolicy, *, keep_old: bool) -> tuple[str, ...]:
+def _swap(store: Store, name: str, live: str, target: str, *, keep_old: bool) -> tuple[str, ...]:
     """Points the name to the new collection, and only then drops what is no longer wanted. Gives the names of that."""
     older = store.aliases().get(previous_alias(name))
     unwanted = older if older not in {None, live, target} else None
     swapped = {name: target, previous_alias(name): live, next_alias(name): unwanted}
-    call_with_retries(lambda: store.set_aliases(swapped), retry)
+    store.set_aliases(swapped)
     dropped = [unwanted] if unwanted is not None else []
     if not keep_old:
         dropped.append(live)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Container
 from dataclasses import dataclass
-from functools import partial
 
+from ingest.store.contract import Store
 from ingest.store.writer import Effects, Writer
 from ingest.sync.account import Tally
 from ingest.sync.deletion import deletes_held_back, find_gone, note_stored, payloads_to_mark, payloads_to_restore
 from ingest.sync.plan import DeleteMode, Fate
-from ingest.sync.source_run import Patient
 from ingest.sync.spool import PendingDeletes
 from ingest.telemetry import ThroughputMonitor
 
@@ -28,7 +27,7 @@ class Settlement:
     collection: str
     delete: DeleteMode
     delete_after: float | None
-    patient: Patient
+    store: Store
     monitor: ThroughputMonitor
     seen: Container[str]
     deletes: PendingDeletes
@@ -36,7 +35,7 @@ class Settlement:
     def note_stored(self, *, known_empty: bool) -> None:
         """Before the source is read."""
         if self.delete == DeleteMode.FULL and not known_empty:
-            self.patient(lambda: note_stored(self.patient.store, self.collection, self.source, self.deletes))
+            note_stored(self.store, self.collection, self.source, self.deletes)
 
     def find_gone(self, now: float, *, unidentified: int) -> None:
         """The source has ended without an error: what was stored of it and was not seen is gone.
@@ -54,12 +53,12 @@ class Settlement:
 
         Everything that was written is acknowledged, so that no payload read here is older than one on its way.
         """
-        store, collection, deletes = self.patient.store, self.collection, self.deletes
+        store, collection, deletes = self.store, self.collection, self.deletes
         for ids in deletes.points_that_came_back(self.seen):
-            restored = self.patient(partial(payloads_to_restore, store, collection, ids))
+            restored = payloads_to_restore(store, collection, ids)
             writer.submit(Effects(payloads=restored))
         for ids in deletes.points_to_mark():
-            marked = self.patient(partial(payloads_to_mark, store, collection, ids, now=now))
+            marked = payloads_to_mark(store, collection, ids, now=now)
             writer.submit(Effects(payloads=marked))
         for ids in deletes.points_to_delete():
             writer.submit(Effects(deletes=ids))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.records import Rejected, Source, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.contract import Condition, Store
-from ingest.store.writer import RetryPolicy, Writer, call_with_retries
+from ingest.store.writer import Writer
 from ingest.sync.account import Tally
 from ingest.sync.effects import Failure, collect_effects, wanted_texts
 from ingest.sync.plan import DeleteMode
@@ -19,8 +18,6 @@ from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
 from ingest.sync.sizing import WindowSizing, vector_bytes
 from ingest.telemetry import ThroughputMonitor
-
-T = TypeVar("T")
 
 
 def token_limits(models: Sequence[StagedModel]) -> list[TokenLimit]:
@@ -36,20 +33,6 @@ def model_fingerprints(models: Sequence[StagedModel]) -> dict[str, str]:
 def count_points(store: Store, collection: str, source: Source) -> int:
     """Points the store holds of one source."""
     return store.count(collection, [Condition("source", "eq", source.name)])
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """Asks the store again while it is unavailable, within the job's patience."""
-
-    store: Store
-    policy: RetryPolicy
-
-    def __call__(self, call: Callable[[], T]) -> T:
-        return call_with_retries(call, self.policy)
-
-    def count(self, collection: str, source: Source) -> int:
-        return self(lambda: count_points(self.store, collection, source))
 
 
 def _nothing(_documents: Sequence[PlannedDocument]) -> None:
@@ -72,7 +55,7 @@ class SourceRun:
     collection: str
     delete: DeleteMode
     chunking: ChunkingOptions
-    patient: Patient
+    store: Store
     models: Sequence[StagedModel]
     runner: BatchRunner
     monitor: ThroughputMonitor
@@ -86,10 +69,9 @@ class SourceRun:
 
     def run(self, writer: Writer, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Reads to the end, or until `stop` says True after a window; everything there is goes to the writer."""
-        store = self.patient.store
         reader = Reader(
             self.source,
-            look_up=lambda keys: self.patient(lambda: store.fingerprints(self.collection, keys)),
+            look_up=lambda keys: self.store.fingerprints(self.collection, keys),
             chunker=Chunker(token_limits(self.models), self.chunking),
             models=model_fingerprints(self.models),
             delete=self.delete,

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
@@ -23,7 +23,7 @@ from ingest.records import Fingerprint, ModelReport, Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD
-from ingest.store.writer import Effects, Writer, call_with_retries
+from ingest.store.writer import Effects, Writer
 from ingest.sync.damage import ELSEWHERE, UNSIGNED, Damage, Kind, apparent
 from ingest.sync.deletion import check_brake, deletes_held_back, find_gone, payloads_to_mark
 from ingest.sync.effects import collect_effects, wanted_texts
@@ -42,8 +42,6 @@ EXAMPLES = 20
 
 MIN_COSINE = 0.999
 """From which a dense vector passes for what its model makes: other batches and processors round differently."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +116,7 @@ def verify_job(
     `DeletionBrakeError` comes when all but the deletes is repaired. An interrupted repair is continued by the next.
     """
     wanted = job.manifest(models)
-    stored = call_with_retries(partial(store.manifest, wanted.collection), job.retry)
+    stored = store.manifest(wanted.collection)
     check_manifest(wanted, stored)
     with ExitStack() as spools:
         findings = Findings(examples, spools.enter_context(DamagedPoints()))
@@ -141,7 +139,7 @@ def verify_job(
         )
         for check in checks:
             inspector.inspect(check.source.name, check.deletes)
-        with Writer(store, stored.collection, retry=job.retry) as writer:
+        with Writer(store, stored.collection) as writer:
             for check, points in zip(checks, held, strict=True):
                 verifier.compare(check, writer, known_empty=points == 0)
         verifier.settle(checks, now())
@@ -198,12 +196,12 @@ class _Verifier:
 
     def count(self, check: _SourceCheck) -> int:
         """Points stored of the source."""
-        return self._patiently(partial(count_points, self.store, self.collection, check.source))
+        return count_points(self.store, self.collection, check.source)
 
     def count_others(self) -> int:
         """Points of the collection that this package did not write."""
         unsigned = [Condition(DOC_KEY_FIELD, "exists", value=False)]
-        return self._patiently(partial(self.store.count, self.collection, unsigned))
+        return self.store.count(self.collection, unsigned)
 
     def compare(self, check: _SourceCheck, writer: Writer, *, known_empty: bool) -> None:
         """Reads a source to its end and plans it; with `repair`, does what the plan asks for, but for the deletes."""
@@ -239,10 +237,10 @@ class _Verifier:
                     self.findings.add(Kind.ORPHANS, f"its document is not in {check.source.name} (point {point})")
         if self.repair:
             check_brake([(check.source.name, check.deletes) for check in checks], self.job.max_delete)
-            with Writer(self.store, self.collection, retry=self.job.retry) as writer:
+            with Writer(self.store, self.collection) as writer:
                 for check in checks:
                     self._delete(check, writer, now)
-            self._patiently(partial(self.store.finalize, self.collection))
+            self.store.finalize(self.collection)
 
     def is_settled(self, checks: Sequence[_SourceCheck], held: int) -> bool:
         """Whether the store holds the points it should, having `held` so many before: if not, somebody else is writing."""
@@ -255,15 +253,12 @@ class _Verifier:
             )
         return holds == expected
 
-    def _patiently(self, call: Callable[[], T]) -> T:
-        return call_with_retries(call, self.job.retry)
-
     def _reject(self, source: str, rejected: Rejected) -> None:
         self.monitor.log_error(source, f"{rejected.position} was rejected and not compared: {rejected.reason}")
 
     def _look_up(self, check: _SourceCheck, doc_keys: Sequence[str]) -> list[Fingerprint]:
         """What planning is to take for stored: all but what is damaged."""
-        stored = self._patiently(partial(self.store.fingerprints, self.collection, doc_keys))
+        stored = self.store.fingerprints(self.collection, doc_keys)
         for made in stored:
             if not check.deletes.was_stored(made.doc_key, made.id):
                 fault = f"is not stored under the name of its source {check.source.name}"
@@ -325,7 +320,7 @@ class _Verifier:
     def _delete(self, check: _SourceCheck, writer: Writer, now: float) -> None:
         deleted = hidden = 0
         for ids in self._unwanted_groups(check.deletes.points_to_mark()):
-            marked = self._patiently(partial(payloads_to_mark, self.store, self.collection, ids, now=now))
+            marked = payloads_to_mark(self.store, self.collection, ids, now=now)
             writer.submit(Effects(payloads=marked))
             hidden += len(marked)
         for ids in self._unwanted_groups(check.deletes.points_to_delete()):

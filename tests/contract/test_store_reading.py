@@ -63,6 +63,25 @@ def test_scrolling_returns_every_point_once_by_id(ready: Store, collection: str)
     assert ids == sorted(point(number).id for number in range(25))
 
 
+@pytest.mark.parametrize("page", [1, 4, 24, 25, 1000])
+def test_scrolling_continues_after_any_point(ready: Store, collection: str, page: int) -> None:
+    ready.upsert(collection, [point(number) for number in range(25)])
+    ids = sorted(point(number).id for number in range(25))
+    for last in (0, 11, 23, 24):
+        rest = ready.scroll(collection, page=page, after=ids[last])
+        assert [found.id for found in rest] == ids[last + 1 :]
+    of_one = [Condition("doc_id", "any", ("doc-3", "doc-4"))]
+    first, second = (found.id for found in ready.scroll(collection, of_one))
+    assert [found.id for found in ready.scroll(collection, of_one, page=page, after=first)] == [second]
+
+
+def test_scrolling_continues_after_a_point_that_is_gone(ready: Store, collection: str) -> None:
+    ready.upsert(collection, [point(number) for number in range(9)])
+    ids = sorted(point(number).id for number in range(9))
+    ready.delete(collection, [ids[3]])
+    assert [found.id for found in ready.scroll(collection, page=2, after=ids[3])] == ids[4:]
+
+
 def test_scrolling_returns_only_what_was_asked_for(ready: Store, collection: str) -> None:
     ready.upsert(collection, [point(1, metadata={"year": 2020, "lang": "en"})])
     [found] = ready.scroll(collection, payload=["text", "metadata.year"], vectors=["bm25"])

@@ -15,9 +15,9 @@ from qdrant_server import Cluster
 from sync_bench import SyncBench, counts, document
 
 from ingest.records import Document, Rejected
+from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
-from ingest.store.writer import RetryPolicy
 
 PATIENT = RetryPolicy(attempts=100, seconds=50.0, first=0.05, longest=0.5)
 REPLICATED = CollectionOptions(shards=3, replicas=2)
@@ -47,19 +47,19 @@ class KillingSource:
 
 
 def test_a_node_dies_in_the_middle_of_a_run_and_comes_back(cluster: Cluster, collection: str, tmp_path: Path) -> None:
-    with open_store(cluster.nodes[0].address.url) as store:
+    with open_store(cluster.nodes[0].address.url, retry=PATIENT) as store:
         peace, war = (SyncBench(store, f"{collection}_{name}", tmp_path / name) for name in ("peace", "war"))
-        peace.run(DOCUMENTS, options=REPLICATED, retry=PATIENT)
+        peace.run(DOCUMENTS, options=REPLICATED)
         expected = peace.stored()
 
-        receipt = war.run([KillingSource(cluster, node=1, at=20)], options=REPLICATED, retry=PATIENT)
+        receipt = war.run([KillingSource(cluster, node=1, at=20)], options=REPLICATED)
 
         assert counts(receipt) == {"read": 60, "written": 60}
         assert war.stored() == expected
     cluster.nodes[1].start()
-    with open_store(cluster.nodes[1].address.url) as store:  # asked of the node that was away
+    with open_store(cluster.nodes[1].address.url, retry=PATIENT) as store:  # asked of the node that was away
         again = SyncBench(store, war.collection, tmp_path / "again")
-        assert counts(again.run(DOCUMENTS, retry=PATIENT)) == {"read": 60, "unchanged": 60}
+        assert counts(again.run(DOCUMENTS)) == {"read": 60, "unchanged": 60}
         assert again.stored() == expected
 
 

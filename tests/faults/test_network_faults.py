@@ -15,9 +15,9 @@ from sync_bench import SyncBench, counts, document
 
 from ingest.errors import IngestError, StoreUnavailableError
 from ingest.records import Receipt
+from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import Store
-from ingest.store.writer import RetryPolicy
 from ingest.sync.plan import DeleteMode
 
 QUICK = RetryPolicy(attempts=8, seconds=60.0, first=0.01, longest=0.05)
@@ -41,7 +41,7 @@ class Scene:
     war: SyncBench
 
     def run(self, store: Store, **changes: Any) -> Receipt:
-        return self.war.run(AFTER, store=store, **{"retry": QUICK, "delete": DeleteMode.FULL, "max_delete": 1.0, **changes})
+        return self.war.run(AFTER, store=store, **{"delete": DeleteMode.FULL, "max_delete": 1.0, **changes})
 
     def check_equal(self) -> None:
         assert self.war.stored() == self.peace.stored()
@@ -83,7 +83,7 @@ def every_write(number: int, fault: Fault | Answer | Delay) -> Cue:
     ],
 )
 def test_what_passes_is_survived(scene: Scene, cue: Cue) -> None:
-    with FaultyProxy(scene.server.url, cue) as proxy, open_store(proxy.url) as store:
+    with FaultyProxy(scene.server.url, cue) as proxy, open_store(proxy.url, retry=QUICK) as store:
         receipt = scene.run(store)
 
     assert proxy.struck
@@ -95,7 +95,7 @@ def test_a_request_that_is_never_answered_is_asked_again(scene: Scene) -> None:
     silent = iter([Fault.SILENT])
     cue: Cue = lambda request: next(silent, None) if request.writes else None  # noqa: E731  as short as it gets
 
-    with FaultyProxy(scene.server.url, cue) as proxy, open_store(proxy.url, timeout=1.0) as store:
+    with FaultyProxy(scene.server.url, cue) as proxy, open_store(proxy.url, timeout=1.0, retry=QUICK) as store:
         counts(scene.run(store))
 
     assert len(proxy.struck) == 1
@@ -103,7 +103,7 @@ def test_a_request_that_is_never_answered_is_asked_again(scene: Scene) -> None:
 
 
 def test_noise_for_an_answer_fails_the_run_and_the_next_one_mends_it(scene: Scene) -> None:
-    with FaultyProxy(scene.server.url, every_write(2, Fault.GARBLED)) as proxy, open_store(proxy.url) as store:
+    with FaultyProxy(scene.server.url, every_write(2, Fault.GARBLED)) as proxy, open_store(proxy.url, retry=QUICK) as store:
         with pytest.raises(IngestError, match="does not answer like Qdrant"):
             scene.run(store)
         proxy.cue = lambda _request: None
@@ -116,10 +116,13 @@ def test_a_server_that_never_recovers_is_given_up_in_time_and_nothing_is_lost(sc
     impatient = RetryPolicy(attempts=3, seconds=5.0, first=0.01, longest=0.02)
 
     with FaultyProxy(scene.server.url, lambda request: Fault.CUT if request.writes else None) as proxy:
-        with open_store(proxy.url) as store, pytest.raises(StoreUnavailableError, match="gave up after 3 attempts"):
-            scene.run(store, retry=impatient)
+        with (
+            open_store(proxy.url, retry=impatient) as store,
+            pytest.raises(StoreUnavailableError, match="gave up after 3 attempts"),
+        ):
+            scene.run(store)
         assert scene.war.stored() == before
         proxy.cue = lambda _request: None
-        with open_store(proxy.url) as store:
+        with open_store(proxy.url, retry=QUICK) as store:
             counts(scene.run(store))
     scene.check_equal()

@@ -17,9 +17,9 @@ from sync_bench import SyncBench, counts, document
 
 from ingest.errors import StoreUnavailableError
 from ingest.records import Document, Rejected
+from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import Store
-from ingest.store.writer import RetryPolicy
 from ingest.sync.plan import DeleteMode
 
 QUICK = RetryPolicy(attempts=50, seconds=60.0, first=0.01, longest=0.1)
@@ -88,7 +88,7 @@ def test_the_server_freezes_for_longer_than_a_request_may_take(mortal: QdrantPro
 
 
 def check_survived(mortal: QdrantProcess, folder: Path, at: int, *, fall: Callable[[], None], rise: Callable[[], None]) -> None:
-    with open_store(mortal.address.url, timeout=1.0) as direct:
+    with open_store(mortal.address.url, timeout=1.0, retry=QUICK) as direct:
         peace, war = (SyncBench(direct, name, folder / name) for name in ("peace", "war"))
         peace.run(AFTER)
         war.run(BEFORE)
@@ -98,22 +98,26 @@ def check_survived(mortal: QdrantProcess, folder: Path, at: int, *, fall: Callab
             source.happened.wait()
             rise()
 
-        store: Any = Awaited(direct, rise_when_down)
+        attempts: list[Awaited] = []
 
-        receipt = war.run([source], store=store, retry=QUICK, delete=DeleteMode.FULL)
+        def awaited(inner: Store) -> Any:
+            attempts.append(Awaited(inner, rise_when_down))
+            return attempts[-1]
 
-        assert store.missed
+        receipt = war.run([source], store=direct.through(awaited), delete=DeleteMode.FULL)
+
+        assert attempts[0].missed
         assert counts(receipt) == {"read": 550, "updated": 200, "unchanged": 350, "deleted": 50}
         assert war.stored() == peace.stored()
 
 
 def test_what_was_acknowledged_survives_a_run_that_gave_the_server_up(mortal: QdrantProcess, tmp_path: Path) -> None:
     impatient = RetryPolicy(attempts=2, seconds=5.0, first=0.01, longest=0.02)
-    with open_store(mortal.address.url) as store:
+    with open_store(mortal.address.url, retry=impatient) as store:
         peace, war = (SyncBench(store, name, tmp_path / name) for name in ("peace", "war"))
         peace.run(AFTER)
         with pytest.raises(StoreUnavailableError, match="gave up after 2 attempts"):
-            war.run([Interrupted(520, mortal.kill)], retry=impatient)
+            war.run([Interrupted(520, mortal.kill)])
         mortal.start()
         receipt = war.run(AFTER)
         assert counts(receipt)["unchanged"] > 0

@@ -79,7 +79,7 @@ def test_accepting_can_crash_and_go_on(bench: Bench) -> None:
         return "after", Killed()
 
     with pytest.raises(Killed):
-        agree(wanted, bench.job.options, store=FlakyStore(bench.store, cue), retry=bench.job.retry, accept=True)
+        agree(wanted, bench.job.options, store=FlakyStore(bench.store, cue), accept=True)
     with pytest.raises(ManifestMismatchError):
         bench.run(DOCUMENTS, [KEPT, NEW])
     recorder = HashEncoder("swapped", 16, revision="2", record=True)

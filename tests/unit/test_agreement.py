@@ -13,7 +13,6 @@ from ingest.errors import ManifestMismatchError
 from ingest.store.contract import CollectionOptions, Manifest, Store
 from ingest.store.edge import EdgeStore
 from ingest.store.schema import physical_name
-from ingest.store.writer import RetryPolicy
 from ingest.sync.manifest import agree
 
 WANTED = manifest("docs")
@@ -27,7 +26,7 @@ def store(tmp_path: Path) -> Iterator[EdgeStore]:
 
 
 def agreed(store: Store, wanted: Manifest = WANTED) -> Manifest:
-    return agree(wanted, CollectionOptions(), store=store, retry=RetryPolicy(attempts=1))
+    return agree(wanted, CollectionOptions(), store=store)
 
 
 def names(store: Store) -> list[str]:

@@ -19,10 +19,11 @@ from ingest.errors import (
     StoreUnavailableError,
 )
 from ingest.records import Document, Point, Receipt, Rejected, Source
+from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.store.edge import EdgeStore
-from ingest.store.writer import RetryPolicy
+from ingest.store.retrying import RetryingStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
@@ -32,7 +33,6 @@ from ingest.telemetry import ThroughputMonitor
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
 
 PARAGRAPHS = [f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcdefgh"]
-IMPATIENT = RetryPolicy(attempts=1)
 
 
 def document(id_: str, text: str, **metadata: object) -> Document:
@@ -73,7 +73,6 @@ class Bench:
             max_delete=max_delete,
             chunking=ChunkingOptions(tokens=tokens),
             bounds=WindowBounds(chunks=window),
-            retry=IMPATIENT,
             weights=weights or {},
         )
         runner = BatchRunner(members, monitor=monitor, lease_directory=self.leases)
@@ -366,18 +365,7 @@ def test_an_unavailable_store_is_asked_again(bench: Bench) -> None:
     def cue(name: str, number: int) -> tuple[str, BaseException] | None:
         return ("after", StoreUnavailableError("the acknowledgement was lost")) if number == 1 else None
 
-    job = Job("docs", retry=RetryPolicy(attempts=3, first=0.001, longest=0.001))
     flaky = FlakyStore(bench.store, cue)  # type: ignore[arg-type]  # the moment is one of its two words
-    models = [HashEncoder()]
-    monitor = ThroughputMonitor()
-    with BatchRunner(models, monitor=monitor, lease_directory=bench.leases) as runner, RejectsFile(bench.rejects) as rejects:
-        receipt = run_job(
-            job,
-            [ListSource([document("d", PARAGRAPHS[0])])],
-            store=flaky,
-            models=models,
-            runner=runner,
-            rejects=rejects,
-            monitor=monitor,
-        )
+    policy = RetryPolicy(attempts=3, first=0.001, longest=0.001)
+    receipt = bench.run(ListSource([document("d", PARAGRAPHS[0])]), store=RetryingStore(flaky, policy))
     assert (receipt.written, receipt.balanced, flaky.calls["upsert"]) == (1, True, 2)

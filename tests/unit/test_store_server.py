@@ -14,11 +14,12 @@ from server_answers import Answer, error, failure, grpc_server, http_server, res
 from store_data import manifest, point
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreUnavailableError
+from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
+from ingest.store.retrying import RetryingStore
 from ingest.store.schema import INDEXED_FIELDS
 from ingest.store.server import ServerStore
-from ingest.store.writer import RetryPolicy, call_with_retries
 
 OPTIONS = CollectionOptions()
 KEY = "s3cret-key"
@@ -312,6 +313,6 @@ def test_a_killed_server_is_worth_asking_again_and_has_lost_nothing(tmp_path: Pa
             for use in (lambda: store.count("docs"), lambda: store.upsert("docs", [point(1)]), lambda: store.manifest("docs")):
                 assert isinstance(failure(use), StoreUnavailableError)
             server.start()
-            call_with_retries(lambda: store.upsert("docs", [point(1)]), RetryPolicy(first=0.1))
+            RetryingStore(store, RetryPolicy(first=0.1)).upsert("docs", [point(1)])
             assert store.count("docs") == 100
             assert store.manifest("docs") == manifest("docs")

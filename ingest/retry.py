@@ -1,0 +1,95 @@
+"""Retries: how long to keep asking a store or a model that may be available again in a moment."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+
+from ingest.errors import ModelUnavailableError, StoreUnavailableError
+from ingest.parameters import normalize, parse_integer, parse_number
+
+logger = logging.getLogger(__name__)
+
+TRANSIENT = (StoreUnavailableError, ModelUnavailableError)
+"""The errors that are retried. Any other error is final."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Limits on the retries of one request.
+
+    Attributes:
+        attempts: maximum number of attempts, at least 1; 1 means no retries.
+        seconds: time limit, counted from the first attempt. A wait that would end later is not started.
+        first, longest: bounds, in seconds, of the jittered wait between attempts, which doubles each time. The seconds that a
+            server asks for in `Retry-After` are added to it.
+    """
+
+    attempts: int = 8
+    seconds: float = 300.0
+    first: float = 0.5
+    longest: float = 20.0
+
+    def __post_init__(self) -> None:
+        normalize(self, "attempts", parse_integer, least=1)
+        normalize(self, "seconds", parse_number, positive=True)
+        normalize(self, "longest", parse_number)
+        normalize(self, "first", parse_number, most=self.longest)
+
+
+def call_with_retries(
+    call: Callable[[], _T],
+    policy: RetryPolicy,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = time.sleep,
+) -> _T:
+    """Return what `call` returns, repeating it while it raises one of `TRANSIENT` and `policy` allows another attempt.
+
+    Raises the last error with the number of attempts in its message once the policy is used up, and any other error at once.
+    """
+    started = clock()
+    backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
+
+    def wait(state: RetryCallState) -> float:
+        return backoff(state) + (_transient_error(state).retry_after or 0.0)
+
+    def give_up(state: RetryCallState) -> bool:
+        out_of_time = clock() - started + state.upcoming_sleep > policy.seconds
+        return out_of_time or state.attempt_number >= policy.attempts
+
+    def pause(seconds: float) -> None:
+        sleep(seconds)
+
+    def announce(state: RetryCallState) -> None:
+        logger.warning("%s; retrying in %.1f s", _transient_error(state), state.upcoming_sleep)
+
+    def report(state: RetryCallState) -> None:
+        error = _transient_error(state)
+        seconds = clock() - started
+        raise type(error)(
+            f"{error} (gave up after {state.attempt_number} attempts in {seconds:.0f} s)", retry_after=error.retry_after
+        ) from error
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TRANSIENT),
+        wait=wait,
+        stop=give_up,
+        sleep=pause,
+        before_sleep=announce,
+        retry_error_callback=report,
+    )
+    return retrying(call)
+
+
+def _transient_error(state: RetryCallState) -> StoreUnavailableError | ModelUnavailableError:
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, TRANSIENT)  # noqa: S101  nothing else is retried
+    return error

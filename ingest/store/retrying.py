@@ -1,0 +1,174 @@
+"""A store that retries each request while the store behind it is unavailable."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import islice
+from types import TracebackType
+from typing import Self, TypeVar
+
+from ingest.errors import CollectionNotFoundError, StoreError
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.retry import RetryPolicy, call_with_retries
+from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest, Store, VectorQuery
+
+T = TypeVar("T")
+
+
+class RetryingStore:
+    """A store that repeats each request to `store` under `policy` while it raises `StoreUnavailableError`.
+
+    Every request has attempts of its own: each method call, and each page of `scroll`, which continues after the last point it
+    returned. A request whose outcome is unknown, because its answer was lost, is simply sent again.
+
+    Args:
+        clock, sleep: the time that retries are measured and waited with.
+        stopped: once it is set, no attempt is started and no wait goes on; see `until`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        policy: RetryPolicy = RetryPolicy(),
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        stopped: threading.Event | None = None,
+    ) -> None:
+        self._store = store
+        self._policy = policy
+        self._clock = clock
+        self._sleep = sleep
+        self._stopped = stopped
+
+    def until(self, stopped: threading.Event) -> RetryingStore:
+        """Return this store for one caller that must not wait: once `stopped` is set, it retries nothing and ends its waits."""
+        return RetryingStore(self._store, self._policy, clock=self._clock, sleep=stopped.wait, stopped=stopped)
+
+    def through(self, wrap: Callable[[Store], Store]) -> RetryingStore:
+        """Return a store that makes each attempt through `wrap(store)`, where `store` is the one behind this."""
+        return RetryingStore(wrap(self._store), self._policy, clock=self._clock, sleep=self._sleep, stopped=self._stopped)
+
+    @property
+    def location(self) -> str:
+        return self._store.location
+
+    @property
+    def streams(self) -> int:
+        return self._store.streams
+
+    def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
+        return self._call(lambda: self._store.ensure(manifest, options))
+
+    def manifest(self, collection: str) -> Manifest:
+        return self._call(lambda: self._store.manifest(collection))
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        self._call(lambda: self._store.write_manifest(manifest))
+
+    def collections(self) -> list[CollectionInfo]:
+        return self._call(self._store.collections)
+
+    def drop(self, collection: str) -> None:
+        attempts = 0
+
+        def attempt() -> None:
+            nonlocal attempts
+            attempts += 1
+            try:
+                self._store.drop(collection)
+            except CollectionNotFoundError:
+                if attempts == 1:
+                    raise
+                # An earlier attempt dropped it, and its answer was lost.
+
+        self._call(attempt)
+
+    def aliases(self) -> dict[str, str]:
+        return self._call(self._store.aliases)
+
+    def set_aliases(self, targets: Mapping[str, str | None]) -> None:
+        # A target may itself be an alias that this call moves: resolved once, it means the same collection in each attempt.
+        aliases = self.aliases()
+        resolved = {alias: target and aliases.get(target, target) for alias, target in targets.items()}
+        self._call(lambda: self._store.set_aliases(resolved))
+
+    def defer_indexing(self, collection: str) -> None:
+        self._call(lambda: self._store.defer_indexing(collection))
+
+    def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
+        return self._call(lambda: self._store.fingerprints(collection, doc_keys))
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        self._call(lambda: self._store.upsert(collection, points))
+
+    def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        self._call(lambda: self._store.update_vectors(collection, vectors))
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        self._call(lambda: self._store.set_payload(collection, payloads))
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        self._call(lambda: self._store.delete(collection, ids))
+
+    def scroll(
+        self,
+        collection: str,
+        conditions: Sequence[Condition] = (),
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+        page: int = 1000,
+        after: str | None = None,
+    ) -> Iterator[StoredPoint]:
+        scroll = partial(self._store.scroll, collection, conditions, payload=payload, vectors=vectors, page=page)
+
+        def next_page() -> list[StoredPoint]:
+            return list(islice(scroll(after=after), page))
+
+        while points := self._call(next_page):
+            yield from points
+            if len(points) < page:
+                return
+            after = points[-1].id
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+    ) -> list[StoredPoint]:
+        return self._call(lambda: self._store.retrieve(collection, ids, payload=payload, vectors=vectors))
+
+    def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
+    ) -> list[list[ScoredPoint]]:
+        return self._call(lambda: self._store.query(collection, queries, payload=payload))
+
+    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
+        return self._call(lambda: self._store.count(collection, conditions))
+
+    def finalize(self, collection: str) -> None:
+        self._call(lambda: self._store.finalize(collection))
+
+    def close(self) -> None:
+        self._store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def _call(self, request: Callable[[], T]) -> T:
+        def attempt() -> T:
+            if self._stopped is not None and self._stopped.is_set():
+                raise StoreError(f"a request to {self.location} was not sent, because the work it belongs to was stopped")
+            return request()
+
+        return call_with_retries(attempt, self._policy, clock=self._clock, sleep=self._sleep)
