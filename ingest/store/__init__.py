@@ -23,7 +23,12 @@ from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.edge import EdgeStore
 from ingest.store.retrying import RetryingStore
 
-_HOST_AND_PORT = re.compile(r"(?:[^/]*@)?((?:\[[^/\]]+\]|[^/:\s]+):\d+)(?:/.*)?")
+_HOST_AND_PORT = re.compile(
+    r"(?:[^/]*@)?((?:\[[^/\]]+\]|[^/:\s]+):\d+|localhost|\d{1,3}(?:\.\d{1,3}){3}|\[[0-9a-f:]+\])(?:/.*)?", re.IGNORECASE
+)
+
+_SLIP_IN_ADDRESS = re.compile(r"[\\/]{2}|(?:https?|qdrant|grpc)(?::|[\\/]{2})", re.IGNORECASE)
+"""How an address begins that lost its scheme, its colon or one of its slashes. (`Path` turns two slashes into one.)"""
 
 
 def open_store(
@@ -59,16 +64,26 @@ def open_store(
             allow_plain_http_key=allow_plain_http_key,
         )
         return RetryingStore(call_with_retries(connect, retry), retry)
+    if problem := _no_directory(text):
+        raise ConfigurationError(problem)
+    return RetryingStore(EdgeStore(text), retry)
+
+
+def _no_directory(text: str) -> str | None:
+    """Return why nobody means this location as a directory, and what to write instead, without secrets; None for a directory."""
     scheme, is_address, _ = text.partition("://")
-    if is_address:  # the rest may hold a secret
-        raise ConfigurationError(
-            f"{scheme}://… is no store: give http:// or https:// and a server's address, or the path of a directory"
-        )
-    if host_and_port := _HOST_AND_PORT.fullmatch(text):
-        raise ConfigurationError(
+    problem = None
+    if is_address:
+        problem = f"{scheme}://… is no store: give http:// or https:// and a server's address, or the path of a directory"
+    elif _SLIP_IN_ADDRESS.match(text):
+        problem = "the server's URL cannot be read: write http://host:6333 or https://host:6333, both slashes after the colon"
+    elif text.startswith(":"):
+        problem = "a store is neither in memory nor an address without a host: give a server's URL, or the path of a directory"
+    elif host_and_port := _HOST_AND_PORT.fullmatch(text):
+        problem = (
             f"{host_and_port[1]} could be a server or a directory: write http://{host_and_port[1]} for the server,"
             f" ./{host_and_port[1]} for the directory"
         )
-    if not text.strip():
-        raise ConfigurationError("the store has no location: give a server's URL, or the path of a directory")
-    return RetryingStore(EdgeStore(text), retry)
+    elif not text.strip():
+        problem = "the store has no location: give a server's URL, or the path of a directory"
+    return problem

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import re
 import socket
 import ssl
+import urllib.request
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from qdrant_client import QdrantClient
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
-from ingest.store.server_errors import VENDOR_ERRORS, reason_of, translate
+from ingest.store.server_address import USUAL_PORT, Proxy, check_key_is_safe, parse_address, proxy_for
+from ingest.store.server_errors import VENDOR_ERRORS, is_broken, one_line, reason_of, translate, translate_greeting
+from ingest.store.server_protocol import explain_grpc, explain_rest
 
 logger = logging.getLogger(__name__)
 
@@ -31,9 +32,6 @@ _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_b
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
 """The client's own choice for a server on this machine, no idle connections, makes its pool close some that another thread has
 just been given. They are let go of before the server does, after five seconds, so that no request meets one on its way out."""
-
-_USUAL_PORT = 6333
-"""Of REST. gRPC is usually one further."""
 
 _PROBE_SECONDS = 2
 """How soon a gRPC port must answer that nobody asked for."""
@@ -63,17 +61,20 @@ class Connection:
         timeout: float,
         allow_plain_http_key: bool,
     ) -> None:
-        self.location, port = _checked_location(url)
+        self._address = parse_address(url)
+        self._proxy = proxy_for(self._address, urllib.request.getproxies())
+        self.location = str(self._address)
+        self._described = f"{self.location} through the proxy {self._proxy}" if self._proxy else self.location
         self.timeout = max(1, round(timeout))
+        port = self._address.port
         if api_key and not _SENDABLE_KEY.fullmatch(api_key):
             raise ConfigurationError(
                 "the API key holds characters that no server takes (all must be ASCII): check INGEST_API_KEY"
             )
-        if api_key and not allow_plain_http_key and _is_readable_on_the_way(self.location):
-            raise ConfigurationError(
-                f"the API key would travel unencrypted to {self.location}: use https://, or allow it on a network you trust"
-            )
+        if api_key:
+            check_key_is_safe(self._address, self._proxy, allow_plain_http_key=allow_plain_http_key)
         tls, authority = _certificates(ca_file)
+        rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
 
         def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
             with warnings.catch_warnings():
@@ -83,11 +84,13 @@ class Connection:
                     api_key=api_key,
                     prefer_grpc=prefer_grpc,
                     grpc_port=grpc_port or port + 1,
-                    grpc_options={**_GRPC_OPTIONS, **authority},
+                    grpc_options={**_GRPC_OPTIONS, **authority, **grpc_proxy},
                     timeout=timeout,
                     check_compatibility=False,
                     verify=tls,
                     limits=_LIMITS,
+                    proxy=rest_proxy,
+                    trust_env=False,  # the proxy was chosen above, and the certificates take what the environment says of them
                 )
 
         self._closed = False
@@ -95,7 +98,7 @@ class Connection:
         try:
             version = self._checked_version()
             if prefer_grpc is None:
-                prefer_grpc = (grpc_port is not None or port == _USUAL_PORT) and self._answers_over_grpc(
+                prefer_grpc = (grpc_port is not None or port == USUAL_PORT) and self._answers_over_grpc(
                     version, grpc_port or port + 1, client
                 )
             self.grpc = prefer_grpc
@@ -121,7 +124,7 @@ class Connection:
         try:
             yield
         except VENDOR_ERRORS as exc:
-            error = translate(exc, self.location, collection)
+            error = translate(exc, self._described, collection)
             if isinstance(error, CollectionNotFoundError) and self._exists(collection):
                 # The status is the same for a missing point and a missing collection.
                 error = StoreError(f"a point to be changed is not in {collection} at {self.location}: {reason_of(exc)}")
@@ -134,8 +137,16 @@ class Connection:
             return False
 
     def _checked_version(self) -> str:
-        with self.translated(None):
-            version = self.client.http.service_api.root().version
+        try:
+            greeting = self.client.http.service_api.root()
+        except VENDOR_ERRORS as exc:
+            mistake = explain_rest(self._address) if is_broken(exc) and not self._proxy else None
+            if mistake:
+                raise StoreError(f"{self._described} {mistake}") from exc
+            raise translate_greeting(exc, self._described) from exc
+        if not greeting.title.lower().startswith("qdrant"):
+            raise StoreError(f"{self._described} is not Qdrant, but {one_line(greeting.title)}: check the address")
+        version = greeting.version
         numbers = re.match(r"(\d+)\.(\d+)", version)
         if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
@@ -147,12 +158,11 @@ class Connection:
 
         Nobody asked for it, so that whatever is in the way is no error.
         """
-        parts = urlsplit(self.location)
-        try:
-            socket.create_connection((parts.hostname or "", port), _PROBE_SECONDS).close()
-        except OSError:
+        if self._proxy or self._address.path:  # not every proxy lets gRPC through, and a path is not part of its requests
             return False
-        if parts.path:  # which gRPC would not send
+        try:
+            socket.create_connection((self._address.host, port), _PROBE_SECONDS).close()
+        except OSError:
             return False
         other = client(prefer_grpc=True, timeout=_PROBE_SECONDS)
         try:
@@ -168,7 +178,10 @@ class Connection:
         try:
             answering = self.client.info().version
         except VENDOR_ERRORS as exc:
-            raise translate(exc, f"{self.location} (gRPC at port {port})", None) from exc
+            mistake = explain_grpc(self._address, port) if is_broken(exc) and not self._proxy else None
+            if mistake:
+                raise StoreError(f"{self._described} (gRPC at port {port}) {mistake}") from exc
+            raise translate(exc, f"{self._described} (gRPC at port {port})", None) from exc
         if answering != version:
             raise ConfigurationError(
                 f"the gRPC port {port} belongs to another server than {self.location}: Qdrant has version {answering} there, and"
@@ -184,38 +197,28 @@ def _holds(client: QdrantClient) -> tuple[set[str], set[str]]:
     )
 
 
-def _checked_location(url: str) -> tuple[str, int]:
-    """The address in full, and its port."""
+def _proxy_options(
+    proxy: Proxy | None, tls: ssl.SSLContext, *, prefer_grpc: bool | None
+) -> tuple[httpx.Proxy | None, dict[str, Any]]:
+    """Return what REST and gRPC need to know of the proxy. Each would look for one by itself, and not find the same."""
+    if proxy is None:
+        return None, {"grpc.enable_http_proxy": 0}
+    if prefer_grpc and not proxy.is_http:
+        raise ConfigurationError(f"gRPC cannot use the proxy {proxy}: set prefer_grpc to false, or name the host in NO_PROXY")
     try:
-        parts = urlsplit(url)
-        port = parts.port or _USUAL_PORT
-    except ValueError:
-        # Its words can hold a password.
-        raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333") from None
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigurationError("the server's URL cannot be read: write http://host:6333 or https://host:6333")
-    if parts.username or parts.password or parts.query or parts.fragment:
+        made = httpx.Proxy(proxy.url)
+        httpx.HTTPTransport(proxy=made, verify=tls).close()  # a SOCKS proxy takes a package that may not be installed
+    except (ValueError, httpx.InvalidURL, ImportError):  # whose words can hold the password
         raise ConfigurationError(
-            f"the server's URL may hold only an address: give the key for {parts.hostname} as INGEST_API_KEY, not in the URL"
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}", port
+            f"the proxy {proxy} cannot be used: give one of http://, or name the host in NO_PROXY to do without"
+        ) from None
+    return made, {"grpc.http_proxy": proxy.url}
 
 
-def _is_readable_on_the_way(location: str) -> bool:
-    parts = urlsplit(location)
-    if parts.scheme == "https" or parts.hostname == "localhost":
-        return False
-    try:
-        return not ipaddress.ip_address(parts.hostname or "").is_loopback
-    except ValueError:
-        return True
-
-
-def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext | bool, dict[str, Any]]:
-    """What REST and gRPC want to know of the authority."""
+def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """Return what REST and gRPC need to know of the authority."""
     if ca_file is None:
-        return True, {}
+        return httpx.create_ssl_context(), {}
     try:
         return ssl.create_default_context(cafile=ca_file), {"root_certificates": Path(ca_file).read_bytes()}
     except OSError as exc:  # includes what is no certificate

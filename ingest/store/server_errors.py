@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import ssl
+from urllib.parse import urlsplit, urlunsplit
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
 import httpx
@@ -22,6 +24,12 @@ KEY_REFUSED = (401, 403, StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIE
 _PASSING = (408, 429, StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL)
 """What may be gone in a moment, beside every 5xx; INTERNAL is what 500 is called over gRPC."""
 
+_REFUSED = (*KEY_REFUSED, 407)
+_REDIRECTS = (301, 302, 303, 307, 308)
+
+_REFUSED_BY_PROXY = ("401 ", "403 ", "404 ", "405 ", "407 ")
+"""How the status begins that a proxy answers to CONNECT with; the client has it in its message alone."""
+
 _TOO_LARGE = 413
 _SERVER_FAULTS = 500
 
@@ -35,28 +43,64 @@ def translate(exc: Exception, location: str, collection: str | None) -> StoreErr
     if isinstance(exc, QdrantException):  # a 429; without seconds if its Retry-After is a date
         retry_after = float(exc.retry_after_s) if isinstance(exc, ResourceExhaustedResponse) else None
         return StoreUnavailableError(f"{where} is overloaded: {reason_of(exc)}", retry_after=retry_after)
+    if isinstance(exc, (json.JSONDecodeError, UnicodeDecodeError)):
+        return _not_like_qdrant(where)
     if isinstance(exc, ResponseHandlingException):
         return _translate_transport(exc.source, where, reason_of(exc))
     status = status_of(exc)
-    if status in _NOT_FOUND and collection is not None:
+    if status in _NOT_FOUND and collection is not None and not _is_web_page(exc):
         return not_found(collection, location)
-    return _translate_status(status, where, reason_of(exc))
+    return _translate_status(status, where, reason_of(exc), web_page=_is_web_page(exc))
+
+
+def translate_greeting(exc: Exception, location: str) -> StoreError:
+    """Return our exception for what a server answers instead of saying what it is: then the address is often the mistake."""
+    where, status = f"Qdrant at {location}", status_of(exc)
+    if isinstance(exc, UnexpectedResponse) and status in _REDIRECTS:
+        target = _without_query(exc.headers.get("location", ""))
+        return StoreError(f"{where} redirects to {target} ({reason_of(exc)}): give the address of the server itself")
+    if status in _NOT_FOUND:
+        return StoreError(f"there is no Qdrant at {location} ({reason_of(exc)}): check the address and its path")
+    return translate(exc, location, None)
+
+
+def is_broken(exc: Exception) -> bool:
+    """Whether there was no answer, or none that could be read, for another reason than time."""
+    if isinstance(exc, ResponseHandlingException):
+        return isinstance(exc.source, httpx.TransportError) and not isinstance(exc.source, httpx.TimeoutException)
+    return status_of(exc) is StatusCode.UNAVAILABLE
 
 
 def _translate_transport(source: Exception, where: str, reason: str) -> StoreError:
     if isinstance(source, httpx.UnsupportedProtocol) or not isinstance(source, httpx.TransportError):
-        return StoreError(f"{where} does not answer like Qdrant ({reason}): check the address")
+        return _not_like_qdrant(where)
     if isinstance(source, httpx.TimeoutException):
         return StoreUnavailableError(f"{where} did not answer in time")
-    cause: BaseException | None = source
-    while cause is not None:
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return StoreError(f"{where} has a certificate that is not trusted ({reason}): give the file of its authority")
-        cause = cause.__cause__ or cause.__context__
+    if isinstance(source, httpx.ProxyError) and reason.startswith(_REFUSED_BY_PROXY):
+        return StoreError(f"{where}: the proxy refuses the connection ({reason}); name the host in NO_PROXY to do without it")
+    if isinstance(source, httpx.ConnectError) and (failure := _tls_failure(source)):
+        if isinstance(failure, ssl.SSLCertVerificationError):
+            return StoreError(f"{where} has a certificate that is not trusted ({reason}): give its authority's as ca_file")
+        return StoreError(f"{where} does not speak TLS as it should ({reason}): check the address")
     return StoreUnavailableError(f"{where} cannot be reached ({reason}): check that it is running")
 
 
-def _translate_status(status: int | StatusCode | None, where: str, reason: str) -> StoreError:
+def _not_like_qdrant(where: str) -> StoreError:
+    return StoreError(
+        f"{where} does not answer like Qdrant, but with a web page or the data of another service: check the address and its path"
+    )
+
+
+def _tls_failure(error: BaseException | None) -> ssl.SSLError | None:
+    """Return why TLS failed, unless the connection just ended, as it does when a server goes down."""
+    while error is not None and not isinstance(error, ssl.SSLError):
+        error = error.__cause__ or error.__context__
+    return None if isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)) else error
+
+
+def _translate_status(status: int | StatusCode | None, where: str, reason: str, *, web_page: bool) -> StoreError:
+    if status in _REFUSED and web_page:  # which Qdrant never answers with
+        return StoreError(f"something in front of {where} refuses the request: {reason}")
     if status in KEY_REFUSED:
         return StoreError(f"{where} refuses the API key, or what the key may do ({reason}): give one that may as INGEST_API_KEY")
     if status == _TOO_LARGE:
@@ -87,6 +131,19 @@ def reason_of(exc: Exception) -> str:
     if isinstance(exc, grpc.Call):
         return one_line(exc.details() or str(exc.code()))
     return one_line(str(exc.source if isinstance(exc, ResponseHandlingException) else exc) or type(exc).__name__)
+
+
+def _without_query(url: str) -> str:
+    """Return a URL without what may be secret in it."""
+    try:
+        parts = urlsplit(one_line(url))
+    except ValueError:
+        return "elsewhere"
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def _is_web_page(exc: Exception) -> bool:
+    return isinstance(exc, UnexpectedResponse) and exc.headers.get("content-type", "").startswith("text/html")
 
 
 def one_line(text: str) -> str:

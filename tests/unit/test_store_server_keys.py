@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import self_signed, tls_settings
 from qdrant_server import QdrantProcess
 from server_answers import error, failure, http_server
 from store_data import manifest, point
@@ -32,7 +32,7 @@ def test_a_key_that_no_header_can_carry_is_refused_and_not_repeated(key: str) ->
 
 @pytest.mark.parametrize("url", ["http://qdrant.example:6333", "http://10.0.0.1", "http://0.0.0.0:1"])
 def test_a_key_does_not_travel_unencrypted(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="unencrypted") as caught:
+    with pytest.raises(ConfigurationError, match=r"unencrypted.*INGEST_ALLOW_PLAIN_HTTP_KEY=true") as caught:
         open_store(url, api_key=KEY)
     assert KEY not in str(caught.value)
 
@@ -48,25 +48,14 @@ def test_a_certificate_file_must_hold_a_certificate(tmp_path: Path, text: str | 
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate for this machine, with its key beside it."""
-    file = tmp_path_factory.mktemp("tls") / "cert.pem"
-    subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"]
-    files = ["-keyout", str(file.with_suffix(".key")), "-out", str(file)]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *subject, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    return file
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory: pytest.TempPathFactory, certificate: Path) -> Iterator[QdrantProcess]:
-    """A real server that wants TLS and a key."""
-    environment = {
-        "QDRANT__SERVICE__ENABLE_TLS": "true",
-        "QDRANT__TLS__CERT": str(certificate),
-        "QDRANT__TLS__KEY": str(certificate.with_suffix(".key")),
-        "QDRANT__SERVICE__API_KEY": KEY,
-        "QDRANT__SERVICE__READ_ONLY_API_KEY": "read-only",
-    }
+    """A real server that requires TLS and a key."""
+    keys = {"QDRANT__SERVICE__API_KEY": KEY, "QDRANT__SERVICE__READ_ONLY_API_KEY": "read-only"}
+    environment = {**tls_settings(certificate), **keys}
     with QdrantProcess(tmp_path_factory.mktemp("qdrant"), environment, ca_file=certificate) as server:
         yield server
 

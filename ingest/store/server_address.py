@@ -1,0 +1,131 @@
+"""The address of a Qdrant server, the proxy on the way to it, and whether a key may travel there. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from ingest.errors import ConfigurationError
+
+USUAL_PORT = 6333
+"""The default REST port. gRPC usually listens on the next one."""
+
+_UNREADABLE = "the server's URL cannot be read: write http://host:6333 or https://host:6333"
+
+
+@dataclass(frozen=True, slots=True)
+class ServerAddress:
+    """The checked address of a server; it holds no secrets.
+
+    Attributes:
+        host: a name or an IP address, an IPv6 address without brackets.
+        path: the prefix under which a reverse proxy serves Qdrant; empty or begins with a slash.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}{self.path}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether it is on this machine, so that nobody else can read what is sent there."""
+        return self.host == "localhost" or bool((ip := _ip(self.host)) and ip.is_loopback)
+
+
+def parse_address(url: str) -> ServerAddress:
+    """Raise `ConfigurationError` for anything but the address of a server. The message repeats no secret."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or USUAL_PORT
+    except ValueError:
+        raise ConfigurationError(_UNREADABLE) from None  # its message can hold a password
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(_UNREADABLE)
+    if parts.username or parts.password or parts.query:
+        raise ConfigurationError(
+            f"the server's URL may hold only an address: give the key for {parts.hostname} as INGEST_API_KEY, not in the URL"
+        )
+    if parts.fragment:  # as copied from the dashboard; some put a key there
+        raise ConfigurationError(
+            f"the server's URL may hold only an address, nothing after a #: write {parts.scheme}://{parts.hostname}:{port},"
+            " and give a key as INGEST_API_KEY"
+        )
+    return ServerAddress(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A proxy that the environment names. `url` may hold a password, and `str` does not."""
+
+    url: str
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it is asked in plain HTTP, the only kind that gRPC can use."""
+        return urlsplit(self.url).scheme == "http"
+
+
+def proxy_for(address: ServerAddress, environment: Mapping[str, str]) -> Proxy | None:
+    """Return the proxy for requests to a server, or None to ask it directly. This machine is always asked directly.
+
+    Args:
+        environment: the proxies by scheme, with `all` and `no` (hosts without one), as `urllib.request.getproxies` returns them.
+    """
+    url = environment.get(address.scheme) or environment.get("all")
+    if not url or address.is_loopback or _is_exempt(address, environment.get("no", "")):
+        return None
+    return Proxy(url if "://" in url else f"http://{url}")
+
+
+def check_key_is_safe(address: ServerAddress, proxy: Proxy | None, *, allow_plain_http_key: bool) -> None:
+    """Raise `ConfigurationError` if a key would travel unencrypted to another machine and nobody allowed that."""
+    if address.scheme == "https" or address.is_loopback or allow_plain_http_key:
+        return
+    through = f" through the proxy {proxy}" if proxy else ""
+    raise ConfigurationError(
+        f"the API key would travel unencrypted to {address}{through}: use https://, or set allow_plain_http_key"
+        " (INGEST_ALLOW_PLAIN_HTTP_KEY=true) on a network you trust"
+    )
+
+
+def _is_exempt(address: ServerAddress, hosts: str) -> bool:
+    """Whether NO_PROXY names the host: by name, domain, IP address or network, with or without a port."""
+    return any(_names(entry, address) for entry in hosts.lower().replace(",", " ").split())
+
+
+def _names(entry: str, address: ServerAddress) -> bool:
+    if entry == "*":
+        return True
+    host, ip = address.host, _ip(address.host)
+    with suppress(ValueError):  # which says that the entry is neither an IP address nor a network
+        return ip in ipaddress.ip_network(entry.strip("[]"), strict=False)
+    name, colon, port = entry.rpartition(":")
+    if colon and port.isdecimal():
+        return int(port) == address.port and _names(name, address)
+    domain = entry.removeprefix("*").lstrip(".")
+    return bool(domain) and (host == domain or host.endswith(f".{domain}"))
+
+
+def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """Return the IP address that a host is, in any spelling that connects to it (`127.1`), or None for a name."""
+    try:
+        ip = ipaddress.ip_address(host)
+    except ValueError:
+        try:
+            return ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return None
+    return getattr(ip, "ipv4_mapped", None) or ip
