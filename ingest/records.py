@@ -260,6 +260,9 @@ class Source(Protocol):
 
     `name` is stable between runs: it is part of every id. `read()` streams and never holds the whole; what is malformed
     comes out as `Rejected`; an unreadable source raises `SourceError`. Called from one thread at a time.
+
+    Optional: `end_is_certain: bool`, True if absent. A source that cannot tell its end from a producer that died, such as
+    standard input, sets it to False. It is refused wherever documents that it did not yield would count as gone.
     """
 
     @property

@@ -17,6 +17,7 @@ from ingest.cli.session import Invocation, job_of, rejects_path, store_of
 from ingest.parameters import parse_share_or_number
 from ingest.sync.export import ExportRuntime
 from ingest.sync.export_directory import MANIFEST, ExportDirectory
+from ingest.sync.sources import check_sources
 from ingest.sync.status import judge
 from ingest.telemetry import ThroughputMonitor
 
@@ -69,7 +70,9 @@ def embed(
     )
     prepared = prepare(settings, "export", sources, name=name, data_format=data_format, query=query)
     prepared = replace(prepared, rejects_file=rejects_path(settings, out.absolute().name))
-    stored = ExportDirectory.read(out).manifest if (out / MANIFEST).exists() else None
+    continued = (out / MANIFEST).exists()
+    check_sources(prepared.sources, deletes_gone=continued)
+    stored = ExportDirectory.read(out).manifest if continued else None
     with StopSignals() as stop, encoding(prepared, stored, telemetry=telemetry, metrics_port=metrics_port) as made:
         receipt = ExportRuntime(out).embed(
             prepared.job,

@@ -38,11 +38,13 @@ from ingest.source.sizes import hold_bytes
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job, run_job
+from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Estimate, Preview, estimate
 from ingest.sync.rates import learn, load_rates, save_rates
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.source_run import model_fingerprints
+from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor, serve_metrics
 
 logger = logging.getLogger(__name__)
@@ -81,12 +83,14 @@ def prepare(
             f"engine ray needs a Qdrant server, since the embedded store at {settings.store} serves one process at a time: give"
             " --store http://…"
         )
+    job = job_of(settings, collection)
+    sources = sources_of(settings, locations, name=name, data_format=data_format, query=query)
     return Run(
         settings=settings,
-        job=job_of(settings, collection),
+        job=job,
         rejects_allowed=parse_share_or_number(settings.max_rejects),
         rejects_file=rejects_path(settings, _normalize_collection_name(collection, settings.collections.aliases)),
-        sources=sources_of(settings, locations, name=name, data_format=data_format, query=query),
+        sources=check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL),
     )
 
 

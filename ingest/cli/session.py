@@ -72,15 +72,10 @@ def opener_of(settings: Settings) -> Callable[[], RetryingStore]:
 def sources_of(
     settings: Settings, locations: Sequence[str], *, name: str | None, data_format: str | None, query: str | None
 ) -> list[Source]:
-    """Raises `ConfigurationError` if one name is to stand for several sources, or standard input for all that there is."""
-    if "-" in locations and settings.delete == "full":
-        raise ConfigurationError(
-            "standard input cannot tell its end from a producer that died, so --delete full would delete what never came: "
-            "write it to a file first"
-        )
+    """Open the sources. Raises `ConfigurationError` if one name is to stand for several of them."""
     if name is not None and len(locations) > 1:
         raise ConfigurationError(f"--name {name} cannot name {len(locations)} sources: run them one by one")
-    sources = [
+    return [
         open_source(
             location,
             name=name,
@@ -91,10 +86,6 @@ def sources_of(
         )
         for location in locations
     ]
-    names = [source.name for source in sources]
-    if twice := {each for each in names if names.count(each) > 1}:
-        raise ConfigurationError(f"the source {', '.join(sorted(twice))} was given twice: give it once")
-    return sources
 
 
 def models_of(settings: Settings, stored: Manifest | None = None, *, repays: bool = False) -> ModelManager:

@@ -15,6 +15,7 @@ from ingest.cli.output import plain, print_json
 from ingest.cli.running import watched_runner
 from ingest.cli.session import Invocation, job_of, models_of, sources_of, store_of, stored_manifest
 from ingest.errors import ConfigurationError
+from ingest.sync.sources import check_sources
 from ingest.sync.verify import Verification, verify_job
 
 NOT_CLEAN = 1
@@ -53,7 +54,6 @@ def verify(
         store=store,
         dense=dense,
         sparse=sparse,
-        delete="full",
         delete_after=delete_after,
         max_delete=max_delete,
         chunk_tokens=chunk_tokens,
@@ -62,7 +62,7 @@ def verify(
     )
     size = _sample_size(sample)
     job = job_of(settings, collection)
-    opened = sources_of(settings, sources, name=name, data_format=data_format, query=query)
+    opened = check_sources(sources_of(settings, sources, name=name, data_format=data_format, query=query), deletes_gone=True)
     with store_of(settings) as opened_store:
         manager = models_of(settings, stored_manifest(settings, opened_store, collection))
         with watched_runner(settings, manager) as (runner, monitor):

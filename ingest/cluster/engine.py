@@ -43,9 +43,11 @@ from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import agree
+from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
 from ingest.sync.source_run import count_points
+from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -104,6 +106,7 @@ def run_on_ray(
 
     Raises also `MissingExtraError`, and `ConfigurationError` for a source that cannot be split or an address without a Ray.
     """
+    sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
     with connected(crew.address), ExitStack() as stack:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}

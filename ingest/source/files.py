@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
@@ -45,7 +46,9 @@ class FileSource:
 
 @dataclass(slots=True)
 class StdinSource:
-    """What is piped in. It can be read once."""
+    """What is piped in. It can be read once, and a producer that died looks like its end."""
+
+    end_is_certain: ClassVar[bool] = False
 
     name: str
     kind: Kind

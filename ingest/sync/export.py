@@ -25,7 +25,7 @@ from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, finger
 from ingest.store.writer import Effects, Writer
 from ingest.sync.deletion import LISTED, deletes_held_back
 from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_texts
-from ingest.sync.export_directory import ExportDirectory, Shard, translated
+from ingest.sync.export_directory import MANIFEST, ExportDirectory, Shard, translated
 from ingest.sync.export_index import ExportIndex
 from ingest.sync.job import Job
 from ingest.sync.manifest import agree
@@ -36,6 +36,7 @@ from ingest.sync.rejects import RejectsFile
 from ingest.sync.shards import ShardFile, payloads_of, table_to_points
 from ingest.sync.sizing import WindowSizing, vector_bytes
 from ingest.sync.source_run import model_fingerprints, token_limits
+from ingest.sync.sources import check_sources
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 
@@ -70,9 +71,11 @@ class ExportRuntime:
         was read has an outcome and the shards have exactly the rows that these documents make. Once `stop` says True, which it
         must keep saying, it finishes the window in hand and leaves the export to be continued.
 
-        Raises `ConfigurationError` if the directory holds something else, or an export of other sources; `ManifestMismatchError`
-        for one with other models or chunking; `DeletionBrakeError`; else what a run does. What was written stays; run it again.
+        Raises `ConfigurationError` for sources that `check_sources` refuses (one whose end is uncertain can begin an export, but
+        not go on with one), if the directory holds something else, or an export of other sources; `ManifestMismatchError` for one
+        with other models or chunking; `DeletionBrakeError`; else what a run does. What was written stays; run it again.
         """
+        sources = check_sources(sources, deletes_gone=(self._path / MANIFEST).exists())
         with (
             ExportDirectory.writable(self._path, job.manifest(models), [source.name for source in sources]) as export,
             ExportIndex() as index,

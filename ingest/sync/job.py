@@ -46,6 +46,7 @@ from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
 from ingest.sync.sizing import WindowSizing
 from ingest.sync.source_run import SourceRun, count_points
+from ingest.sync.sources import check_sources
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 
@@ -149,9 +150,11 @@ def run_job(
 
     Once `stop` says True, which it must keep saying, the run finishes the window in hand, deletes nothing, and accounts for what
     it read.
-    Raises `ManifestMismatchError` before anything is loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the
-    run could not go on (what was acknowledged stays, the next run continues from there); `DeletionBrakeError` if the brake held.
+    Raises `ConfigurationError` before anything is touched (see `check_sources`), and `ManifestMismatchError` before anything is
+    loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the run could not go on (what was acknowledged stays,
+    the next run continues from there); `DeletionBrakeError` if the brake held.
     """
+    sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
     wanted = job.manifest(models)
     collection = agree(wanted, job.options, store=store, accept=job.accept).collection
     held = {source.name: count_points(store, collection, source) for source in sources}

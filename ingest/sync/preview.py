@@ -20,6 +20,7 @@ from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.source_run import count_points, model_fingerprints, token_limits
+from ingest.sync.sources import check_sources
 from ingest.sync.spool import PendingDeletes, SeenDocuments
 
 LISTED_REJECTS = 20
@@ -87,8 +88,9 @@ def preview_job(
 ) -> Preview:
     """Reads the sources to the end and plans every document; changes nothing anywhere.
 
-    Raises what `run_job` would before encoding: `ManifestMismatchError`, `SourceError`, `StoreError`.
+    Raises what `run_job` would before encoding: `ConfigurationError`, `ManifestMismatchError`, `SourceError`, `StoreError`.
     """
+    sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
     wanted = job.manifest(models)
     try:
         stored = store.manifest(wanted.collection)

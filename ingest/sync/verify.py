@@ -34,6 +34,7 @@ from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.reading import PlannedDocument, Reader, Window
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.source_run import count_points, model_fingerprints, token_limits
+from ingest.sync.sources import check_sources
 from ingest.sync.spool import DamagedPoints, PendingDeletes, SeenDocuments
 from ingest.telemetry import ThroughputMonitor
 
@@ -115,6 +116,7 @@ def verify_job(
     Raises what `run_job` does before it encodes, and `CollectionNotFoundError`; with `repair`, also what it does later:
     `DeletionBrakeError` comes when all but the deletes is repaired. An interrupted repair is continued by the next.
     """
+    sources = check_sources(sources, deletes_gone=True)
     wanted = job.manifest(models)
     stored = store.manifest(wanted.collection)
     check_manifest(wanted, stored)

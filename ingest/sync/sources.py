@@ -1,0 +1,49 @@
+"""The check of a job's sources that precedes everything else: each needs a name of its own, and some a certain end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from ingest.errors import ConfigurationError
+from ingest.records import Source
+
+
+def check_sources(sources: Iterable[Source], *, deletes_gone: bool) -> tuple[Source, ...]:
+    """Return the sources if what they do not yield can be told from what was never theirs. Reads none of them.
+
+    Two sources of one name would each delete what the other wrote. A source whose `end_is_certain` is False may end early without
+    an error, and everything it did not yield would count as gone.
+
+    Args:
+        deletes_gone: whether documents that a source no longer has are deleted, soft-deleted or reported as orphans.
+
+    Raises `ConfigurationError`; nothing has been touched then.
+    """
+    if isinstance(sources, str) or not isinstance(sources, Iterable):
+        raise ConfigurationError(f"sources: a {type(sources).__name__} is not a list of sources: give [open_source(…)]")
+    checked = tuple(sources)
+    for source in checked:
+        if not callable(getattr(source, "read", None)) or not isinstance(name := getattr(source, "name", None), str):
+            raise ConfigurationError(f"sources: a {type(source).__name__} is not a source: give what open_source returns")
+        if not name.strip():
+            raise ConfigurationError(f"sources: a {type(source).__name__} has no name: it is part of every id, so give it one")
+    _check_names([source.name for source in checked])
+    if deletes_gone and (uncertain := next((source for source in checked if not is_end_certain(source)), None)):
+        raise ConfigurationError(
+            f"the source {uncertain.name} cannot tell its end from a producer that died, so documents that never came would be"
+            " taken for gone (--delete full, verify, an export that exists): write standard input to a file first"
+        )
+    return checked
+
+
+def is_end_certain(source: Source) -> bool:
+    """Return whether the source, read to its end without an error, has yielded everything it has. See `Source`."""
+    return bool(getattr(source, "end_is_certain", True))
+
+
+def _check_names(names: Sequence[str]) -> None:
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigurationError(
+            f"the source {', '.join(twice)} was given twice, and each would delete what the other wrote: give each source once,"
+            " under a name of its own"
+        )
