@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -143,6 +144,7 @@ class Fingerprint:
         payload_fp: digest of the visible payload.
         vectors: vector name → fingerprint of the model that made it.
         gone_since: its tombstone: when its document was found to be gone from the source (ISO 8601, UTC); None for a live one.
+        context: characters of the title, on one line, that were encoded in front of the text; None for the whole title.
     """
 
     id: str
@@ -153,6 +155,7 @@ class Fingerprint:
     payload_fp: str
     vectors: Mapping[str, str]
     gone_since: str | None = None
+    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +287,7 @@ class TokenLimit:
     count: TokenCounter
 
 
+_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _quoted = json.encoder.encode_basestring
 _URL_NAMESPACE = NAMESPACE_URL.bytes
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -307,9 +311,19 @@ def digest_bytes(value: bytes) -> str:
     return hashlib.sha256(value).hexdigest()[:32]
 
 
+def title_line(title: str | None) -> str:
+    """Return a title on one line, as encoders read it, or "" without a title."""
+    return " ".join(title.split()) if title else ""
+
+
 def doc_key(source: str, doc_id: str) -> str:
     """The document's UUID string: the same id in two sources is two documents."""
     return _uuid5(f"[{_quoted(source)},{_quoted(doc_id)}]".encode())
+
+
+def is_uuid(value: str) -> bool:
+    """Return whether a string is a UUID in its usual spelling, as all ids and document keys are."""
+    return _UUID.fullmatch(value) is not None
 
 
 def chunk_id(document_key: str, text: str, nth: int) -> str:

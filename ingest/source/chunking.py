@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ingest.errors import ConfigurationError
-from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, digest
+from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, digest, title_line
 from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_version, trim
 
 MAX_OVERLAP = 0.5
@@ -141,7 +141,7 @@ class Chunker:
         if not any(document.title for document in documents):
             return [""] * len(documents)
         longest = self._gauge.characters * _TITLE_CHARACTERS // (CONTEXT_SHARE * CHARACTERS_PER_TOKEN)
-        titles = {title: _shorten(" ".join(title.split()), longest) for document in documents if (title := document.title)}
+        titles = {title: _shorten(title_line(title), longest) for document in documents if (title := document.title)}
         pending = [title for title, context in titles.items() if not self._gauge.surely_fits(context, CONTEXT_SHARE)]
         while pending:
             loads = self._gauge.loads([titles[title] for title in pending])

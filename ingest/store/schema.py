@@ -1,7 +1,7 @@
 """The names, payloads and manifests that are stored: pure, the same for every store.
 
 Payload of a point: `text`, `title`?, `metadata{…}`, `source`, `doc_id`, `chunk`, `start`, `end`, and
-`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, gone_since?}`.
+`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, gone_since?, context?}`.
 """
 
 from __future__ import annotations
@@ -80,18 +80,18 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
 
 def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
     """The whole payload as it is stored. `visible` is left as it is."""
-    stored: Payload = {
-        **visible,
-        INGEST_FIELD: {
-            "doc_key": fingerprint.doc_key,
-            "doc_fp": fingerprint.doc_fp,
-            "doc_chunks": fingerprint.doc_chunks,
-            "text_fp": fingerprint.text_fp,
-            "payload_fp": fingerprint.payload_fp,
-            "vectors": dict(fingerprint.vectors),
-            "schema": SCHEMA_VERSION,
-        },
+    made: Payload = {
+        "doc_key": fingerprint.doc_key,
+        "doc_fp": fingerprint.doc_fp,
+        "doc_chunks": fingerprint.doc_chunks,
+        "text_fp": fingerprint.text_fp,
+        "payload_fp": fingerprint.payload_fp,
+        "vectors": dict(fingerprint.vectors),
+        "schema": SCHEMA_VERSION,
     }
+    if fingerprint.context is not None:
+        made["context"] = fingerprint.context
+    stored = {**visible, INGEST_FIELD: made}
     return stored if fingerprint.gone_since is None else with_tombstone(stored, fingerprint.gone_since)
 
 
@@ -107,11 +107,18 @@ def without_tombstone(payload: Payload) -> Payload:
 
 
 def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
-    """What the stored point was made from, or None if this package (at this `SCHEMA_VERSION`) did not write it."""
+    """Return what the stored point was made from, or None unless this package wrote it at this `SCHEMA_VERSION`.
+
+    A damaged record may hold values of any type: what is not only compared is checked here.
+    """
     made = payload.get(INGEST_FIELD)
     if not isinstance(made, dict) or made.get("schema") != SCHEMA_VERSION:
         return None
+    context = made.get("context")
+    if context is not None and not (type(context) is int and context >= 0):
+        return None
     try:
+        vectors = made["vectors"]
         return Fingerprint(
             id=point_id,
             doc_key=made["doc_key"],
@@ -119,8 +126,9 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
             doc_chunks=made["doc_chunks"],
             text_fp=made["text_fp"],
             payload_fp=made["payload_fp"],
-            vectors=made["vectors"],
+            vectors=vectors if isinstance(vectors, dict) else {},
             gone_since=made.get("gone_since"),
+            context=context,
         )
     except KeyError:
         return None

@@ -9,8 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector, doc_key
-from ingest.store.schema import INGEST_FIELD, fingerprint_of
+from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector, doc_key, title_line
+from ingest.store.schema import fingerprint_of
 from ingest.sync.fingerprints import digest_stored_payload
 from ingest.sync.rebuilding import encoded_text
 
@@ -58,12 +58,6 @@ class Damage:
     fault: str
 
 
-def is_signed(point: StoredPoint) -> bool:
-    """Whether this package wrote it: its payload names a document key, be it right or wrong."""
-    made = point.payload.get(INGEST_FIELD)
-    return isinstance(made, dict) and isinstance(made.get("doc_key"), str)
-
-
 def inspect_payload(point: StoredPoint, source: str, models: Mapping[str, str]) -> Iterator[Damage]:
     """What is wrong with a signed point's payload. `models`: vector name → fingerprint of the model that must have made it.
 
@@ -75,11 +69,10 @@ def inspect_payload(point: StoredPoint, source: str, models: Mapping[str, str]) 
         return
     if fault := _payload_fault(point, source, made):
         yield Damage(Kind.DAMAGED_PAYLOADS, PAYLOAD, fault)
-    recorded = made.vectors if isinstance(made.vectors, dict) else {}
     for name, model in models.items():
-        if name not in recorded:
+        if name not in made.vectors:
             yield Damage(Kind.FOREIGN_VECTORS, name, "was made by nobody knows what")
-        elif recorded[name] != model:
+        elif made.vectors[name] != model:
             yield Damage(Kind.FOREIGN_VECTORS, name, "was made by another model")
 
 
@@ -116,7 +109,7 @@ def apparent(stored: Fingerprint, parts: Collection[str]) -> Fingerprint:
 
     Of a point that hid `ELSEWHERE` nothing was inspected, so nothing counts as there.
     """
-    recorded = stored.vectors if isinstance(stored.vectors, dict) and ELSEWHERE not in parts else {}
+    recorded = stored.vectors if ELSEWHERE not in parts else {}
     sound = {name: model for name, model in recorded.items() if name not in parts}
     payload_damaged = not {PAYLOAD, ELSEWHERE, UNSIGNED}.isdisjoint(parts)
     return replace(stored, vectors=sound, doc_fp="" if payload_damaged else stored.doc_fp)
@@ -128,8 +121,10 @@ def _payload_fault(point: StoredPoint, source: str, made: Fingerprint) -> str | 
         return "its document's id or key is another's"
     if made.payload_fp != digest_stored_payload(payload):
         return "its text, title, metadata or offsets were changed"
-    if encoded_text(payload, made.text_fp) is None:
+    if encoded_text(payload, made) is None:
         return "its text is not the one that was encoded"
+    if made.context is not None and made.context >= len(title_line(payload.get("title"))):
+        return "more of its title is recorded as encoded than there is"
     return None
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from ingest.errors import DeletionBrakeError
 from ingest.parameters import format_share
-from ingest.records import Payload
+from ingest.records import Payload, StoredPoint, doc_key, is_uuid
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
 from ingest.store.writer import Effects, Writer, batches
@@ -28,10 +28,21 @@ def note_stored(store: Store, collection: str, source: str, deletes: PendingDele
     """
     fields = ["doc_id", DOC_KEY_FIELD, GONE_FIELD]
     for point in store.scroll(collection, [Condition("source", "eq", source)], payload=fields):
-        made_by_us = point.payload.get(INGEST_FIELD)
-        if isinstance(made_by_us, dict) and "doc_key" in made_by_us:
-            since = tombstone_seconds(made_by_us.get("gone_since"))
-            deletes.add_stored(point.id, made_by_us["doc_key"], str(point.payload.get("doc_id")), since)
+        if is_signed(point):
+            note_point(point, source, deletes)
+
+
+def is_signed(point: StoredPoint) -> bool:
+    """Return whether this package wrote the point: its payload names a document key, be it right or wrong."""
+    made = point.payload.get(INGEST_FIELD)
+    return isinstance(made, dict) and isinstance(made.get("doc_key"), str)
+
+
+def note_point(point: StoredPoint, source: str, deletes: PendingDeletes) -> None:
+    """Note one signed point of the source. Where its document key is no key, its document id says whose it is."""
+    made, doc_id = point.payload[INGEST_FIELD], str(point.payload.get("doc_id"))
+    key = made["doc_key"] if is_uuid(made["doc_key"]) else doc_key(source, doc_id)
+    deletes.add_stored(point.id, key, doc_id, tombstone_seconds(made.get("gone_since")))
 
 
 def find_gone(deletes: PendingDeletes, seen: Container[str], *, now: float, delete_after: float | None) -> None:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ingest.records import Chunk, Document, Fingerprint, Metadata, Payload, digest, digest_bytes
+from ingest.records import Chunk, Document, Fingerprint, Metadata, Payload, digest, digest_bytes, title_line
 from ingest.store.contract import SCHEMA_VERSION
 
 
 class DocumentDigest(NamedTuple):
-    """Of a document: `visible` covers title and metadata, `whole` also the text and the way it is chunked."""
+    """The digests of a document: `visible` covers title and metadata, `whole` also the text and the way it is chunked.
+
+    `title` is the document's title on one line.
+    """
 
     visible: str
     whole: str
+    title: str = ""
 
 
 def digest_document(document: Document, chunker: str) -> DocumentDigest:
     """`chunker`: the fingerprint of how it will be chunked."""
     visible = _visible(document.title, document.metadata)
-    return DocumentDigest(visible, digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{document.text}".encode()))
+    whole = digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{document.text}".encode())
+    return DocumentDigest(visible, whole, title_line(document.title))
 
 
 def fingerprint_chunks(
@@ -35,6 +40,7 @@ def fingerprint_chunks(
             text_fp=digest_bytes(chunk.encoded_text.encode()),
             payload_fp=_payload(document.visible, chunk.index, chunk.start, chunk.end, chunk.text),
             vectors=models,
+            context=None if chunk.context == document.title else len(chunk.context),
         )
         for chunk in chunks
     ]

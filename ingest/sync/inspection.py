@@ -5,15 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
-from ingest.records import StoredPoint, Vector, doc_key
+from ingest.records import StoredPoint, Vector, is_uuid
 from ingest.store.contract import Condition, Store
-from ingest.store.schema import INGEST_FIELD
-from ingest.sync.damage import UNSIGNED, Damage, Kind, difference, inspect_payload, inspect_vectors, is_signed
-from ingest.sync.deletion import tombstone_seconds
+from ingest.store.schema import fingerprint_of
+from ingest.sync.damage import UNSIGNED, Damage, Kind, difference, inspect_payload, inspect_vectors
+from ingest.sync.deletion import is_signed, note_point
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rebuilding import encoded_text
 from ingest.sync.sizing import vector_bytes
@@ -135,7 +134,7 @@ class Inspector:
         for page in self._pages(source):
             self.points += len(page)
             for point in page:
-                _note(point, source, stored)
+                note_point(point, source, stored)
             unsound = self._inspect_page(page, source)
             drawn = (point for point in page if self._lot.draw())
             sampled.extend(again for point in drawn if (again := self._to_encode(point, unsound.get(point.id, ()))) is not None)
@@ -150,7 +149,7 @@ class Inspector:
         for point in self._store.scroll(self._collection, of_source, vectors=True, page=self._page):
             if is_signed(point):
                 page.append(point)
-            elif _is_uuid(point.id):
+            elif is_uuid(point.id):
                 self._findings.damaged.add(point.id, UNSIGNED)
             if len(page) == self._page:
                 yield page
@@ -176,7 +175,8 @@ class Inspector:
         Where its text is not the one that was encoded, they cannot be compared: a repair makes them anew.
         """
         vectors = {name: vector for name, vector in point.vectors.items() if name not in unsound}
-        text = encoded_text(point.payload, point.payload[INGEST_FIELD].get("text_fp"))
+        made = fingerprint_of(point.id, point.payload)
+        text = encoded_text(point.payload, made) if made is not None else None
         if text is not None:
             return _Sampled(point.id, _place(point), text, vectors)
         for name in vectors:
@@ -195,18 +195,5 @@ class Inspector:
                     self._findings.add_damage(each.point, each.place, Damage(Kind.WRONG_VECTORS, name, fault))
 
 
-def _note(point: StoredPoint, source: str, stored: PendingDeletes) -> None:
-    made, doc_id = point.payload[INGEST_FIELD], str(point.payload.get("doc_id"))
-    key = made["doc_key"] if _is_uuid(made["doc_key"]) else doc_key(source, doc_id)
-    stored.add_stored(point.id, key, doc_id, tombstone_seconds(made.get("gone_since")))
-
-
 def _place(point: StoredPoint) -> str:
     return f"{point.payload.get('doc_id')} chunk {point.payload.get('chunk')} (point {point.id})"
-
-
-def _is_uuid(value: str) -> bool:
-    try:
-        return str(UUID(value)) == value
-    except ValueError:
-        return False

@@ -12,7 +12,7 @@ import numpy as np
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, StoreError
-from ingest.records import Chunk, Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector, digest_bytes
+from ingest.records import Chunk, Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector, digest_bytes, title_line
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import INGEST_FIELD, fingerprint_of, with_fingerprint
 from ingest.store.writer import Effects, Writer, batches
@@ -30,18 +30,12 @@ COUNTED_CHARACTERS = 2**20
 """Text whose tokens are counted at a time."""
 
 
-def encoded_text(payload: Payload, text_fp: str) -> str | None:
-    """What the encoders were given for a stored chunk, or None if that cannot be told from its payload.
-
-    The title stands in front of the text as far as it fitted when the chunk was made: `text_fp` says how far that was.
-    """
+def encoded_text(payload: Payload, made: Fingerprint) -> str | None:
+    """Return the text that the encoders read for a stored chunk, or None if text or title have changed since."""
     text = str(payload.get("text", ""))
-    title = " ".join(str(payload.get("title") or "").split())
-    for length in (len(title), 0, *range(len(title) - 1, 0, -1)):
-        whole = Chunk("", 0, 0, len(text), text, title[:length].rstrip()).encoded_text
-        if digest_bytes(whole.encode()) == text_fp:
-            return whole
-    return None
+    title = title_line(str(payload.get("title") or ""))
+    whole = Chunk("", 0, 0, len(text), text, title[: made.context]).encoded_text
+    return whole if digest_bytes(whole.encode()) == made.text_fp else None
 
 
 def check_texts(store: Store, collection: str, models: Sequence[StagedModel]) -> None:
@@ -278,7 +272,7 @@ def _made_from(point: StoredPoint, collection: str) -> Fingerprint:
 
 
 def _text_of(point: StoredPoint, made: Fingerprint) -> str:
-    text = encoded_text(point.payload, made.text_fp)
+    text = encoded_text(point.payload, made)
     if text is None:
         raise StoreError(
             f"the text or title of {_place(point)} was changed after it was encoded: mend it with ingest verify SOURCE --repair,"

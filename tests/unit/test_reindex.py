@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from reindexing import LONG_TITLE, Bench, documents
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
-from ingest.records import Document, Point, StoredPoint, TokenLimit, digest_bytes
+from ingest.records import Chunk, Document, Point, StoredPoint, TokenLimit
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions
 from ingest.store.edge import EdgeStore
+from ingest.sync.fingerprints import digest_document, fingerprint_chunks
 from ingest.sync.rebuilding import encoded_text, paired
 from ingest.sync.reindex import next_alias, previous_alias, roll_back
 from ingest.testing import FlakyStore, HashEncoder
@@ -345,8 +346,12 @@ def test_the_encoded_text_is_told_from_the_payload() -> None:
     for title, context in ((None, ""), (" A \n title", "A title"), (LONG_TITLE, LONG_TITLE[:57].strip()), (LONG_TITLE, "")):
         whole = f"{context}\ntext" if context else "text"
         payload = {"text": "text", **({"title": title} if title else {})}
-        assert encoded_text(payload, digest_bytes(whole.encode())) == whole
-    assert encoded_text({"text": "edited", "title": "t"}, digest_bytes(b"text")) is None
+        [made] = fingerprint_chunks(
+            [Chunk("", 0, 0, 4, "text", context)], "", digest_document(Document("d", "text", title), ""), {}
+        )
+        assert encoded_text(payload, made) == whole
+        assert encoded_text({**payload, "text": "edited"}, made) is None
+        assert encoded_text({**payload, "title": f"Edited {title}"}, made) is (whole if made.context == 0 else None)
 
 
 @given(st.sets(st.uuids()), st.sets(st.uuids()), st.sets(st.uuids()))
