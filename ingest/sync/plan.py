@@ -60,17 +60,16 @@ class DocumentPlan(NamedTuple):
 
 
 def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str, str], delete: DeleteMode) -> bool:
-    """Whether a document need not even be chunked: every chunk of this very version is stored, made by these very models, and
-    none of them has a tombstone, which must go: the document is back.
+    """Return whether a document need not even be chunked, because every chunk of this version is stored by these models.
 
-    Leftovers of an older version make it changed, unless nothing may be deleted anyway.
+    The number of stored chunks must be the number that every one of them records, and none may have a tombstone. Leftovers of an
+    older version make the document changed, unless nothing may be deleted anyway.
     """
     current = [point for point in stored if point.doc_fp == doc_fp]
-    if not current or len(current) != current[0].doc_chunks:
+    if not current or (len(current) != len(stored) and delete != DeleteMode.NONE):
         return False
-    if len(current) != len(stored) and delete != DeleteMode.NONE:
-        return False
-    return all(point.vectors == models and point.gone_since is None for point in current)
+    chunks = len(current)
+    return all(point.doc_chunks == chunks and point.vectors == models and point.gone_since is None for point in current)
 
 
 def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], delete: DeleteMode) -> DocumentPlan:
