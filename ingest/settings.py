@@ -36,6 +36,7 @@ from pydantic_settings import (
 )
 
 from ingest.errors import ConfigurationError
+from ingest.found_settings import check_found
 from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number
 
 DEFAULT_FILE = Path("ingest.toml")
@@ -265,15 +266,18 @@ class Settings(RunSettings, BaseSettings):
 
 
 def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Settings:
-    """The settings in force.
+    """Return the settings in force.
 
     Args:
         overrides: what the command line said; nested names as nested mappings.
-        file: the settings file; if not given, `INGEST_CONFIG`, then `ingest.toml` in the working directory if there is one.
+        file: the settings file; if not given, `INGEST_CONFIG`, then `ingest.toml` in the working directory if there is one. The
+            latter may not say everything: see `ingest.found_settings`.
 
     Raises `ConfigurationError` naming the key, its source and, for an unknown key, the nearest known one.
     """
-    values = _read_file(file)
+    named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+    values = _read_file(named)
+    given = set(overrides)
     _check_environment()
 
     class Layered(Settings):
@@ -286,14 +290,18 @@ def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Set
             dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic-settings'
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         ) -> tuple[PydanticBaseSettingsSource, ...]:
+            given.update(env_settings())
             return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
 
     try:
-        return Layered(**overrides)
+        settings = Layered(**overrides)
     except ValidationError as exc:
         raise ConfigurationError(_first_problem(exc)) from exc
     except SettingsError as exc:
         raise ConfigurationError(f"a setting in the environment cannot be read ({exc}): tables are written as JSON") from exc
+    if named is None:
+        check_found(values, DEFAULT_FILE, given=given, store=settings.store, trusted=settings.trust_remote_code)
+    return settings
 
 
 def job_settings(settings: Settings, name: str) -> Settings:
@@ -316,8 +324,7 @@ def _overridden(model: Model, own: BaseModel, names: Iterable[str]) -> Model:
     return model.model_copy(update=changes)
 
 
-def _read_file(file: Path | None) -> dict[str, Any]:
-    named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
+def _read_file(named: Path | None) -> dict[str, Any]:
     path = named or DEFAULT_FILE
     if named is None and not path.is_file():
         return {}

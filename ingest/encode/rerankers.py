@@ -271,7 +271,13 @@ def limited(config: ModelConfig) -> ModelConfig:
 def _named(model: str | Path, custom: CustomModels | None, trusted: Collection[str]) -> ModelConfig:
     key, path = str(model), Path(model).expanduser()
     if isinstance(model, Path) or key not in known_models(custom):
-        if isinstance(model, Path) or path.is_dir() or path.is_absolute() or key.startswith((".", "~")):
+        explicit = isinstance(model, Path) or path.is_absolute() or key.startswith((".", "~"))
+        if not explicit and key in trusted and key.count("/") == 1 and path.is_dir():  # whoever trusts one may not know the other
+            raise ConfigurationError(
+                f"the reranker {key!r} may run its own code, and is a folder here as well as a name for the hub: write ./{key} in"
+                " reranker and trust_remote_code if you mean the folder, else work in another directory"
+            )
+        if explicit or path.is_dir():
             return ModelConfig(key, kind="reranker", path=path, needs_remote_code=key in trusted)
         if key.count("/") == 1:
             return ModelConfig(key, kind="reranker", hub_id=key, needs_remote_code=key in trusted)

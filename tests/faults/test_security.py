@@ -180,6 +180,16 @@ def test_a_reranker_runs_no_code_of_its_own_either(model: Path, canary: Path) ->
     assert canary.exists()
 
 
+def test_a_folder_is_not_taken_for_a_trusted_name_of_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever trusts `owner/name` of the hub does not trust a folder of that name in whatever directory this runs."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "owner" / "name").mkdir(parents=True)
+    with pytest.raises(ConfigurationError, match=r"write \./owner/name"):
+        reranker_config("owner/name", trust_remote_code=["owner/name"])
+    assert not reranker_config("owner/name").needs_remote_code
+    assert reranker_config("./owner/name", trust_remote_code=["./owner/name"]).needs_remote_code
+
+
 # --- databases
 
 
