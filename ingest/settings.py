@@ -222,7 +222,10 @@ class Settings(RunSettings, BaseSettings):
 
     models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Your own models: tables `[models.NAME]`.")
     trust_remote_code: Names = Field(default_factory=list, description="Models whose own code may run.")
-    device: Names = Field(default_factory=list, description="Devices to lease, such as `cuda:0` (chosen if not given).")
+    device: Names = Field(
+        default_factory=list,
+        description="Devices to lease, such as `cuda:0`, or `cpu` (the first GPU, else the CPU, if not given).",
+    )
     exclusive_mode: bool = Field(True, description="Hold devices host-wide; off where an orchestrator already owns them.")
     lease_timeout: float = Field(
         3600.0, gt=0, allow_inf_nan=False, description="Seconds to wait for a device that another process holds."

@@ -97,6 +97,8 @@ def models_of(settings: Settings, stored: Manifest | None = None, *, repays: boo
         for key in keys:
             if (found := find_model(key, custom=settings.models)).kind != kind:
                 raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
+    if settings.engine == "ray":
+        settings = settings.model_copy(update={"device": []})  # they are the workers', and checked there
     return _manager(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
 
 

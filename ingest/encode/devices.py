@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
+
+from ingest.errors import ConfigurationError
 
 GIBIBYTE = 1024**3
 
@@ -37,16 +40,24 @@ class GPUMemorySnapshot:
 @cache
 def accelerators() -> tuple[Accelerator, ...]:
     """The cards this process may use, none with a CPU build of torch. Asks the driver, so `CUDA_VISIBLE_DEVICES` holds."""
+    if _is_cpu_build():
+        return ()
     try:
-        if "+cpu" in metadata.version("torch"):
-            return ()
         driver = ctypes.CDLL("libcuda.so.1")
-    except (metadata.PackageNotFoundError, OSError):
+    except OSError:
         return ()
     count = ctypes.c_int()
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return ()
     return tuple(Accelerator(f"cuda:{index}", _capability(driver, index)) for index in range(count.value))
+
+
+def _is_cpu_build() -> bool:
+    """Return whether the installed torch computes on the CPU alone."""
+    try:
+        return "+cpu" in metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return True
 
 
 def _capability(driver: ctypes.CDLL, index: int) -> tuple[int, int]:
@@ -60,6 +71,20 @@ def _capability(driver: ctypes.CDLL, index: int) -> tuple[int, int]:
 def default_devices() -> tuple[str, ...]:
     """The first card where there is one, else the processor."""
     return ("cuda:0",) if accelerators() else ("cpu",)
+
+
+def check_devices(devices: Sequence[str]) -> tuple[str, ...]:
+    """Return devices that a caller named, each once. Raises `ConfigurationError` for one that this machine does not have.
+
+    `cpu:1` is a second place to compute on the one CPU. A single name may be given as it is.
+    """
+    named = [devices] if isinstance(devices, str) else devices
+    available = [*(card.name for card in accelerators()), "cpu"]
+    for device in named:
+        if device not in available and re.fullmatch(r"cpu:[0-9]+", device) is None:
+            because = "; the installed torch is built for the CPU alone" if _is_cpu_build() else ""
+            raise ConfigurationError(f"there is no device {device!r}: available are {', '.join(available)}{because}")
+    return tuple(dict.fromkeys(named))
 
 
 def is_accelerator(device: str) -> bool:

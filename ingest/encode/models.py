@@ -8,7 +8,7 @@ from types import MappingProxyType
 from ingest.encode.attention import AttentionModel
 from ingest.encode.contract import StagedModel
 from ingest.encode.dense import DenseModel
-from ingest.encode.devices import compute_dtype, default_devices, is_accelerator, threads_of_each
+from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
 from ingest.encode.onnx import OnnxModel
 from ingest.encode.openvino import OpenVinoModel
 from ingest.encode.openvino_cache import ConvertedModel
@@ -28,7 +28,7 @@ class ModelManager:
     Args:
         config: which models, in which order.
         enable_sparse: False leaves the sparse members out.
-        devices: they will compute on; decides their dtype. The first card unless given, else the processor.
+        devices: that they compute on, which decides their dtype; by default the first card, or the CPU if there is none.
         custom_models: the user's own, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may be run.
         language: of BM25.
@@ -50,7 +50,7 @@ class ModelManager:
     ) -> None:
         self.config = config
         self.enable_sparse = enable_sparse
-        self.devices = default_devices() if devices is None else tuple(devices)
+        self.devices = default_devices() if devices is None else check_devices(devices)
         self._language = language
         self._computing = computing or Computing()
         self._trusted = frozenset(
@@ -124,12 +124,8 @@ class ModelManager:
         """Who computes a model, and in what."""
         if config.backend != "torch":
             return config.backend, "float32"
-        if any(map(is_accelerator, self.devices)):
-            if self._computing.backend == "openvino":
-                raise ConfigurationError(f"OpenVINO computes on the processor, not on {', '.join(self.devices)}: name device cpu")
-            return "torch", compute_dtype(self.devices)
         if config.pooling == "attention":  # it needs what a converted model keeps to itself
-            return "torch", "float32"
+            return "torch", compute_dtype(self.devices)
 
         def converted() -> bool:
             if status(config) == "missing":
@@ -137,7 +133,7 @@ class ModelManager:
             space = model_space(config, resolve(config))
             return ConvertedModel.of(self._computing.cache_directory, config.key, space, "int8").exists()
 
-        chosen = choose(self._computing, config.key, installed=is_installed(), converted=converted)
+        chosen = choose(self._computing, config.key, devices=self.devices, installed=is_installed(), converted=converted)
         if chosen[0] == "openvino" and config.key not in self._computing.made and not is_installed():
             raise MissingExtraError("backend openvino needs OpenVINO and NNCF: pip install 'qdrant-ingest[openvino]'")
         return chosen

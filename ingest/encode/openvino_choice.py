@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ingest.encode.devices import compute_dtype, is_accelerator
 from ingest.encode.openvino import Precision
 from ingest.encode.openvino_cache import default_cache_directory
 from ingest.encode.openvino_calibration import Guard
@@ -49,17 +50,22 @@ class Computing:
 
 
 def choose(
-    computing: Computing, key: str, *, installed: bool, converted: Callable[[], bool]
-) -> tuple[Literal["torch", "openvino"], Precision]:
-    """Who computes a model that OpenVINO can, and in what.
+    computing: Computing, key: str, *, devices: Sequence[str], installed: bool, converted: Callable[[], bool]
+) -> tuple[Literal["torch", "openvino"], str]:
+    """Return the backend of a model that OpenVINO can compute, and the dtype to compute it in.
 
     What is stored decides, so that a collection keeps its precision whatever is installed, converted or worth it today. Only a
-    new one is decided about.
+    new one is decided about. Raises `ConfigurationError` if OpenVINO is asked for on an accelerator.
 
     Args:
+        devices: that the model computes on.
         installed: whether OpenVINO is.
         converted: whether the model is there in int8 already.
     """
+    if any(map(is_accelerator, devices)):
+        if computing.backend == "openvino":
+            raise ConfigurationError(f"OpenVINO computes on the CPU, not on {', '.join(devices)}: name device cpu")
+        return "torch", compute_dtype(devices)
     if computing.backend == "torch":
         return "torch", "float32"
     precision = computing.precision or _PRECISIONS.get(computing.made.get(key, ""))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ingest.encode.batching import AdaptiveBatchController, BatchQueue, Indices
 from ingest.encode.contract import CalibratedModel, Encoded, Encoder, StagedModel, Vectors
-from ingest.encode.devices import default_devices, is_out_of_memory, memory_snapshots, release_cached_memory
+from ingest.encode.devices import check_devices, default_devices, is_out_of_memory, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import finite_rows, not_finite
@@ -55,7 +55,7 @@ class BatchRunner:
     ) -> None:
         self._models = {model.key: model for model in models}
         self._exclusive = config is None or config.exclusive_mode
-        self._devices = None if devices is None else tuple(devices)
+        self._devices = None if devices is None else check_devices(devices)
         self._monitor = monitor or ThroughputMonitor()
         self._lease_timeout = lease_timeout
         self._lease_directory = lease_directory

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import StagedModel
-from ingest.encode.devices import default_devices, is_accelerator
+from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino import Precision
 from ingest.encode.openvino_calibration import common_pieces
@@ -77,7 +77,7 @@ def run_selftest(
     Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` where it can be computed in no way.
     """
     started = time.perf_counter()
-    devices = default_devices() if devices is None else tuple(devices)
+    devices = default_devices() if devices is None else check_devices(devices)
     trials: list[Trial] = []
     left_out: dict[str, str] = {}
     for backend, precision in _ways(devices):

@@ -13,7 +13,7 @@ from typing import Literal, overload
 import numpy as np
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.devices import accelerators, compute_dtype, is_accelerator, release_cached_memory
+from ingest.encode.devices import accelerators, check_devices, compute_dtype, release_cached_memory
 from ingest.encode.openvino_reranker import converted_reranker
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
@@ -337,12 +337,8 @@ def text_to_read(hit: Hit) -> str:
 
 
 def _leased(devices: Sequence[str]) -> tuple[str, ...]:
-    """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a card that is not there."""
-    cards = [card.name for card in accelerators()]
-    for device in devices:
-        if is_accelerator(device) and device not in cards:
-            raise ConfigurationError(f"there is no device {device!r} to rerank on: there is {', '.join([*cards, 'cpu'])}")
-    return tuple(device for device in dict.fromkeys(devices) if device != "cpu")
+    """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a device that is not there."""
+    return tuple(device for device in check_devices(devices) if device != "cpu")
 
 
 def _name(devices: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self, Unpack
 
 from ingest.encode.contract import StagedModel, Vectors
-from ingest.encode.devices import default_devices, is_accelerator
+from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino_choice import Computing
@@ -75,7 +75,7 @@ class Searcher:
         self._manifest = manifest
         self._name = name or manifest.collection
         self._models = {model.key: model for model in models}
-        self._devices = tuple(device for device in devices if is_accelerator(device))
+        self._devices = tuple(device for device in check_devices(devices) if is_accelerator(device))
         self._turns = {model.key: threading.Lock() for model in models}
         self._lease_directory = lease_directory
         self._reranker = reranker
@@ -104,9 +104,10 @@ class Searcher:
             lease_directory: where processes meet to take turns on a card; by default the user's.
             reranker: for questions that ask for it; by default the default one, made when it is first needed.
 
-        Raises `CollectionNotFoundError`, `UnknownModelError` if a model is in no registry now, and `ManifestMismatchError` if
-        one by that name would search another vector space than the one that is stored.
+        Raises `ConfigurationError` for a device that is not there, `CollectionNotFoundError`, `UnknownModelError` if a model is
+        in no registry now, and `ManifestMismatchError` if one by that name would search another vector space than is stored.
         """
+        devices = default_devices() if devices is None else check_devices(devices)
         with ExitStack() as closing:
             opened = closing.enter_context(open_store(store)) if isinstance(store, str | Path) else store
             name = _normalize_collection_name(collection)
@@ -119,7 +120,7 @@ class Searcher:
                 manifest,
                 staged,
                 name=name,
-                devices=default_devices() if devices is None else devices,
+                devices=devices,
                 lease_directory=lease_directory,
                 reranker=reranker,
             )

@@ -20,8 +20,10 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
 from ingest.encode.contract import StagedModel
+from ingest.encode.devices import compute_dtype
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
+from ingest.encode.openvino_choice import Computing
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, UnknownModelError
@@ -121,10 +123,10 @@ def test_fingerprints_tell_models_apart_and_spaces_ignore_precision(tmp_path: Pa
     }
     config = EnsembleConfig(("all-miniLM-l6", "copy", "prompted", "bm25"))
     on_cpu = ModelManager(config, devices=("cpu",), custom_models=own).members
-    on_card = ModelManager(config, devices=("cuda:0",), custom_models=own).members
+    in_int8 = ModelManager(config, devices=("cpu",), custom_models=own, computing=Computing("openvino", "int8")).members
     assert len({model.fingerprint for model in on_cpu}) == 4
-    assert [model.space for model in on_cpu] == [model.space for model in on_card]
-    assert [a.fingerprint == b.fingerprint for a, b in zip(on_cpu, on_card, strict=True)] == [False, False, False, True]
+    assert [model.space for model in on_cpu] == [model.space for model in in_int8]
+    assert [a.fingerprint == b.fingerprint for a, b in zip(on_cpu, in_int8, strict=True)] == [False, False, False, True]
     assert ModelManager(EnsembleConfig(("bm25",)), language="german").members[0].fingerprint != on_cpu[3].fingerprint
 
 
@@ -200,11 +202,10 @@ def test_members_keep_the_configured_order_and_sparse_ones_can_be_left_out() -> 
 
 
 def test_precision_follows_the_devices() -> None:
-    assert ModelManager(EnsembleConfig(), devices=("cuda:0",))._get_model_primary_dtype("all-miniLM-l6") in {
-        "float16",
-        "bfloat16",
-    }
-    assert ModelManager(EnsembleConfig(), devices=("cuda:0",))._get_model_primary_dtype("bm25") == "float32"
+    assert compute_dtype(("cuda:0",)) in {"float16", "bfloat16"}
+    assert compute_dtype(("cpu", "cpu:1")) == compute_dtype(("cuda:0", "cpu")) == compute_dtype(()) == "float32"
+    manager = ModelManager(EnsembleConfig(), devices=("cpu",), computing=Computing("openvino", "int8"))
+    assert [manager._get_model_primary_dtype(key) for key in ("all-miniLM-l6", "bm25")] == ["int8", "float32"]
 
 
 def test_bm25_vectors_are_qdrants_own() -> None:

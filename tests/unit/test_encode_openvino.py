@@ -246,11 +246,11 @@ FLOAT32, INT8 = ("torch", "float32"), ("openvino", "int8")
 def test_what_is_stored_decides_before_what_would_be_faster(
     asked: dict[str, Any], installed: bool, converted: bool, expected: tuple[str, str]
 ) -> None:
-    assert choose(Computing(**asked), "m", installed=installed, converted=lambda: converted) == expected
+    assert choose(Computing(**asked), "m", devices=("cpu",), installed=installed, converted=lambda: converted) == expected
 
 
 def test_what_cannot_be_computed_as_asked_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="torch computes in float32"):
         Computing("torch", "int8")
     with pytest.raises(ConfigurationError, match="not on cuda:0: name device cpu"):
-        ModelManager(EnsembleConfig(), devices=("cuda:0",), computing=Computing("openvino"))
+        choose(Computing("openvino"), "m", devices=("cuda:0",), installed=True, converted=lambda: True)

@@ -126,7 +126,7 @@ def test_a_key_of_no_member_is_refused(directory: Path) -> None:
 
 def test_a_single_model_stays_on_its_device_between_windows(directory: Path) -> None:
     model, monitor = RecordingModel("a"), Passes()
-    with _runner([model], directory, devices=("cuda:0",), monitor=monitor) as runner:
+    with _runner([model], directory, monitor=monitor) as runner:
         runner.run({"a": ["x"]})
         runner.run({"a": ["y"]})
         assert ("stage out", "a") not in model.journal.events
