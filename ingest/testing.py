@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ingest.encode.contract import Kind
+from ingest.encode.contract import Kind, RunsOn
 from ingest.errors import SourceError
 from ingest.records import DenseMatrix, Document, Rejected, TokenLimit, digest
 from ingest.store.contract import Store
@@ -43,11 +43,20 @@ class HashEncoder:
     """A dense model and its encoder in one: each text's vector is a hash of it, `(n, dim) float32`, unit norm.
 
     Equal texts have equal vectors, to the bit and in any batch; different ones are nearly orthogonal. It is placed and staged
-    like a real model. With `record`, `encoded` lists every text it was ever given, in order.
+    like a real model; `runs_on` is where it says that it computes. With `record`, `encoded` lists every text it was given.
     """
 
-    def __init__(self, key: str = "hash", dim: int = 384, *, revision: str = "1", record: bool = False) -> None:
+    def __init__(
+        self,
+        key: str = "hash",
+        dim: int = 384,
+        *,
+        revision: str = "1",
+        record: bool = False,
+        runs_on: RunsOn = "accelerator",
+    ) -> None:
         self._key = key
+        self._runs_on = runs_on
         self._dim = dim
         self._revision = revision
         self._record = record
@@ -75,8 +84,8 @@ class HashEncoder:
         return "hash"
 
     @property
-    def uses_accelerator(self) -> bool:
-        return True
+    def runs_on(self) -> RunsOn:
+        return self._runs_on
 
     @property
     def uses_idf(self) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.encode.contract import Kind
+from ingest.encode.contract import Kind, RunsOn
 from ingest.records import DenseMatrix, TokenLimit
 
 DIM = 4
@@ -25,6 +25,7 @@ class Journal:
     batches: list[list[str]] = field(default_factory=list)
     at_work: dict[str, str] = field(default_factory=dict)
     collisions: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, what: str, model: str) -> None:
@@ -69,12 +70,12 @@ class RecordingModel:
         *,
         before_batch: Callable[[Sequence[str]], None] = lambda _: None,
         max_tokens: int | None = None,
-        uses_accelerator: bool = True,
+        runs_on: RunsOn = "accelerator",
     ) -> None:
         self.key = key
         self.space = self.fingerprint = f"fingerprint of {key}"
         self.journal = journal or Journal()
-        self.uses_accelerator = uses_accelerator
+        self.runs_on = runs_on
         self.before_batch = before_batch
         self.token_limit = (
             TokenLimit(key, max_tokens, lambda texts: [len(text.split()) for text in texts]) if max_tokens else None
@@ -85,6 +86,7 @@ class RecordingModel:
 
     def place(self, device: str) -> RecordingEncoder:
         self.journal.note("place", self.key)
+        self.journal.places.append(device)
         return RecordingEncoder(self, device)
 
     def stage_out(self) -> None:

@@ -25,9 +25,10 @@ from ingest.cli.session import (
 from ingest.cluster.capacity import Assumptions, Sizing, size_job
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import StagedModel
+from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino_choice import REPAID_BYTES
-from ingest.encode.runner import BatchRunner, devices_of
+from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, IngestError, PrecisionError
 from ingest.parameters import parse_share_or_number
 from ingest.private_files import append_private
@@ -210,7 +211,9 @@ def sized(settings: Settings, models: Sequence[StagedModel], preview: Preview, a
 
 def _places(settings: Settings, models: Sequence[StagedModel]) -> dict[str, tuple[str, str]]:
     """Model → its fingerprint, and its devices as rates name them."""
-    return {model.key: (model.fingerprint, ",".join(devices_of(model, settings.device or None))) for model in models}
+    return {
+        model.key: (model.fingerprint, ",".join(places_of(model, devices_of(model, settings.device or None)))) for model in models
+    }
 
 
 def open_telemetry(path: Path) -> TextIO:

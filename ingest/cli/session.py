@@ -65,8 +65,12 @@ def opener_of(settings: Settings) -> Callable[[], RetryingStore]:
         grpc_port=settings.grpc_port,
         timeout=settings.timeout,
         allow_plain_http_key=settings.allow_plain_http_key,
-        retry=RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds),
+        retry=retry_policy(settings),
     )
+
+
+def retry_policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
 
 
 def sources_of(
@@ -149,6 +153,7 @@ def kit_of(settings: Settings, stored: Manifest | None, *, repays: bool) -> Kit:
         make_models=partial(_members, maker),
         devices=tuple(settings.device) or None,
         memory_limit_gb=settings.gpu_memory_soft_limit_gb,
+        retry=retry_policy(settings),
     )
 
 
@@ -199,6 +204,7 @@ def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMoni
         lease_timeout=settings.lease_timeout,
         lease_directory=settings.lease_dir,
         controller=controller,
+        retry=retry_policy(settings),
     )
     try:
         with runner:

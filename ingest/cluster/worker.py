@@ -24,6 +24,7 @@ from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import IngestError
 from ingest.records import Document, Rejected, doc_key
+from ingest.retry import RetryPolicy
 from ingest.source.partitions import Partition
 from ingest.store.contract import Manifest, Store
 from ingest.store.retrying import RetryingStore
@@ -52,12 +53,14 @@ class Kit:
         make_models: the members of the ensemble, the same on every machine.
         devices: to compute on; None: the card that Ray gave the worker, else the processor.
         memory_limit_gb: see `AdaptiveBatchController`.
+        retry: limits on the retries of a batch while its model is unavailable; the store has its own.
     """
 
     open_store: Callable[[], RetryingStore]
     make_models: Callable[[], Sequence[StagedModel]]
     devices: tuple[str, ...] | None = None
     memory_limit_gb: float | None = None
+    retry: RetryPolicy = RetryPolicy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +211,14 @@ class Worker:
     def _runner(self, monitor: ThroughputMonitor) -> BatchRunner:
         """Not closed when the part ends: the device stays with this process, which Ray gave it to."""
         config = EnsembleConfig([model.key for model in self._models], exclusive_mode=False)
-        return BatchRunner(self._models, config=config, devices=self._kit.devices, monitor=monitor, controller=self._controller)
+        return BatchRunner(
+            self._models,
+            config=config,
+            devices=self._kit.devices,
+            monitor=monitor,
+            controller=self._controller,
+            retry=self._kit.retry,
+        )
 
 
 class _Monitor(ThroughputMonitor):

@@ -10,6 +10,10 @@ from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
 Kind = Literal["dense", "sparse", "reranker"]
 
+RunsOn = Literal["accelerator", "cpu", "remote"]
+"""Where a model computes: on an accelerator if this machine has one, otherwise on its CPU; always on the CPU; or not on this
+machine at all, such as behind an API."""
+
 Vectors = DenseMatrix | list[SparseVector]
 """`(n, dim) float32, unit norm`, or n sparse vectors; row i belongs to text i."""
 
@@ -19,7 +23,12 @@ class Encoder(Protocol):
 
     Texts are given without the model's prompts; the encoder adds them. One thread at a time. A document's vector that is not
     finite is for the caller to refuse (`finite_rows`); a query's is refused by the lease, with `ModelError`.
-    Raises `torch.OutOfMemoryError` when a batch does not fit (the runner shrinks it), `ModelError` when a text cannot be encoded.
+    Raises:
+        torch.OutOfMemoryError: a batch does not fit. The runner makes it smaller.
+        ModelUnavailableError: the model cannot answer now, whatever the texts: its server is down, overloaded or too slow. The
+            runner sends the same texts again under its retry policy, then ends the run. `ConnectionError` and `TimeoutError`
+            count as this.
+        ModelError: a text cannot be encoded. The runner halves the batch until that text is alone, and rejects it.
     """
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors: ...
@@ -57,8 +66,12 @@ class StagedModel(Protocol):
         ...
 
     @property
-    def uses_accelerator(self) -> bool:
-        """False for BM25: taking its turn need not push the resident model off the device."""
+    def runs_on(self) -> RunsOn:
+        """Where it computes, for documents and queries alike.
+
+        `accelerator` and `cpu` lease the devices they compute on; only `accelerator` moves the resident model off them. `remote`
+        leases nothing and waits for nobody: it is placed once, on the device `remote`.
+        """
         ...
 
     @property
@@ -86,7 +99,7 @@ class StagedModel(Protocol):
         ...
 
     def place(self, device: str) -> Encoder:
-        """Moves to `device`."""
+        """Move to `device` (`cuda:0`, `cpu`, `remote`) and return the encoder there."""
         ...
 
     def stage_out(self) -> None:

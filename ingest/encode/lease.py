@@ -24,6 +24,7 @@ from ingest.encode.contract import Encoder, StagedModel, Vectors
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
+    default_devices,
     is_accelerator,
     memory_snapshots,
     release_cached_memory,
@@ -31,7 +32,7 @@ from ingest.encode.devices import (
 )
 from ingest.encode.holder import Holder, private_directory
 from ingest.encode.vectors import finite_rows, not_finite
-from ingest.errors import LeaseError, LeaseTimeoutError, ModelError
+from ingest.errors import LeaseError, LeaseTimeoutError, ModelError, ModelUnavailableError
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
@@ -42,6 +43,23 @@ _POLL_SECONDS = 0.02
 logger = logging.getLogger(__name__)
 
 __all__ = ["DEFAULT_TIMEOUT", "GPULease", "GPUMemorySnapshot", "default_lease_directory", "give_back", "lease_gpus"]
+
+
+def devices_of(model: StagedModel, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
+    """Return the devices that a model leases: the chosen ones, by default the first accelerator if it uses one, else the CPU.
+
+    A model that runs elsewhere leases none.
+    """
+    if model.runs_on == "remote":
+        return ()
+    if chosen is not None:
+        return tuple(dict.fromkeys(chosen))
+    return default_devices() if model.runs_on == "accelerator" else ("cpu",)
+
+
+def places_of(model: StagedModel, devices: tuple[str, ...]) -> tuple[str, ...]:
+    """Return where a model computes that leases `devices`."""
+    return devices or (("remote",) if model.runs_on == "remote" else ("cpu",))
 
 
 def default_lease_directory() -> Path:
@@ -57,10 +75,12 @@ class _LeasedEncoder:
         self._model = model
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        return self._alive().encode_documents(texts)
+        with _reaching(self._model):
+            return self._alive().encode_documents(texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        vectors = self._alive().encode_queries(texts)
+        with _reaching(self._model):
+            vectors = self._alive().encode_queries(texts)
         if not finite_rows(self._model, vectors, len(texts)).all():
             raise ModelError(f"{not_finite(self._model)}: this question cannot be asked of it")
         return vectors
@@ -74,20 +94,32 @@ class _LeasedEncoder:
         return self._encoder
 
 
+@contextmanager
+def _reaching(model: StagedModel) -> Iterator[None]:
+    """Translate the errors of a connection to wherever a model computes."""
+    try:
+        yield
+    except (ConnectionError, TimeoutError) as exc:
+        reason = str(exc) or type(exc).__name__
+        raise ModelUnavailableError(f"model {model.key!r} is unavailable ({reason}): check that its server is running") from exc
+
+
 @dataclass(slots=True)
 class GPULease:
     """One model on its devices, for the length of a `with` block.
 
     Attributes:
         model: its key.
-        devices: as leased; empty for the processor without a lock.
-        encoders: one per device, in that order. Each is used by one thread at a time and is dead once the lease is over.
+        devices: the devices that are leased; empty for the CPU without a lock, and for a model that runs elsewhere.
+        places: where the encoders are: `devices`, or `cpu` or `remote` if there are none.
+        encoders: one per place, in that order. Each is used by one thread at a time and is dead once the lease is over.
         swap_seconds: spent moving models so far. `seconds`: since the devices were had.
         before: device → memory before the model moved in; empty without a card.
     """
 
     model: str
     devices: tuple[str, ...]
+    places: tuple[str, ...]
     before: dict[str, GPUMemorySnapshot] = field(default_factory=dict)
     swap_seconds: float = 0.0
     _encoders: list[_LeasedEncoder] = field(default_factory=list)
@@ -130,12 +162,12 @@ class GPULease:
 
     def _move_in(self, model: StagedModel) -> None:
         started = time.monotonic()
-        if model.uses_accelerator:
+        if model.runs_on == "accelerator":
             _evict(self._held, unless=model)
             self.before = memory_snapshots(self.devices)
             for device in self._held:
                 device.resident = model
-        for name in self.devices or ("cpu",):
+        for name in self.places:
             self._encoders.append(_LeasedEncoder(model.place(name), model))
         wait_for_moves(self.devices)
         self.swap_seconds += time.monotonic() - started
@@ -230,7 +262,8 @@ def lease_gpus(
     """Loads the model, waits for every device, stages out what sits there, moves in; lets go again however the block ends.
 
     Args:
-        devices: `cuda:0`, `cpu`, `cpu:1`; a replica of the model on each. None at all: the processor, with nothing to wait for.
+        devices: `cuda:0`, `cpu`, `cpu:1`; a replica of the model on each. None at all: the CPU, with nothing to wait for. A model
+            that runs elsewhere (`runs_on`) leases none of them.
         exclusive: host-wide; else an orchestrator already owns the devices and only threads of this process take turns.
         timeout: seconds to wait, loading apart.
         directory: where processes meet; `default_lease_directory()` unless given.
@@ -242,7 +275,7 @@ def lease_gpus(
     raise.
     """
     model.load()
-    names = tuple(dict.fromkeys(devices))
+    names = devices_of(model, devices)
     where = (directory or default_lease_directory()).resolve()
     deadline = time.monotonic() + timeout
     with ExitStack() as stack:
@@ -251,7 +284,7 @@ def lease_gpus(
         stack.callback(lambda: None if stays else _give_back(held))
         if exclusive:
             _hold_host_wide(held, model.key, where, deadline)
-        lease = GPULease(model=model.key, devices=names, _held=held)
+        lease = GPULease(model=model.key, devices=names, places=places_of(model, names), _held=held)
         stack.callback(_log, monitor, "release", lease)
         _log(monitor, "acquire", lease)
         stack.callback(lambda: lease._end(stays=stays))  # noqa: SLF001 - it ends here and nowhere else

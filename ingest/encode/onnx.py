@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.encode.contract import Encoder, Kind
+from ingest.encode.contract import Encoder, Kind, RunsOn
 from ingest.encode.devices import is_accelerator
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import verify
@@ -30,7 +30,7 @@ class OnnxModel(FileModel):
 
     kind: Kind = "dense"
     backend = "onnx"
-    uses_accelerator = True
+    runs_on: RunsOn = "accelerator"
 
     def __init__(self, config: ModelConfig, *, on_loaded: OnLoaded | None = None) -> None:
         super().__init__(config, dtype="float32")

@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.encode.contract import Encoder, Vectors
+from ingest.encode.contract import Encoder, RunsOn, Vectors
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.openvino_cache import ConvertedModel
 from ingest.encode.openvino_calibration import Guard, common_pieces
@@ -59,7 +59,7 @@ class OpenVinoModel(FileModel):
         on_loaded: told the dtype once it is there.
     """
 
-    uses_accelerator = True
+    runs_on: RunsOn = "accelerator"
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,12 +16,13 @@ from numpy.typing import NDArray
 
 from ingest.encode.batching import AdaptiveBatchController, BatchQueue, Indices
 from ingest.encode.contract import CalibratedModel, Encoded, Encoder, StagedModel, Vectors
-from ingest.encode.devices import check_devices, default_devices, is_out_of_memory, memory_snapshots, release_cached_memory
-from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, give_back, lease_gpus
+from ingest.encode.devices import check_devices, is_out_of_memory, memory_snapshots, release_cached_memory
+from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import finite_rows, not_finite
-from ingest.errors import ModelError, UnknownModelError
+from ingest.errors import ModelError, ModelUnavailableError, UnknownModelError
 from ingest.records import SparseVector
+from ingest.retry import RetryPolicy, call_with_retries
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
 
 UNCOUNTED_COST = 2
@@ -40,6 +42,7 @@ class BatchRunner:
         lease_timeout: seconds to wait for the devices.
         lease_directory: where processes meet to take turns.
         controller: keeps what was learned about batches.
+        retry: limits on the retries of a batch while its model is unavailable.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class BatchRunner:
         lease_timeout: float = DEFAULT_TIMEOUT,
         lease_directory: Path | None = None,
         controller: AdaptiveBatchController | None = None,
+        retry: RetryPolicy = RetryPolicy(),
     ) -> None:
         self._models = {model.key: model for model in models}
         self._exclusive = config is None or config.exclusive_mode
@@ -60,6 +64,7 @@ class BatchRunner:
         self._lease_timeout = lease_timeout
         self._lease_directory = lease_directory
         self._controller = controller or AdaptiveBatchController()
+        self._retry = retry
         self._used_devices: set[str] = set()
         self._window = 0
 
@@ -73,8 +78,9 @@ class BatchRunner:
         A text that cannot be encoded, comes out not finite, or alone does not fit the device, stands in `Encoded.failed` and the
         pass goes on.
         The devices stay with this process until another one wants them, or `close`.
-        Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` when a model cannot be had or does not make its vectors,
-        `PrecisionError` before it has made any where it cannot be computed in its precision.
+        Raises `UnknownModelError`, `LeaseTimeoutError`, `ModelUnavailableError` once the retries are used up, and `ModelError`
+        when a model cannot be had or does not make its vectors, `PrecisionError` before it has made any where it cannot be
+        computed in its precision.
         """
         for key in texts:
             if key not in self._models:
@@ -117,7 +123,7 @@ class BatchRunner:
         return work.result()
 
     def _encode_all(self, model: StagedModel, lease: GPULease, work: _Work, progress: BatchProgressContext) -> None:
-        places = list(zip(lease.encoders, lease.devices or ("cpu",), strict=True))
+        places = list(zip(lease.encoders, lease.places, strict=True))
         if len(places) == 1:
             self._encode_on(model, *places[0], work, progress)
             return
@@ -133,8 +139,12 @@ class BatchRunner:
         """Takes batches until none are left. A batch that does not go through is taken apart until the text at fault is alone."""
         while len(batch := work.queue.take(self._controller.budget(model.key, device))):
             cost = work.queue.padded_cost(batch)
+            texts = [work.texts[index] for index in batch]
             try:
-                vectors = encoder.encode_documents([work.texts[index] for index in batch])
+                vectors = call_with_retries(partial(encoder.encode_documents, texts), self._retry)
+            except ModelUnavailableError:  # whatever the texts
+                work.queue.clear()
+                raise
             except ModelError as exc:
                 work.confine(batch, str(exc))
                 continue
@@ -149,13 +159,6 @@ class BatchRunner:
             work.store(batch, vectors, cost)
             self._controller.succeeded(model.key, device, cost, memory_snapshots([device]).get(device))
             progress.advance(len(batch))
-
-
-def devices_of(model: StagedModel, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
-    """Where a model runs: on the devices that were chosen, else the first card for one that uses a card, else the processor."""
-    if chosen is not None:
-        return tuple(dict.fromkeys(chosen))
-    return default_devices() if model.uses_accelerator else ("cpu",)
 
 
 @dataclass(slots=True)
@@ -256,7 +259,7 @@ def _report(model: StagedModel, lease: GPULease, work: _Work, window: int) -> Pa
         vector=model.key,
         dim=model.dim,
         dtype=model.dtype,
-        device=",".join(lease.devices) or "cpu",
+        device=",".join(lease.places),
         backend=model.backend,
         chunks=work.encoded,
         tokens=work.tokens,

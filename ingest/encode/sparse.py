@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge
 
-from ingest.encode.contract import Encoder, Kind
+from ingest.encode.contract import Encoder, Kind, RunsOn
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import sparse_rows
@@ -28,7 +28,7 @@ class Bm25Model:
     dim = None
     dtype = "float32"
     backend = "qdrant"
-    uses_accelerator = False
+    runs_on: RunsOn = "cpu"
     uses_idf = True
     token_limit = None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ingest.encode.contract import Encoder, Kind
+from ingest.encode.contract import Encoder, Kind, RunsOn
 from ingest.encode.devices import torch_device
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import verify
@@ -32,7 +32,7 @@ class TorchModel(FileModel, ABC):
     """
 
     backend = "torch"
-    uses_accelerator = True
+    runs_on: RunsOn = "accelerator"
     kind: Kind
     model_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """What the transformer beneath is loaded with beyond its dtype."""

@@ -271,7 +271,7 @@ class Searcher:
 
     def _encode(self, name: str, queries: Sequence[str], deadline: float) -> Vectors:
         model = self._models[name]
-        devices = self._devices if model.uses_accelerator else ()
+        devices = self._devices if model.runs_on == "accelerator" else ()
         with self._turns[name]:
             try:
                 return self._encode_on(model, devices, queries, max(0.0, deadline - time.monotonic()))

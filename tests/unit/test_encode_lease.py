@@ -56,7 +56,7 @@ def test_the_previous_model_leaves_before_the_next_comes(directory: Path) -> Non
 
 def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerator_leaves_it_there(directory: Path) -> None:
     journal = Journal()
-    resident, light = RecordingModel("big", journal), RecordingModel("light", journal, uses_accelerator=False)
+    resident, light = RecordingModel("big", journal), RecordingModel("light", journal, runs_on="cpu")
     for model in (resident, light, resident):
         with lease_gpus(model, ("cuda:0",), directory=directory, keep=True):
             pass

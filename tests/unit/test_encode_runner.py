@@ -1,21 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from recording_models import Journal, RecordingModel, vector_of
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import Encoded, StagedModel
+from ingest.encode.contract import Encoded, RunsOn, StagedModel
 from ingest.encode.lease import lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ModelError, UnknownModelError
+from ingest.errors import LeaseTimeoutError, ModelError, ModelUnavailableError, UnknownModelError
 from ingest.records import DenseMatrix
+from ingest.retry import RetryPolicy
 from ingest.telemetry import PassReport, SilentProgress, ThroughputMonitor
 
 
@@ -133,6 +135,81 @@ def test_a_single_model_stays_on_its_device_between_windows(directory: Path) -> 
     assert model.journal.events[-1] == ("stage out", "a")
     assert [report.window for report in monitor.passes] == [1, 2]
     assert len(monitor.lease_events) == 4
+
+
+QUICK = RetryPolicy(attempts=3, first=0, longest=0)
+
+
+def _failing(*errors: Exception) -> Callable[[Sequence[str]], None]:
+    """Raises these errors, one a batch, and then nothing."""
+    left = iter(errors)
+
+    def check(_texts: Sequence[str]) -> None:
+        if error := next(left, None):
+            raise error
+
+    return check
+
+
+DOWN = ModelUnavailableError("the model server is down")
+
+
+@pytest.mark.parametrize("error", [DOWN, ConnectionRefusedError(111, "refused"), TimeoutError("no answer")])
+def test_a_model_that_is_unavailable_is_asked_again_for_the_same_texts(directory: Path, error: Exception) -> None:
+    model = RecordingModel("a", before_batch=_failing(error, error))
+    texts = [f"text {index}" for index in range(512)]
+    with _runner([model], directory, retry=QUICK) as runner:
+        encoded = runner.run({"a": texts})["a"]
+    assert encoded.failed == {}
+    assert np.array_equal(_dense(encoded), np.stack([vector_of(text) for text in texts]))
+    assert model.journal.batches == [texts] * 3
+
+
+@pytest.mark.parametrize("error", [DOWN, ConnectionResetError(104, "reset")])
+def test_a_model_that_stays_unavailable_ends_the_window_without_blaming_a_text(directory: Path, error: Exception) -> None:
+    """It is not asked 1,023 times for 512 texts."""
+    monitor = ThroughputMonitor()
+    model = RecordingModel("a", before_batch=_failing(*[error] * 2000))
+    texts = [f"text {index}" for index in range(512)]
+    runner = _runner([model], directory, retry=QUICK, monitor=monitor)
+    with pytest.raises(ModelUnavailableError, match=r"\(gave up after 3 attempts") as caught:
+        runner.run({"a": texts})
+    assert caught.value.exit_code == 1
+    assert model.journal.batches == [texts] * 3
+    assert [event.event for event in monitor.lease_events] == ["acquire", "release"]
+
+
+@pytest.fixture
+def busy(directory: Path) -> Iterator[Path]:
+    """Every device of this host is held by somebody else."""
+    directory.mkdir()
+    with FileLock(directory / "cpu.lock"), FileLock(directory / "cuda-0.lock"), FileLock(directory / "cpu-1.lock"):
+        yield directory
+
+
+@pytest.mark.parametrize("devices", [None, ("cpu",), ("cpu", "cpu:1")])
+def test_a_model_that_computes_elsewhere_waits_for_nobody(busy: Path, devices: tuple[str, ...] | None) -> None:
+    model, monitor = RecordingModel("a", runs_on="remote"), Passes()
+    with _runner([model], busy, devices=devices, monitor=monitor, lease_timeout=0.0) as runner:
+        assert _dense(runner.run({"a": ["x"]})["a"]).tolist() == [vector_of("x").tolist()]
+    assert [report.device for report in monitor.passes] == ["remote"]
+    assert {event.devices for event in monitor.lease_events} == {()}
+    assert model.journal.places == ["remote"]
+
+
+@pytest.mark.parametrize("runs_on", ["accelerator", "cpu"])
+def test_a_model_that_computes_here_waits_its_turn(busy: Path, runs_on: RunsOn) -> None:
+    with _runner([RecordingModel("a", runs_on=runs_on)], busy, lease_timeout=0.0) as runner, pytest.raises(LeaseTimeoutError):
+        runner.run({"a": ["x"]})
+
+
+def test_a_model_that_computes_elsewhere_moves_nobody_from_the_device(directory: Path) -> None:
+    journal = Journal()
+    models = [RecordingModel("here", journal), RecordingModel("there", journal, runs_on="remote")]
+    with _runner(models, directory) as runner:
+        for text in "xy":
+            runner.run({"here": [text], "there": [text]})
+        assert ("stage out", "here") not in journal.events
 
 
 def _out_of_memory_above(budget: int) -> Callable[[Sequence[str]], None]:

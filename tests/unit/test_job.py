@@ -14,11 +14,12 @@ from ingest.encode.runner import BatchRunner
 from ingest.errors import (
     DeletionBrakeError,
     ManifestMismatchError,
+    ModelUnavailableError,
     SourceError,
     StoreError,
     StoreUnavailableError,
 )
-from ingest.records import Document, Point, Receipt, Rejected, Source
+from ingest.records import DenseMatrix, Document, Point, Receipt, Rejected, Source
 from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
@@ -64,6 +65,7 @@ class Bench:
         tokens: int = 100,
         window: int = 4,
         weights: Mapping[str, float] | None = None,
+        retry: RetryPolicy = RetryPolicy(),
     ) -> Receipt:
         members = models or [HashEncoder()]
         monitor = ThroughputMonitor()
@@ -75,7 +77,7 @@ class Bench:
             bounds=WindowBounds(chunks=window),
             weights=weights or {},
         )
-        runner = BatchRunner(members, monitor=monitor, lease_directory=self.leases)
+        runner = BatchRunner(members, monitor=monitor, lease_directory=self.leases, retry=retry)
         with runner, RejectsFile(self.rejects) as rejects:
             return run_job(
                 job,
@@ -369,3 +371,42 @@ def test_an_unavailable_store_is_asked_again(bench: Bench) -> None:
     policy = RetryPolicy(attempts=3, first=0.001, longest=0.001)
     receipt = bench.run(ListSource([document("d", PARAGRAPHS[0])]), store=RetryingStore(flaky, policy))
     assert (receipt.written, receipt.balanced, flaky.calls["upsert"]) == (1, True, 2)
+
+
+class Outage(HashEncoder):
+    """Its server is down from the second batch on, for so many requests."""
+
+    def __init__(self, failures: int) -> None:
+        super().__init__(runs_on="remote", record=True)
+        self.batches = 0
+        self.left = failures
+
+    def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+        self.batches += 1
+        if self.batches > 1 and self.left:
+            self.left -= 1
+            raise ModelUnavailableError("the model server answered 503", retry_after=0)
+        return super().encode_documents(texts)
+
+
+LETTERS = [document(letter, f"Paragraph {letter}. " + f"{letter * 5} " * 60) for letter in "abcdefgh"]
+
+
+def test_a_model_that_is_unavailable_for_a_while_costs_nothing_but_time(bench: Bench) -> None:
+    model = Outage(failures=2)
+    receipt = bench.run(ListSource(LETTERS), models=[model], retry=RetryPolicy(attempts=3, first=0, longest=0))
+    assert (receipt.balanced, receipt.written, receipt.rejected, receipt.errors) == (True, 8, 0, ())
+    assert len(model.encoded) == 8
+
+
+def test_a_model_that_stays_unavailable_ends_the_run_and_rejects_nothing(bench: Bench) -> None:
+    model = Outage(failures=1000)
+    with pytest.raises(ModelUnavailableError, match=r"answered 503 \(gave up after 3 attempts") as caught:
+        bench.run(ListSource(LETTERS), models=[model], retry=RetryPolicy(attempts=3, first=0, longest=0))
+    assert caught.value.exit_code == 1
+    assert model.batches == 1 + 3
+    assert not bench.rejects.exists()
+    left = len(bench.stored())
+
+    receipt = bench.run(ListSource(LETTERS))
+    assert (receipt.balanced, receipt.written, receipt.unchanged, receipt.rejected) == (True, 8 - left, left, 0)

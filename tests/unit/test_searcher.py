@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import RunsOn, StagedModel
 from ingest.encode.runner import BatchRunner
-from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
-from ingest.records import Document
+from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, ModelUnavailableError, StoreError
+from ingest.records import DenseMatrix, Document
 from ingest.search import Answer, Searcher
 from ingest.search.fusion import fuse
 from ingest.source.chunking import ChunkingOptions
@@ -191,3 +191,40 @@ def test_other_models_than_the_collection_was_made_with_are_refused(root: Path) 
 def test_a_collection_that_is_not_there(root: Path) -> None:
     with pytest.raises(CollectionNotFoundError):
         Searcher.open("nothing", root)
+
+
+class Placed(HashEncoder):
+    """Writes down where it is placed."""
+
+    def __init__(self, key: str, runs_on: RunsOn) -> None:
+        super().__init__(key, dim=64, revision=key, runs_on=runs_on)
+        self.places: list[str] = []
+
+    def place(self, device: str) -> HashEncoder:
+        self.places.append(device)
+        return super().place(device)
+
+
+def test_a_model_that_computes_elsewhere_leases_nothing_for_a_query(root: Path, tmp_path: Path) -> None:
+    """Another process holds the device for longer than a query waits: only a model that computes here notices."""
+    models = [Placed("first", "remote"), Placed("second", "remote")]
+    leases = tmp_path / "leases"
+    with Searcher.open(
+        "furniture & more", root, models=lambda _keys: models, devices=("cpu",), lease_directory=leases
+    ) as searcher:
+        assert searcher.search("a red table")[0].doc_id == "table"
+    assert [model.places for model in models] == [["remote"], ["remote"]]
+    assert not leases.exists()
+
+
+def test_a_model_that_is_unavailable_is_an_error_of_the_query(root: Path) -> None:
+    class Down(HashEncoder):
+        def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
+            raise ConnectionRefusedError(111, "Connection refused")
+
+    models = [Down(key, dim=64, revision=key, runs_on="remote") for key in ("first", "second")]
+    with (
+        Searcher.open("furniture & more", root, models=lambda _keys: models) as searcher,
+        pytest.raises(ModelUnavailableError, match="model 'first' is unavailable"),
+    ):
+        searcher.search("a red table")
