@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
 from fractions import Fraction
 from numbers import Integral, Real
+from os import PathLike
+from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
 
 from ingest.errors import ConfigurationError
@@ -129,6 +131,20 @@ def parse_text(value: object) -> str:
     return value
 
 
+def parse_texts(value: object) -> tuple[str, ...]:
+    """Return texts, none of them empty. One text alone is refused: its characters are never what is meant."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{value!r} is not a list of texts{f': give [{value!r}]' if isinstance(value, str) else ''}")
+    return tuple(parse_text(each) for each in value)
+
+
+def parse_path(value: object) -> Path:
+    """Return the path of a file or directory."""
+    if not isinstance(value, str | PathLike) or not str(value).strip():
+        raise InvalidValueError(f"{value!r} is not a path")
+    return Path(value)
+
+
 def parse_choice(value: object, choices: Collection[Choice]) -> Choice:
     """Return the choice that is equal to the value."""
     for choice in choices:
@@ -159,8 +175,11 @@ def parse_mapping(value: object, parse: Callable[[object], T]) -> dict[str, T]:
 
 
 def parse_weight(value: object) -> float:
-    """Return the weight of a vector in fusion: positive and finite."""
-    return parse_number(value, positive=True)
+    """Return the weight of a vector in fusion."""
+    try:
+        return parse_number(value, positive=True)
+    except InvalidValueError:
+        raise InvalidValueError(f"{value!r} is not a weight: it must be a positive, finite number") from None
 
 
 def optional(parse: Callable[Concatenate[object, P], T]) -> Callable[Concatenate[object, P], T | None]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ingest.parameters import normalize, parse_integer, parse_number
 from ingest.sync.rates import Rates
 
 SCALES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
@@ -35,6 +36,16 @@ class Assumptions:
     overhead: float = 1.5
     chunk_bytes: int = 200
     replicas: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("efficiency", "node_share"):
+            normalize(self, name, parse_number, most=1.0, positive=True)
+        for name in ("worker_price", "node_price"):
+            normalize(self, name, parse_number)
+        for name in ("node_memory", "overhead"):
+            normalize(self, name, parse_number, positive=True)
+        normalize(self, "chunk_bytes", parse_integer, least=0)
+        normalize(self, "replicas", parse_integer, least=1)
 
 
 @dataclass(frozen=True, slots=True)

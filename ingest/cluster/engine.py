@@ -35,6 +35,7 @@ from ingest.cluster.foreman import Foreman, Standing
 from ingest.cluster.seen import SHARDS, ShardedDeletes, Shards
 from ingest.cluster.worker import Kit, Outcome, Work, Worker, claim_documents, describe
 from ingest.errors import IngestError, SourceError
+from ingest.parameters import normalize, optional, parse_instance, parse_integer, parse_text
 from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
 from ingest.store.contract import Store
@@ -74,6 +75,11 @@ class Crew:
     address: str = LOCAL
     workers: int | None = None
     part_size: PartSize | None = None
+
+    def __post_init__(self) -> None:
+        normalize(self, "address", parse_text)
+        normalize(self, "workers", optional(parse_integer), least=1)
+        normalize(self, "part_size", optional(parse_instance), PartSize)
 
 
 @dataclass(slots=True)

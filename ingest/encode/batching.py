@@ -6,12 +6,14 @@ import json
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.devices import GIBIBYTE, GPUMemorySnapshot, is_accelerator
+from ingest.parameters import checked, optional, parse_integer, parse_mapping, parse_number
 from ingest.private_files import replace_private
 
 Indices = NDArray[np.intp]
@@ -106,9 +108,9 @@ class AdaptiveBatchController:
         soft_limit_gb: float | None = None,
         processor_tokens: int = PROCESSOR_TOKENS,
     ) -> None:
-        self._hints = dict(hints or {})
-        self._soft_limit_gb = soft_limit_gb
-        self._processor_tokens = processor_tokens
+        self._hints = checked("hints", parse_mapping, hints or {}, partial(parse_integer, least=1))
+        self._soft_limit_gb = checked("soft_limit_gb", optional(parse_number), soft_limit_gb, positive=True)
+        self._processor_tokens = checked("processor_tokens", parse_integer, processor_tokens, least=1)
         self._budgets: dict[tuple[str, str], _Budget] = {}
         self._lock = threading.Lock()
 

@@ -5,7 +5,6 @@ Facts are those of the model cards. `revision` pins the commit they were taken f
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
@@ -13,6 +12,7 @@ from typing import Any
 
 from ingest.encode.model_config import ModelConfig, ModelKind, configured, nearest
 from ingest.errors import ConfigurationError, UnknownModelError
+from ingest.parameters import checked, parse_boolean, parse_mapping, parse_texts, parse_weight, set_fields
 
 __all__ = [
     "KAGGLE_OPTIMIZED_MODELS",
@@ -279,10 +279,11 @@ class EnsembleConfig:
             if advice:
                 raise ConfigurationError(f"EnsembleConfig no longer has {option!r}: {advice}")
             raise ConfigurationError(f"EnsembleConfig has no field {option!r}: {nearest(option, names)}")
-        members, weights = tuple(ensemble_models), dict(model_weights or {})
+        members = checked("ensemble_models", parse_texts, ensemble_models)
+        weights = checked("model_weights", parse_mapping, model_weights or {}, parse_weight)
         _check_members(members, weights)
-        for name, value in zip(names, (members, weights, exclusive_mode), strict=True):
-            object.__setattr__(self, name, value)
+        exclusive = checked("exclusive_mode", parse_boolean, exclusive_mode)
+        set_fields(self, ensemble_models=members, model_weights=weights, exclusive_mode=exclusive)
 
     def weight(self, key: str) -> float:
         """Of a member, 1 unless configured."""
@@ -295,8 +296,6 @@ def _check_members(members: tuple[str, ...], weights: Mapping[str, float]) -> No
     twice = sorted({key for key in members if members.count(key) > 1})
     if twice:
         raise ConfigurationError(f"ensemble_models names {twice[0]!r} twice: name each model once")
-    for key, weight in weights.items():
+    for key in weights:
         if key not in members:
             raise ConfigurationError(f"model_weights names {key!r}, which is no member of the ensemble: {nearest(key, members)}")
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not (math.isfinite(weight) and weight > 0):
-            raise ConfigurationError(f"the weight of {key!r} is {weight!r}: it must be a positive, finite number")

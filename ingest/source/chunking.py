@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ingest.errors import ConfigurationError
+from ingest.parameters import normalize, optional, parse_integer, parse_number
 from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, digest, title_line
 from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_version, trim
 
@@ -46,12 +47,8 @@ class ChunkingOptions:
     overlap: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.tokens is not None and self.tokens < 1:
-            raise ConfigurationError(
-                f"chunks of {self.tokens} tokens cannot be made: ask for at least 1, or for none to fill the models"
-            )
-        if not 0.0 <= self.overlap <= MAX_OVERLAP:
-            raise ConfigurationError(f"chunks cannot overlap by {self.overlap}: ask for a share from 0 to {MAX_OVERLAP}")
+        normalize(self, "tokens", optional(parse_integer), least=1)
+        normalize(self, "overlap", parse_number, most=MAX_OVERLAP)
 
 
 class Chunker:

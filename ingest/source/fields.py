@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Any
 from uuid import UUID
 
+from ingest.parameters import normalize, optional, parse_text, parse_texts
 from ingest.records import RAW_LIMIT, Document, Rejected
 
 ID_FIELDS = ("id", "_id", "doc_id")
@@ -39,6 +40,11 @@ class FieldMap:
     text: str | None = None
     title: str | None = None
     metadata: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("id", "text", "title"):
+            normalize(self, name, optional(parse_text))
+        normalize(self, "metadata", optional(parse_texts))
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Raises `Unusable` where a table with these columns can yield no document at all."""

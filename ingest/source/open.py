@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ingest.errors import ConfigurationError, SourceError
+from ingest.parameters import checked, optional, parse_instance, parse_integer, parse_text, parse_texts
 from ingest.records import Source
 from ingest.source.conversion import check_office
 from ingest.source.fields import GUESSED, FieldMap
@@ -21,7 +23,7 @@ _MAGIC = re.compile(r"[*?\[]")
 
 
 def open_source(
-    location: str,
+    location: str | Path,
     *,
     name: str | None = None,
     format: str | None = None,  # noqa: A002  the users' word
@@ -50,6 +52,12 @@ def open_source(
     Raises `SourceError` where there is nothing to read, `ConfigurationError` where it cannot be read as asked, and
     `MissingExtraError` where that takes an optional dependency.
     """
+    location = checked("location", parse_instance, str(location) if isinstance(location, Path) else location, str)
+    for parameter, text in (("name", name), ("format", format), ("query", query), ("table", table)):
+        checked(parameter, optional(parse_text), text)
+    checked("fields", parse_instance, fields, FieldMap)
+    checked("max_record_bytes", parse_integer, max_record_bytes, least=1)
+    include, exclude = checked("include", parse_texts, include), checked("exclude", parse_texts, exclude)
     if not location.strip():
         raise ConfigurationError("the location is empty, perhaps from a variable that is not set: give a path (. is this folder)")
     records = Table(fields, max_record_bytes)

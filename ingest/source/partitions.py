@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from ingest.errors import ConfigurationError, SourceError
+from ingest.parameters import normalize, parse_integer
 from ingest.records import Source
 from ingest.source.fields import Unusable
 from ingest.source.files import FileSource, FolderSource, Piece, PiecesSource, StdinSource
@@ -39,6 +40,10 @@ class PartSize:
     least_bytes: int = 2**18
     most_bytes: int = 2**26
     least_rows: int = 1000
+
+    def __post_init__(self) -> None:
+        for name, least in (("parts", 1), ("least_bytes", 0), ("most_bytes", 1), ("least_rows", 0)):
+            normalize(self, name, parse_integer, least=least)
 
     def of(self, total: int) -> int:
         """Bytes of each part of so many."""

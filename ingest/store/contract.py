@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self, get_args
 
+from ingest.parameters import normalize, parse_boolean, parse_choice, parse_integer
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
@@ -80,6 +81,14 @@ class CollectionOptions:
     shards: int = 1
     replicas: int = 1
     write_consistency: int = 1
+
+    def __post_init__(self) -> None:
+        normalize(self, "on_disk", parse_boolean)
+        normalize(self, "quantization", parse_choice, get_args(Quantization))
+        normalize(self, "hnsw_m", parse_integer, least=0, most=256)
+        normalize(self, "hnsw_ef_construct", parse_integer, least=4, most=10_000)
+        for name in ("shards", "replicas", "write_consistency"):
+            normalize(self, name, parse_integer, least=1)
 
 
 @dataclass(frozen=True, slots=True)

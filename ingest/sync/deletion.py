@@ -9,7 +9,7 @@ from fractions import Fraction
 from functools import partial
 
 from ingest.errors import DeletionBrakeError
-from ingest.parameters import format_share
+from ingest.parameters import checked, format_share, parse_texts
 from ingest.records import Payload, StoredPoint, doc_key, is_uuid
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
@@ -109,6 +109,7 @@ def undelete(
     Search finds them again at once. The next `full` run that still misses them in their source marks them anew, from then on; one
     that is under way may delete what it found due before this. Raises `CollectionNotFoundError`, `StoreError`.
     """
+    sources, doc_ids = checked("sources", parse_texts, sources), checked("doc_ids", parse_texts, doc_ids)
     conditions = [Condition(GONE_FIELD, "exists", value=True)]
     if sources:
         conditions.append(Condition("source", "any", tuple(sources)))

@@ -17,7 +17,7 @@ import pyarrow as pa
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import DeletionBrakeError, SourceError
-from ingest.parameters import format_share
+from ingest.parameters import checked, format_share, parse_integer, parse_path
 from ingest.records import ChunkCounts, Fingerprint, Payload, Point, Receipt, Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
@@ -49,9 +49,9 @@ SHARD_BYTES = 128 * 2**20
 class ExportRuntime:
     """An export: the points of some sources, as Parquet files in the directory `path`, for a collection yet to be named."""
 
-    def __init__(self, path: Path, *, shard_bytes: int = SHARD_BYTES) -> None:
-        self._path = path
-        self._shard_bytes = shard_bytes
+    def __init__(self, path: str | Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self._path = checked("path", parse_path, path)
+        self._shard_bytes = checked("shard_bytes", parse_integer, shard_bytes, least=1)
 
     def embed(
         self,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from ingest.parameters import normalize, parse_integer
 from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
 from ingest.source.chunking import Chunker
 from ingest.store.schema import build_payload
@@ -85,6 +86,10 @@ class WindowBounds:
     chunks: int = 2048
     documents: int = 8192
     bytes: int = 64 * 2**20
+
+    def __post_init__(self) -> None:
+        for name in ("chunks", "documents", "bytes"):
+            normalize(self, name, parse_integer, least=1)
 
 
 class Reader:

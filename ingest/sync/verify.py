@@ -19,6 +19,7 @@ from typing import Literal
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
+from ingest.parameters import checked, parse_integer, parse_number
 from ingest.records import Fingerprint, ModelReport, Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
@@ -117,6 +118,10 @@ def verify_job(
     `DeletionBrakeError` comes when all but the deletes is repaired. An interrupted repair is continued by the next.
     """
     sources = check_sources(sources, deletes_gone=True)
+    if sample != "all":
+        checked("sample", parse_integer, sample, least=0)
+    checked("min_cosine", parse_number, min_cosine, most=1.0)
+    checked("examples", parse_integer, examples, least=0)
     wanted = job.manifest(models)
     stored = store.manifest(wanted.collection)
     check_manifest(wanted, stored)
