@@ -56,12 +56,20 @@ class Rejected:
         reason: one sentence.
         raw: the record as it came, at most `RAW_LIMIT` bytes of it.
         doc_id: the document's id where it could be read; protects what is stored under it from deletion.
+        impossible_id: whether an id was read that no document can have, because it is too long or holds characters that no store
+            takes. Such a record stands for no stored document.
     """
 
     position: str
     reason: str
     raw: str = ""
     doc_id: str | None = None
+    impossible_id: bool = False
+
+    @property
+    def unidentified(self) -> bool:
+        """Whether any stored document may be the one that this record stands for."""
+        return self.doc_id is None and not self.impossible_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ class PassReport:
     """One model over one window.
 
     Attributes:
-        chunks: texts encoded, equal ones counted once.
+        chunks: texts that got a vector. Equal ones are encoded once and counted each, as `ingest plan` does.
         tokens: tokens that carried text; `padded_tokens`: tokens computed, padding included.
         seconds: under the lease, model movement included; `swap_seconds`: the movement alone. Reading weights is in neither.
         window: number of the window, from 1.

@@ -209,6 +209,13 @@ class _Work:
         )
 
     @property
+    def asked(self) -> int:
+        """Return how many of the texts that were asked for have a vector, equal ones counted each."""
+        if self.rows is None:
+            return self.encoded
+        return len(self.rows) - int(np.isin(self.rows, list(self.failed)).sum())
+
+    @property
     def remaining(self) -> int:
         """Texts yet to be encoded."""
         return len(self.texts) - len(self.failed) - self.encoded
@@ -261,7 +268,7 @@ def _report(model: StagedModel, lease: GPULease, work: _Work, window: int) -> Pa
         dtype=model.dtype,
         device=",".join(lease.places),
         backend=model.backend,
-        chunks=work.encoded,
+        chunks=work.asked,
         tokens=work.tokens,
         padded_tokens=work.padded_tokens,
         seconds=lease.seconds,

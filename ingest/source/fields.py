@@ -71,9 +71,11 @@ GUESSED = FieldMap()
 
 
 class Unusable(Exception):  # noqa: N818  it never leaves the room: it becomes a `Rejected` or a `SourceError`
-    """A record, file or table cannot become documents; the message is the reason, `doc_id` the id where it could be read."""
+    """A record, file or table cannot become documents; the message is the reason."""
 
-    doc_id: str | None = None
+
+class ImpossibleId(Unusable):
+    """An id that no document can have."""
 
 
 def document_from(
@@ -103,7 +105,7 @@ def document_from(
             doc_id = checked_id(prefix + sha256(text.encode()).hexdigest()[:32])
         return Document(doc_id, text, title, _metadata(rest, fields, max_bytes), position=position)
     except Unusable as exc:
-        return Rejected(position, str(exc), raw(), doc_id)
+        return Rejected(position, str(exc), raw(), doc_id, isinstance(exc, ImpossibleId))
 
 
 def _listed(columns: Sequence[str]) -> str:
@@ -123,12 +125,15 @@ def raw_json(record: Any) -> str:
 
 
 def checked_id(doc_id: str) -> str:
-    """Raises `Unusable` for an id that cannot be one."""
+    """Return the id. Raise `ImpossibleId` if no document can have it, `Unusable` if it is empty, which is no id at all."""
     if not doc_id:
         raise Unusable("the id is empty")
     if len(doc_id) > MAX_ID:
-        raise Unusable(f"the id has {len(doc_id):,} characters: at most {MAX_ID:,} are allowed")
-    return checked_string(doc_id, "the id")
+        raise ImpossibleId(f"the id has {len(doc_id):,} characters: at most {MAX_ID:,} are allowed")
+    try:
+        return checked_string(doc_id, "the id")
+    except Unusable as exc:
+        raise ImpossibleId(str(exc)) from exc
 
 
 def checked_text(text: str) -> str:

@@ -161,7 +161,7 @@ class Reader:
             digests = digest_document(document, self._chunker_fingerprint(document.format))
             if (points := stored.get(key)) and is_unchanged(digests.whole, points, self._models, self._delete):
                 self._window.unchanged += 1
-                self._window.reused += len(points)
+                self._window.reused += sum(point.doc_fp == digests.whole for point in points)  # others are leftovers
             else:
                 changed[key] = (document, digests)
         chunked = self._chunker.chunk([document for document, _ in changed.values()], list(changed))
@@ -212,9 +212,8 @@ class Reader:
     def _reject(self, rejected: Rejected) -> None:
         self._reject_record(self._source.name, rejected)
         self._window.rejected += 1
-        if rejected.doc_id is None:
-            self._window.unidentified += 1
-        else:
+        self._window.unidentified += rejected.unidentified
+        if rejected.doc_id is not None:
             self._seen.protect(doc_key(self._source.name, rejected.doc_id))
 
 

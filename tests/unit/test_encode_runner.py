@@ -64,7 +64,7 @@ def test_equal_texts_are_encoded_once(directory: Path) -> None:
         encoded = runner.run({"a": ["x", "y", "x", "x"]})["a"]
     assert sorted(text for batch in model.journal.batches for text in batch) == ["x", "y"]
     assert np.array_equal(_dense(encoded), np.stack([vector_of(text) for text in "xyxx"]))
-    assert monitor.passes[0].chunks == 2
+    assert monitor.passes[0].chunks == 4
 
 
 def test_three_models_take_turns_in_configured_order_with_one_lease_a_pass(directory: Path) -> None:

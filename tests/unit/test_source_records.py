@@ -118,6 +118,17 @@ def test_what_cannot_be_used_is_rejected_with_its_reason(record: Any, reason: st
     assert found.raw == json.dumps(record)
 
 
+@pytest.mark.parametrize("doc_id", ["\0", "x\0", "\ud800", "x" * 1_001])
+def test_a_record_whose_id_no_document_can_have_stands_for_no_stored_document(doc_id: str) -> None:
+    found = rejected({"id": doc_id, "text": "t"})
+    assert (found.impossible_id, found.unidentified) == (True, False)
+
+
+@pytest.mark.parametrize("record", [{"id": ""}, {"id": None, "text": "t"}, {"id": 1.5, "text": "t"}, {"text": ""}, [1]])
+def test_a_record_without_an_id_may_stand_for_any(record: Any) -> None:
+    assert rejected(record).unidentified
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
