@@ -151,7 +151,10 @@ class RunSettings(BaseModel):
     fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
 
     delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
-    max_delete: Share = Field("20%", description="Share of a source's documents that `full` may delete before the run stops.")
+    max_delete: Share = Field(
+        "20%",
+        description="Share of a source's documents that `full` may delete before the run stops; 5 documents always may.",
+    )
     delete_after: Duration | None = Field(
         None,
         description="Time for which documents that `full` finds gone are hidden before they are deleted (at once if not given).",
@@ -314,6 +317,12 @@ def job_settings(settings: Settings, name: str) -> Settings:
     # A weight of a model that this job does not run is meant for others, unless the job itself gives it.
     meant = {*merged.dense, *merged.sparse, *job.weights}
     return merged.model_copy(update={"weights": {model: weight for model, weight in merged.weights.items() if model in meant}})
+
+
+def with_max_delete(settings: Settings, names: Iterable[str], max_delete: str) -> Settings:
+    """Return the settings with another `max_delete` for these jobs."""
+    changed = {name: settings.jobs[name].model_copy(update={"max_delete": max_delete}) for name in names}
+    return settings.model_copy(update={"jobs": {**settings.jobs, **changed}})
 
 
 def _overridden(model: Model, own: BaseModel, names: Iterable[str]) -> Model:

@@ -18,7 +18,7 @@ from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import parse_share_or_number
 from ingest.records import Receipt
-from ingest.settings import Settings, job_settings, nearest_hint
+from ingest.settings import Settings, job_settings, nearest_hint, with_max_delete
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.health import JobsHealth, Limits
 from ingest.sync.schedule import (
@@ -43,6 +43,10 @@ def sync(
         typer.Argument(help="Jobs of the settings file; all of them if none is named.", metavar="[JOB]...", show_default=False),
     ] = None,
     daemon: Annotated[bool, typer.Option("--daemon", help="Stay, and run each job on its schedule.")] = False,
+    max_delete: Annotated[
+        str | None,
+        typer.Option("--max-delete", help="Lift the deletion brake to this share, such as 50%, for this run of the named jobs."),
+    ] = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
@@ -53,6 +57,13 @@ def sync(
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
     names = _chosen(settings, jobs or [])
+    if max_delete is not None:
+        if daemon or not jobs:
+            raise ConfigurationError(
+                "--max-delete lifts the deletion brake once, for the jobs that you name: ingest sync JOB --max-delete"
+                f" {max_delete}; for every run, set max_delete in the table of the job"
+            )
+        settings = with_max_delete(settings, names, max_delete)
     _check(settings, names)
     records = {name: JobRecord(settings.jobs_dir, name) for name in names}
     with StopSignals() as stop:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -84,10 +85,11 @@ class Crew:
 
 @dataclass(slots=True)
 class _Totals:
-    """What has come in so far."""
+    """What has come in so far. `read` and `unidentified`: records of each source, by its number."""
 
     tally: Tally = field(default_factory=Tally)
-    unidentified: dict[int, int] = field(default_factory=dict)
+    read: Counter[int] = field(default_factory=Counter)
+    unidentified: Counter[int] = field(default_factory=Counter)
     failures: list[tuple[int, IngestError]] = field(default_factory=list)
     window: int = 0
     stopped: bool = False
@@ -203,7 +205,8 @@ def _gather(
             monitor.log_error(where, message)
         settlement.deletes.add_stale(outcome.stale_points())
         totals.tally.add(outcome.tally)
-        totals.unidentified[outcome.source] = totals.unidentified.get(outcome.source, 0) + outcome.unidentified
+        totals.read[outcome.source] += outcome.tally.read
+        totals.unidentified[outcome.source] += outcome.unidentified
         totals.window = max(totals.window, outcome.window)
         totals.stopped |= outcome.stopped
         indexing.written(totals.tally.chunks_written)
@@ -222,12 +225,15 @@ def _check(totals: _Totals, works: Sequence[Work]) -> None:
 
 
 def _settle(job: Job, settlements: Sequence[Settlement], totals: _Totals, settled: float) -> None:
-    for number, settlement in enumerate(settlements):
-        settlement.find_gone(settled, unidentified=totals.unidentified.get(number, 0))
-    check_brake([(settlement.source, settlement.deletes) for settlement in settlements], job.max_delete)
     for settlement in settlements:
         with Writer(settlement.store, settlement.collection) as writer:
-            settlement.settle(writer, settled, totals.tally)
+            settlement.settle_read(writer, totals.tally)
+    for number, settlement in enumerate(settlements):
+        settlement.find_gone(settled, read=totals.read[number], unidentified=totals.unidentified[number])
+    check_brake([settlement.ended for settlement in settlements], job.max_delete)
+    for settlement in settlements:
+        with Writer(settlement.store, settlement.collection) as writer:
+            settlement.settle_gone(writer, settled, totals.tally)
 
 
 @dataclass(slots=True)

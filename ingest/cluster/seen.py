@@ -51,9 +51,9 @@ class Shard:
         """What a method of `PendingDeletes` gives."""
         return getattr(self._deletes[source], question)(*arguments)
 
-    def points(self, source: int, question: str) -> Iterator[list[str]]:
+    def points(self, source: int, question: str, *arguments: Any) -> Iterator[list[str]]:
         """What one yields."""
-        yield from getattr(self._deletes[source], question)()
+        yield from getattr(self._deletes[source], question)(*arguments)
 
     def points_that_came_back(self, source: int) -> Iterator[list[str]]:
         yield from self._deletes[source].points_that_came_back(self._claimed[source])
@@ -92,9 +92,9 @@ class Shards:
         answers: list[Any] = fetch([actor.ask.remote(source, question, *arguments) for actor in self._actors])
         return answers
 
-    def points_of_all(self, source: int, question: str) -> Iterator[list[str]]:
+    def points_of_all(self, source: int, question: str, *arguments: Any) -> Iterator[list[str]]:
         for actor in self._actors:
-            yield from streamed(actor.points, source, question)
+            yield from streamed(actor.points, source, question, *arguments)
 
     def points_that_came_back(self, source: int) -> Iterator[list[str]]:
         for actor in self._actors:
@@ -177,9 +177,8 @@ class ShardedDeletes(PendingDeletes):
     def newly_gone_documents(self, limit: int) -> list[str]:
         return list(islice(heapq.merge(*self._shards.ask_all(self._source, "newly_gone_documents", limit)), limit))
 
-    def points_to_delete(self) -> Iterator[list[str]]:
-        yield from super().points_to_delete()
-        yield from self._shards.points_of_all(self._source, "points_to_delete")
+    def points_of_gone(self, fate: Fate) -> Iterator[list[str]]:
+        yield from self._shards.points_of_all(self._source, "points_of_gone", fate)
 
     def points_to_mark(self) -> Iterator[list[str]]:
         yield from self._shards.points_of_all(self._source, "points_to_mark")

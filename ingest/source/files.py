@@ -91,15 +91,11 @@ class FolderSource:
     wanted: Callable[[str], bool]
 
     def files(self) -> Iterator[tuple[Entry, Kind]]:
-        """Raises `SourceError` where there is none, for then the folder is hardly the one that was meant."""
-        found = False
+        """Yield those that are read, with their kinds; none of an empty folder, as no record of an empty table."""
         for entry in self.place.files(_is_junk):
             kind = self.kind or kind_of(entry.relative)
             if kind is not None and self.wanted(entry.relative):
-                found = True
                 yield entry, kind
-        if not found:
-            raise SourceError(f"{self.name} holds no file that can be read: check the path, the patterns and the suffixes")
 
     def read(self) -> Iterator[Document | Rejected]:
         return read_pieces(self.place, self.table, (Piece(entry, kind) for entry, kind in self.files()))

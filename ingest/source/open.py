@@ -86,7 +86,7 @@ def open_source(
         table=records,
         wanted=matcher(pattern, include, exclude),
     )
-    next(folder.files())
+    next(folder.files(), None)  # a folder that cannot be listed shows now
     return folder
 
 

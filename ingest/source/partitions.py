@@ -145,6 +145,8 @@ def _split_folder(source: FolderSource, size: PartSize) -> Split:
                 partitions.extend(close())
                 held = 0
     partitions.extend(close())
+    if not partitions:
+        partitions.append(Partition(PiecesSource(source.name, source.place, source.table, ()), f"all of {source.name}"))
     return Split(tuple(partitions), ids_may_meet)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
+from typing import NamedTuple
 
 from ingest.errors import DeletionBrakeError
 from ingest.parameters import checked, format_share, parse_texts
@@ -19,6 +20,15 @@ from ingest.sync.spool import TOGETHER, PendingDeletes
 
 LISTED = 1000
 """Documents that a run stopped by the brake lists at most."""
+
+NAMED = 5
+"""Of them, the error message names the first few."""
+
+_NAMED_CHARACTERS = 100
+"""Of each of those ids."""
+
+ALWAYS_ALLOWED = 5
+"""Documents of a source that may go in one run, whatever share of it they are, unless the share is 0."""
 
 
 def note_stored(store: Store, collection: str, source: str, deletes: PendingDeletes) -> None:
@@ -53,26 +63,64 @@ def find_gone(deletes: PendingDeletes, seen: Container[str], *, now: float, dele
     deletes.mark_gone(seen, partial(fate_of_gone, now=now, delete_after=delete_after))
 
 
-def is_braked(deletes: PendingDeletes, max_share: Fraction) -> bool:
-    """Whether a source would lose more than `max_share` (0 to 1) of its live documents.
+class Ended(NamedTuple):
+    """A source that was read to its end.
 
-    Hiding a document loses it as much as deleting it does. One that has its tombstone from an earlier run is lost already: it is
-    neither among the live nor among the newly gone, and its deletion needs no second leave.
+    Attributes:
+        source: its name.
+        read: records that it yielded, rejected ones included.
+        deletes: after `find_gone`.
     """
-    return deletes.count_newly_gone_documents() > deletes.count_live_documents() * max_share
+
+    source: str
+    read: int
+    deletes: PendingDeletes
 
 
-def check_brake(gone_of: Iterable[tuple[str, PendingDeletes]], max_share: Fraction) -> None:
-    """Raises `DeletionBrakeError` if any source would lose more than `max_share` (0 to 1) of its live documents."""
-    for source, deletes in gone_of:
-        if is_braked(deletes, max_share):
-            gone, live = deletes.count_newly_gone_documents(), deletes.count_live_documents()
-            raise DeletionBrakeError(
-                f"{gone} of the {live} documents stored of {source} are gone from it, more than the allowed "
-                f"{format_share(max_share)}: nothing was deleted or hidden; if this is meant, allow it with --max-delete"
-                " (max_delete)",
-                doc_ids=deletes.newly_gone_documents(LISTED),
-            )
+def is_braked(gone: int, live: int, max_share: Fraction, *, read: int) -> bool:
+    """Return whether the brake keeps a source from losing `gone` of its `live` documents.
+
+    Up to `ALWAYS_ALLOWED` documents may always go; of more, no more than `max_share` (0 to 1). With a share of 0 none may go. A
+    source that yielded nothing (`read` is 0) is more likely broken than empty: only a share of 1 lets its documents go.
+    """
+    if read == 0 or max_share == 0:
+        return gone > 0 and max_share < 1
+    return gone > ALWAYS_ALLOWED and gone > live * max_share
+
+
+def check_brake(sources: Iterable[Ended], max_share: Fraction) -> None:
+    """Raise `DeletionBrakeError` if `is_braked` says so of any source.
+
+    Soft-deleting a document counts like deleting it. A document that an earlier run soft-deleted no longer counts: it is neither
+    live nor newly gone.
+    """
+    for source, read, deletes in sources:
+        gone, live = deletes.count_newly_gone_documents(), deletes.count_live_documents()
+        if is_braked(gone, live, max_share, read=read):
+            doc_ids = deletes.newly_gone_documents(LISTED)
+            raise DeletionBrakeError(brake_message(source, gone, live, max_share, doc_ids, read=read), doc_ids=doc_ids)
+
+
+def brake_message(source: str, gone: int, live: int, max_share: Fraction, doc_ids: Sequence[str], *, read: int) -> str:
+    """Return what the brake says, on one line: how many documents would go, the first of them, and how to allow it."""
+    named = ", ".join(repr(doc_id[:_NAMED_CHARACTERS]) for doc_id in doc_ids[:NAMED])
+    more = f" and {gone - NAMED:,} more" if gone > NAMED else ""
+    if read == 0:
+        return (
+            f"{source} yielded no record, and {gone:,} documents stored of it would go, so no document was deleted or"
+            f" soft-deleted: {named}{more}; if it is meant to be empty, allow it once with --max-delete 100%"
+        )
+    floor = f" (and more than {ALWAYS_ALLOWED} documents)" if max_share > 0 else ""
+    return (
+        f"{gone:,} of the {live:,} documents stored of {source} are gone from it, more than the allowed"
+        f" {format_share(max_share)}{floor}, so no document was deleted or soft-deleted: {named}{more}; if this is meant, allow it"
+        " once with --max-delete, such as --max-delete 100%"
+    )
+
+
+def nothing_read() -> str:
+    """Return the warning about a source that yielded no record at all."""
+    return "yielded no record: check the location, the patterns and the file name suffixes"
 
 
 def deletes_held_back(unidentified: int) -> str:

@@ -17,13 +17,13 @@ import pyarrow as pa
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import DeletionBrakeError, SourceError
-from ingest.parameters import checked, format_share, parse_integer, parse_path
+from ingest.parameters import checked, parse_integer, parse_path
 from ingest.records import ChunkCounts, Fingerprint, Payload, Point, Receipt, Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, fingerprint_of
 from ingest.store.writer import Effects, Writer
-from ingest.sync.deletion import LISTED, deletes_held_back
+from ingest.sync.deletion import LISTED, brake_message, deletes_held_back, is_braked, nothing_read
 from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.export_directory import MANIFEST, ExportDirectory, Shard, translated
 from ingest.sync.export_index import ExportIndex
@@ -141,7 +141,7 @@ class ExportRuntime:
                 counts["unchanged"] += len(documents) - result.written - result.updated
                 monitor.log_documents(counts["read"], counts["read"])
             stopped = stop()
-            for ids in () if stopped else deletes.points_to_delete():
+            for ids in () if stopped else deletes.stale_points():
                 writer.submit(Effects(deletes=ids))
                 counts["chunks_deleted"] += len(ids)
         store.finalize(collection)
@@ -190,16 +190,16 @@ class _Embedding:
 
     def gone(self, source: Source, held: int) -> list[str]:
         """Keys of the documents that the source no longer has, of the `held` there were. Raises `DeletionBrakeError`."""
+        if self.counts[f"read in {source.name}"] == 0:
+            self.monitor.log_error(source.name, nothing_read())
         if unidentified := self.counts[f"unidentified in {source.name}"]:
             self.monitor.log_error(source.name, deletes_held_back(unidentified))
             return []
         gone = self.index.gone(source.name, self.seen)
-        if len(gone) > held * self.job.max_delete:
-            raise DeletionBrakeError(
-                f"{len(gone)} of the {held} documents exported of {source.name} are gone from it, more than the allowed "
-                f"{format_share(self.job.max_delete)}: none was taken out; if this is meant, allow it with --max-delete",
-                doc_ids=sorted(doc_id for _, doc_id in gone)[:LISTED],
-            )
+        share, read = self.job.max_delete, self.counts[f"read in {source.name}"]
+        if is_braked(len(gone), held, share, read=read):
+            doc_ids = sorted(doc_id for _, doc_id in gone)[:LISTED]
+            raise DeletionBrakeError(brake_message(source.name, len(gone), held, share, doc_ids, read=read), doc_ids=doc_ids)
         return [key for key, _ in gone]
 
     def _process(self, source: Source, window: Window, writer: _ShardWriter) -> None:
@@ -208,6 +208,7 @@ class _Embedding:
         counts["unchanged"] += window.unchanged
         counts["rejected"] += window.rejected
         counts["chunks_reused"] += window.reused
+        counts[f"read in {source.name}"] += window.read
         counts[f"unidentified in {source.name}"] += window.unidentified
         if window.documents:
             encoded = self.runner.run(wanted_texts(window.documents, [model.key for model in self.models]))

@@ -61,7 +61,7 @@ class Job:
         delete_after: seconds for which `full` keeps a document that is gone, soft-deleted; None deletes it at once. Also text
             such as `7d`, or a `timedelta`.
         max_delete: share of a source's live documents that `full` may delete or soft-delete before the brake stops the run: a
-            number from 0 to 1, or text such as `20%`. It is compared exactly.
+            number from 0 to 1, or text such as `20%`. It is compared exactly; see `ingest.sync.deletion.is_braked`.
         chunking: how documents are cut.
         weights: vector name → weight in query-time fusion, kept in the manifest.
         aliases: normalized name → name of the collection it stands for.
@@ -189,12 +189,15 @@ def run_job(
         stopped = stop()
         if not stopped:
             settled = now()
-            for run, settlement in runs:
-                settlement.find_gone(settled, unidentified=run.unidentified)
-            check_brake([(settlement.source, settlement.deletes) for _, settlement in runs], job.max_delete)
             with Writer(store, collection) as writer:
                 for _, settlement in runs:
-                    settlement.settle(writer, settled, tally)
+                    settlement.settle_read(writer, tally)
+            for run, settlement in runs:
+                settlement.find_gone(settled, read=run.read, unidentified=run.unidentified)
+            check_brake([settlement.ended for _, settlement in runs], job.max_delete)
+            with Writer(store, collection) as writer:
+                for _, settlement in runs:
+                    settlement.settle_gone(writer, settled, tally)
     store.finalize(collection)
     return close_account(
         wanted.collection,

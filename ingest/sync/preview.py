@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 from ingest.encode.contract import StagedModel
 from ingest.errors import CollectionNotFoundError
@@ -118,7 +119,7 @@ def _preview_source(
     with SeenDocuments() as seen, PendingDeletes() as deletes:
         if job.delete == DeleteMode.FULL and not known_empty:
             note_stored(store, preview.collection, source.name, deletes)
-        unidentified = 0
+        read = unidentified = 0
         reader = Reader(
             source,
             look_up=lambda keys: store.fingerprints(preview.collection, keys),
@@ -132,7 +133,7 @@ def _preview_source(
             known_empty=known_empty,
         )
         for window in reader.windows():
-            preview.read += window.read
+            read += window.read
             preview.unchanged += window.unchanged
             preview.rejected += window.rejected
             unidentified += window.unidentified
@@ -145,11 +146,14 @@ def _preview_source(
                     preview.payload_only += action.write == "payload"
                     for column in action.columns:
                         preview.chunks[column] += 1
+        preview.read += read
         preview.unidentified += unidentified
         if not unidentified:
             find_gone(deletes, seen, now=now, delete_after=job.delete_after)
         preview.gone += deletes.count_gone_documents(Fate.DELETE)
         preview.tombstoned += deletes.count_gone_documents(Fate.TOMBSTONE)
         preview.waiting += deletes.count_gone_documents(Fate.WAIT)
-        preview.brake |= is_braked(deletes, job.max_delete)
-        preview.stale_chunks += sum(len(batch) for batch in deletes.points_to_delete())
+        gone, live = deletes.count_newly_gone_documents(), deletes.count_live_documents()
+        preview.brake |= is_braked(gone, live, job.max_delete, read=read)
+        going = chain(deletes.stale_points(), deletes.points_of_gone(Fate.DELETE))
+        preview.stale_chunks += sum(map(len, going))

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from ingest.store.contract import Store
 from ingest.store.writer import Effects, Writer
 from ingest.sync.account import Tally
-from ingest.sync.deletion import deletes_held_back, find_gone, note_stored, payloads_to_mark, payloads_to_restore
+from ingest.sync.deletion import (
+    Ended,
+    deletes_held_back,
+    find_gone,
+    note_stored,
+    nothing_read,
+    payloads_to_mark,
+    payloads_to_restore,
+)
 from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.spool import PendingDeletes
 from ingest.telemetry import ThroughputMonitor
@@ -21,6 +29,7 @@ class Settlement:
     Attributes:
         source: its name.
         seen: keys of the documents it has.
+        read: records it yielded; known once it has ended.
     """
 
     source: str
@@ -31,36 +40,55 @@ class Settlement:
     monitor: ThroughputMonitor
     seen: Container[str]
     deletes: PendingDeletes
+    read: int = 0
+
+    @property
+    def ended(self) -> Ended:
+        """After `find_gone`, for the brake."""
+        return Ended(self.source, self.read, self.deletes)
 
     def note_stored(self, *, known_empty: bool) -> None:
         """Before the source is read."""
         if self.delete == DeleteMode.FULL and not known_empty:
             note_stored(self.store, self.collection, self.source, self.deletes)
 
-    def find_gone(self, now: float, *, unidentified: int) -> None:
-        """The source has ended without an error: what was stored of it and was not seen is gone.
+    def find_gone(self, now: float, *, read: int, unidentified: int) -> None:
+        """Find the documents that are gone, now that the source has ended without an error: those stored and not seen.
 
-        `unidentified`: rejected records whose id could not be read.
+        Args:
+            read: records that the source yielded.
+            unidentified: rejected records whose id could not be read.
         """
+        self.read = read
+        if read == 0:
+            self.monitor.log_error(self.source, nothing_read())
         if self.delete == DeleteMode.FULL:
             if unidentified:
                 self.monitor.log_error(self.source, deletes_held_back(unidentified))
             else:
                 find_gone(self.deletes, self.seen, now=now, delete_after=self.delete_after)
 
-    def settle(self, writer: Writer, now: float, tally: Tally) -> None:
-        """Tombstones where documents are newly gone or came back unusable; then stale chunks and documents whose time has come.
+    def settle_read(self, writer: Writer, tally: Tally) -> None:
+        """Delete the stale chunks of the documents that the source has, and restore those that were soft-deleted.
 
-        Everything that was written is acknowledged, so that no payload read here is older than one on its way.
+        Runs before the brake, which guards only the documents that are gone. Everything that was written is acknowledged by now,
+        so no payload read here is older than one still on its way; the same holds in `settle_gone`.
         """
         store, collection, deletes = self.store, self.collection, self.deletes
         for ids in deletes.points_that_came_back(self.seen):
             restored = payloads_to_restore(store, collection, ids)
             writer.submit(Effects(payloads=restored))
+        for ids in deletes.stale_points():
+            writer.submit(Effects(deletes=ids))
+            tally.chunks_deleted += len(ids)
+
+    def settle_gone(self, writer: Writer, now: float, tally: Tally) -> None:
+        """Soft-delete the documents that are newly gone, and delete those whose time has come. The brake has let them go."""
+        store, collection, deletes = self.store, self.collection, self.deletes
         for ids in deletes.points_to_mark():
             marked = payloads_to_mark(store, collection, ids, now=now)
             writer.submit(Effects(payloads=marked))
-        for ids in deletes.points_to_delete():
+        for ids in deletes.points_of_gone(Fate.DELETE):
             writer.submit(Effects(deletes=ids))
             tally.chunks_deleted += len(ids)
         tally.tombstoned += deletes.count_gone_documents(Fate.TOMBSTONE)

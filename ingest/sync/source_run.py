@@ -48,6 +48,7 @@ class SourceRun:
         reject: takes each rejected record, with the source's name before it.
         add_stale: takes points to delete once every source has ended without an error.
         announce: told of the documents of each window before anything of them is written.
+        read: records the source has yielded so far.
         unidentified: rejected records whose id could not be read.
     """
 
@@ -65,6 +66,7 @@ class SourceRun:
     reject: Callable[[str, Rejected], None]
     add_stale: Callable[[Iterable[str]], None]
     announce: Callable[[Sequence[PlannedDocument]], None] = _nothing
+    read: int = 0
     unidentified: int = 0
 
     def run(self, writer: Writer, stop: Callable[[], bool], *, known_empty: bool) -> None:
@@ -88,6 +90,7 @@ class SourceRun:
     def _process(self, window: Window, writer: Writer) -> None:
         tally = self.tally
         tally.read += window.read
+        self.read += window.read
         tally.unchanged += window.unchanged
         tally.rejected += window.rejected
         tally.chunks_reused += window.reused

@@ -197,13 +197,9 @@ class PendingDeletes(_Spool):
         )
         return [doc_id for (doc_id,) in rows]
 
-    def points_to_delete(self) -> Iterator[list[str]]:
-        """The stale ones, and those of documents whose fate it is, each once."""
-        rows = self._database.execute(
-            "SELECT point FROM stale UNION SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM gone WHERE fate = ?)",
-            (Fate.DELETE,),
-        )
-        return _unpacked(point for (point,) in rows)
+    def stale_points(self) -> Iterator[list[str]]:
+        """Yield the points that their own document no longer has, each once."""
+        return _unpacked(point for (point,) in self._database.execute("SELECT point FROM stale"))
 
     def points_to_mark(self) -> Iterator[list[str]]:
         """Those that need a tombstone."""

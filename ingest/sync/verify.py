@@ -26,7 +26,7 @@ from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD
 from ingest.store.writer import Effects, Writer
 from ingest.sync.damage import ELSEWHERE, UNSIGNED, Damage, Kind, apparent
-from ingest.sync.deletion import check_brake, deletes_held_back, find_gone, payloads_to_mark
+from ingest.sync.deletion import Ended, check_brake, deletes_held_back, find_gone, nothing_read, payloads_to_mark
 from ingest.sync.effects import collect_effects, wanted_texts
 from ingest.sync.inspection import Finding, Findings, Inspector, Lot
 from ingest.sync.job import Job
@@ -115,7 +115,8 @@ def verify_job(
         now: seconds since 1970, for tombstones.
 
     Raises what `run_job` does before it encodes, and `CollectionNotFoundError`; with `repair`, also what it does later:
-    `DeletionBrakeError` comes when all but the deletes is repaired. An interrupted repair is continued by the next.
+    `DeletionBrakeError` comes when all is repaired but the documents that are gone. An interrupted repair is continued by the
+    next.
     """
     sources = check_sources(sources, deletes_gone=True)
     if sample != "all":
@@ -177,6 +178,7 @@ class _SourceCheck:
     source: Source
     seen: SeenDocuments
     deletes: PendingDeletes
+    read: int = 0
     unidentified: int = 0
 
 
@@ -226,6 +228,7 @@ class _Verifier:
         )
         for window in reader.windows():
             self.read += window.read
+            check.read += window.read
             self.rejected += window.rejected
             check.unidentified += window.unidentified
             if window.documents:
@@ -233,8 +236,12 @@ class _Verifier:
             self.monitor.log_documents(self.read, self.read)
 
     def settle(self, checks: Sequence[_SourceCheck], now: float) -> None:
-        """Names the orphans; with `repair`, deletes or hides them as `full` would. Raises `DeletionBrakeError` before it does."""
+        """Names the orphans; with `repair`, deletes or hides them as `full` would. Raises `DeletionBrakeError` before it
+        touches a document that is gone.
+        """
         for check in checks:
+            if check.read == 0:
+                self.monitor.log_error(check.source.name, nothing_read())
             if check.unidentified:
                 self.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
             else:
@@ -243,10 +250,14 @@ class _Verifier:
                 for point in self._unwanted(points):
                     self.findings.add(Kind.ORPHANS, f"its document is not in {check.source.name} (point {point})")
         if self.repair:
-            check_brake([(check.source.name, check.deletes) for check in checks], self.job.max_delete)
             with Writer(self.store, self.collection) as writer:
                 for check in checks:
-                    self._delete(check, writer, now)
+                    self._delete(check.deletes.stale_points(), writer)
+            check_brake([Ended(check.source.name, check.read, check.deletes) for check in checks], self.job.max_delete)
+            with Writer(self.store, self.collection) as writer:
+                for check in checks:
+                    self._soft_delete(check.deletes.points_to_mark(), writer, now)
+                    self._delete(check.deletes.points_of_gone(Fate.DELETE), writer)
             self.store.finalize(self.collection)
 
     def is_settled(self, checks: Sequence[_SourceCheck], held: int) -> bool:
@@ -324,16 +335,16 @@ class _Verifier:
             payloads=self.repairs.payloads + len(result.payloads) - len(result.columns),
         )
 
-    def _delete(self, check: _SourceCheck, writer: Writer, now: float) -> None:
-        deleted = hidden = 0
-        for ids in self._unwanted_groups(check.deletes.points_to_mark()):
+    def _soft_delete(self, groups: Iterable[list[str]], writer: Writer, now: float) -> None:
+        for ids in self._unwanted_groups(groups):
             marked = payloads_to_mark(self.store, self.collection, ids, now=now)
             writer.submit(Effects(payloads=marked))
-            hidden += len(marked)
-        for ids in self._unwanted_groups(check.deletes.points_to_delete()):
+            self.repairs = replace(self.repairs, hidden=self.repairs.hidden + len(marked))
+
+    def _delete(self, groups: Iterable[list[str]], writer: Writer) -> None:
+        for ids in self._unwanted_groups(groups):
             writer.submit(Effects(deletes=ids))
-            deleted += len(ids)
-        self.repairs = replace(self.repairs, deleted=self.repairs.deleted + deleted, hidden=self.repairs.hidden + hidden)
+            self.repairs = replace(self.repairs, deleted=self.repairs.deleted + len(ids))
 
     def _unwanted_groups(self, groups: Iterable[list[str]]) -> Iterator[list[str]]:
         """Without the points that the source has after all, whatever their damaged payloads said."""

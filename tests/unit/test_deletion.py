@@ -6,12 +6,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from command import write_jsonl
 from sync_bench import DAY, FIRST_SECOND, SyncBench, counts, document
 
 from ingest.errors import DeletionBrakeError, ModelError, SourceError
+from ingest.parameters import parse_share
 from ingest.records import DenseMatrix, Rejected
+from ingest.source import open_source
 from ingest.store.edge import EdgeStore
 from ingest.store.schema import with_tombstone
+from ingest.sync.deletion import is_braked
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.testing import Crash, HashEncoder, ListSource
@@ -32,7 +36,7 @@ def test_a_source_that_lost_most_of_its_documents_hides_and_removes_nothing(benc
     bench.full(DOCUMENTS[1:])
     bench.clock += 30 * DAY
     before = bench.stored()
-    with pytest.raises(DeletionBrakeError, match=r"8 of the 9 documents.*nothing was deleted or hidden") as stopped:
+    with pytest.raises(DeletionBrakeError, match=r"8 of the 9 documents.*no document was deleted or soft-deleted") as stopped:
         bench.full(DOCUMENTS[9:])
     assert stopped.value.doc_ids == tuple(f"d{number}" for number in range(1, 9))
     assert stopped.value.exit_code == 4
@@ -49,9 +53,66 @@ def test_what_an_earlier_run_hid_does_not_count_against_the_next(bench: SyncBenc
 
 def test_the_share_is_of_the_live_documents(bench: SyncBench) -> None:
     bench.full(DOCUMENTS[2:])
-    with pytest.raises(DeletionBrakeError, match="2 of the 8 documents"):
-        bench.full(DOCUMENTS[4:])
+    with pytest.raises(DeletionBrakeError, match="6 of the 8 documents"):
+        bench.full(DOCUMENTS[8:], max_delete=0.7)
     assert bench.hidden().keys() == {"d0", "d1"}
+
+
+@pytest.mark.parametrize(
+    ("gone", "live", "share", "read", "braked"),
+    [
+        (0, 10, 0.2, 10, False),
+        (5, 5, 0.2, 1, False),  # up to five may always go
+        (6, 6, 0.2, 1, True),
+        (6, 30, 0.2, 24, False),  # from there on, the share decides
+        (7, 30, 0.2, 23, True),
+        (6, 30, 0.1, 24, True),
+        (1, 100, 0.0, 99, True),  # a share of 0 allows none
+        (0, 100, 0.0, 100, False),
+        (10, 10, 1.0, 1, False),  # a share of 1 allows all
+        (1, 1, 0.99, 0, True),  # of a source that yielded nothing, only that allows any
+        (1000, 1000, 1.0, 0, False),
+        (0, 0, 0.2, 0, False),
+    ],
+)
+def test_the_brake_by_table(gone: int, live: int, share: float, read: int, braked: bool) -> None:
+    assert is_braked(gone, live, parse_share(share), read=read) is braked
+
+
+def test_the_brake_names_the_first_documents_on_one_line(bench: SyncBench) -> None:
+    odd = [document("a\nb", "x"), document("z" * 900, "y")]
+    bench.run([*DOCUMENTS, *odd])
+    with pytest.raises(DeletionBrakeError) as stopped:
+        bench.full([DOCUMENTS[9]])
+    assert "'a\\nb', 'd0', 'd1', 'd2', 'd3' and 6 more" in str(stopped.value)
+    assert "20% (and more than 5 documents)" in str(stopped.value)
+    assert "\n" not in str(stopped.value)
+    assert len(str(stopped.value)) < 600
+
+
+def test_a_record_whose_id_no_document_can_have_holds_nothing_back(bench: SyncBench, tmp_path: Path) -> None:
+    lines = tmp_path / "corpus.jsonl"
+    good = [{"id": f"d{number}", "text": f"Text {number}."} for number in range(3)]
+    write_jsonl(lines, good)
+    bench.run([open_source(str(lines), name="lines")])
+    write_jsonl(lines, [*good[1:], {"id": "x" * 5_000, "text": "t"}, {"id": "a\0", "text": "t"}, {"id": "\ud800", "text": "t"}])
+    receipt = bench.full([open_source(str(lines), name="lines")], delete_after=None)
+    assert counts(receipt) == {"read": 5, "unchanged": 2, "deleted": 1, "rejected": 3}
+    assert receipt.errors == ()
+
+
+def test_an_emptied_folder_is_synced_like_an_emptied_table(bench: SyncBench, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text("A note.")
+    bench.run([open_source(str(folder))])
+    (folder / "a.md").unlink()
+    for make in (open_source(str(folder)), open_source(f"{folder}/", name=str(folder))):
+        with pytest.raises(DeletionBrakeError, match=r"notes yielded no record.*'a\.md'.*--max-delete 100%"):
+            bench.full([make])
+    receipt = bench.full([open_source(str(folder))], delete_after=None, max_delete=1.0)
+    assert (receipt.deleted, receipt.balanced) == (1, True)
+    assert "yielded no record" in receipt.errors[0]
 
 
 def test_no_source_hides_anything_if_another_trips_the_brake(bench: SyncBench) -> None:

@@ -205,7 +205,7 @@ def test_a_document_that_broke_keeps_its_version(bench: ExportBench, tmp_path: P
 
 def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench: ExportBench, tmp_path: Path) -> None:
     bench.embed(ListSource(DOCUMENTS))
-    with pytest.raises(DeletionBrakeError, match="8 of the 10 documents exported of list") as stopped:
+    with pytest.raises(DeletionBrakeError, match="8 of the 10 documents stored of list") as stopped:
         bench.embed(ListSource(DOCUMENTS[:2]))
     assert len(stopped.value.doc_ids) == 8
     assert_holds(bench, tmp_path, ListSource(DOCUMENTS))

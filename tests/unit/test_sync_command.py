@@ -24,7 +24,7 @@ delete = "full"
 def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INGEST_DENSE", "none")
-    write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"Document {n}."} for n in range(4)])
+    write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"Document {n}."} for n in range(8)])
     (tmp_path / "ingest.toml").write_text(JOB)
     return tmp_path
 
@@ -40,6 +40,9 @@ def sync(*arguments: str) -> tuple[int, str]:
     [
         ("", [], "there are no jobs: add a table [jobs.NAME]"),
         (JOB, ["nigthly"], "there is no job nigthly: did you mean nightly?"),
+        (JOB, ["--max-delete", "50%"], "--max-delete lifts the deletion brake once, for the jobs that you name"),
+        (JOB, ["nightly", "--daemon", "--max-delete", "50%"], "--max-delete lifts the deletion brake once"),
+        (JOB, ["nightly", "--max-delete", "half"], "job nightly: 'half' is neither a share"),
         (JOB, ["nightly", "--daemon"], "job nightly has neither a schedule nor every"),
         (f"{JOB}schedule = 'at night'", ["--daemon"], "job nightly: 'at night' is not a valid cron expression: it has 2 fields"),
         (f"{JOB}sparse = 'bm52'", [], "job nightly: "),
@@ -95,11 +98,25 @@ def test_the_brake_is_exit_4_with_the_list_and_the_job_goes_on_failing_until_it_
     for failures in (1, 2):
         code, said = sync()
         assert code == 4
-        assert [line for line in said.splitlines() if "would delete" in line] == [f"  would delete d{n}" for n in (1, 2, 3)]
-        assert JobRecord(folder / ".ingest/jobs", "nightly").read().failures == failures
+        assert [line for line in said.splitlines() if "would delete" in line] == [f"  would delete d{n}" for n in range(1, 8)]
+        status = JobRecord(folder / ".ingest/jobs", "nightly").read()
+        assert (status.failures, status.doc_ids) == (failures, tuple(f"d{n}" for n in range(1, 8)))
+        assert status.error is not None
+        assert "'d1', 'd2', 'd3', 'd4', 'd5' and 2 more" in status.error
     (folder / "ingest.toml").write_text(f"{JOB}max_delete = '100%'")
     assert sync()[0] == 0
     assert JobRecord(folder / ".ingest/jobs", "nightly").read().failures == 0
+
+
+def test_the_brake_can_be_lifted_once_for_the_named_job(folder: Path) -> None:
+    assert sync()[0] == 0
+    write_jsonl(folder / "corpus.jsonl", [{"id": "d0", "text": "Document 0."}])
+    assert sync("nightly", "--max-delete", "80%")[0] == 4
+    assert sync("nightly", "--max-delete", "90%")[0] == 0
+    write_jsonl(folder / "corpus.jsonl", [{"id": f"e{n}", "text": f"Document {n}."} for n in range(8)])
+    assert sync("nightly", "--max-delete", "100%")[0] == 0
+    write_jsonl(folder / "corpus.jsonl", [{"id": "d0", "text": "Document 0."}])
+    assert sync("nightly")[0] == 4
 
 
 def test_too_many_rejects_are_exit_3_and_each_job_keeps_its_own(folder: Path) -> None:

@@ -174,10 +174,17 @@ def test_the_brake_holds_and_all_but_the_deletes_is_mended(bench: Bench) -> None
     set_vector("first", np.zeros(16, np.float32))(bench.store, bench.collection, bench.point("book"))
     points = bench.stored().keys()
     with pytest.raises(DeletionBrakeError) as stopped:
-        bench.verify(ListSource(DOCUMENTS[:2]), repair=True)
-    assert stopped.value.doc_ids == ("d1", "d2", "d3", "d4", "d5")
+        bench.verify(ListSource(DOCUMENTS[:1]), repair=True)
+    assert stopped.value.doc_ids == ("d0", "d1", "d2", "d3", "d4", "d5")
     assert bench.stored().keys() == points
     assert bench.verify(SOURCE).clean
+
+
+def test_the_old_text_of_an_edited_document_is_mended_although_the_brake_holds(bench: Bench) -> None:
+    edited = replace(DOCUMENTS[0], text="Another text.")
+    with pytest.raises(DeletionBrakeError):
+        bench.verify(ListSource([edited]), repair=True)
+    assert bench.verify(ListSource([edited, *DOCUMENTS[1:]])).clean
 
 
 def test_a_source_that_dies_half_way_deletes_nothing(bench: Bench) -> None:
