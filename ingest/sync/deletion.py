@@ -113,8 +113,8 @@ def brake_message(source: str, gone: int, live: int, max_share: Fraction, doc_id
     floor = f" (and more than {ALWAYS_ALLOWED} documents)" if max_share > 0 else ""
     return (
         f"{gone:,} of the {live:,} documents stored of {source} are gone from it, more than the allowed"
-        f" {format_share(max_share)}{floor}, so no document was deleted or soft-deleted: {named}{more}; if this is meant, allow it"
-        " once with --max-delete, such as --max-delete 100%"
+        f" {format_share(max_share)}{floor}, so no document was deleted or soft-deleted: {named}{more}; if this is meant, allow"
+        " it once with --max-delete, such as --max-delete 100%"
     )
 
 

@@ -72,13 +72,32 @@ def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothin
     assert (again.models, again.chunks.written) == ((), 0)
 
 
-def test_the_brake_holds_and_lists_what_is_gone(ray_bench: RayBench, tmp_path: Path) -> None:
-    def version(count: int) -> list[Source]:
-        return [open_source(str(write_lines(tmp_path / "corpus.jsonl", [record(number) for number in range(count)])))]
+def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: RayBench, tmp_path: Path) -> None:
+    def version(count: int, first: str = "ab") -> list[Source]:
+        records = [record(0, first), *(record(number) for number in range(1, count))]
+        return [open_source(str(write_lines(tmp_path / "corpus.jsonl", records)))]
 
     ray_bench.here.run(version(36))
     before = ray_bench.stored()
     with pytest.raises(DeletionBrakeError, match="26 of the 36 documents") as braked:
-        ray_bench.run(version(10), delete=DeleteMode.FULL)
+        ray_bench.run(version(10, "yz"), delete=DeleteMode.FULL)
     assert braked.value.doc_ids == tuple(sorted(f"d{number}" for number in range(10, 36)))
-    assert ray_bench.stored() == before
+    new = ray_bench.here.stored(doc_id="d0")
+    old = {point for point, (payload, _) in before.items() if payload["doc_id"] == "d0"}
+    assert not old & new.keys()
+    assert {point: each for point, each in ray_bench.stored().items() if point not in new} == {
+        point: each for point, each in before.items() if point not in old
+    }
+
+
+def test_an_emptied_folder_is_synced_only_with_leave(ray_bench: RayBench, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text(text_of("a"))
+    ray_bench.here.run([open_source(str(folder))])
+    (folder / "a.md").unlink()
+    with pytest.raises(DeletionBrakeError, match="notes yielded no record"):
+        ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL)
+    receipt = ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL, max_delete=1.0)
+    assert counts(receipt) == {"deleted": 1}
+    assert ray_bench.stored() == {}

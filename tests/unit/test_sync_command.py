@@ -42,7 +42,7 @@ def sync(*arguments: str) -> tuple[int, str]:
         (JOB, ["nigthly"], "there is no job nigthly: did you mean nightly?"),
         (JOB, ["--max-delete", "50%"], "--max-delete lifts the deletion brake once, for the jobs that you name"),
         (JOB, ["nightly", "--daemon", "--max-delete", "50%"], "--max-delete lifts the deletion brake once"),
-        (JOB, ["nightly", "--max-delete", "half"], "job nightly: 'half' is neither a share"),
+        (JOB, ["nightly", "--max-delete", "half"], "job nightly: max_delete: 'half' is not a share"),
         (JOB, ["nightly", "--daemon"], "job nightly has neither a schedule nor every"),
         (f"{JOB}schedule = 'at night'", ["--daemon"], "job nightly: 'at night' is not a valid cron expression: it has 2 fields"),
         (f"{JOB}sparse = 'bm52'", [], "job nightly: "),
