@@ -15,6 +15,7 @@
     │   ├── StoreUnavailableError  exit 1   not reachable, overloaded or timed out: worth asking again
     │   ├── StoreLockedError       exit 1   another process holds the embedded store
     │   └── CollectionNotFoundError exit 1  no such collection
+    ├── ForkError                  exit 1   an object was used in a forked child of the process that opened it
     ├── JobRunningError            exit 1   another process runs this job
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
 
@@ -109,6 +110,10 @@ class StoreLockedError(StoreError):
 
 class CollectionNotFoundError(StoreError):
     """The collection does not exist in this store."""
+
+
+class ForkError(IngestError):
+    """An object was used in a forked child of the process that opened it; the child has to open its own."""
 
 
 class JobRunningError(IngestError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import timedelta
 from decimal import Decimal
@@ -32,8 +33,20 @@ T = TypeVar("T")
 Choice = TypeVar("Choice", bound=str)
 
 
+_REPR = reprlib.Repr()
+_REPR.maxstring = _REPR.maxother = 60
+
+
 class InvalidValueError(ValueError):
     """A value that a parameter does not allow."""
+
+
+def shown(value: object) -> str:
+    """Return a value for a message: one line of bounded length, whatever the value is."""
+    try:
+        return " ".join(_REPR.repr(value).split())
+    except ValueError:  # an integer of more digits than Python writes
+        return f"a huge {type(value).__name__}"
 
 
 def checked(name: str, parse: Callable[Concatenate[object, P], T], value: object, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -64,7 +77,7 @@ def parse_share(value: object) -> Fraction:
     """
     share = _share_text(value) if isinstance(value, str) else _exact(value)
     if share is None or not 0 <= share <= 1:
-        raise InvalidValueError(f"{value!r} is not a share from 0% to 100%: {_share_hint(value)}")
+        raise InvalidValueError(f"{shown(value)} is not a share from 0% to 100%: {_share_hint(value)}")
     return share
 
 
@@ -78,7 +91,7 @@ def parse_share_or_number(value: object) -> Fraction | int:
         return parse_share(value)
     except ValueError:
         raise InvalidValueError(
-            f"{value!r} is neither a share from 0% to 100% nor a number from 0: write, say, 20% or 50"
+            f"{shown(value)} is neither a share from 0% to 100% nor a number from 0: write, say, 20% or 50"
         ) from None
 
 
@@ -91,28 +104,28 @@ def parse_duration(value: object) -> float:
     """Return a duration in seconds: text with a unit (`90s`, `15m`, `6h`, `7d`, `2w`), a `timedelta`, or a number of seconds."""
     seconds = _duration_text(value) if isinstance(value, str) else _seconds(value)
     if not 0 <= seconds <= MAX_SECONDS:
-        raise InvalidValueError(f"{value!r} is not a duration between 0 and 10 years: write, say, 90s, 15m, 6h or 30d")
+        raise InvalidValueError(f"{shown(value)} is not a duration between 0 and 10 years: write, say, 90s, 15m, 6h or 30d")
     return seconds
 
 
 def parse_integer(value: object, *, least: int, most: int | None = None) -> int:
     """Return a whole number within the bounds."""
     if isinstance(value, bool) or not isinstance(value, Integral):
-        raise InvalidValueError(f"{value!r} is not a whole number{_bounds(least, most)}")
+        raise InvalidValueError(f"{shown(value)} is not a whole number{_bounds(least, most)}")
     number = int(value)
     if number < least or (most is not None and number > most):
-        raise InvalidValueError(f"{value!r} is out of range: it must be a whole number{_bounds(least, most)}")
+        raise InvalidValueError(f"{shown(value)} is out of range: it must be a whole number{_bounds(least, most)}")
     return number
 
 
 def parse_number(value: object, *, least: float = 0.0, most: float | None = None, positive: bool = False) -> float:
     """Return a finite number within the bounds; `positive`: and not 0."""
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidValueError(f"{value!r} is not a number")
+        raise InvalidValueError(f"{shown(value)} is not a number")
     number = float(value)
     if not math.isfinite(number) or number < least or (most is not None and number > most) or (positive and number == 0):
         raise InvalidValueError(
-            f"{value!r} is out of range: it must be a finite number{' above 0' if positive else _bounds(least, most)}"
+            f"{shown(value)} is out of range: it must be a finite number{' above 0' if positive else _bounds(least, most)}"
         )
     return number
 
@@ -120,28 +133,39 @@ def parse_number(value: object, *, least: float = 0.0, most: float | None = None
 def parse_boolean(value: object) -> bool:
     """Return True or False; nothing else counts as one."""
     if not isinstance(value, bool):
-        raise InvalidValueError(f"{value!r} is neither True nor False")
+        raise InvalidValueError(f"{shown(value)} is neither True nor False")
     return value
 
 
 def parse_text(value: object) -> str:
     """Return a text that is not empty."""
     if not isinstance(value, str) or not value.strip():
-        raise InvalidValueError(f"{value!r} is not a text with at least one character")
+        raise InvalidValueError(f"{shown(value)} is not a text with at least one character")
     return value
 
 
-def parse_texts(value: object) -> tuple[str, ...]:
-    """Return texts, none of them empty. One text alone is refused: its characters are never what is meant."""
-    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidValueError(f"{value!r} is not a list of texts{f': give [{value!r}]' if isinstance(value, str) else ''}")
-    return tuple(parse_text(each) for each in value)
+def parse_unicode(value: object) -> str:
+    """Return a text that UTF-8 can write; it may be empty."""
+    if not isinstance(value, str):
+        raise InvalidValueError(f"{shown(value)} is not a text")
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise InvalidValueError(f"{shown(value)} is not Unicode text: it contains half of a surrogate pair")
+    return value
+
+
+def parse_list(value: object, parse: Callable[[object], T]) -> list[T]:
+    """Return what `parse` makes of each item of an iterable. A text is not one, for nobody means its characters."""
+    if isinstance(value, str):
+        raise InvalidValueError(f"{shown(value)} is a text and not a list: write [{shown(value)}]")
+    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{shown(value)} is not a list")
+    return [parse(item) for item in value]
 
 
 def parse_path(value: object) -> Path:
-    """Return the path of a file or directory."""
-    if not isinstance(value, str | PathLike) or not str(value).strip():
-        raise InvalidValueError(f"{value!r} is not a path")
+    """Return a path that is not empty."""
+    if not isinstance(value, str | PathLike) or not str(value) or "\0" in str(value):
+        raise InvalidValueError(f"{shown(value)} is not a path")
     return Path(value)
 
 
@@ -150,27 +174,27 @@ def parse_choice(value: object, choices: Collection[Choice]) -> Choice:
     for choice in choices:
         if isinstance(value, str) and choice == value:
             return choice
-    raise InvalidValueError(f"{value!r} is not one of {', '.join(choices)}")
+    raise InvalidValueError(f"{shown(value)} is not one of {', '.join(choices)}")
 
 
 def parse_instance(value: object, kind: type[T]) -> T:
     """Return an object of a type."""
     if not isinstance(value, kind):
-        raise InvalidValueError(f"{value!r} is not a {kind.__name__}")
+        raise InvalidValueError(f"{shown(value)} is not a {kind.__name__}")
     return value
 
 
 def parse_mapping(value: object, parse: Callable[[object], T]) -> dict[str, T]:
     """Return a dictionary of the caller's mapping: its keys are texts, its values what `parse` makes of them."""
     if not isinstance(value, Mapping):
-        raise InvalidValueError(f"{value!r} is not a mapping")
+        raise InvalidValueError(f"{shown(value)} is not a mapping")
     parsed: dict[str, T] = {}
     for key, each in value.items():
         name = parse_text(key)
         try:
             parsed[name] = parse(each)
         except ValueError as exc:
-            raise InvalidValueError(f"{key!r}: {exc}") from None
+            raise InvalidValueError(f"{shown(key)}: {exc}") from None
     return parsed
 
 
@@ -223,11 +247,11 @@ def _quantity(text: str) -> tuple[Fraction | None, str]:
 def _duration_text(text: str) -> float:
     number, unit = _quantity(text)
     if number is None or (unit and unit not in _UNIT_SECONDS):
-        raise InvalidValueError(f"{text!r} is not a duration: write, say, 90s, 15m, 6h or 30d")
+        raise InvalidValueError(f"{shown(text)} is not a duration: write, say, 90s, 15m, 6h or 30d")
     if not unit and number != 0:
         bare = text.strip()
         raise InvalidValueError(
-            f"{text!r} has no unit: write {bare}s (seconds), {bare}m (minutes), {bare}h (hours) or {bare}d (days)"
+            f"{shown(text)} has no unit: write {bare}s (seconds), {bare}m (minutes), {bare}h (hours) or {bare}d (days)"
         )
     return float(min(number * _UNIT_SECONDS.get(unit, 0), Fraction(MAX_SECONDS) + 1))
 
@@ -236,7 +260,9 @@ def _seconds(value: object) -> float:
     if isinstance(value, timedelta):
         return value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InvalidValueError(f"{value!r} is not a duration: give seconds, a timedelta, or text such as 90s, 15m, 6h or 30d")
+        raise InvalidValueError(
+            f"{shown(value)} is not a duration: give seconds, a timedelta, or text such as 90s, 15m, 6h or 30d"
+        )
     return float(value)
 
 

@@ -12,7 +12,6 @@ from ingest.cli import options
 from ingest.cli.output import plain, print_hits, print_json, rerank_json
 from ingest.cli.session import Invocation, searcher_of, store_of
 from ingest.search.fusion import FusionMethod
-from ingest.store.filters import parse_expression
 
 
 def search(
@@ -39,11 +38,10 @@ def search(
     started = time.perf_counter()
     with store_of(settings) as opened_store:
         searcher = searcher_of(settings, opened_store, collection)
-        conditions = [condition for expression in where or () for condition in parse_expression(expression)]
         answer = searcher.search(
             query,
             limit=limit,
-            where=conditions,
+            where=where,
             vectors=vectors.split(",") if vectors else None,
             fusion=cast("FusionMethod", fusion),
             group_by="doc_id" if group else None,

@@ -1,6 +1,7 @@
 """Asking a collection.
 
-searcher    the question to every vector, the answers to hits       question what can be asked: pure
+searcher    opens a collection and follows its alias                question what can be asked: pure
+view        one collection: every vector queried, rankings to hits  members  the models that made it
 rerank      the best candidates read again by a cross-encoder       fusion   rankings of several vectors → one: pure
 evaluate    how good it is, on judged questions                     beir     … which are read from a folder
 metrics     … and scored by a library                               tuning   weights that score best: pure

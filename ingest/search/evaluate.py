@@ -12,13 +12,25 @@ from typing import TypeVar
 import numpy as np
 
 from ingest.errors import ConfigurationError
+from ingest.parameters import (
+    InvalidValueError,
+    checked,
+    optional,
+    parse_boolean,
+    parse_instance,
+    parse_integer,
+    parse_path,
+    shown,
+)
 from ingest.records import Hit, ScoredPoint
 from ingest.search.beir import load_beir
 from ingest.search.fusion import documents, fuse
 from ingest.search.metrics import Judge, Judgements, Scores
+from ingest.search.question import MAX_LIMIT, SearchRequest
 from ingest.search.rerank import RERANK_CANDIDATES
-from ingest.search.searcher import CANDIDATES, Searcher
+from ingest.search.searcher import Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
+from ingest.search.view import CANDIDATES, CollectionView
 
 __all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
 
@@ -94,26 +106,35 @@ def evaluate(
         candidates: hits of the fusion that are reranked; the rest follows in its own order.
         tuning: also looks for better weights, see `tune`.
 
-    Raises as `load_beir`, `tune`, `rerank` and `Searcher.rankings` do, and `MissingExtraError` without ir-measures.
+    The collection is the one that the name stands for at the beginning, to the end. Raises as `load_beir`, `tune`, `rerank` and
+    `Searcher.rankings` do, `ConfigurationError` for an argument that cannot be used, and `MissingExtraError` without ir-measures.
     """
-    judged = load_beir(beir_dir)
+    checked("searcher", parse_instance, searcher, Searcher)
+    checked("rerank", optional(_parse_callable), rerank)
+    depth = checked("depth", parse_integer, depth, least=1, most=MAX_LIMIT)
+    candidates = checked("candidates", parse_integer, candidates, least=1, most=MAX_LIMIT)
+    limit = checked("limit", optional(parse_integer), limit, least=1)
+    held_out = checked("held_out", parse_boolean, held_out)
+    tuning = checked("tuning", parse_boolean, tuning)
+    judged = load_beir(checked("beir_dir", parse_path, beir_dir))
+    view = searcher.view()
     questions = (judged.held_out() if held_out else judged).first(limit)
     if not questions.texts:
         raise ConfigurationError(f"none of the {len(judged.texts)} questions of {beir_dir} is held out: judge more")
     judge = Judge(questions.judgements)
-    alone = {spec.name: _Way() for spec in searcher.manifest.vectors}
+    alone = {spec.name: _Way() for spec in view.manifest.vectors}
     if tuning:
         check_tunable(list(alone), questions.texts.keys())
     fused, reranked = _Way(), _Way()
     kept: dict[str, Mapping[str, Sequence[ScoredPoint]]] = {}
-    _warm_up(searcher, rerank, next(iter(questions.texts.values())))
+    _warm_up(view, rerank, next(iter(questions.texts.values())))
     for question, text in _reported(questions.texts):
         began = time.perf_counter()
-        rankings = searcher.rankings(text, depth=depth)
-        order = fuse(rankings, searcher.manifest.weights)
+        rankings = view.rankings(text, depth=depth)
+        order = fuse(rankings, view.manifest.weights)
         fused.run[question] = documents(order, rankings)
         if rerank is not None:
-            best = rerank(text, searcher.hits([order[:candidates]])[0])
+            best = rerank(text, view.hits([order[:candidates]])[0])
             reranked.seconds.append(time.perf_counter() - began)
             rest = documents(order[candidates:], rankings)
             reranked.run[question] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
@@ -121,7 +142,7 @@ def evaluate(
             way.run[question] = documents(fuse({name: rankings[name]}, {}), rankings)
         if tuning:
             kept[question] = rankings
-    _time(searcher, list(questions.texts.values())[:TIMED], alone, fused)
+    _time(view, list(questions.texts.values())[:TIMED], alone, fused)
     _warn_of_strangers(fused.run, questions.judgements)
     ways = {**alone, "fused": fused, **({"reranked": reranked} if rerank is not None else {})}
     return Evaluation(
@@ -132,20 +153,27 @@ def evaluate(
     )
 
 
-def _warm_up(searcher: Searcher, rerank: Rerank | None, text: str) -> None:
+def _parse_callable(value: object) -> object:
+    if not callable(value):
+        raise InvalidValueError(f"{shown(value)} is not a function of a query and hits")
+    return value
+
+
+def _warm_up(view: CollectionView, rerank: Rerank | None, text: str) -> None:
     """Loads the models: whoever asks first waits for that, and nobody else."""
-    hits = searcher.hits([fuse(searcher.rankings(text, depth=1), {})])[0]
+    hits = view.hits([fuse(view.rankings(text, depth=1), {})])[0]
     if rerank is not None:
         rerank(text, hits)
 
 
-def _time(searcher: Searcher, texts: Sequence[str], alone: Mapping[str, _Way], fused: _Way) -> None:
+def _time(view: CollectionView, texts: Sequence[str], alone: Mapping[str, _Way], fused: _Way) -> None:
     """Goes one way after the other, so that several big models take turns on a device once, not with every question."""
-    for vectors, way in [*(([name], way) for name, way in alone.items()), (list(alone), fused)]:
-        searcher.search(texts[0], vectors=vectors)
+    for vectors, way in [*(((name,), way) for name, way in alone.items()), (tuple(alone), fused)]:
+        request = SearchRequest(vectors=vectors)
+        view.search(texts[:1], request)
         for text in texts:
             began = time.perf_counter()
-            searcher.search(text, vectors=vectors)
+            view.search([text], request)
             way.seconds.append(time.perf_counter() - began)
 
 

@@ -1,77 +1,151 @@
-"""What can be asked of a searcher: arguments, their defaults, and what is refused. Pure."""
+"""What a search can ask for: parameters, their defaults and their checks. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict, get_args
+from typing import Any, Literal, Self, get_args
 
 from ingest.errors import ConfigurationError
+from ingest.parameters import (
+    InvalidValueError,
+    checked,
+    optional,
+    parse_choice,
+    parse_integer,
+    parse_list,
+    parse_mapping,
+    parse_number,
+    parse_unicode,
+    shown,
+)
 from ingest.search.fusion import FusionMethod
-from ingest.search.rerank import RerankMode
+from ingest.search.rerank import RerankMode, parse_rerank
 from ingest.store.contract import Condition
-from ingest.store.filters import parse_where
+from ingest.store.filters import check_condition, parse_expression, parse_where
 
 MAX_LIMIT = 10_000
 
-Where = Mapping[str, Any] | Sequence[Condition]
-"""`{"metadata.year": {"gte": 2020}, "metadata.lang": ["en", "de"]}`, or conditions ready made."""
+MAX_CONTEXT = 10_000
 
+_GROUPS: tuple[Literal["doc_id"]] = ("doc_id",)
 
-class SearchArguments(TypedDict, total=False):
-    """What can be asked beside the question.
-
-    Attributes:
-        limit: hits at most, 1 to 10,000; 10 if not given.
-        where: conditions that every hit meets.
-        weights: vector name → weight in the fusion; the collection's own if not given, 1 where it has none.
-        vectors: ask these only; all if not given.
-        fusion: `rrf` (default) or `dbsf`, see `fusion.fuse`.
-        group_by: `doc_id` gives the best chunk of each document only.
-        context: that many chunks before and after each hit come with it.
-        rerank: `off` (default), `auto` reranks the best if the model can be had at once, `on` makes its absence an error.
-    """
-
-    limit: int
-    where: Where
-    weights: Mapping[str, float] | None
-    vectors: Sequence[str] | None
-    fusion: FusionMethod
-    group_by: Literal["doc_id"] | None
-    context: int
-    rerank: RerankMode
+Where = Mapping[str, Any] | str | Sequence[str | Mapping[str, Any] | Condition] | None
+"""Conditions that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, a list of either, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """`SearchArguments` with its defaults, checked."""
+class SearchRequest:
+    """The parameters of `Searcher.search` except the query, checked as far as that needs no collection.
+
+    Attributes:
+        conditions: `where`, parsed.
+        weights: None for those of the collection.
+        vectors: None for all.
+    """
 
     limit: int = 10
-    where: Where = ()
+    conditions: tuple[Condition, ...] = ()
     weights: Mapping[str, float] | None = None
-    vectors: Sequence[str] | None = None
+    vectors: tuple[str, ...] | None = None
     fusion: FusionMethod = "rrf"
     group_by: Literal["doc_id"] | None = None
     context: int = 0
     rerank: RerankMode = "off"
 
-    def __post_init__(self) -> None:
-        if not 1 <= self.limit <= MAX_LIMIT:
-            raise ConfigurationError(f"a limit of {self.limit} hits is out of range: ask for 1 to {MAX_LIMIT}")
-        if self.fusion not in get_args(FusionMethod):
-            raise ConfigurationError(f"there is no fusion {self.fusion!r}: there are {', '.join(get_args(FusionMethod))}")
-        if self.group_by not in {None, "doc_id"}:
-            raise ConfigurationError(f"hits cannot be grouped by {self.group_by!r}: only by doc_id")
-        if self.context < 0:
-            raise ConfigurationError(f"a context of {self.context} chunks cannot be: ask for 0 or more")
+    @classmethod
+    def of(
+        cls,
+        *,
+        limit: int,
+        where: Where,
+        weights: Mapping[str, float] | None,
+        vectors: Sequence[str] | None,
+        fusion: FusionMethod,
+        group_by: Literal["doc_id"] | None,
+        context: int,
+        rerank: RerankMode | bool,
+    ) -> Self:
+        """Check the parameters as a caller gave them. Raises `ConfigurationError`."""
+        return cls(
+            limit=checked("limit", parse_integer, limit, least=1, most=MAX_LIMIT),
+            conditions=parse_filter(where),
+            weights=checked("weights", optional(_parse_weights), weights),
+            vectors=parse_vectors(vectors),
+            fusion=checked("fusion", parse_choice, fusion, get_args(FusionMethod)),
+            group_by=None if group_by is None else checked("group_by", parse_choice, group_by, _GROUPS),
+            context=checked("context", parse_integer, context, least=0, most=MAX_CONTEXT),
+            rerank=checked("rerank", parse_rerank, rerank),
+        )
 
 
-def check_question(query: str) -> None:
+def parse_query(query: object) -> str:
+    """Return the query if it is a text that says something. Raises `ConfigurationError`."""
+    return checked("query", _parse_query, query)
+
+
+def parse_queries(queries: object) -> list[str]:
+    """Return the queries of a batch. Raises `ConfigurationError`, also for a single text."""
+    return checked("queries", parse_list, queries, _parse_query)
+
+
+def parse_vectors(vectors: object) -> tuple[str, ...] | None:
+    """Return the names of vectors without repetitions, or None for all. Raises `ConfigurationError` for an empty list."""
+    return checked("vectors", optional(_parse_vectors), vectors)
+
+
+def parse_filter(where: Where) -> tuple[Condition, ...]:
+    """Return the conditions of `where`, joined by AND. A text has the grammar of `parse_expression`.
+
+    Raises `ConfigurationError`.
+    """
+    if where is None:
+        return ()
+    if isinstance(where, str | Mapping | Condition):
+        return _parse_condition(where)
+    return tuple(condition for item in checked("where", parse_list, where, _parse_condition) for condition in item)
+
+
+def _parse_query(value: object) -> str:
+    query = parse_unicode(value)
     if not query.strip():
-        raise ConfigurationError("the question is empty: ask something")
-    if not query.isascii() and any("\ud800" <= character <= "\udfff" for character in query):
-        raise ConfigurationError(f"the question {query[:40]!r} is not Unicode text: it holds half of a surrogate pair")
+        raise InvalidValueError(f"{shown(query)} is empty: pass a text to search for")
+    return query
 
 
-def conditions_of(where: Where) -> tuple[Condition, ...]:
-    return parse_where(where) if isinstance(where, Mapping) else tuple(where)
+def _parse_vectors(value: object) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(parse_list(value, parse_unicode)))
+    if not names:
+        raise InvalidValueError("[] names no vector: pass None for all of them")
+    return names
+
+
+def _parse_weights(value: object) -> dict[str, float]:
+    return parse_mapping(value, parse_number)
+
+
+def _parse_condition(value: object) -> tuple[Condition, ...]:
+    match value:
+        case str():
+            return parse_expression(value)
+        case Mapping():
+            return parse_where(value)
+        case Condition():
+            return (check_condition(value),)
+    raise InvalidValueError(f"{shown(value)} is not a condition: write 'metadata.year>=2020' or {{'metadata.year': 2020}}")
+
+
+def check_names(name: str, given: Collection[str], known: Collection[str], collection: str) -> None:
+    """Raise `ConfigurationError` for a vector that the collection does not have."""
+    if unknown := [each for each in given if each not in known]:
+        raise ConfigurationError(
+            f"{name}: collection {collection!r} has no vector {', '.join(map(shown, unknown))}: it has {', '.join(known)}"
+        )
+
+
+def check_some_weight(weights: Mapping[str, float], asked: Collection[str]) -> None:
+    """Raise `ConfigurationError` if no vector that is asked has a weight: every score would be zero."""
+    if all(weights.get(name, 1.0) == 0 for name in asked):
+        raise ConfigurationError(
+            f"weights: every vector that is queried ({', '.join(asked)}) has the weight 0: give one of them another"
+        )

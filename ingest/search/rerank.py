@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal, get_args, overload
 
 import numpy as np
 
@@ -19,7 +19,22 @@ from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ConfigurationError, LeaseTimeoutError, ModelError
+from ingest.errors import LeaseTimeoutError, ModelError
+from ingest.parameters import (
+    InvalidValueError,
+    checked,
+    optional,
+    parse_choice,
+    parse_instance,
+    parse_integer,
+    parse_list,
+    parse_number,
+    parse_path,
+    parse_text,
+    parse_unicode,
+    shown,
+)
+from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit
 from ingest.telemetry import ThroughputMonitor
 
@@ -44,6 +59,24 @@ RerankMode = Literal["auto", "on", "off"]
 """`auto` reranks where the model can be had at once and says so where it cannot, `on` makes that an error, `off` does not."""
 
 logger = logging.getLogger(__name__)
+
+
+def parse_rerank(value: object) -> RerankMode:
+    """Return the mode; True means `on` and False `off`."""
+    modes: tuple[RerankMode, ...] = get_args(RerankMode)
+    return ("on" if value else "off") if isinstance(value, bool) else parse_choice(value, modes)
+
+
+def checked_devices(name: str, devices: object) -> list[str]:
+    """Return names of devices, all of which this machine has. Raises `ConfigurationError`."""
+    return checked(name, parse_list, devices, _parse_device)
+
+
+def _parse_device(value: object) -> str:
+    device, cards = parse_text(value), [card.name for card in accelerators()]
+    if is_accelerator(device) and device not in cards:
+        raise InvalidValueError(f"there is no device {shown(device)}: there is {', '.join([*cards, 'cpu'])}")
+    return device
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +107,7 @@ class RerankResult:
         return self.candidates / self.seconds if self.seconds else 0.0
 
 
-class RerankPipeline:
+class RerankPipeline(NotCopied):
     """A reranker that takes turns on the devices with every other model. Safe from several threads, which wait for each other.
 
     Args:
@@ -92,8 +125,11 @@ class RerankPipeline:
         cache_directory: where models converted for OpenVINO are kept: one that is there is used on the processor, in its
             precision. Unless given, torch computes.
 
-    Nothing is read until the first question. Raises `UnknownModelError` and `ConfigurationError`.
+    Nothing is read until the first question. Raises `UnknownModelError` and `ConfigurationError`. A pipeline belongs to the
+    process that made it: in a forked child its methods raise `ForkError`.
     """
+
+    what_instead = "make one in each process"
 
     def __init__(
         self,
@@ -101,24 +137,28 @@ class RerankPipeline:
         *,
         devices: Sequence[str] | None = None,
         lease_timeout: float = RERANK_LEASE_SECONDS,
-        lease_directory: Path | None = None,
+        lease_directory: str | Path | None = None,
         exclusive: bool = True,
         max_length: int | None = None,
         monitor: ThroughputMonitor | None = None,
         controller: AdaptiveBatchController | None = None,
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
-        cache_directory: Path | None = None,
+        cache_directory: str | Path | None = None,
     ) -> None:
         self.config = reranker_config(
-            model, custom_models=custom_models, trust_remote_code=trust_remote_code, max_length=max_length
+            model if isinstance(model, Path) else checked("model", parse_text, model),
+            custom_models=custom_models,
+            trust_remote_code=checked("trust_remote_code", parse_list, trust_remote_code, parse_text),
+            max_length=checked("max_length", optional(parse_integer), max_length, least=1),
         )
+        self._home = HomeProcess("this RerankPipeline")
         self._devices = _leased([card.name for card in accelerators()[:1]] if devices is None else devices)
-        self._lease_timeout = lease_timeout
-        self._lease_directory = lease_directory
+        self._lease_timeout = checked("lease_timeout", parse_number, lease_timeout)
+        self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)
         self._monitor = monitor
-        self._cache_directory = cache_directory
+        self._cache_directory = checked("cache_directory", optional(parse_path), cache_directory)
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
         self._models: dict[str, Reranker] = {}
         self._turn = threading.Lock()
@@ -127,8 +167,13 @@ class RerankPipeline:
     def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> RerankResult:
         """The `limit` best of `hits`, all unless given, read with their titles as they were encoded.
 
-        Downloads the model if need be. Raises `ModelError` where the model cannot be had or does not make its scores.
+        Downloads the model if need be. Raises `ModelError` where the model cannot be had or does not make its scores, and
+        `ConfigurationError` for arguments of the wrong kind.
         """
+        query = checked("query", parse_unicode, query)
+        hits = checked("hits", parse_list, hits, _parse_hit)
+        limit = checked("limit", optional(parse_integer), limit, least=1)
+        self._home.check()
         started = time.perf_counter()
         device, fallback = self.get_device(), None
         scores: Sequence[float] = ()
@@ -156,6 +201,7 @@ class RerankPipeline:
     def set_cross_encoder_device(self, device: str) -> None:
         """Where questions are reranked from now on; waits for the one at work. Raises `ConfigurationError` if it is not there."""
         devices = _leased([device])
+        self._home.check()
         with self._turn:
             self._devices = devices
             needed = {compute_dtype(devices)}
@@ -163,6 +209,7 @@ class RerankPipeline:
 
     def unload_reranker(self) -> None:
         """Frees the weights, on devices and host; waits for the question at work. The next one loads them again. Idempotent."""
+        self._home.check()
         with self._turn:
             self._models.clear()
             release_cached_memory(self._devices)
@@ -259,7 +306,7 @@ class Answer(Sequence[Hit]):
 
 
 def rerank_or_explain(
-    mode: RerankMode, pipeline: Callable[[], RerankPipeline], query: str, hits: Sequence[Hit], limit: int
+    mode: RerankMode | bool, pipeline: Callable[[], RerankPipeline], query: str, hits: Sequence[Hit], limit: int
 ) -> Answer:
     """The `limit` best of the candidates: reranked, or in the order they came with a sentence that says why.
 
@@ -270,10 +317,9 @@ def rerank_or_explain(
     had.
     """
     fused = tuple(hits[:limit])
+    mode = checked("rerank", parse_rerank, mode)
     if mode == "off":
         return Answer(fused, reranked=False)
-    if mode not in ("auto", "on"):
-        raise ConfigurationError(f"rerank cannot be {mode!r}: say auto, on or off")
     reranker = pipeline()
     if mode == "on":
         return _reranked(reranker.rerank(query, hits, limit))
@@ -336,9 +382,13 @@ def text_to_read(hit: Hit) -> str:
     return f"{title}\n{hit.text}" if title else hit.text
 
 
+def _parse_hit(value: object) -> Hit:
+    return parse_instance(value, Hit)
+
+
 def _leased(devices: Sequence[str]) -> tuple[str, ...]:
-    """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a device that is not there."""
-    return tuple(device for device in check_devices(devices) if device != "cpu")
+    """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a card that is not there."""
+    return tuple(device for device in dict.fromkeys(checked_devices("devices", devices)) if device != "cpu")
 
 
 def _name(devices: Sequence[str]) -> str:

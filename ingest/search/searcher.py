@@ -1,87 +1,112 @@
-"""Asking: the models that made a collection encode the question, every vector answers, the answers are fused."""
+"""The search helper for applications: it opens a collection, loads the models that made it, and follows its alias."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, TypeVar
 
-from ingest.encode.contract import StagedModel, Vectors
-from ingest.encode.devices import check_devices, default_devices, is_accelerator
-from ingest.encode.lease import lease_gpus
-from ingest.encode.models import ModelManager
-from ingest.encode.openvino_choice import Computing
-from ingest.encode.registry import EnsembleConfig
-from ingest.errors import ConfigurationError, LeaseTimeoutError, ManifestMismatchError
-from ingest.records import Hit, Payload, ScoredPoint, doc_key
-from ingest.search.fusion import Fused, Rankings, fuse
-from ingest.search.question import Asked, SearchArguments, Where, check_question, conditions_of
-from ingest.search.rerank import RERANK_CANDIDATES, Answer, RerankPipeline, rerank_or_explain
+from ingest.encode.devices import default_devices, is_accelerator
+from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
+from ingest.parameters import (
+    checked,
+    optional,
+    parse_instance,
+    parse_integer,
+    parse_list,
+    parse_path,
+    parse_text,
+    shown,
+)
+from ingest.process import HomeProcess, NotCopied
+from ingest.records import Hit, ScoredPoint
+from ingest.retry import RetryPolicy
+from ingest.search.fusion import Fused, FusionMethod
+from ingest.search.members import ModelLoader, members_of
+from ingest.search.question import MAX_LIMIT, SearchRequest, Where, parse_filter, parse_queries, parse_query, parse_vectors
+from ingest.search.rerank import Answer, RerankMode, RerankPipeline, checked_devices
+from ingest.search.view import CANDIDATES, CollectionView
 from ingest.store import open_store
-from ingest.store.contract import Condition, Manifest, Store, VectorQuery
-from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, _normalize_collection_name
+from ingest.store.contract import Manifest, Store
+from ingest.store.schema import _normalize_collection_name
 
 DEFAULT_STORE = ".ingest/qdrant"
 
-CANDIDATES = 100
-"""Points that each vector brings into the fusion at least."""
+FOLLOW_SECONDS = 2.0
+"""How often an open searcher looks at most whether its name stands for another collection by now."""
 
-GROUP_DEPTH = 5
-"""Chunks looked at for each document that grouping by document is to return."""
+SEARCH_RETRY = RetryPolicy(attempts=3, seconds=10.0, longest=2.0)
+"""For requests to a store that a searcher opened: whoever asks waits for the answer, so it is given up sooner than a run."""
 
-DOCUMENT_FIELDS = ("doc_id", "source")
-HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", GONE_FIELD)
-_ALWAYS_THERE = frozenset(HIT_FIELDS) - {"title", "metadata", GONE_FIELD}
+_REPEATS = 5
+"""Times that a search begins anew because its collection was replaced. Reindexes seldom follow each other within one search."""
 
-SHOWN = (Condition(GONE_FIELD, "exists", value=False), Condition("doc_id", "exists", value=True))
-"""Met by all points but those that wait for their deletion, and other tools'. Seldom asked for: see `Searcher.search_batch`."""
-
-LEASE_SECONDS = 1.0
-"""How long a question waits for the accelerator, for all its models together, before it is encoded on the processor instead."""
-
-ModelLoader = Callable[[Sequence[str]], Sequence[StagedModel]]
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
 
-class Searcher:
-    """Hybrid search over one collection. Safe from several threads; models are loaded by the first question and kept.
+class Searcher(NotCopied):
+    """Hybrid search over one collection. Safe from several threads; models are loaded by the first query and kept.
+
+    A searcher follows its name: after a reindex or a rollback it goes on in the collection that the name stands for then, with
+    the models that made that one. A search under way ends in the collection it began in, or begins anew in the other. If the new
+    models are not available, the old collection is searched as long as it is kept.
+
+    It belongs to the process that opened it: a forked child opens its own.
 
     Args:
-        models: the very models the collection was made with, in any order; see `open`.
-        name: what the collection is called by who asks, if not by its own name.
-        devices: to encode questions on. Only accelerators are leased: on the processor a question runs beside what else runs.
+        store: an open store, which stays open.
+        collection: in any spelling.
+        models: registry keys → staged models; by default from the registries alone.
+        devices: to encode queries on; by default the first GPU, else the CPU. Only accelerators are leased: on the CPU a query
+            runs beside what else runs.
+        lease_directory: where processes meet to take turns on a GPU; by default the user's.
+        reranker: for queries that ask for it; by default the default one, made when it is first needed.
+        clock: monotonic seconds.
+
+    Raises as `open` does.
     """
+
+    what_instead = "open one in each process with Searcher.open"
 
     def __init__(
         self,
         store: Store,
-        manifest: Manifest,
-        models: Sequence[StagedModel],
+        collection: str,
         *,
-        name: str | None = None,
-        devices: Sequence[str] = (),
-        lease_directory: Path | None = None,
+        models: ModelLoader | None = None,
+        devices: Sequence[str] | None = None,
+        lease_directory: str | Path | None = None,
         reranker: RerankPipeline | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        if models is not None and not callable(models):
+            raise ConfigurationError(f"models: {shown(models)} is not a function from registry keys to models")
+        checked("reranker", optional(parse_instance), reranker, RerankPipeline)
+        self._home = HomeProcess("this Searcher")
         self._store = store
-        self._manifest = manifest
-        self._name = name or manifest.collection
-        self._models = {model.key: model for model in models}
-        self._devices = tuple(device for device in check_devices(devices) if is_accelerator(device))
-        self._turns = {model.key: threading.Lock() for model in models}
-        self._lease_directory = lease_directory
+        self._name = _normalize_collection_name(checked("collection", parse_text, collection))
+        self._load_models = models
+        self._devices = tuple(
+            filter(is_accelerator, default_devices() if devices is None else checked_devices("devices", devices))
+        )
+        self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._reranker = reranker
-        self._making = threading.Lock()
-        self._fields: set[str] = set()
+        self._making_reranker = threading.Lock()
+        self._clock = clock
+        self._looking = threading.Lock()
         self._closing = ExitStack()
+        self._reported = ""
+        self._view = self._view_of(store.manifest(self._name), None)
+        self._look_again_at = clock() + FOLLOW_SECONDS
 
     @classmethod
     def open(
@@ -91,45 +116,59 @@ class Searcher:
         *,
         models: ModelLoader | None = None,
         devices: Sequence[str] | None = None,
-        lease_directory: Path | None = None,
+        lease_directory: str | Path | None = None,
         reranker: RerankPipeline | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+        timeout: float | None = None,
+        prefer_grpc: bool | None = None,
+        grpc_port: int | None = None,
+        allow_plain_http_key: bool | None = None,
+        retry: RetryPolicy | None = None,
     ) -> Self:
-        """Reads the collection's manifest and takes the very models it was made with.
+        """Open a collection for search with the models that made it.
 
         Args:
-            collection: in any spelling.
             store: an open store, which stays open; or its path or URL, to be closed with the searcher.
-            models: registry keys → staged models; by default from the registries alone.
-            devices: to encode questions on; by default the first card, else the processor.
-            lease_directory: where processes meet to take turns on a card; by default the user's.
-            reranker: for questions that ask for it; by default the default one, made when it is first needed.
+            api_key, ca_file, timeout, prefer_grpc, grpc_port, allow_plain_http_key: as in `open_store`, if `store` is a path or
+                URL. The environment is not read: pass `api_key=os.environ["INGEST_API_KEY"]`.
+            retry: likewise; by default `SEARCH_RETRY`.
 
-        Raises `ConfigurationError` for a device that is not there, `CollectionNotFoundError`, `UnknownModelError` if a model is
-        in no registry now, and `ManifestMismatchError` if one by that name would search another vector space than is stored.
+        The other arguments are those of `Searcher`. Raises `ConfigurationError`, `StoreError`, `CollectionNotFoundError`,
+        `UnknownModelError` if a model is not in any registry now, and `ManifestMismatchError` if a model of that name would
+        search another vector space than the one that is stored.
         """
-        devices = default_devices() if devices is None else check_devices(devices)
+        connection = {
+            name: value
+            for name, value in {
+                "api_key": api_key,
+                "ca_file": ca_file,
+                "timeout": timeout,
+                "prefer_grpc": prefer_grpc,
+                "grpc_port": grpc_port,
+                "allow_plain_http_key": allow_plain_http_key,
+                "retry": retry,
+            }.items()
+            if value is not None
+        }
         with ExitStack() as closing:
-            opened = closing.enter_context(open_store(store)) if isinstance(store, str | Path) else store
-            name = _normalize_collection_name(collection)
-            manifest = opened.manifest(name)
-            keys = [spec.name for spec in manifest.vectors]
-            staged = models(keys) if models else _registered(keys, manifest)
-            _check_spaces(name, manifest, staged)
             searcher = cls(
-                opened,
-                manifest,
-                staged,
-                name=name,
+                _opened(store, connection, closing),
+                collection,
+                models=models,
                 devices=devices,
                 lease_directory=lease_directory,
                 reranker=reranker,
+                clock=clock,
             )
             searcher._closing = closing.pop_all()
         return searcher
 
     def close(self) -> None:
-        """Closes the store if `open` opened it. Idempotent."""
-        self._closing.close()
+        """Close the store if `open` opened it. Idempotent; does nothing in a forked child, where the store is the parent's."""
+        if self._home.is_current:
+            self._closing.close()
 
     def __enter__(self) -> Self:
         return self
@@ -139,216 +178,224 @@ class Searcher:
 
     @property
     def name(self) -> str:
-        """What the collection is called by who asks; an alias, where `manifest.collection` is another."""
+        """The name of the collection as the caller uses it; an alias if `manifest.collection` is another."""
         return self._name
 
     @property
     def manifest(self) -> Manifest:
-        return self._manifest
+        """The manifest of the collection that was searched last."""
+        return self._view.manifest
 
-    def search(self, query: str, **arguments: Unpack[SearchArguments]) -> Answer:
-        """The best chunks, best first. See `SearchArguments` for what can be asked.
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        where: Where = None,
+        weights: Mapping[str, float] | None = None,
+        vectors: Sequence[str] | None = None,
+        fusion: FusionMethod = "rrf",
+        group_by: Literal["doc_id"] | None = None,
+        context: int = 0,
+        rerank: RerankMode | bool = "off",
+    ) -> Answer:
+        """Return the best chunks, best first.
 
-        Raises `ConfigurationError` for an empty question, a limit out of range, an unknown vector or a malformed condition;
-        `StoreError`, `ModelError`.
+        Args:
+            limit: the most hits to return, 1 to 10,000.
+            where: conditions that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, or a list.
+            weights: vector name → weight in the fusion, 1 for a vector that is not named; by default those of the collection.
+            vectors: the vectors to query; by default all.
+            fusion: `rrf` or `dbsf`, see `fusion.fuse`.
+            group_by: `doc_id` returns only the best chunk of each document.
+            context: the number of chunks before and after each hit to return with it.
+            rerank: `auto` reranks the best if the model is available at once, `on` (or True) makes its absence an error, `off`
+                (or False) does not rerank.
+
+        Raises `ConfigurationError` for an argument that cannot be used, `StoreError`, `ModelError`, and `ForkError` in a forked
+        child.
         """
-        return self.search_batch([query], **arguments)[0]
-
-    def search_batch(self, queries: Sequence[str], **arguments: Unpack[SearchArguments]) -> list[Answer]:
-        """The answers to several questions: each model encodes all of them at once, and the store is asked once.
-
-        A vector brings a hundred candidates for ten hits, so payloads are read of the latter alone, and only where one of them is
-        not to be shown the store is asked again, with a filter: it would cost every question, and few collections need it.
-        """
-        asked = Asked(**arguments)
-        if not queries:
-            return []
-        conditions = conditions_of(asked.where)
-        encoded = self._encoded(queries, asked.vectors)
-        best = self._best(encoded, asked, conditions)
-        hits = self.hits(best)
-        if any(len(shown) < len(wanted) for shown, wanted in zip(hits, best, strict=True)):
-            hits = self.hits(self._best(encoded, asked, (*conditions, *SHOWN)))
-        warnings = self._warnings(conditions, found=any(hits))
-        answers = (
-            rerank_or_explain(asked.rerank, self._get_reranker, query, candidates, asked.limit)
-            for query, candidates in zip(queries, hits, strict=True)
+        request = SearchRequest.of(
+            limit=limit,
+            where=where,
+            weights=weights,
+            vectors=vectors,
+            fusion=fusion,
+            group_by=group_by,
+            context=context,
+            rerank=rerank,
         )
-        return [
-            replace(answer, hits=tuple(self._with_context(hit, asked.context) for hit in answer.hits), warnings=warnings)
-            for answer in answers
-        ]
+        text = parse_query(query)
+        return self._ask(lambda view: view.search([text], request))[0]
 
-    async def asearch(self, query: str, **arguments: Unpack[SearchArguments]) -> Answer:
-        """`search` on another thread, for applications on asyncio. Safe to await many at once."""
-        return await asyncio.to_thread(self.search, query, **arguments)
+    def search_batch(
+        self,
+        queries: Sequence[str],
+        *,
+        limit: int = 10,
+        where: Where = None,
+        weights: Mapping[str, float] | None = None,
+        vectors: Sequence[str] | None = None,
+        fusion: FusionMethod = "rrf",
+        group_by: Literal["doc_id"] | None = None,
+        context: int = 0,
+        rerank: RerankMode | bool = "off",
+    ) -> list[Answer]:
+        """Return the answers to several queries, as `search` does: each model encodes all of them at once, in one request."""
+        request = SearchRequest.of(
+            limit=limit,
+            where=where,
+            weights=weights,
+            vectors=vectors,
+            fusion=fusion,
+            group_by=group_by,
+            context=context,
+            rerank=rerank,
+        )
+        texts = parse_queries(queries)
+        return self._ask(lambda view: view.search(texts, request))
+
+    async def asearch(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        where: Where = None,
+        weights: Mapping[str, float] | None = None,
+        vectors: Sequence[str] | None = None,
+        fusion: FusionMethod = "rrf",
+        group_by: Literal["doc_id"] | None = None,
+        context: int = 0,
+        rerank: RerankMode | bool = "off",
+    ) -> Answer:
+        """Run `search` in another thread, for applications on asyncio. Safe to await many at once."""
+        return await asyncio.to_thread(
+            self.search,
+            query,
+            limit=limit,
+            where=where,
+            weights=weights,
+            vectors=vectors,
+            fusion=fusion,
+            group_by=group_by,
+            context=context,
+            rerank=rerank,
+        )
+
+    def rankings(
+        self, query: str, *, depth: int = CANDIDATES, where: Where = None, vectors: Sequence[str] | None = None
+    ) -> dict[str, list[ScoredPoint]]:
+        """Return what each vector finds: its `depth` best, best first, with `doc_id` and `source`. Raises as `search` does."""
+        text, conditions, names = parse_query(query), parse_filter(where), parse_vectors(vectors)
+        depth = checked("depth", parse_integer, depth, least=1, most=MAX_LIMIT)
+        return self._ask(lambda view: view.rankings(text, depth=depth, conditions=conditions, vectors=names))
+
+    def hits(self, candidates: Sequence[Sequence[Fused]]) -> list[list[Hit]]:
+        """Return the hits of each query's candidates, in their order; all payloads are read at once.
+
+        A candidate that is soft-deleted, was deleted meanwhile, or was written by another tool is left out.
+        """
+        fused = checked("candidates", parse_list, candidates, _parse_candidates)
+        return self._ask(lambda view: view.hits(fused))
+
+    def view(self) -> CollectionView:
+        """Return the collection that the name stands for, looked up every `FOLLOW_SECONDS`; it stays what it is.
+
+        Raises `ForkError` in a forked child.
+        """
+        self._home.check()
+        if self._clock() >= self._look_again_at and self._looking.acquire(blocking=False):
+            try:
+                self._follow()
+            finally:
+                self._looking.release()
+        return self._view
+
+    def _ask(self, ask: Callable[[CollectionView], T]) -> T:
+        """Ask the collection that the name stands for, and where it stands for another in the end, that one.
+
+        What was found before counts for nothing then: a collection of the same name as the first can be in the making by now.
+        """
+        view = self.view()
+        for _ in range(_REPEATS):
+            try:
+                answer = ask(view)
+            except CollectionNotFoundError:
+                view = self._after(view)
+                continue
+            before, view = view, self.view()
+            if view is before:
+                return answer
+        return ask(view)
+
+    def _follow(self) -> None:
+        """Look the name up once. What stands in the way is left to the search itself to find, if it is in its way too."""
+        self._look_again_at = self._clock() + FOLLOW_SECONDS
+        try:
+            manifest = self._store.manifest(self._name)
+            if manifest != self._view.manifest:
+                self._view = self._view_of(manifest, self._view)
+        except StoreError as exc:
+            logger.debug("the name %s was not looked up: %s", self._name, exc)
+        except IngestError as exc:
+            if str(exc) != self._reported:
+                logger.warning("the search of %s goes on in %s: %s", self._name, self._view.manifest.collection, exc)
+                self._reported = str(exc)
+
+    def _after(self, gone: CollectionView) -> CollectionView:
+        """Return what is to be searched instead of a collection that was dropped."""
+        with self._looking:
+            if self._view is gone:
+                self._view = self._newest(gone)
+                self._look_again_at = self._clock() + FOLLOW_SECONDS
+            return self._view
+
+    def _newest(self, before: CollectionView) -> CollectionView:
+        while True:
+            manifest = self._manifest()
+            try:
+                return self._view_of(manifest, before)
+            except ManifestMismatchError:  # also where the name moves again before a loader looks it up
+                if self._manifest() == manifest:
+                    raise
+
+    def _manifest(self) -> Manifest:
+        try:
+            return self._store.manifest(self._name)
+        except CollectionNotFoundError:  # also where the alias moves between the two requests that this takes
+            return self._store.manifest(self._name)
+
+    def _view_of(self, manifest: Manifest, before: CollectionView | None) -> CollectionView:
+        """Search in the manifest's collection. A model that also made the collection before it is kept."""
+        members = members_of(manifest, self._name, self._load_models, (before.manifest, before.members) if before else None)
+        return CollectionView(
+            self._store,
+            self._name,
+            manifest,
+            members,
+            devices=self._devices,
+            lease_directory=self._lease_directory,
+            get_reranker=self._get_reranker,
+        )
 
     def _get_reranker(self) -> RerankPipeline:
-        with self._making:
+        with self._making_reranker:
             if self._reranker is None:
                 self._reranker = RerankPipeline(devices=self._devices)
             return self._reranker
 
-    def rankings(
-        self, query: str, *, depth: int = CANDIDATES, where: Where = (), vectors: Sequence[str] | None = None
-    ) -> dict[str, list[ScoredPoint]]:
-        """What each vector finds by itself: its `depth` best, best first, with `doc_id` and `source`. Raises as `search`."""
-        encoded = self._encoded([query], vectors)
-        conditions = conditions_of(where)
-        found = self._query(encoded, depth, conditions, payload=(*DOCUMENT_FIELDS, GONE_FIELD))[0]
-        if all(_is_shown(point.payload) for ranking in found.values() for point in ranking):
-            return found
-        return self._query(encoded, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
 
-    def hits(self, candidates: Sequence[Sequence[Fused]]) -> list[list[Hit]]:
-        """What there is to show of the candidates of each question, in their order; all are read at once.
-
-        One that waits for its deletion, was deleted meanwhile, or that another tool wrote, is left out.
-        """
-        ids = list({candidate.id: None for of_one in candidates for candidate in of_one})
-        stored = self._store.retrieve(self._manifest.collection, ids, payload=HIT_FIELDS) if ids else []
-        payloads = {
-            point.id: point.payload for point in stored if _is_shown(point.payload) and point.payload.keys() >= _ALWAYS_THERE
-        }
-        return [[_hit(each, payloads[each.id]) for each in of_one if each.id in payloads] for of_one in candidates]
-
-    def _best(self, encoded: Mapping[str, Vectors], asked: Asked, conditions: tuple[Condition, ...]) -> list[list[Fused]]:
-        """The fused order of each question, as far as it is wanted."""
-        wanted = asked.limit if asked.rerank == "off" else max(asked.limit, RERANK_CANDIDATES)
-        depth = max(CANDIDATES, wanted * GROUP_DEPTH if asked.group_by else wanted)
-        weights = self._manifest.weights if asked.weights is None else asked.weights
-        best = []
-        for rankings in self._query(encoded, depth, conditions, payload=DOCUMENT_FIELDS if asked.group_by else False):
-            fused = fuse(rankings, weights, asked.fusion)
-            best.append((_first_of_each_document(fused, rankings) if asked.group_by else fused)[:wanted])
-        return best
-
-    def _query(
-        self, encoded: Mapping[str, Vectors], depth: int, conditions: tuple[Condition, ...], *, payload: Sequence[str] | bool
-    ) -> list[dict[str, list[ScoredPoint]]]:
-        """What each vector finds for each question, in one request."""
-        count = len(next(iter(encoded.values())))
-        queries = [VectorQuery(name, encoded[name][number], depth, conditions) for number in range(count) for name in encoded]
-        found = iter(self._store.query(self._manifest.collection, queries, payload=payload))
-        return [{name: next(found) for name in encoded} for _ in range(count)]
-
-    def _encoded(self, queries: Sequence[str], vectors: Sequence[str] | None) -> dict[str, Vectors]:
-        for query in queries:
-            check_question(query)
-        deadline = time.monotonic() + LEASE_SECONDS
-        return {name: self._encode(name, queries, deadline) for name in self._vector_names(vectors)}
-
-    def _vector_names(self, vectors: Sequence[str] | None) -> list[str]:
-        if vectors is None:
-            return list(self._models)
-        if not vectors:
-            raise ConfigurationError("no vector was named to be asked: name one, or leave the choice out")
-        if unknown := [name for name in vectors if name not in self._models]:
-            raise ConfigurationError(
-                f"collection {self._name!r} has no vector {', '.join(unknown)}: it has {', '.join(self._models)}"
-            )
-        return list(dict.fromkeys(vectors))
-
-    def _warnings(self, conditions: Sequence[Condition], *, found: bool) -> tuple[str, ...]:
-        """A misspelt field looks like one whose test nothing passes or, where absence passes, like one that all chunks lack."""
-        doubtful = [each.field for each in conditions if not found or _absence_passes(each)]
-        return tuple(
-            f"no chunk of {self._name!r} has a field {field}: a document's own fields are named metadata.…"
-            for field in dict.fromkeys(doubtful)
-            if not self._has(field)
-        )
-
-    def _has(self, field: str) -> bool:
-        """Whether any chunk has the field. That it is there is found at once, and remembered; that it is not takes a scan."""
-        if field not in self._fields:
-            having = self._store.scroll(
-                self._manifest.collection, [Condition(field, "exists", value=True)], payload=False, page=1
-            )
-            if next(having, None) is None:
-                return False
-            self._fields.add(field)
-        return True
-
-    def _encode(self, name: str, queries: Sequence[str], deadline: float) -> Vectors:
-        model = self._models[name]
-        devices = self._devices if model.runs_on == "accelerator" else ()
-        with self._turns[name]:
-            try:
-                return self._encode_on(model, devices, queries, max(0.0, deadline - time.monotonic()))
-            except LeaseTimeoutError as exc:
-                logger.info("the question is encoded on the processor: %s", exc)
-                return self._encode_on(model, (), queries, 0.0)
-
-    def _encode_on(self, model: StagedModel, devices: Sequence[str], queries: Sequence[str], patience: float) -> Vectors:
-        with lease_gpus(model, devices, timeout=patience, directory=self._lease_directory) as lease:
-            return lease.encoder.encode_queries(queries)
-
-    def _with_context(self, hit: Hit, reach: int) -> Hit:
-        """The hit with the texts of up to `reach` chunks before and after it."""
-        if not reach:
-            return hit
-        neighbours = self._store.scroll(
-            self._manifest.collection,
-            [
-                Condition(DOC_KEY_FIELD, "eq", doc_key(hit.source, hit.doc_id)),
-                Condition("chunk", "gte", hit.chunk - reach),
-                Condition("chunk", "lte", hit.chunk + reach),
-            ],
-            payload=["text", "chunk", "doc_id", GONE_FIELD],
-        )
-        texts = sorted((point.payload["chunk"], point.payload["text"]) for point in neighbours if _is_shown(point.payload))
-        return replace(
-            hit,
-            before=tuple(text for chunk, text in texts if chunk < hit.chunk),
-            after=tuple(text for chunk, text in texts if chunk > hit.chunk),
-        )
+def _parse_candidates(value: object) -> list[Fused]:
+    return parse_list(value, lambda each: parse_instance(each, Fused))
 
 
-def _absence_passes(condition: Condition) -> bool:
-    return condition.operator == "none" or (condition.operator == "exists" and not condition.value)
-
-
-def _is_shown(payload: Payload) -> bool:
-    """Whether a point, of whose payload at least `SHOWN` was asked for, meets that."""
-    made = payload.get(INGEST_FIELD)
-    gone = isinstance(made, dict) and made.get("gone_since") is not None
-    return not gone and payload.get("doc_id") is not None
-
-
-def _first_of_each_document(fused: Sequence[Fused], rankings: Rankings) -> list[Fused]:
-    payloads = {point.id: point.payload for found in rankings.values() for point in found}
-    first: dict[tuple[Any, Any], Fused] = {}
-    for candidate in fused:
-        first.setdefault((payloads[candidate.id].get("source"), payloads[candidate.id].get("doc_id")), candidate)
-    return list(first.values())
-
-
-def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[StagedModel]:
-    as_stored = Computing(backend="auto", made=manifest.precisions)
-    return ModelManager(EnsembleConfig(ensemble_models=keys), computing=as_stored).members
-
-
-def _check_spaces(name: str, manifest: Manifest, models: Sequence[StagedModel]) -> None:
-    for spec, model in zip(manifest.vectors, models, strict=True):
-        if spec.space != model.space or spec.dim != model.dim:
-            raise ManifestMismatchError(
-                f"collection {name!r} was made with another {spec.name} (revision, prompt, pooling or dimension) "
-                "than the one configured here: configure the one it was made with, or ingest it anew"
-            )
-
-
-def _hit(candidate: Fused, payload: Payload) -> Hit:
-    return Hit(
-        id=candidate.id,
-        score=candidate.score,
-        text=payload["text"],
-        doc_id=payload["doc_id"],
-        title=payload.get("title"),
-        source=payload["source"],
-        start=payload["start"],
-        chunk=payload["chunk"],
-        end=payload["end"],
-        metadata=payload.get("metadata", {}),
-        ranks=candidate.ranks,
-        fused_score=candidate.score,
-    )
+def _opened(store: object, connection: Mapping[str, object], closing: ExitStack) -> Store:
+    """Open the store at a location, to be closed by `closing`; return one that is open as it is."""
+    if isinstance(store, str | os.PathLike):
+        options: dict[str, Any] = {"retry": SEARCH_RETRY, **connection}
+        return closing.enter_context(open_store(Path(store) if isinstance(store, os.PathLike) else store, **options))
+    if not callable(getattr(store, "manifest", None)):
+        raise ConfigurationError(f"store: {shown(store)} is neither a path, a URL nor an open store")
+    if connection:
+        raise ConfigurationError(f"{', '.join(connection)}: the store is open already: pass it to open_store")
+    return store  # type: ignore[return-value]

@@ -16,9 +16,10 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time
-from typing import Any
+from typing import Any, get_args
 
 from ingest.errors import ConfigurationError
+from ingest.parameters import checked, parse_unicode, shown
 from ingest.store.contract import Condition, Operator
 
 _RANGES: Mapping[str, Operator] = {"gt": "gt", "gte": "gte", "lt": "lt", "lte": "lte"}
@@ -75,11 +76,22 @@ def parse_expression(expression: str) -> tuple[Condition, ...]:
         position += 1  # the values end at a "&" or at the end
 
 
+def check_condition(condition: Condition) -> Condition:
+    """Return a condition that was put together by hand in the form the stores know. Raises `ConfigurationError`."""
+    if condition.operator not in get_args(Operator):
+        known = ", ".join(get_args(Operator))
+        raise ConfigurationError(
+            f"the filter on {shown(condition.field)} has no operator {shown(condition.operator)}: use {known}"
+        )
+    return _condition(_field(condition.field), condition.operator, condition.value)
+
+
 def _parse_test(expression: str, start: int) -> tuple[Condition, int]:
     start = _after_space(expression, start)
     field = _FIELD.match(expression, start)
     if field is None:
         raise _unreadable(expression, start, "a field such as metadata.year")
+    _field(field[0])
     operator = _OPERATOR.match(expression, field.end())
     if operator is None:
         raise _unreadable(expression, field.end(), "one of = != > >= < <= ~")
@@ -141,8 +153,10 @@ def _unreadable(expression: str, position: int, expected: str) -> ConfigurationE
 
 def _field(field: object) -> str:
     if not isinstance(field, str) or _FIELD.fullmatch(field) is None:
-        raise ConfigurationError(f'{field!r} is no payload field: write metadata.year, or metadata."odd name" in double quotes')
-    return field
+        raise ConfigurationError(
+            f'{shown(field)} is no payload field: write metadata.year, or metadata."odd name" in double quotes'
+        )
+    return checked("the field of a filter", parse_unicode, field)
 
 
 def _conditions(field: str, test: object) -> list[Condition]:
@@ -163,7 +177,7 @@ def _conditions(field: str, test: object) -> list[Condition]:
                 operator = _RANGES[name]
             case _:
                 raise ConfigurationError(
-                    f"the filter on {field} has no test {name!r}: use any, none, not, gt, gte, lt, lte, exists or text"
+                    f"the filter on {field} has no test {shown(name)}: use any, none, not, gt, gte, lt, lte, exists or text"
                 )
         conditions.append(_condition(field, operator, value))
     return conditions
@@ -174,15 +188,15 @@ def _condition(field: str, operator: Operator, value: object) -> Condition:
     match operator:
         case "any" | "none":
             if not isinstance(value, (list, tuple, set, frozenset)) or not value:
-                raise ConfigurationError(f"the filter {operator} on {field} takes a list of values, not {value!r}")
+                raise ConfigurationError(f"the filter {operator} on {field} takes a list of values, not {shown(value)}")
             return Condition(field, operator, tuple(_scalar(field, item) for item in value))
         case "exists":
             if not isinstance(value, bool):
-                raise ConfigurationError(f"the filter exists on {field} takes True or False, not {value!r}")
+                raise ConfigurationError(f"the filter exists on {field} takes True or False, not {shown(value)}")
             return Condition(field, operator, value)
         case "text":
             if not isinstance(value, str) or not value:
-                raise ConfigurationError(f"the filter text on {field} takes a text, not {value!r}")
+                raise ConfigurationError(f"the filter text on {field} takes a text, not {shown(value)}")
             return Condition(field, operator, _scalar(field, value))
         case "gt" | "gte" | "lt" | "lte":
             return Condition(field, operator, _bound(field, value))
@@ -192,15 +206,13 @@ def _condition(field: str, operator: Operator, value: object) -> Condition:
 
 def _scalar(field: str, value: object) -> str | int | float | bool:
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise ConfigurationError(f"{value!r} in the filter on {field} is not Unicode text")
-        return value
+        return checked(f"the filter on {field}", parse_unicode, value)
     if isinstance(value, int) and abs(value) <= _MAX_INTEGER:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
     raise ConfigurationError(
-        f"the filter on {field} cannot compare with {value!r}: use text, a 64-bit integer, a finite number, True or False"
+        f"the filter on {field} cannot compare with {shown(value)}: use text, a 64-bit integer, a finite number, True or False"
         " (and exists for what may be missing)"
     )
 
@@ -211,7 +223,7 @@ def _bound(field: str, value: object) -> str | int | float:
             value = datetime.fromisoformat(value)
         except ValueError as exc:
             raise ConfigurationError(
-                f"the filter on {field} cannot order by {value!r}: use a number or an ISO 8601 date such as 2024-12-31"
+                f"the filter on {field} cannot order by {shown(value)}: use a number or an ISO 8601 date such as 2024-12-31"
             ) from exc
     if isinstance(value, date) and not isinstance(value, datetime):
         value = datetime.combine(value, time())
@@ -219,5 +231,5 @@ def _bound(field: str, value: object) -> str | int | float:
         return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     number = _scalar(field, value)
     if isinstance(number, (bool, str)):
-        raise ConfigurationError(f"the filter on {field} cannot order by {number!r}: use a number or an ISO 8601 date")
+        raise ConfigurationError(f"the filter on {field} cannot order by {shown(number)}: use a number or an ISO 8601 date")
     return number

@@ -33,7 +33,7 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document, SparseVector
 from ingest.search import Searcher
 from ingest.search.fusion import RRF_K
-from ingest.search.searcher import CANDIDATES
+from ingest.search.view import CANDIDATES
 from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job

@@ -106,16 +106,6 @@ def test_a_reader_of_the_name_sees_one_or_the_other_and_never_an_error(bench: Be
     assert {*answers} == {frozenset({OLD.fingerprint}), frozenset({NEW.fingerprint})}
 
 
-def test_a_searcher_that_was_open_never_mixes_models(bench: Bench) -> None:
-    """It asks the collection whose models it has, as long as that is kept."""
-    kept, sparse = HashEncoder("kept", 16), bm25()
-    with Searcher.open(bench.name, bench.store, models=lambda _: [OLD, kept, sparse]) as searcher:
-        before = searcher.rankings("Paragraph 2 of 5")
-        bench.reindex([NEW, kept, sparse])
-        after = searcher.rankings("Paragraph 2 of 5")
-    assert [point.id for point in after["swapped"]] == [point.id for point in before["swapped"]]
-
-
 def test_accepting_works_in_every_store(bench: Bench) -> None:
     vectors = {id_: vectors for id_, (_, vectors) in bench.content().items()}
     recorder = HashEncoder("swapped", 16, revision="2", record=True)

@@ -24,6 +24,7 @@ from ingest.parameters import (
     parse_number,
     parse_share,
     parse_share_or_number,
+    shown,
 )
 
 
@@ -122,7 +123,7 @@ def test_durations(value: object, seconds: float) -> None:
 def test_what_is_no_duration_is_refused_by_its_value(value: object) -> None:
     with pytest.raises(ConfigurationError) as raised:
         checked("delete_after", parse_duration, value)
-    assert str(raised.value).startswith(f"delete_after: {value!r} ")
+    assert str(raised.value).startswith(f"delete_after: {shown(value)} ")
 
 
 @pytest.mark.parametrize(

@@ -204,7 +204,7 @@ def test_modes_without_a_model() -> None:
     assert "\n" not in auto.note
     with pytest.raises(ModelError, match="ms-marco-minilm-l6"):
         rerank_or_explain("on", lambda: pipeline, "chair", HITS, 2)
-    with pytest.raises(ConfigurationError, match="auto, on or off"):
+    with pytest.raises(ConfigurationError, match="auto, on, off"):
         rerank_or_explain("yes", lambda: pipeline, "chair", HITS, 2)  # type: ignore[arg-type]  # wrong on purpose
 
 

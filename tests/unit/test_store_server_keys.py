@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,13 @@ from qdrant_server import QdrantProcess
 from server_answers import error, failure, http_server
 from store_data import manifest, point
 
-from ingest.errors import ConfigurationError, StoreError
+from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
+from ingest.retry import RetryPolicy
+from ingest.search import Searcher
 from ingest.store import open_store
-from ingest.store.contract import CollectionOptions
+from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
 from ingest.store.server import ServerStore
+from ingest.testing import HashEncoder
 
 OPTIONS = CollectionOptions()
 KEY = "s3cret-key"
@@ -92,3 +95,74 @@ def test_an_unknown_authority_is_not_trusted(guarded: QdrantProcess) -> None:
     caught = failure(lambda: ServerStore(guarded.address.url, api_key=KEY))
     assert type(caught) is StoreError
     assert "certificate" in str(caught)
+
+
+# --- the same through a searcher
+
+
+@pytest.fixture
+def searchable(guarded: QdrantProcess, certificate: Path, collection: str) -> str:
+    encoder = HashEncoder("hash", 8)
+    spec = VectorSpec(encoder.key, encoder.dim, encoder.fingerprint, space=encoder.space)
+    with open_store(guarded.address.url, api_key=KEY, ca_file=certificate) as store:
+        store.ensure(Manifest(collection, collection, (spec,)), OPTIONS)
+    return collection
+
+
+def hashes(keys: Sequence[str]) -> list[HashEncoder]:
+    return [HashEncoder(key, 8) for key in keys]
+
+
+@pytest.mark.parametrize("prefer_grpc", [False, True])
+def test_a_searcher_takes_the_key_and_the_certificate(
+    guarded: QdrantProcess, certificate: Path, searchable: str, prefer_grpc: bool
+) -> None:
+    address = guarded.address
+    with Searcher.open(
+        searchable,
+        address.url,
+        models=hashes,
+        api_key=KEY,
+        ca_file=certificate,
+        timeout=5,
+        prefer_grpc=prefer_grpc,
+        grpc_port=address.grpc_port,
+        retry=RetryPolicy(attempts=1),
+    ) as searcher:
+        assert searcher.search("x").hits == ()
+
+
+def test_a_searcher_reads_no_key_from_the_environment(
+    guarded: QdrantProcess, certificate: Path, searchable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INGEST_API_KEY", KEY)
+    caught = failure(lambda: Searcher.open(searchable, guarded.address.url, models=hashes, ca_file=certificate))
+    assert type(caught) is StoreError
+    assert "API key" in str(caught)
+
+
+def test_a_searcher_sends_no_key_unencrypted_unless_that_is_allowed(certificate: Path) -> None:
+    with pytest.raises(ConfigurationError, match="unencrypted"):
+        Searcher.open("docs", "http://10.0.0.1", api_key=KEY)
+    once = RetryPolicy(attempts=1)
+    with http_server(error(500)) as url:
+        caught = failure(lambda: Searcher.open("docs", url, api_key=KEY, allow_plain_http_key=True, retry=once))
+    assert type(caught) is StoreUnavailableError
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("api_key", KEY),
+        ("ca_file", "ca.pem"),
+        ("timeout", 5.0),
+        ("prefer_grpc", False),
+        ("grpc_port", 6334),
+        ("allow_plain_http_key", True),
+        ("retry", RetryPolicy()),
+    ],
+)
+def test_an_open_store_is_given_none_of_them(tmp_path: Path, name: str, value: object) -> None:
+    with open_store(tmp_path) as store, pytest.raises(ConfigurationError, match=f"{name}.*open_store") as caught:
+        Searcher.open("docs", store, **{name: value})  # type: ignore[arg-type]  # one of several kinds
+    assert KEY not in str(caught.value)
