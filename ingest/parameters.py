@@ -154,17 +154,20 @@ def parse_unicode(value: object) -> str:
 
 
 def parse_list(value: object, parse: Callable[[object], T]) -> list[T]:
-    """Return what `parse` makes of each item of an iterable. A text is not one, for nobody means its characters."""
-    if isinstance(value, str):
-        raise InvalidValueError(f"{shown(value)} is a text and not a list: write [{shown(value)}]")
-    if isinstance(value, bytes | Mapping) or not isinstance(value, Iterable):
-        raise InvalidValueError(f"{shown(value)} is not a list")
-    return [parse(item) for item in value]
+    """Return what `parse` makes of each item. One text alone is refused: its characters are never what is meant."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise InvalidValueError(f"{shown(value)} is not a list{f': give [{shown(value)}]' if isinstance(value, str) else ''}")
+    return [parse(each) for each in value]
+
+
+def parse_texts(value: object) -> tuple[str, ...]:
+    """Return texts, none of them empty, as `parse_list` does."""
+    return tuple(parse_list(value, parse_text))
 
 
 def parse_path(value: object) -> Path:
-    """Return a path that is not empty."""
-    if not isinstance(value, str | PathLike) or not str(value) or "\0" in str(value):
+    """Return the path of a file or directory."""
+    if not isinstance(value, str | PathLike) or not str(value).strip() or "\0" in str(value):
         raise InvalidValueError(f"{shown(value)} is not a path")
     return Path(value)
 
@@ -203,7 +206,7 @@ def parse_weight(value: object) -> float:
     try:
         return parse_number(value, positive=True)
     except InvalidValueError:
-        raise InvalidValueError(f"{value!r} is not a weight: it must be a positive, finite number") from None
+        raise InvalidValueError(f"{shown(value)} is not a weight: it must be a positive, finite number") from None
 
 
 def optional(parse: Callable[Concatenate[object, P], T]) -> Callable[Concatenate[object, P], T | None]:

@@ -12,6 +12,7 @@ from functools import cache
 from importlib import metadata
 
 from ingest.errors import ConfigurationError
+from ingest.parameters import checked, parse_texts
 
 GIBIBYTE = 1024**3
 
@@ -78,7 +79,7 @@ def check_devices(devices: Sequence[str]) -> tuple[str, ...]:
 
     `cpu:1` is a second place to compute on the one CPU. A single name may be given as it is.
     """
-    named = [devices] if isinstance(devices, str) else devices
+    named = [devices] if isinstance(devices, str) else checked("devices", parse_texts, devices)
     available = [*(card.name for card in accelerators()), "cpu"]
     for device in named:
         if device not in available and re.fullmatch(r"cpu:[0-9]+", device) is None:

@@ -21,7 +21,6 @@ from ingest.encode.resolve import locate
 from ingest.encode.runner import BatchRunner
 from ingest.errors import LeaseTimeoutError, ModelError
 from ingest.parameters import (
-    InvalidValueError,
     checked,
     optional,
     parse_choice,
@@ -31,8 +30,8 @@ from ingest.parameters import (
     parse_number,
     parse_path,
     parse_text,
+    parse_texts,
     parse_unicode,
-    shown,
 )
 from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit
@@ -65,18 +64,6 @@ def parse_rerank(value: object) -> RerankMode:
     """Return the mode; True means `on` and False `off`."""
     modes: tuple[RerankMode, ...] = get_args(RerankMode)
     return ("on" if value else "off") if isinstance(value, bool) else parse_choice(value, modes)
-
-
-def checked_devices(name: str, devices: object) -> list[str]:
-    """Return names of devices, all of which this machine has. Raises `ConfigurationError`."""
-    return checked(name, parse_list, devices, _parse_device)
-
-
-def _parse_device(value: object) -> str:
-    device, cards = parse_text(value), [card.name for card in accelerators()]
-    if is_accelerator(device) and device not in cards:
-        raise InvalidValueError(f"there is no device {shown(device)}: there is {', '.join([*cards, 'cpu'])}")
-    return device
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +136,7 @@ class RerankPipeline(NotCopied):
         self.config = reranker_config(
             model if isinstance(model, Path) else checked("model", parse_text, model),
             custom_models=custom_models,
-            trust_remote_code=checked("trust_remote_code", parse_list, trust_remote_code, parse_text),
+            trust_remote_code=checked("trust_remote_code", parse_texts, trust_remote_code),
             max_length=checked("max_length", optional(parse_integer), max_length, least=1),
         )
         self._home = HomeProcess("this RerankPipeline")
@@ -388,7 +375,7 @@ def _parse_hit(value: object) -> Hit:
 
 def _leased(devices: Sequence[str]) -> tuple[str, ...]:
     """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a card that is not there."""
-    return tuple(device for device in dict.fromkeys(checked_devices("devices", devices)) if device != "cpu")
+    return tuple(device for device in dict.fromkeys(check_devices(devices)) if device != "cpu")
 
 
 def _name(devices: Sequence[str]) -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from ingest.encode.devices import default_devices, is_accelerator
+from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
 from ingest.parameters import (
     checked,
@@ -31,7 +31,7 @@ from ingest.retry import RetryPolicy
 from ingest.search.fusion import Fused, FusionMethod
 from ingest.search.members import ModelLoader, members_of
 from ingest.search.question import MAX_LIMIT, SearchRequest, Where, parse_filter, parse_queries, parse_query, parse_vectors
-from ingest.search.rerank import Answer, RerankMode, RerankPipeline, checked_devices
+from ingest.search.rerank import Answer, RerankMode, RerankPipeline
 from ingest.search.view import CANDIDATES, CollectionView
 from ingest.store import open_store
 from ingest.store.contract import Manifest, Store
@@ -95,9 +95,7 @@ class Searcher(NotCopied):
         self._store = store
         self._name = _normalize_collection_name(checked("collection", parse_text, collection))
         self._load_models = models
-        self._devices = tuple(
-            filter(is_accelerator, default_devices() if devices is None else checked_devices("devices", devices))
-        )
+        self._devices = tuple(filter(is_accelerator, default_devices() if devices is None else check_devices(devices)))
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._reranker = reranker
         self._making_reranker = threading.Lock()

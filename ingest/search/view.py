@@ -153,7 +153,7 @@ class CollectionView:
         return {name: self._encode(self.members[name], queries, deadline) for name in vectors}
 
     def _encode(self, member: Member, queries: Sequence[str], deadline: float) -> Vectors:
-        devices = self._devices if member.model.uses_accelerator else ()
+        devices = self._devices if member.model.runs_on == "accelerator" else ()
         with member.turn:
             try:
                 return self._encode_on(member.model, devices, queries, max(0.0, deadline - time.monotonic()))
