@@ -121,10 +121,10 @@ class _Totals:
 
 @dataclass(slots=True)
 class ThroughputMonitor:
-    """Collects lease events, passes and errors of one run. Safe from any thread.
+    """Collects lease events, passes and errors of one run at a time. Safe from any thread.
 
     Args:
-        clock: monotonic seconds; `at` in events counts from the monitor's construction.
+        clock: monotonic seconds; `at` in events counts from the start of the run (or the monitor's construction).
         wall_clock: seconds since the epoch; `time` in what is written, the same for all processes of a host.
         stream: where each event is also written as one JSON line, flushed at once, or None.
         listener: who draws progress.
@@ -143,10 +143,20 @@ class ThroughputMonitor:
     _documents: tuple[int, int] = field(init=False, default=(0, 0))
 
     def __post_init__(self) -> None:
-        self._started = self.clock()
+        self.start()
+
+    def start(self) -> None:
+        """Start the account of a run: time counts from now, and what was observed before is no part of it."""
+        with self._lock:
+            self._started = self.clock()
+            self._lease_events.clear()
+            self._totals.clear()
+            self._errors.clear()
+            self._error_count = 0
+            self._documents = (0, 0)
 
     def elapsed(self) -> float:
-        """Seconds since construction."""
+        """Return the seconds since the run started."""
         return self.clock() - self._started
 
     def log_lease(self, event: str, model: str, devices: Sequence[str], vram: Mapping[str, int]) -> None:

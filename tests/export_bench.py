@@ -65,11 +65,11 @@ class ExportBench:
         shard_bytes: int = 1,
         stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
-        members, monitor, job = models or ensemble(), ThroughputMonitor(), self.job(tokens=tokens, max_delete=max_delete)
-        runner = BatchRunner(members, monitor=monitor, lease_directory=self._leases)
+        members, job = models or ensemble(), self.job(tokens=tokens, max_delete=max_delete)
+        runner = BatchRunner(members, lease_directory=self._leases)
         with runner, RejectsFile(self.rejects) as rejects:
             return ExportRuntime(self.path, shard_bytes=shard_bytes).embed(
-                job, sources, models=members, runner=runner, rejects=rejects, monitor=monitor, stop=stop
+                job, sources, models=members, runner=runner, rejects=rejects, stop=stop
             )
 
     def load(self, store: Store, stop: Callable[[], bool] = lambda: False) -> Receipt:
@@ -77,10 +77,10 @@ class ExportBench:
 
     def run(self, store: Store, *sources: Source, models: Sequence[StagedModel] | None = None) -> Receipt:
         """What a load is measured by."""
-        members, monitor = models or ensemble(), ThroughputMonitor()
-        runner = BatchRunner(members, monitor=monitor, lease_directory=self._leases)
+        members = models or ensemble()
+        runner = BatchRunner(members, lease_directory=self._leases)
         with runner, RejectsFile(self.rejects) as rejects:
-            return run_job(self.job(), sources, store=store, models=members, runner=runner, rejects=rejects, monitor=monitor)
+            return run_job(self.job(), sources, store=store, models=members, runner=runner, rejects=rejects)
 
     @property
     def shards(self) -> list[Path]:

@@ -17,7 +17,6 @@ from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.reindex import Gate, Reindexed, reindex
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import ListSource
 
 LONG_TITLE = "A title of many words that is far too long for its share of a chunk and is cut somewhere " * 3
@@ -53,8 +52,7 @@ class Bench:
         )
 
     def run(self, items: Sequence[Document], models: Sequence[StagedModel], **changes: Any) -> Receipt:
-        monitor = ThroughputMonitor()
-        runner = BatchRunner(models, monitor=monitor, lease_directory=self.folder / "leases")
+        runner = BatchRunner(models, lease_directory=self.folder / "leases")
         with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
             return run_job(
                 replace(self.job, **changes),
@@ -63,20 +61,17 @@ class Bench:
                 models=models,
                 runner=runner,
                 rejects=rejects,
-                monitor=monitor,
             )
 
     def reindex(
         self, models: Sequence[StagedModel], *, store: Store | None = None, gate: Gate | None = None, keep_old: bool = True
     ) -> Reindexed:
-        monitor = ThroughputMonitor()
-        with BatchRunner(models, monitor=monitor, lease_directory=self.folder / "leases") as runner:
+        with BatchRunner(models, lease_directory=self.folder / "leases") as runner:
             return reindex(
                 self.job,
                 store=store or self.store,
                 models=models,
                 runner=runner,
-                monitor=monitor,
                 gate=gate,
                 keep_old=keep_old,
             )

@@ -18,7 +18,6 @@ from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
 
 T = TypeVar("T")
@@ -62,14 +61,13 @@ class SyncBench:
         observed = FlakyStore(store or self.store, lambda _name, _call: None)
         self.effects = observed.calls
         return self.run_with(
-            lambda runner, members, monitor, rejects: run_job(
+            lambda runner, members, rejects: run_job(
                 self.job(**changes),
                 _sources(items),
                 store=observed,
                 models=members,
                 runner=runner,
                 rejects=rejects,
-                monitor=monitor,
                 now=lambda: self.clock,
                 stop=stop,
             ),
@@ -82,14 +80,13 @@ class SyncBench:
 
     def run_with(
         self,
-        work: Callable[[BatchRunner, Sequence[StagedModel], ThroughputMonitor, RejectsFile], T],
+        work: Callable[[BatchRunner, Sequence[StagedModel], RejectsFile], T],
         models: Sequence[StagedModel] = (),
     ) -> T:
         members = models or [HashEncoder("hash", 8)]
-        monitor = ThroughputMonitor()
-        runner = BatchRunner(members, monitor=monitor, lease_directory=self.folder / "leases")
+        runner = BatchRunner(members, lease_directory=self.folder / "leases")
         with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
-            return work(runner, members, monitor, rejects)
+            return work(runner, members, rejects)
 
     def agree_to(self, models: Sequence[StagedModel]) -> None:
         """The collection's manifest names these models from now on, and its points are still made by the old ones."""

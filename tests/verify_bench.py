@@ -22,7 +22,6 @@ from ingest.sync.job import Job, run_job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.verify import Verification, verify_job
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource
 
 BOOK = "\n\n".join(f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcd")
@@ -51,14 +50,12 @@ class Bench:
         return Job(self.collection, **{**settings, **changes})
 
     def run(self, *sources: ListSource, **changes: Any) -> Receipt:
-        models, monitor = self.models(), ThroughputMonitor()
+        models = self.models()
         with (
-            BatchRunner(models, monitor=monitor, lease_directory=self.folder / "leases") as runner,
+            BatchRunner(models, lease_directory=self.folder / "leases") as runner,
             RejectsFile(self.folder / "rejects.jsonl") as rejects,
         ):
-            return run_job(
-                self.job(**changes), sources, store=self.store, models=models, runner=runner, rejects=rejects, monitor=monitor
-            )
+            return run_job(self.job(**changes), sources, store=self.store, models=models, runner=runner, rejects=rejects)
 
     def verify(
         self,
@@ -69,17 +66,16 @@ class Bench:
         models: Sequence[StagedModel] | None = None,
         **changes: Any,
     ) -> Verification:
-        members, monitor = models or self.models(), ThroughputMonitor()
+        members = models or self.models()
         self.first.encoded.clear()
         self.second.encoded.clear()
-        with BatchRunner(members, monitor=monitor, lease_directory=self.folder / "leases") as runner:
+        with BatchRunner(members, lease_directory=self.folder / "leases") as runner:
             return verify_job(
                 self.job(**changes),
                 sources,
                 store=store or self.store,
                 models=members,
                 runner=runner,
-                monitor=monitor,
                 repair=repair,
                 sample=sample,
                 chance=random.Random(0),

@@ -80,7 +80,6 @@ def embed(
             models=made.models,
             runner=made.runner,
             rejects=made.rejects,
-            monitor=made.monitor,
             stop=stop,
         )
     if as_json:

@@ -81,13 +81,12 @@ def _reindexed(settings: Settings, collection: str, golden: Path | None, ratio: 
         stored = stored_manifest(settings, store, collection)
         repays = stored is not None and store.count(stored.collection) >= REPAID_CHUNKS
         manager = models_of(settings, stored, repays=repays)
-        with watched_runner(settings, manager) as (runner, monitor):
+        with watched_runner(settings, manager) as runner:
             return reindex(
                 job,
                 store=store,
                 models=manager.members,
                 runner=runner,
-                monitor=monitor,
                 gate=_gate(settings, store, collection, golden, ratio) if golden else None,
                 keep_old=keep_old,
             )

@@ -102,7 +102,6 @@ class Encoding:
     models: Sequence[StagedModel]
     runner: BatchRunner
     rejects: RejectsFile
-    monitor: ThroughputMonitor
 
 
 @contextmanager
@@ -117,7 +116,7 @@ def encoding(
     with _observed(run, telemetry=telemetry, metrics_port=metrics_port) as (monitor, rejects):
         manager = models_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES))
         with runner_of(run.settings, manager, monitor) as runner:
-            yield Encoding(manager.members, runner, rejects, monitor)
+            yield Encoding(manager.members, runner, rejects)
     _keep_rates(model_fingerprints(manager.members), monitor.model_reports())
 
 
@@ -134,12 +133,10 @@ def _observed(run: Run, *, telemetry: Path | None, metrics_port: int | None) -> 
 
 
 @contextmanager
-def watched_runner(settings: Settings, manager: ModelManager) -> Iterator[tuple[BatchRunner, ThroughputMonitor]]:
+def watched_runner(settings: Settings, manager: ModelManager) -> Iterator[BatchRunner]:
     """For a command that is no run: what it encodes shows as progress, and is kept nowhere."""
-    with open_progress() as progress:
-        monitor = ThroughputMonitor(listener=progress)
-        with runner_of(settings, manager, monitor) as runner:
-            yield runner, monitor
+    with open_progress() as progress, runner_of(settings, manager, ThroughputMonitor(listener=progress)) as runner:
+        yield runner
 
 
 def execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None = None, metrics_port: int | None = None) -> Receipt:
@@ -168,7 +165,6 @@ def _execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None, metr
             models=made.models,
             runner=made.runner,
             rejects=made.rejects,
-            monitor=made.monitor,
             stop=stop,
         )
 

@@ -65,14 +65,13 @@ def verify(
     opened = check_sources(sources_of(settings, sources, name=name, data_format=data_format, query=query), deletes_gone=True)
     with store_of(settings) as opened_store:
         manager = models_of(settings, stored_manifest(settings, opened_store, collection))
-        with watched_runner(settings, manager) as (runner, monitor):
+        with watched_runner(settings, manager) as runner:
             found = verify_job(
                 job,
                 opened,
                 store=opened_store,
                 models=manager.members,
                 runner=runner,
-                monitor=monitor,
                 repair=repair,
                 sample=size,
             )

@@ -115,6 +115,7 @@ def run_on_ray(
     Raises also `MissingExtraError`, and `ConfigurationError` for a source that cannot be split or an address without a Ray.
     """
     sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    monitor.start()
     with connected(crew.address), ExitStack() as stack:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}

@@ -191,7 +191,6 @@ class Worker:
                 store,
                 self._models,
                 self._runner(monitor),
-                monitor,
                 WindowSizing(job.bounds, monitor),
                 outcome.tally,
                 seen,

@@ -38,7 +38,7 @@ class BatchRunner:
         models: in the order of their passes.
         config: for `exclusive_mode`; the members are `models`.
         devices: to compute on, one replica each; by default the first card for models that use one, else the processor.
-        monitor: told of leases, passes and progress.
+        monitor: receives lease, pass and progress events. The runner owns it, and jobs that use the runner report from it.
         lease_timeout: seconds to wait for the devices.
         lease_directory: where processes meet to take turns.
         controller: keeps what was learned about batches.
@@ -60,7 +60,7 @@ class BatchRunner:
         self._models = {model.key: model for model in models}
         self._exclusive = config is None or config.exclusive_mode
         self._devices = None if devices is None else check_devices(devices)
-        self._monitor = monitor or ThroughputMonitor()
+        self.monitor = monitor or ThroughputMonitor()
         self._lease_timeout = lease_timeout
         self._lease_directory = lease_directory
         self._controller = controller or AdaptiveBatchController()
@@ -107,19 +107,19 @@ class BatchRunner:
             devices = devices_of(model, self._devices)
             self._used_devices.update(devices)
             with (
-                BatchProgressContext(self._monitor.listener, model.key, work.remaining) as progress,
+                BatchProgressContext(self.monitor.listener, model.key, work.remaining) as progress,
                 lease_gpus(
                     model,
                     devices,
                     exclusive=self._exclusive,
                     timeout=self._lease_timeout,
                     directory=self._lease_directory,
-                    monitor=self._monitor,
+                    monitor=self.monitor,
                     keep=True,
                 ) as lease,
             ):
                 self._encode_all(model, lease, work, progress)
-            self._monitor.log_pass(_report(model, lease, work, self._window))
+            self.monitor.log_pass(_report(model, lease, work, self._window))
         return work.result()
 
     def _encode_all(self, model: StagedModel, lease: GPULease, work: _Work, progress: BatchProgressContext) -> None:

@@ -61,7 +61,6 @@ class ExportRuntime:
         models: Sequence[StagedModel],
         runner: BatchRunner,
         rejects: RejectsFile,
-        monitor: ThroughputMonitor,
         stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Makes the export equal to the sources. Neither the job's collection nor its delete mode matters here.
@@ -76,6 +75,8 @@ class ExportRuntime:
         with other models or chunking; `DeletionBrakeError`; else what a run does. What was written stays; run it again.
         """
         sources = check_sources(sources, deletes_gone=(self._path / MANIFEST).exists())
+        monitor = runner.monitor
+        monitor.start()
         with (
             ExportDirectory.writable(self._path, job.manifest(models), [source.name for source in sources]) as export,
             ExportIndex() as index,
@@ -88,7 +89,7 @@ class ExportRuntime:
                     index.add(_payloads(export, shard, table), shard.name)
             rows = _rows(export)
             sizing = WindowSizing(job.bounds, monitor)
-            embedding = _Embedding(job, models, runner, rejects, monitor, index, seen, sizing, stop, Counter())
+            embedding = _Embedding(job, models, runner, rejects, index, seen, sizing, stop, Counter())
             held = {source.name: index.count_documents(source.name) for source in sources}
             with _ShardWriter(export, index, self._shard_bytes) as writer:
                 for source in sources:
@@ -120,6 +121,7 @@ class ExportRuntime:
         Raises `ConfigurationError` where there is no export, `SourceError` where it is damaged or not complete,
         `ManifestMismatchError` if the collection was made with something else, `StoreError`.
         """
+        monitor.start()
         export = ExportDirectory.read(self._path)
         export.check()
         name = _normalize_collection_name(job.collection, job.aliases)
@@ -162,7 +164,6 @@ class _Embedding:
     models: Sequence[StagedModel]
     runner: BatchRunner
     rejects: RejectsFile
-    monitor: ThroughputMonitor
     index: ExportIndex
     seen: SeenDocuments
     sizing: WindowSizing
@@ -191,9 +192,9 @@ class _Embedding:
     def gone(self, source: Source, held: int) -> list[str]:
         """Keys of the documents that the source no longer has, of the `held` there were. Raises `DeletionBrakeError`."""
         if self.counts[f"read in {source.name}"] == 0:
-            self.monitor.log_error(source.name, nothing_read())
+            self.runner.monitor.log_error(source.name, nothing_read())
         if unidentified := self.counts[f"unidentified in {source.name}"]:
-            self.monitor.log_error(source.name, deletes_held_back(unidentified))
+            self.runner.monitor.log_error(source.name, deletes_held_back(unidentified))
             return []
         gone = self.index.gone(source.name, self.seen)
         share, read = self.job.max_delete, self.counts[f"read in {source.name}"]
@@ -218,13 +219,13 @@ class _Embedding:
             writer.submit(result.upserts)
             _count_result(counts, result)
         self.sizing.observe(window)
-        self.monitor.log_documents(counts["read"], _done(counts))
+        self.runner.monitor.log_documents(counts["read"], _done(counts))
 
     def _reject(self, source: Source, failure: Failure) -> None:
         document = failure.document.document
         position = f"{document.position} chunk {failure.chunk}"
         self.rejects.add(source.name, Rejected(position, failure.reason, document.text[:1000], document.id))
-        self.monitor.log_error(position, failure.reason)
+        self.runner.monitor.log_error(position, failure.reason)
         self.counts["rejected"] += 1
 
 

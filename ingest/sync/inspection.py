@@ -18,7 +18,6 @@ from ingest.sync.rebuilding import encoded_text
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.source_run import model_fingerprints
 from ingest.sync.spool import DamagedPoints, PendingDeletes
-from ingest.telemetry import ThroughputMonitor
 
 PAGE_BYTES = 16 * 2**20
 """Of the vectors that are read at a time, as Python's numbers."""
@@ -108,7 +107,6 @@ class Inspector:
         models: Sequence[StagedModel],
         *,
         runner: BatchRunner,
-        monitor: ThroughputMonitor,
         findings: Findings,
         lot: Lot,
         min_cosine: float,
@@ -119,7 +117,6 @@ class Inspector:
         self._fingerprints = model_fingerprints(models)
         self._columns = {model.key: model.dim for model in models}
         self._runner = runner
-        self._monitor = monitor
         self._findings = findings
         self._lot = lot
         self._min_cosine = min_cosine
@@ -190,7 +187,9 @@ class Inspector:
         for name, made in encoded.items():
             for row, each in enumerate(of_model[name]):
                 if row in made.failed:
-                    self._monitor.log_error(each.place, f"cannot be encoded again, and so not compared: {made.failed[row]}")
+                    self._runner.monitor.log_error(
+                        each.place, f"cannot be encoded again, and so not compared: {made.failed[row]}"
+                    )
                 elif fault := difference(each.vectors[name], made.vectors[row], self._min_cosine):
                     self._findings.add_damage(each.point, each.place, Damage(Kind.WRONG_VECTORS, name, fault))
 

@@ -48,7 +48,6 @@ from ingest.sync.sizing import WindowSizing
 from ingest.sync.source_run import SourceRun, count_points
 from ingest.sync.sources import check_sources
 from ingest.sync.spool import PendingDeletes, SeenDocuments
-from ingest.telemetry import ThroughputMonitor
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -142,7 +141,6 @@ def run_job(
     models: Sequence[StagedModel],
     runner: BatchRunner,
     rejects: RejectsFile,
-    monitor: ThroughputMonitor,
     now: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
 ) -> Receipt:
@@ -155,6 +153,8 @@ def run_job(
     the next run continues from there); `DeletionBrakeError` if the brake held.
     """
     sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    monitor = runner.monitor
+    monitor.start()
     wanted = job.manifest(models)
     collection = agree(wanted, job.options, store=store, accept=job.accept).collection
     held = {source.name: count_points(store, collection, source) for source in sources}
@@ -172,7 +172,6 @@ def run_job(
                 store,
                 models,
                 runner,
-                monitor,
                 sizing,
                 tally,
                 seen,

@@ -73,7 +73,6 @@ def reindex(
     store: Store,
     models: Sequence[StagedModel],
     runner: BatchRunner,
-    monitor: ThroughputMonitor,
     gate: Gate | None = None,
     keep_old: bool = True,
 ) -> Reindexed:
@@ -87,6 +86,8 @@ def reindex(
     has no alias; `ManifestMismatchError` if other chunks are asked for; what `gate` raises, `ModelError`, `LeaseError` and
     `StoreError`: then nothing was swapped.
     """
+    monitor = runner.monitor
+    monitor.start()
     name = _normalize_collection_name(job.collection, job.aliases)
     live = _in_use(store, name)
     stored = store.manifest(live)

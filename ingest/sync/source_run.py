@@ -17,7 +17,6 @@ from ingest.sync.plan import DeleteMode
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
 from ingest.sync.sizing import WindowSizing, vector_bytes
-from ingest.telemetry import ThroughputMonitor
 
 
 def token_limits(models: Sequence[StagedModel]) -> list[TokenLimit]:
@@ -59,7 +58,6 @@ class SourceRun:
     store: Store
     models: Sequence[StagedModel]
     runner: BatchRunner
-    monitor: ThroughputMonitor
     sizing: WindowSizing
     tally: Tally
     seen: Seen
@@ -109,11 +107,11 @@ class SourceRun:
             tally.chunks_written += result.chunks_written
             tally.chunks_reused += result.chunks_reused
         self.sizing.observe(window)
-        self.monitor.log_documents(tally.read, tally.done)
+        self.runner.monitor.log_documents(tally.read, tally.done)
 
     def _fail(self, failure: Failure) -> None:
         document = failure.document.document
         position = f"{document.position} chunk {failure.chunk}"
         self.reject(self.source.name, Rejected(position, failure.reason, document.text[:1000], document.id))
-        self.monitor.log_error(position, failure.reason)
+        self.runner.monitor.log_error(position, failure.reason)
         self.tally.rejected += 1

@@ -37,7 +37,6 @@ from ingest.sync.sizing import vector_bytes
 from ingest.sync.source_run import count_points, model_fingerprints, token_limits
 from ingest.sync.sources import check_sources
 from ingest.sync.spool import DamagedPoints, PendingDeletes, SeenDocuments
-from ingest.telemetry import ThroughputMonitor
 
 EXAMPLES = 20
 """Of each kind of finding that are kept; the rest are counted."""
@@ -95,7 +94,6 @@ def verify_job(
     store: Store,
     models: Sequence[StagedModel],
     runner: BatchRunner,
-    monitor: ThroughputMonitor,
     repair: bool = False,
     sample: int | Literal["all"] = 0,
     min_cosine: float = MIN_COSINE,
@@ -123,12 +121,13 @@ def verify_job(
         checked("sample", parse_integer, sample, least=0)
     checked("min_cosine", parse_number, min_cosine, most=1.0)
     checked("examples", parse_integer, examples, least=0)
+    runner.monitor.start()
     wanted = job.manifest(models)
     stored = store.manifest(wanted.collection)
     check_manifest(wanted, stored)
     with ExitStack() as spools:
         findings = Findings(examples, spools.enter_context(DamagedPoints()))
-        verifier = _Verifier(job, stored.collection, store, models, runner, monitor, repair, findings)
+        verifier = _Verifier(job, stored.collection, store, models, runner, repair, findings)
         checks = [
             _SourceCheck(source, spools.enter_context(SeenDocuments()), spools.enter_context(PendingDeletes()))
             for source in sources
@@ -139,7 +138,6 @@ def verify_job(
             stored.collection,
             models,
             runner=runner,
-            monitor=monitor,
             findings=findings,
             lot=Lot(sum(held) if sample == "all" else sample, sum(held), chance or random.Random()),  # noqa: S311  no secret
             min_cosine=min_cosine,
@@ -165,9 +163,9 @@ def verify_job(
             clean=not found and settled,
             repaired=repair and bool(found) and settled and not verifier.failed,
             repairs=verifier.repairs,
-            seconds=round(monitor.elapsed(), 3),
-            models=monitor.model_reports(),
-            errors=monitor.errors,
+            seconds=round(runner.monitor.elapsed(), 3),
+            models=runner.monitor.model_reports(),
+            errors=runner.monitor.errors,
         )
 
 
@@ -194,7 +192,6 @@ class _Verifier:
     store: Store
     models: Sequence[StagedModel]
     runner: BatchRunner
-    monitor: ThroughputMonitor
     repair: bool
     findings: Findings
     repairs: Repairs = field(default_factory=Repairs)
@@ -233,7 +230,7 @@ class _Verifier:
             check.unidentified += window.unidentified
             if window.documents:
                 self._judge(window, check, writer)
-            self.monitor.log_documents(self.read, self.read)
+            self.runner.monitor.log_documents(self.read, self.read)
 
     def settle(self, checks: Sequence[_SourceCheck], now: float) -> None:
         """Names the orphans; with `repair`, deletes or hides them as `full` would. Raises `DeletionBrakeError` before it
@@ -241,9 +238,9 @@ class _Verifier:
         """
         for check in checks:
             if check.read == 0:
-                self.monitor.log_error(check.source.name, nothing_read())
+                self.runner.monitor.log_error(check.source.name, nothing_read())
             if check.unidentified:
-                self.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
+                self.runner.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
             else:
                 find_gone(check.deletes, check.seen, now=now, delete_after=self.job.delete_after)
             for points in (check.deletes.points_of_gone(Fate.DELETE), check.deletes.points_to_mark()):
@@ -264,7 +261,7 @@ class _Verifier:
         """Whether the store holds the points it should, having `held` so many before: if not, somebody else is writing."""
         holds, expected = sum(map(self.count, checks)), held + self.added - self.repairs.deleted
         if holds != expected:
-            self.monitor.log_error(
+            self.runner.monitor.log_error(
                 self.job.collection,
                 f"holds {holds} points of these sources where there should be {expected}: if another job is writing"
                 " them, verify again when it is done",
@@ -272,7 +269,7 @@ class _Verifier:
         return holds == expected
 
     def _reject(self, source: str, rejected: Rejected) -> None:
-        self.monitor.log_error(source, f"{rejected.position} was rejected and not compared: {rejected.reason}")
+        self.runner.monitor.log_error(source, f"{rejected.position} was rejected and not compared: {rejected.reason}")
 
     def _look_up(self, check: _SourceCheck, doc_keys: Sequence[str]) -> list[Fingerprint]:
         """What planning is to take for stored: all but what is damaged."""
@@ -322,7 +319,7 @@ class _Verifier:
         for failure in result.failures:
             self.failed += 1
             place = f"{failure.document.document.id} chunk {failure.chunk}"
-            self.monitor.log_error(place, f"cannot be repaired: {failure.reason}")
+            self.runner.monitor.log_error(place, f"cannot be repaired: {failure.reason}")
         writer.submit(result.effects)
         new = {action.id for planned in window.documents for action in planned.plan.actions if action.new}
         for point in (*(point.id for point in result.upserts), *result.payloads):

@@ -30,7 +30,6 @@ from ingest.records import Document, Receipt, Rejected
 from ingest.store.edge import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, generated_documents
 
 PLOT = Path(__file__).with_name("growth.png")
@@ -91,15 +90,13 @@ def measure(size: int, models: int) -> dict[str, Any]:
 
 
 def _run(size: int, models: int, folder: Path) -> Receipt:
-    members, monitor = [HashEncoder(f"hash{number}") for number in range(models)], ThroughputMonitor()
+    members = [HashEncoder(f"hash{number}") for number in range(models)]
     with (
         EdgeStore(folder / "qdrant") as store,
-        BatchRunner(members, devices=("cpu",), monitor=monitor, lease_directory=folder / "leases") as runner,
+        BatchRunner(members, devices=("cpu",), lease_directory=folder / "leases") as runner,
         RejectsFile(folder / "rejects.jsonl") as rejects,
     ):
-        return run_job(
-            Job("growth"), [Generated(size)], store=store, models=members, runner=runner, rejects=rejects, monitor=monitor
-        )
+        return run_job(Job("growth"), [Generated(size)], store=store, models=members, runner=runner, rejects=rejects)
 
 
 def _measured_apart(size: int, models: int) -> dict[str, Any]:

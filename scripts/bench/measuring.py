@@ -23,7 +23,6 @@ from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.source_run import token_limits
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import ListSource
 
 MIXED_TOKENS = (120, 250)
@@ -65,13 +64,12 @@ def _mixed_texts() -> list[str]:
 
 def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: Sequence[StagedModel], folder: Path) -> Receipt:
     """The whole pipeline, a document for each text, into a new collection. Ends the process if it does not balance."""
-    monitor = ThroughputMonitor()
     with (
-        BatchRunner(members, devices=("cpu",), monitor=monitor, lease_directory=folder / "leases") as runner,
+        BatchRunner(members, devices=("cpu",), lease_directory=folder / "leases") as runner,
         RejectsFile(folder / f"rejects-{os.getpid()}.jsonl") as rejects,
     ):
         source = ListSource([Document(f"d{number}", text) for number, text in enumerate(texts)])
-        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects, monitor=monitor)
+        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects)
     if not receipt.balanced or receipt.written != len(texts):
         sys.exit(f"the run did not balance: {receipt}")
     return receipt

@@ -35,7 +35,6 @@ from ingest.store.edge import EdgeStore
 from ingest.store.edge_wire import vector_to
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, generated_documents
 
 COLLECTION = "bench"
@@ -63,12 +62,11 @@ def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
     corpus = write_documents(folder / "corpus.jsonl", generated_documents(count))
     gc.set_threshold(50_000, 20, 50)  # as the command does
     models = [HashEncoder()]
-    monitor = ThroughputMonitor()
     before = _peak_megabytes()
     started = time.perf_counter()
     with (
         EdgeStore(folder / "qdrant") as store,
-        BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=folder / "leases") as runner,
+        BatchRunner(models, devices=("cpu",), lease_directory=folder / "leases") as runner,
         RejectsFile(folder / "rejects.jsonl") as rejects,
     ):
         receipt = run_job(
@@ -78,7 +76,6 @@ def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
             models=models,
             runner=runner,
             rejects=rejects,
-            monitor=monitor,
         )
     seconds = time.perf_counter() - started
     if not receipt.balanced or receipt.written != count:

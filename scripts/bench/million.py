@@ -28,7 +28,6 @@ from ingest.records import Document, Rejected
 from ingest.store.edge import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, generated_documents
 
 SAMPLES = 10
@@ -59,17 +58,15 @@ class SampledSource:
 def main() -> None:
     arguments = _arguments()
     gc.set_threshold(50_000, 20, 50)  # as the command does
-    models, monitor, source = [HashEncoder()], ThroughputMonitor(), SampledSource(arguments.documents)
+    models, source = [HashEncoder()], SampledSource(arguments.documents)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with (
             EdgeStore(folder / "qdrant") as store,
-            BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=folder / "leases") as runner,
+            BatchRunner(models, devices=("cpu",), lease_directory=folder / "leases") as runner,
             RejectsFile(folder / "rejects.jsonl") as rejects,
         ):
-            receipt = run_job(
-                Job("million"), [source], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor
-            )
+            receipt = run_job(Job("million"), [source], store=store, models=models, runner=runner, rejects=rejects)
     if not receipt.balanced or receipt.written != arguments.documents:
         sys.exit(f"the run did not balance: {receipt}")
     grown = (source.memory_mb[-1] - source.memory_mb[WARM]) * 2**20 / (arguments.documents * (SAMPLES - WARM) / SAMPLES)

@@ -34,7 +34,6 @@ from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, generated_documents
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -84,10 +83,9 @@ def main() -> None:
 
 
 def _run(collection: str, corpus: Path, store: Store, members: Sequence[StagedModel], folder: Path) -> tuple[float, Receipt]:
-    monitor = ThroughputMonitor()
     started = time.perf_counter()
     with (
-        BatchRunner(members, monitor=monitor, lease_directory=folder / "leases") as runner,
+        BatchRunner(members, lease_directory=folder / "leases") as runner,
         RejectsFile(folder / "rejects") as rejects,
     ):
         receipt = run_job(
@@ -97,7 +95,6 @@ def _run(collection: str, corpus: Path, store: Store, members: Sequence[StagedMo
             models=members,
             runner=runner,
             rejects=rejects,
-            monitor=monitor,
         )
     if not receipt.balanced:
         sys.exit(f"the run did not balance: {receipt}")

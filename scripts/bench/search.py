@@ -38,7 +38,6 @@ from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -72,14 +71,14 @@ def main() -> None:
 
 
 def _fill(store: Store, collection: str, documents: Sequence[Document]) -> None:
-    members, monitor = _models(["hash", "bm25"]), ThroughputMonitor()
+    members = _models(["hash", "bm25"])
     with (
         tempfile.TemporaryDirectory() as folder,
-        BatchRunner(members, monitor=monitor, lease_directory=Path(folder)) as runner,
+        BatchRunner(members, lease_directory=Path(folder)) as runner,
         RejectsFile(Path(folder, "rejects")) as rejects,
     ):
         source = ListSource(documents)
-        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects, monitor=monitor)
+        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects)
     if not receipt.balanced or receipt.written != len(documents):
         sys.exit(f"the run did not balance: {receipt}")
 

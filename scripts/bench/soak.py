@@ -30,7 +30,6 @@ from ingest.store import open_store
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import Crash, HashEncoder, ListSource, generated_documents
 
 COLLECTION = "soak"
@@ -106,10 +105,9 @@ def _cycle(corpus: Corpus, place: str, folder: Path, number: int) -> None:
 
 def _run(items: Sequence[Document | Crash], place: str, folder: Path) -> Receipt:
     models = [HashEncoder()]
-    monitor = ThroughputMonitor()
     with (
         open_store(place) as store,
-        BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=folder / "leases") as runner,
+        BatchRunner(models, devices=("cpu",), lease_directory=folder / "leases") as runner,
         RejectsFile(folder / "rejects.jsonl") as rejects,
     ):
         return run_job(
@@ -119,7 +117,6 @@ def _run(items: Sequence[Document | Crash], place: str, folder: Path) -> Receipt
             models=models,
             runner=runner,
             rejects=rejects,
-            monitor=monitor,
         )
 
 

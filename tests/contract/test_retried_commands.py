@@ -73,21 +73,18 @@ class Stage:
         return Job(self.collection, **{**settings, **changes})
 
     def run(self, documents: Sequence[Document], *, store: Store, model: StagedModel = MODEL, **changes: Any) -> Receipt:
-        def work(runner: BatchRunner, monitor: ThroughputMonitor, rejects: RejectsFile) -> Receipt:
+        def work(runner: BatchRunner, rejects: RejectsFile) -> Receipt:
             sources = [ListSource(documents)]
-            return run_job(
-                self.job(**changes), sources, store=store, models=[model], runner=runner, rejects=rejects, monitor=monitor
-            )
+            return run_job(self.job(**changes), sources, store=store, models=[model], runner=runner, rejects=rejects)
 
         return self.encoding(work, model)
 
-    def encoding(self, work: Callable[[BatchRunner, ThroughputMonitor, RejectsFile], T], model: StagedModel = MODEL) -> T:
-        monitor = ThroughputMonitor()
+    def encoding(self, work: Callable[[BatchRunner, RejectsFile], T], model: StagedModel = MODEL) -> T:
         with (
-            BatchRunner([model], monitor=monitor, lease_directory=self.folder / "leases") as runner,
+            BatchRunner([model], lease_directory=self.folder / "leases") as runner,
             RejectsFile(self.folder / "rejects.jsonl") as rejects,
         ):
-            return work(runner, monitor, rejects)
+            return work(runner, rejects)
 
     def texts(self) -> set[str]:
         return {str(point.payload["text"]) for point in self.store.scroll(self.collection)}
@@ -158,13 +155,12 @@ def test_a_verification(stage: Stage, repair: bool) -> None:
     stage.store.delete(stage.collection, [damaged.id])
 
     found = stage.encoding(
-        lambda runner, monitor, _: verify_job(
+        lambda runner, _: verify_job(
             stage.job(delete_after=3600.0),
             [ListSource(AFTER)],
             store=stage.retrying,
             models=[MODEL],
             runner=runner,
-            monitor=monitor,
             repair=repair,
             sample="all",
             chance=random.Random(0),
@@ -184,9 +180,7 @@ def test_a_reindex_and_its_rollback(stage: Stage, keep_old: bool) -> None:
     before = stage.store.manifest(stage.collection)
 
     report = stage.encoding(
-        lambda runner, monitor, _: reindex(
-            stage.job(), store=stage.retrying, models=[OTHER], runner=runner, monitor=monitor, keep_old=keep_old
-        ),
+        lambda runner, _: reindex(stage.job(), store=stage.retrying, models=[OTHER], runner=runner, keep_old=keep_old),
         OTHER,
     )
 
@@ -210,9 +204,7 @@ def test_a_load(stage: Stage) -> None:
     runtime = ExportRuntime(stage.folder / "export")
     job = stage.job()
     stage.encoding(
-        lambda runner, monitor, rejects: runtime.embed(
-            job, [ListSource(AFTER)], models=[MODEL], runner=runner, rejects=rejects, monitor=monitor
-        )
+        lambda runner, rejects: runtime.embed(job, [ListSource(AFTER)], models=[MODEL], runner=runner, rejects=rejects)
     )
     receipt = runtime.load(job, store=stage.retrying, monitor=ThroughputMonitor())
     assert (receipt.balanced, receipt.updated, receipt.unchanged) == (True, 3, 8)

@@ -259,9 +259,7 @@ class World:
 
     def _reindex(self, store: Store) -> None:
         self.bench.run_with(
-            lambda runner, models, monitor, _rejects: reindex(
-                self.bench.job(), store=store, models=models, runner=runner, monitor=monitor, keep_old=False
-            ),
+            lambda runner, models, _rejects: reindex(self.bench.job(), store=store, models=models, runner=runner, keep_old=False),
             ensemble(self.revision),
         )
 

@@ -14,7 +14,6 @@ from ingest.search import Searcher
 from ingest.store import open_store
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 THREADS = 8
@@ -28,15 +27,12 @@ def loaded(keys: Sequence[str]) -> list[StagedModel]:
 def test_eight_threads_get_what_one_gets(server_url: str, collection: str, tmp_path: Path) -> None:
     documents = list(generated_documents(300, words=40))
     models = loaded(["hash", "bm25"])
-    monitor = ThroughputMonitor()
     with (
         open_store(server_url) as store,
-        BatchRunner(models, monitor=monitor, lease_directory=tmp_path / "leases") as runner,
+        BatchRunner(models, lease_directory=tmp_path / "leases") as runner,
         RejectsFile(tmp_path / "rejects") as rejects,
     ):
-        run_job(
-            Job(collection), [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor
-        )
+        run_job(Job(collection), [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects)
         searcher = Searcher.open(collection, store, models=loaded)
         questions = [document.text for document in documents[:QUESTIONS]]
         alone = [searcher.search(question) for question in questions]

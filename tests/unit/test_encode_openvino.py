@@ -26,7 +26,6 @@ from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import ListSource
 
 TEXTS = [topic["text"] for topic in python_topics(60, characters=500)]
@@ -184,8 +183,7 @@ def test_splade_in_int8_finds_the_same_words(own: dict[str, dict[str, Any]], cac
 
 
 def _run(store: Store, collection: str, model: StagedModel, folder: Path) -> Receipt:
-    monitor = ThroughputMonitor()
-    with BatchRunner([model], devices=(), monitor=monitor) as runner, RejectsFile(folder / "rejects.jsonl") as rejects:
+    with BatchRunner([model], devices=()) as runner, RejectsFile(folder / "rejects.jsonl") as rejects:
         return run_job(
             Job(collection),
             [ListSource(DOCUMENTS)],
@@ -193,7 +191,6 @@ def _run(store: Store, collection: str, model: StagedModel, folder: Path) -> Rec
             models=[model],
             runner=runner,
             rejects=rejects,
-            monitor=monitor,
         )
 
 

@@ -30,7 +30,6 @@ from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
 
 PARAGRAPHS = [f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcdefgh"]
@@ -68,7 +67,6 @@ class Bench:
         retry: RetryPolicy = RetryPolicy(),
     ) -> Receipt:
         members = models or [HashEncoder()]
-        monitor = ThroughputMonitor()
         job = Job(
             "docs",
             delete=delete,
@@ -77,7 +75,7 @@ class Bench:
             bounds=WindowBounds(chunks=window),
             weights=weights or {},
         )
-        runner = BatchRunner(members, monitor=monitor, lease_directory=self.leases, retry=retry)
+        runner = BatchRunner(members, lease_directory=self.leases, retry=retry)
         with runner, RejectsFile(self.rejects) as rejects:
             return run_job(
                 job,
@@ -86,7 +84,6 @@ class Bench:
                 models=members,
                 runner=runner,
                 rejects=rejects,
-                monitor=monitor,
             )
 
     def stored(self) -> dict[str, tuple[object, list[float]]]:

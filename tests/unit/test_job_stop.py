@@ -15,7 +15,6 @@ from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource
 
 DOCUMENTS = [Document(f"d{n}", f"Document number {n}.") for n in range(40)]
@@ -33,13 +32,10 @@ class Bench:
 
     def run(self, *sources: Source, stop: Callable[[], bool] = lambda: False, encoder: HashEncoder | None = None) -> Receipt:
         models = [encoder or HashEncoder()]
-        monitor = ThroughputMonitor()
         job = Job("docs", delete=DeleteMode.FULL, max_delete=1.0, bounds=WindowBounds(chunks=4))
-        runner = BatchRunner(models, monitor=monitor, lease_directory=self.folder / "leases")
+        runner = BatchRunner(models, lease_directory=self.folder / "leases")
         with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
-            return run_job(
-                job, sources, store=self.store, models=models, runner=runner, rejects=rejects, monitor=monitor, stop=stop
-            )
+            return run_job(job, sources, store=self.store, models=models, runner=runner, rejects=rejects, stop=stop)
 
     def texts(self) -> set[str]:
         return {point.payload["text"] for point in self.store.scroll("docs")}

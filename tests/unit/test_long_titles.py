@@ -14,7 +14,6 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document
 from ingest.store.edge import EdgeStore
 from ingest.sync.reindex import reindex
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource
 
 CUT = 500
@@ -38,9 +37,9 @@ def repair(bench: Bench, source: ListSource) -> None:
 
 
 def build_anew(bench: Bench, _source: ListSource) -> None:
-    models, monitor = [*bench.models()[:1], HashEncoder("third", 4)], ThroughputMonitor()
-    with BatchRunner(models, monitor=monitor, lease_directory=bench.folder / "leases") as runner:
-        made = reindex(bench.job(), store=bench.store, models=models, runner=runner, monitor=monitor)
+    models = [*bench.models()[:1], HashEncoder("third", 4)]
+    with BatchRunner(models, lease_directory=bench.folder / "leases") as runner:
+        made = reindex(bench.job(), store=bench.store, models=models, runner=runner)
     assert made.encoded == {"third": made.points}
 
 

@@ -26,7 +26,6 @@ from ingest.sync.deletion import undelete
 from ingest.sync.export import ExportRuntime
 from ingest.sync.reading import WindowBounds
 from ingest.sync.verify import verify_job
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource
 
 NO_COUNT = [0, -1, True, 1.5, "8", None, math.nan]
@@ -118,7 +117,6 @@ def test_what_a_verification_cannot_mean_is_refused_before_the_store_is_asked(
                     store=store,
                     models=models,
                     runner=runner,
-                    monitor=ThroughputMonitor(),
                     **{name: value},
                 )
 

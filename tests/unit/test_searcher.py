@@ -20,7 +20,6 @@ from ingest.source.chunking import ChunkingOptions
 from ingest.store.edge import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
-from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource
 
 TEXTS = ["a blue chair", "a red table", "a green lamp", "an old clock"]
@@ -34,17 +33,16 @@ def two_models(keys: Sequence[str]) -> list[StagedModel]:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search")
     models = two_models(["first", "second"])
-    monitor = ThroughputMonitor()
     source = ListSource(
         [Document(text.split()[-1], text, metadata={"words": len(text), "set": n % 2}) for n, text in enumerate(TEXTS)]
     )
     with (
         EdgeStore(folder / "qdrant") as store,
-        BatchRunner(models, monitor=monitor, lease_directory=folder / "leases") as runner,
+        BatchRunner(models, lease_directory=folder / "leases") as runner,
         RejectsFile(folder / "rejects") as rejects,
     ):
         job = Job("Furniture & more", weights={"first": 2.0})
-        run_job(job, [source], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor)
+        run_job(job, [source], store=store, models=models, runner=runner, rejects=rejects)
     return folder / "qdrant"
 
 
@@ -111,14 +109,13 @@ def test_a_book_is_one_hit_when_grouped_and_a_hit_comes_with_its_neighbours(tmp_
     chapters = [f"Chapter {number}. " + f"word{number} " * 40 for number in range(6)]
     documents = [Document("book", "\n\n".join(chapters)), Document("note", "A short note.")]
     models = two_models(["first"])
-    monitor = ThroughputMonitor()
     with (
         EdgeStore(tmp_path / "qdrant") as store,
-        BatchRunner(models, monitor=monitor, lease_directory=tmp_path / "leases") as runner,
+        BatchRunner(models, lease_directory=tmp_path / "leases") as runner,
         RejectsFile(tmp_path / "rejects") as rejects,
     ):
         job = Job("books", chunking=ChunkingOptions(tokens=90))
-        run_job(job, [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor)
+        run_job(job, [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects)
         searcher = Searcher.open("books", store, models=two_models)
         assert [hit.doc_id for hit in searcher.search(chapters[2].strip())].count("book") == 6
         assert sorted(hit.doc_id for hit in searcher.search("x", group_by="doc_id")) == ["book", "note"]

@@ -78,7 +78,6 @@ def _run(store: EdgeStore, folder: Path, monitor: Sizes, bounds: WindowBounds) -
             models=models,
             runner=runner,
             rejects=rejects,
-            monitor=monitor,
         )
 
 

@@ -53,14 +53,13 @@ Entry = Callable[[SyncBench, Any], object]
 
 def run(bench: SyncBench, sources: Any) -> object:
     return bench.run_with(
-        lambda runner, models, monitor, rejects: run_job(
+        lambda runner, models, rejects: run_job(
             bench.job(delete="full", max_delete=1.0),
             sources,
             store=bench.store,
             models=models,
             runner=runner,
             rejects=rejects,
-            monitor=monitor,
         )
     )
 
@@ -71,16 +70,16 @@ def plan(bench: SyncBench, sources: Any) -> object:
 
 def verify(bench: SyncBench, sources: Any) -> object:
     return bench.run_with(
-        lambda runner, models, monitor, _rejects: verify_job(
-            bench.job(max_delete=1.0), sources, store=bench.store, models=models, runner=runner, monitor=monitor, repair=True
+        lambda runner, models, _rejects: verify_job(
+            bench.job(max_delete=1.0), sources, store=bench.store, models=models, runner=runner, repair=True
         )
     )
 
 
 def embed(bench: SyncBench, sources: Any) -> object:
     return bench.run_with(
-        lambda runner, models, monitor, rejects: ExportRuntime(bench.folder / "export").embed(
-            bench.job(max_delete=1.0), sources, models=models, runner=runner, rejects=rejects, monitor=monitor
+        lambda runner, models, rejects: ExportRuntime(bench.folder / "export").embed(
+            bench.job(max_delete=1.0), sources, models=models, runner=runner, rejects=rejects
         )
     )
 

@@ -100,14 +100,43 @@ def test_no_document_text_is_ever_written(tmp_path: Path) -> None:
     models = [RecordingModel("a", before_batch=refuse)]
     runner = BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=tmp_path / "leases")
     with EdgeStore(tmp_path / "qdrant") as store, runner, RejectsFile(tmp_path / "rejects.jsonl") as rejects:
-        receipt = run_job(
-            Job("docs"), [ListSource(items)], store=store, models=models, runner=runner, rejects=rejects, monitor=monitor
-        )
+        receipt = run_job(Job("docs"), [ListSource(items)], store=store, models=models, runner=runner, rejects=rejects)
     assert (receipt.written, receipt.rejected, receipt.balanced) == (1, 3, True)
     assert {line["type"] for line in _lines(stream)} == {"lease", "pass", "error"}
     assert SECRET not in stream.getvalue()
     assert SECRET not in " ".join(receipt.errors)
     assert SECRET in (tmp_path / "rejects.jsonl").read_text()
+
+
+def test_a_receipt_tells_what_the_runner_observed_in_this_run_alone(tmp_path: Path) -> None:
+    """The runner's monitor is the only one: nobody can give a job another, which would have seen nothing."""
+    models = [RecordingModel("a"), RecordingModel("b")]
+    runner = BatchRunner(models, devices=("cpu",), lease_directory=tmp_path / "leases")
+    with EdgeStore(tmp_path / "qdrant") as store, runner, RejectsFile(tmp_path / "rejects.jsonl") as rejects:
+        receipts = [
+            run_job(Job("docs"), [ListSource([document])], store=store, models=models, runner=runner, rejects=rejects)
+            for document in (Document("one", "A text."), Document("two", "Another."), Document("two", "Another."))
+        ]
+    for receipt in receipts[:2]:
+        assert [(report.key, report.chunks) for report in receipt.models] == [("a", 1), ("b", 1)]
+        assert [(event.event, event.model) for event in receipt.lease_events] == [
+            (what, key) for key in "ab" for what in ("acquire", "release")
+        ]
+    assert (receipts[2].unchanged, receipts[2].models, receipts[2].lease_events) == (1, (), ())
+
+
+def test_a_monitor_starts_a_new_account_for_each_run() -> None:
+    clock = FakeClock()
+    monitor = ThroughputMonitor(clock=clock)
+    clock.now = 5.0
+    monitor.log_pass(REPORT)
+    monitor.log_lease("acquire", "m", ["cpu"], {})
+    monitor.log_error("somewhere", "something")
+    monitor.log_documents(7, 5)
+    assert monitor.elapsed() == 5.0
+    monitor.start()
+    assert (monitor.elapsed(), monitor.model_reports(), monitor.lease_events, monitor.swap_seconds) == (0.0, (), (), 0.0)
+    assert (monitor.errors, monitor.error_count, monitor.documents) == ((), 0, (0, 0))
 
 
 def test_prometheus_reads_what_the_monitor_counted() -> None:
