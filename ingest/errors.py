@@ -13,6 +13,7 @@
     │   └── LeaseTimeoutError      exit 1   … in time; names the holder
     ├── StoreError                 exit 1   Qdrant said no, or broke; asking again will not help
     │   ├── StoreUnavailableError  exit 1   not reachable, overloaded or timed out: worth asking again
+    │   ├── RequestTooLargeError   exit 1   more than the server, or a proxy in front of it, takes in one request
     │   ├── StoreLockedError       exit 1   another process holds the embedded store
     │   └── CollectionNotFoundError exit 1  no such collection
     ├── ForkError                  exit 1   an object was used in a forked child of the process that opened it
@@ -102,6 +103,18 @@ class StoreUnavailableError(StoreError):
     def __init__(self, message: str, *, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class RequestTooLargeError(StoreError):
+    """A request holds more than the server, or a proxy in front of it, takes. Smaller ones may pass.
+
+    Attributes:
+        most: how many points, ids or results a request may hold or ask for, if that was the reason; None if its bytes were.
+    """
+
+    def __init__(self, message: str, *, most: int | None = None) -> None:
+        super().__init__(message)
+        self.most = most
 
 
 class StoreLockedError(StoreError):

@@ -48,11 +48,12 @@ class Delay:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request: `number` counts from 1 over all connections."""
+    """One request: `number` counts from 1 over all connections, `size` the bytes of its body."""
 
     number: int
     method: str
     path: str
+    size: int = 0
 
     @property
     def writes(self) -> bool:
@@ -81,6 +82,14 @@ class _Message:
     def first_line(self) -> str:
         return self.head.split(b"\r\n", 1)[0].decode()
 
+    def below(self, prefix: str) -> bool:
+        """Whether its path is below the prefix, which is then taken off."""
+        method, _, rest = self.head.partition(b" ")
+        if not rest.startswith(f"{prefix}/".encode()):
+            return False
+        self.head = method + b" " + rest.removeprefix(prefix.encode())
+        return True
+
     @property
     def bytes(self) -> bytes:
         return self.head + self.body
@@ -88,10 +97,14 @@ class _Message:
 
 @dataclass(slots=True)
 class FaultyProxy:
-    """`with FaultyProxy(server_url, cue) as proxy:` listens at `proxy.url`; `proxy.struck` says what befell which request."""
+    """`with FaultyProxy(server_url, cue) as proxy:` listens at `proxy.url`; `proxy.struck` says what befell which request.
+
+    With a `prefix` it serves what is below that path alone, as a reverse proxy does, and 404 with a web page elsewhere.
+    """
 
     target: str
     cue: Cue
+    prefix: str = ""
     url: str = field(init=False, default="")
     struck: list[tuple[Request, Fault | Answer | Delay]] = field(init=False, default_factory=list)
     requests: int = field(init=False, default=0)
@@ -128,6 +141,9 @@ class FaultyProxy:
         end = writer.close
         try:
             while (request := await _read_message(reader)) is not None:
+                if not request.below(self.prefix):
+                    writer.write(_NOT_THERE)
+                    continue
                 fault = self._fault_of(request)
                 if isinstance(fault, Answer):
                     writer.write(_answer(fault))
@@ -150,7 +166,7 @@ class FaultyProxy:
     def _fault_of(self, request: _Message) -> Fault | Answer | Delay | None:
         self.requests += 1
         method, path, _ = request.first_line.split(" ", 2)
-        about = Request(self.requests, method, path)
+        about = Request(self.requests, method, path, len(request.body))
         fault = self.cue(about)
         if fault is not None:
             self.struck.append((about, fault))
@@ -185,6 +201,8 @@ class _Upstream:
         if self._streams is not None:
             self._streams[1].close()
 
+
+_NOT_THERE = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 18\r\n\r\n<html>nginx</html>"
 
 _NOISE = bytes.maketrans(b'{}":,', b"\x01\x02\x03\x04\x05")
 """What is no JSON any more, of the same length: where an answer ends is not what is garbled."""

@@ -7,8 +7,10 @@ edge        the embedded engine (only edge* use `qdrant_edge`), on directory (fi
 server      a Qdrant server over REST or gRPC (only server* use `qdrant_client`): points here, the rest in server_collections;
             server_messages is what gRPC carries
 wire        what both stores convert alike: pure
+request_sizes  how large a request is, and what goes into one: pure
 writer      effects → requests, on a thread
-retrying    a store that retries each request; what `open_store` returns
+splitting   requests in the size that a store accepts
+retrying    a store that retries each request and splits large ones; what `open_store` returns
 """
 
 from __future__ import annotations

@@ -108,12 +108,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:
-    """One named vector's question: the `limit` nearest, among those that meet all `conditions`."""
+    """One named vector's query: the `limit` nearest after the first `offset`, among those that meet all `conditions`."""
 
     vector: str
     value: Vector
     limit: int
     conditions: tuple[Condition, ...] = ()
+    offset: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,8 @@ class Store(Protocol):
     Writes are acknowledged when the call returns: they survive a SIGKILL of either side. All writes are idempotent.
     `points` in one call are one request: the writer keeps them under the byte limit. Safe from several threads.
     Wherever a collection is named, an alias will do, and means what it points to at that moment.
-    Raises `StoreUnavailableError` for what is worth asking again, `CollectionNotFoundError`, else `StoreError`.
+    Raises `StoreUnavailableError` for what is worth asking again, `RequestTooLargeError` for what is worth asking in smaller
+    requests, `CollectionNotFoundError`, else `StoreError`. (The store that `open_store` returns does both by itself.)
     """
 
     @property

@@ -235,6 +235,7 @@ class EdgeStore:
             requests = [
                 engine.QueryRequest(
                     limit=query.limit,
+                    offset=query.offset or None,
                     query=engine.Query.Nearest(vector_to(query.value), using=query.vector),
                     filter=filter_to(query.conditions),
                     with_payload=selection_to(payload),

@@ -1,19 +1,21 @@
-"""A store that retries each request while the store behind it is unavailable."""
+"""A store that retries each request while the store behind it is unavailable, and splits those that it finds too large."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from types import TracebackType
 from typing import Self, TypeVar
 
-from ingest.errors import CollectionNotFoundError, StoreError
+from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest, Store, VectorQuery
+from ingest.store.request_sizes import columns_bytes, id_bytes, payload_bytes, point_bytes, query_bytes
+from ingest.store.splitting import RequestLimits, joined, pages_of
 
 T = TypeVar("T")
 
@@ -22,11 +24,13 @@ class RetryingStore:
     """A store that repeats each request to `store` under `policy` while it raises `StoreUnavailableError`.
 
     Every request has attempts of its own: each method call, and each page of `scroll`, which continues after the last point it
-    returned. A request whose outcome is unknown, because its answer was lost, is simply sent again.
+    returned. A request whose outcome is unknown, because its answer was lost, is simply sent again. What `store` refuses with
+    `RequestTooLargeError` goes in smaller requests, as does everything after it.
 
     Args:
         clock, sleep: the time that retries are measured and waited with.
         stopped: once it is set, no attempt is started and no wait goes on; see `until`.
+        limits: what is known of the size of requests.
     """
 
     def __init__(
@@ -37,20 +41,26 @@ class RetryingStore:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
         stopped: threading.Event | None = None,
+        limits: RequestLimits | None = None,
     ) -> None:
         self._store = store
         self._policy = policy
         self._clock = clock
         self._sleep = sleep
         self._stopped = stopped
+        self._limits = limits or RequestLimits()
 
     def until(self, stopped: threading.Event) -> RetryingStore:
         """Return this store for one caller that must not wait: once `stopped` is set, it retries nothing and ends its waits."""
-        return RetryingStore(self._store, self._policy, clock=self._clock, sleep=stopped.wait, stopped=stopped)
+        return RetryingStore(
+            self._store, self._policy, clock=self._clock, sleep=stopped.wait, stopped=stopped, limits=self._limits
+        )
 
     def through(self, wrap: Callable[[Store], Store]) -> RetryingStore:
         """Return a store that makes each attempt through `wrap(store)`, where `store` is the one behind this."""
-        return RetryingStore(wrap(self._store), self._policy, clock=self._clock, sleep=self._sleep, stopped=self._stopped)
+        return RetryingStore(
+            wrap(self._store), self._policy, clock=self._clock, sleep=self._sleep, stopped=self._stopped, limits=self._limits
+        )
 
     @property
     def location(self) -> str:
@@ -100,19 +110,34 @@ class RetryingStore:
         self._call(lambda: self._store.defer_indexing(collection))
 
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
-        return self._call(lambda: self._store.fingerprints(collection, doc_keys))
+        def request(keys: Sequence[str]) -> list[Fingerprint]:
+            return self._call(lambda: self._store.fingerprints(collection, keys))
+
+        return _chained(self._limits.send((collection, "fingerprints"), doc_keys, id_bytes, request, _document))
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
-        self._call(lambda: self._store.upsert(collection, points))
+        def request(batch: Sequence[Point]) -> None:
+            self._call(lambda: self._store.upsert(collection, batch))
+
+        self._limits.send((collection, "upsert"), points, point_bytes, request, _point)
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
-        self._call(lambda: self._store.update_vectors(collection, vectors))
+        def request(batch: Sequence[tuple[str, Mapping[str, Vector]]]) -> None:
+            self._call(lambda: self._store.update_vectors(collection, dict(batch)))
+
+        self._limits.send((collection, "update_vectors"), list(vectors.items()), columns_bytes, request, _change)
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
-        self._call(lambda: self._store.set_payload(collection, payloads))
+        def request(batch: Sequence[tuple[str, Payload]]) -> None:
+            self._call(lambda: self._store.set_payload(collection, dict(batch)))
+
+        self._limits.send((collection, "set_payload"), list(payloads.items()), payload_bytes, request, _change)
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        self._call(lambda: self._store.delete(collection, ids))
+        def request(batch: Sequence[str]) -> None:
+            self._call(lambda: self._store.delete(collection, batch))
+
+        self._limits.send((collection, "delete"), ids, id_bytes, request, str)
 
     def scroll(
         self,
@@ -124,14 +149,22 @@ class RetryingStore:
         page: int = 1000,
         after: str | None = None,
     ) -> Iterator[StoredPoint]:
-        scroll = partial(self._store.scroll, collection, conditions, payload=payload, vectors=vectors, page=page)
+        kind = (collection, "scroll")
+        scroll = partial(self._store.scroll, collection, conditions, payload=payload, vectors=vectors)
 
         def next_page() -> list[StoredPoint]:
-            return list(islice(scroll(after=after), page))
+            return list(islice(scroll(page=size, after=after), size))
 
-        while points := self._call(next_page):
+        while True:
+            size = min(page, self._limits.most(kind))
+            try:
+                points = self._call(next_page)
+            except RequestTooLargeError as exc:
+                if not self._limits.learn(kind, size, exc):
+                    raise
+                continue
             yield from points
-            if len(points) < page:
+            if len(points) < size:
                 return
             after = points[-1].id
 
@@ -143,12 +176,28 @@ class RetryingStore:
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
-        return self._call(lambda: self._store.retrieve(collection, ids, payload=payload, vectors=vectors))
+        def request(batch: Sequence[str]) -> list[StoredPoint]:
+            return self._call(lambda: self._store.retrieve(collection, batch, payload=payload, vectors=vectors))
+
+        return _chained(self._limits.send((collection, "retrieve"), ids, id_bytes, request, str))
 
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
     ) -> list[list[ScoredPoint]]:
-        return self._call(lambda: self._store.query(collection, queries, payload=payload))
+        def request(batch: Sequence[VectorQuery]) -> list[list[ScoredPoint]]:
+            return self._call(lambda: self._store.query(collection, batch, payload=payload))
+
+        kind = (collection, "results")
+        while True:
+            pages = [pages_of(query, self._limits.most(kind)) for query in queries]
+            try:
+                parts = self._limits.send((collection, "query"), _chained(pages), query_bytes, request, _query)
+            except RequestTooLargeError as exc:
+                if not self._limits.learn(kind, max(query.limit for query in queries), exc):
+                    raise
+                continue
+            found = iter(_chained(parts))
+            return [joined([next(found) for _ in each]) for each in pages]
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         return self._call(lambda: self._store.count(collection, conditions))
@@ -172,3 +221,23 @@ class RetryingStore:
             return request()
 
         return call_with_retries(attempt, self._policy, clock=self._clock, sleep=self._sleep)
+
+
+def _chained(lists: Iterable[Sequence[T]]) -> list[T]:
+    return list(chain.from_iterable(lists))
+
+
+def _document(key: str) -> str:
+    return f"the key of a document, {key},"
+
+
+def _point(point: Point) -> str:
+    return f"the point {point.id} of document {point.payload.get('doc_id')!r}"
+
+
+def _change(item: tuple[str, object]) -> str:
+    return f"the change of point {item[0]}"
+
+
+def _query(query: VectorQuery) -> str:
+    return f"the query of {query.vector}"

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from qdrant_client import grpc, models
 
+from ingest.errors import RequestTooLargeError, StoreError
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.store.contract import Condition, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server_collections import ServerCollections
 from ingest.store.server_connection import Connection
+from ingest.store.server_errors import is_bad_request
 from ingest.store.server_messages import point_messages, vector_messages
-from ingest.store.server_wire import filter_to, stored_point, vector_to
+from ingest.store.server_wire import filter_to, point_to, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
 _PAGE = 5_000
@@ -64,6 +67,7 @@ class ServerStore(ServerCollections):
             allow_plain_http_key=allow_plain_http_key,
         )
         super().__init__(connection)
+        self._pages: dict[str, int] = {}
 
     @property
     def streams(self) -> int:
@@ -72,29 +76,33 @@ class ServerStore(ServerCollections):
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
         if not doc_keys:
             return []
-        stored = self.scroll(collection, [Condition(DOC_KEY_FIELD, "any", tuple(doc_keys))], payload=[INGEST_FIELD], page=_PAGE)
-        return [made for point in stored if (made := fingerprint_of(point.id, point.payload)) is not None]
+        conditions = [Condition(DOC_KEY_FIELD, "any", tuple(doc_keys))]
+        page = self._pages.get(collection, _PAGE)
+        while True:
+            try:
+                with self._limited(collection, condition_max_size=len(doc_keys)):
+                    stored = list(self.scroll(collection, conditions, payload=[INGEST_FIELD], page=page))
+            except RequestTooLargeError as exc:
+                if exc.most is None or exc.most < len(doc_keys) or exc.most >= page:
+                    raise
+                page = self._pages[collection] = exc.most
+            else:
+                return [made for point in stored if (made := fingerprint_of(point.id, point.payload)) is not None]
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         if not points:
             return  # the server refuses to do nothing
-        with self._translated(collection):
+        with self._limited(collection, upsert_max_batchsize=len(points)):
             if self._connection.grpc:
                 request = grpc.UpsertPoints(collection_name=collection, points=point_messages(points), wait=True)
                 self._client.grpc_points.Upsert(request, timeout=self._connection.timeout)
                 return
-            made = [
-                models.PointStruct(
-                    id=point.id, vector={name: vector_to(value) for name, value in point.vectors.items()}, payload=point.payload
-                )
-                for point in points
-            ]
-            self._client.upsert(collection, made, wait=True)
+            self._client.upsert(collection, [point_to(point) for point in points], wait=True)
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         if not vectors:
             return  # the server refuses to do nothing
-        with self._translated(collection):
+        with self._limited(collection, upsert_max_batchsize=len(vectors)):
             if self._connection.grpc:
                 request = grpc.UpdatePointVectors(collection_name=collection, points=vector_messages(vectors), wait=True)
                 self._client.grpc_points.UpdateVectors(request, timeout=self._connection.timeout)
@@ -134,7 +142,7 @@ class ServerStore(ServerCollections):
         offset: Any = None if after is None else point_id_to(after)
         limit = page if after is None else page + 1  # the server begins with the point at `offset`
         while True:
-            with self._translated(collection):
+            with self._limited(collection, max_query_limit=limit, spare=limit - page):
                 records, offset = self._client.scroll(
                     collection,
                     scroll_filter=filter_to(conditions),
@@ -165,12 +173,13 @@ class ServerStore(ServerCollections):
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
     ) -> list[list[ScoredPoint]]:
-        with self._translated(collection):
+        with self._limited(collection, max_query_limit=max((query.limit for query in queries), default=0)):
             requests = [
                 models.QueryRequest(
                     query=vector_to(query.value),
                     using=query.vector,
                     limit=query.limit,
+                    offset=query.offset or None,
                     filter=filter_to(query.conditions),
                     with_payload=selection_to(payload),
                 )
@@ -178,6 +187,25 @@ class ServerStore(ServerCollections):
             ]
             answers = self._client.query_batch_points(collection, requests)
         return [[scored_point(found) for found in answer.points] for answer in answers]
+
+    @contextmanager
+    def _limited(self, collection: str, *, spare: int = 0, **asked: int) -> Iterator[None]:
+        """Translate what is raised, to `RequestTooLargeError` if it exceeds a limit that the collection's strict mode sets.
+
+        Args:
+            spare: how many of those asked for the caller did not.
+            asked: the limits that apply, by the server's names for them, and what was asked for.
+        """
+        try:
+            with self._translated(collection):
+                yield
+        except StoreError as exc:
+            limits = self._strict_mode(collection) if is_bad_request(exc) else {}
+            for limit, number in asked.items():
+                most = limits.get(limit, number) - spare
+                if 0 < most < number - spare:
+                    raise RequestTooLargeError(f"{exc} ({limit} of its strict mode)", most=most) from exc
+            raise
 
     def close(self) -> None:
         self._connection.close()

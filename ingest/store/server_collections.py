@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from qdrant_client import models
 
-from ingest.errors import CollectionNotFoundError, StoreError
+from ingest.errors import CollectionNotFoundError, StoreError, StoreUnavailableError
 from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest
 from ingest.store.schema import (
     INDEXED_FIELDS,
@@ -209,6 +209,16 @@ class ServerCollections:
     def _collection(self, collection: str) -> models.CollectionInfo:
         with self._translated(collection):
             return self._client.get_collection(collection)
+
+    def _strict_mode(self, collection: str) -> dict[str, int]:
+        """Return the limits that the strict mode of a collection sets; none where a token may not read them."""
+        try:
+            strict = self._collection(collection).config.strict_mode_config
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            return {}
+        return strict.model_dump(exclude_none=True) if strict is not None and strict.enabled else {}
 
     def _create(self, manifest: Manifest, options: CollectionOptions) -> None:
         with self._translated(manifest.collection):

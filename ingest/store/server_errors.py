@@ -12,7 +12,7 @@ from grpc import StatusCode
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from ingest.errors import CollectionNotFoundError, StoreError, StoreUnavailableError
+from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError, StoreUnavailableError
 
 VENDOR_ERRORS = (ApiException, QdrantException, grpc.RpcError, ValueError, TypeError, AssertionError)
 """Everything the client raises; the last three for what it cannot put on the wire, cannot read, or finds empty."""
@@ -30,7 +30,11 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _REFUSED_BY_PROXY = ("401 ", "403 ", "404 ", "405 ", "407 ")
 """How the status begins that a proxy answers to CONNECT with; the client has it in its message alone."""
 
-_TOO_LARGE = 413
+_TOO_LARGE = (413, StatusCode.OUT_OF_RANGE)
+_TOO_LARGE_FOR_GATEWAY = "Received http2 header with status: 413"
+"""What gRPC says of a gateway in front of the server that answers with 413; it has no status of its own for that."""
+
+_BAD_REQUEST = (400, 422, StatusCode.INVALID_ARGUMENT)
 _SERVER_FAULTS = 500
 
 _REASON_LIMIT = 300
@@ -103,8 +107,8 @@ def _translate_status(status: int | StatusCode | None, where: str, reason: str, 
         return StoreError(f"something in front of {where} refuses the request: {reason}")
     if status in KEY_REFUSED:
         return StoreError(f"{where} refuses the API key, or what the key may do ({reason}): give one that may as INGEST_API_KEY")
-    if status == _TOO_LARGE:
-        return StoreError(f"{where} finds the request too large: {reason}; write fewer points at a time")
+    if status in _TOO_LARGE:
+        return RequestTooLargeError(f"{where} finds a request too large ({reason})")
     if status in _PASSING or (isinstance(status, int) and status >= _SERVER_FAULTS):
         return StoreUnavailableError(f"{where} is down, overloaded or too slow: {reason}; check that it is running")
     return StoreError(f"{where} refuses the request: {reason}")
@@ -114,11 +118,20 @@ def not_found(collection: str, location: str) -> CollectionNotFoundError:
     return CollectionNotFoundError(f"there is no collection {collection} at {location}: ingest into it first")
 
 
+def is_bad_request(error: StoreError) -> bool:
+    """Whether the server refused what was asked, as it does if strict mode forbids it."""
+    return isinstance(error.__cause__, Exception) and status_of(error.__cause__) in _BAD_REQUEST
+
+
 def status_of(exc: Exception) -> int | StatusCode | None:
     """The HTTP or gRPC status, where the server gave one."""
     if isinstance(exc, UnexpectedResponse):
         return exc.status_code
-    return exc.code() if isinstance(exc, grpc.Call) else None
+    if not isinstance(exc, grpc.Call):
+        return None
+    if exc.code() is StatusCode.UNKNOWN and exc.details() == _TOO_LARGE_FOR_GATEWAY:
+        return StatusCode.OUT_OF_RANGE
+    return exc.code()
 
 
 def reason_of(exc: Exception) -> str:

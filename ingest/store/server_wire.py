@@ -8,7 +8,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from ingest.records import SparseVector, Vector
+from ingest.records import Point, SparseVector, Vector
 from ingest.store import wire
 from ingest.store.contract import CollectionOptions, Condition, Manifest
 from ingest.store.schema import manifest_to_json
@@ -77,6 +77,11 @@ def has_columns_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
 
 
 stored_point = partial(wire.stored_point, sparse=models.SparseVector)
+
+
+def point_to(point: Point) -> models.PointStruct:
+    vectors = {name: vector_to(value) for name, value in point.vectors.items()}
+    return models.PointStruct(id=point.id, vector=vectors, payload=point.payload)
 
 
 def vector_to(value: Vector) -> list[float] | models.SparseVector:

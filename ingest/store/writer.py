@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Self
 
 from ingest.errors import StoreError, StoreUnavailableError
-from ingest.records import Payload, Point, SparseVector, Vector
+from ingest.records import Payload, Point, Vector
 from ingest.store.contract import Store
+from ingest.store.request_sizes import batches, columns_bytes, id_bytes, payload_bytes, point_bytes
 from ingest.store.retrying import RetryingStore
 
 logger = logging.getLogger(__name__)
@@ -28,19 +29,6 @@ DEFER_FROM = 50_000
 """Points written from which indexing waits for the end of the load. A server builds a graph over each segment of a few thousand
 points, and builds it again whenever segments are merged: over a short load that is soon done, over a long one it is most of the
 work, and slows down the rest."""
-
-_FLOAT_BYTES = 21
-"""Of a float32 in JSON, written out as the float64 it is equal to, with its comma."""
-
-_SPARSE_BYTES = _FLOAT_BYTES + 11
-"""Of an index and its value."""
-
-_ID_BYTES = 40
-
-_SMALL_FIELDS_BYTES = 640
-"""About what the fingerprint of a point with three models takes, with the names of all fields and the numbers among them."""
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,70 +174,11 @@ def defer_indexing(store: Store, collection: str) -> None:
 
 def stages(store: Store, collection: str, effects: Effects, max_points: int, max_bytes: int) -> Iterator[Iterator[Request]]:
     """The requests that make up `effects`: each stage must be acknowledged before the next begins, in it the order is free."""
-    points = batches(effects.upserts, _point_bytes, max_points, max_bytes)
+    points = batches(effects.upserts, point_bytes, max_points, max_bytes)
     yield (partial(store.upsert, collection, batch) for batch in points)
-    columns = batches(effects.vector_updates.items(), _columns_bytes, max_points, max_bytes)
+    columns = batches(effects.vector_updates.items(), columns_bytes, max_points, max_bytes)
     yield (partial(store.update_vectors, collection, dict(batch)) for batch in columns)
-    payloads = batches(effects.payloads.items(), _payload_bytes, max_points, max_bytes)
+    payloads = batches(effects.payloads.items(), payload_bytes, max_points, max_bytes)
     yield (partial(store.set_payload, collection, dict(batch)) for batch in payloads)
-    ids = batches(effects.deletes, lambda _: _ID_BYTES, max_points, max_bytes)
+    ids = batches(effects.deletes, id_bytes, max_points, max_bytes)
     yield (partial(store.delete, collection, batch) for batch in ids)
-
-
-def batches(items: Iterable[_Item], size: Callable[[_Item], int], max_items: int, max_size: int) -> Iterator[list[_Item]]:
-    """The items in order, cut where one more would go over `max_items` or `max_size`; an item larger than that comes alone."""
-    batch: list[_Item] = []
-    total = 0
-    for item in items:
-        item_size = size(item)
-        if batch and (len(batch) == max_items or total + item_size > max_size):
-            yield batch
-            batch, total = [], 0
-        batch.append(item)
-        total += item_size
-    if batch:
-        yield batch
-
-
-def _point_bytes(point: Point) -> int:
-    return _ID_BYTES + _vectors_bytes(point.vectors) + _stored_bytes(point.payload)
-
-
-def _columns_bytes(item: tuple[str, Mapping[str, Vector]]) -> int:
-    return _ID_BYTES + _vectors_bytes(item[1])
-
-
-def _payload_bytes(item: tuple[str, Payload]) -> int:
-    return _ID_BYTES + _stored_bytes(item[1])
-
-
-def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
-    total = 0
-    for vector in vectors.values():
-        total += len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else len(vector) * _FLOAT_BYTES
-    return total
-
-
-def _stored_bytes(payload: Payload) -> int:
-    """Of a whole payload, what is always there and never long at a flat rate."""
-    total = _SMALL_FIELDS_BYTES
-    for name, item in payload.items():
-        if isinstance(item, str):
-            total += len(item)
-        elif name == "metadata":
-            total += _json_bytes(item)
-    return total
-
-
-def _json_bytes(value: Any) -> int:
-    """Characters, not bytes, of texts: far quicker to tell, and never off by more than the margin of `MAX_BYTES` allows."""
-    if isinstance(value, str):
-        return len(value) + 3
-    if isinstance(value, dict):
-        total = 2
-        for name, item in value.items():
-            total += len(name) + 4 + (len(item) + 3 if isinstance(item, str) else _json_bytes(item))
-        return total
-    if isinstance(value, (list, tuple)):
-        return 2 + sum(map(_json_bytes, value))
-    return 10

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from ingest.records import Payload
 from ingest.store.contract import Manifest, Store
+from ingest.store.request_sizes import batches
 from ingest.store.schema import INGEST_FIELD, fingerprint_of, with_fingerprint
-from ingest.store.writer import Effects, Writer, batches
+from ingest.store.writer import Effects, Writer
 
 logger = logging.getLogger(__name__)
 

@@ -13,8 +13,9 @@ from ingest.errors import DeletionBrakeError
 from ingest.parameters import checked, format_share, parse_texts
 from ingest.records import Payload, StoredPoint, doc_key, is_uuid
 from ingest.store.contract import Condition, Store
+from ingest.store.request_sizes import batches
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
-from ingest.store.writer import Effects, Writer, batches
+from ingest.store.writer import Effects, Writer
 from ingest.sync.plan import fate_of_gone
 from ingest.sync.spool import TOGETHER, PendingDeletes
 

@@ -14,8 +14,9 @@ from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Chunk, Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector, digest_bytes, title_line
 from ingest.store.contract import Manifest, Store
+from ingest.store.request_sizes import batches
 from ingest.store.schema import INGEST_FIELD, fingerprint_of, with_fingerprint
-from ingest.store.writer import Effects, Writer, batches
+from ingest.store.writer import Effects, Writer
 from ingest.sync.plan import ChunkAction, DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import WindowBounds

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import VectorSpec
-from ingest.store.writer import batches
+from ingest.store.request_sizes import batches
 
 ROW_GROUP_POINTS = 2048
 ROW_GROUP_BYTES = 16 * 2**20

@@ -29,6 +29,15 @@ def test_a_manifest_comes_back_as_it_was_stored(store: Store, collection: str) -
     assert store.manifest(collection) == wanted
 
 
+def test_a_query_goes_on_after_the_first_results(ready: Store, collection: str) -> None:
+    ready.upsert(collection, [point(number) for number in range(20)])
+    [whole, rest] = ready.query(
+        collection,
+        [VectorQuery("dense", vectors(7)["dense"], 9), VectorQuery("dense", vectors(7)["dense"], 4, offset=5)],
+    )
+    assert [found.id for found in rest] == [found.id for found in whole[5:]]
+
+
 def test_ensuring_again_changes_nothing_and_returns_what_is_there(ready: Store, collection: str) -> None:
     ready.upsert(collection, [point(1)])
     other = replace(manifest(collection, raw_name="another"), weights={"dense": 3.0})

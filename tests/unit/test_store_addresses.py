@@ -10,11 +10,14 @@ from threading import Thread
 
 import pytest
 from certificates import self_signed, tls_settings
+from faulty_proxy import FaultyProxy
 from qdrant_server import Address, QdrantProcess
 from server_answers import Answer, error, failure, http_server
+from store_data import manifest, point
 
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.store import open_store
+from ingest.store.contract import CollectionOptions
 from ingest.store.server import ServerStore
 
 KEY = "s3cret-key"
@@ -115,6 +118,17 @@ def test_a_proxy_that_loses_the_collections_does_not_lose_them() -> None:
     """A 404 from a proxy is no word about a collection, which a run would make anew."""
     with http_server((404, PAGE, b"<html>nginx</html>")) as url, open_store(url) as store:
         assert type(failure(lambda: store.count("docs"))) is StoreError
+
+
+def test_a_server_behind_a_path_works_and_a_wrong_path_is_said_so(server: Address, collection: str) -> None:
+    with FaultyProxy(server.url, lambda _: None, prefix="/db/qdrant") as proxy:
+        with open_store(f"{proxy.url}/db/qdrant/", api_key=KEY) as store:
+            store.ensure(manifest(collection), CollectionOptions())
+            store.upsert(collection, [point(1)])
+            assert store.count(collection) == 1
+            store.drop(collection)
+        for path in ("", "/", "/db", "/qdrant", "/db/qdrant/dashboard"):
+            assert_permanent(f"{proxy.url}{path}", "check the address")
 
 
 # --- the wrong port or scheme

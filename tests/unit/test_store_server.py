@@ -13,7 +13,7 @@ from qdrant_server import Address, QdrantProcess, free_ports
 from server_answers import Answer, error, failure, grpc_server, http_server, result
 from store_data import manifest, point
 
-from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreUnavailableError
+from ingest.errors import CollectionNotFoundError, ConfigurationError, RequestTooLargeError, StoreError, StoreUnavailableError
 from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
@@ -35,7 +35,7 @@ KEY = "s3cret-key"
         (error(403), StoreError, "API key"),
         (error(404), CollectionNotFoundError, "no collection docs"),
         (error(409), StoreError, "told so"),
-        (error(413), StoreError, "too large"),
+        (error(413), RequestTooLargeError, "too large"),
         (error(408), StoreUnavailableError, "told so"),
         (error(429), StoreUnavailableError, "told so"),
         (error(429, headers={"Retry-After": "Wed, 21 Oct 2015 07:28:00 GMT"}), StoreUnavailableError, "overloaded"),
@@ -91,6 +91,7 @@ def test_retry_after_is_passed_on() -> None:
         (StatusCode.UNAUTHENTICATED, StoreError),
         (StatusCode.PERMISSION_DENIED, StoreError),
         (StatusCode.INVALID_ARGUMENT, StoreError),
+        (StatusCode.OUT_OF_RANGE, RequestTooLargeError),
         (StatusCode.UNIMPLEMENTED, StoreError),
     ],
     ids=str,

@@ -18,8 +18,9 @@ from ingest.records import Point
 from ingest.retry import RetryPolicy
 from ingest.store.contract import CollectionOptions, Store
 from ingest.store.edge import EdgeStore
+from ingest.store.request_sizes import batches
 from ingest.store.retrying import RetryingStore
-from ingest.store.writer import Effects, Writer, batches, stages
+from ingest.store.writer import Effects, Writer, stages
 from ingest.testing import FlakyStore, Moment
 
 
