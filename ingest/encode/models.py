@@ -20,6 +20,7 @@ from ingest.encode.sparse import Bm25Model, SpladeModel
 from ingest.encode.staged import model_space
 from ingest.encode.torch_model import TorchModel
 from ingest.errors import ConfigurationError, MissingExtraError, ModelError
+from ingest.parameters import checked, parse_boolean, parse_instance, parse_text, parse_texts
 
 
 class ModelManager:
@@ -48,13 +49,14 @@ class ModelManager:
         language: str = "english",
         computing: Computing | None = None,
     ) -> None:
-        self.config = config
-        self.enable_sparse = enable_sparse
+        self.config = checked("config", parse_instance, config, EnsembleConfig)
+        self.enable_sparse = checked("enable_sparse", parse_boolean, enable_sparse)
         self.devices = default_devices() if devices is None else check_devices(devices)
-        self._language = language
+        self._language = checked("language", parse_text, language)
         self._computing = computing or Computing()
         self._trusted = frozenset(
-            find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key for key in trust_remote_code
+            find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key
+            for key in checked("trust_remote_code", parse_texts, trust_remote_code)
         )
         self._dtypes: dict[str, str] = {}
         self.configs: Mapping[str, ModelConfig] = MappingProxyType(

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from ingest.encode.devices import compute_dtype, is_accelerator
 from ingest.encode.openvino import Precision
 from ingest.encode.openvino_cache import default_cache_directory
 from ingest.encode.openvino_calibration import Guard
 from ingest.errors import ConfigurationError
+from ingest.parameters import normalize, parse_boolean, parse_choice
 
 Backend = Literal["auto", "torch", "openvino"]
 
@@ -45,6 +46,10 @@ class Computing:
     guard: Guard = field(default_factory=Guard)
 
     def __post_init__(self) -> None:
+        normalize(self, "backend", parse_choice, get_args(Backend))
+        if self.precision is not None:
+            normalize(self, "precision", parse_choice, get_args(Precision))
+        normalize(self, "repays", parse_boolean)
         if self.backend == "torch" and self.precision == "int8":
             raise ConfigurationError("torch computes in float32 on the processor, not in int8: ask for backend openvino, or auto")
 

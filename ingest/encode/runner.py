@@ -21,6 +21,7 @@ from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import ModelError, ModelUnavailableError, UnknownModelError
+from ingest.parameters import checked, parse_number
 from ingest.records import SparseVector
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
@@ -61,7 +62,7 @@ class BatchRunner:
         self._exclusive = config is None or config.exclusive_mode
         self._devices = None if devices is None else check_devices(devices)
         self.monitor = monitor or ThroughputMonitor()
-        self._lease_timeout = lease_timeout
+        self._lease_timeout = checked("lease_timeout", parse_number, lease_timeout)
         self._lease_directory = lease_directory
         self._controller = controller or AdaptiveBatchController()
         self._retry = retry

@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from qdrant_client import grpc, models
 
-from ingest.errors import RequestTooLargeError, StoreError
+from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
+from ingest.parameters import checked, optional, parse_boolean, parse_integer, parse_number, parse_path
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.store.contract import Condition, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
@@ -57,14 +58,16 @@ class ServerStore(ServerCollections):
         timeout: float = 60.0,
         allow_plain_http_key: bool = False,
     ) -> None:
+        if not isinstance(api_key, str | None):
+            raise ConfigurationError(f"api_key: a {type(api_key).__name__} is not a text")  # and is not shown
         connection = Connection(
             url,
             api_key=api_key,
-            ca_file=ca_file,
-            prefer_grpc=prefer_grpc,
-            grpc_port=grpc_port,
-            timeout=timeout,
-            allow_plain_http_key=allow_plain_http_key,
+            ca_file=checked("ca_file", optional(parse_path), ca_file),
+            prefer_grpc=checked("prefer_grpc", optional(parse_boolean), prefer_grpc),
+            grpc_port=checked("grpc_port", optional(parse_integer), grpc_port, least=1, most=65_535),
+            timeout=checked("timeout", parse_number, timeout, positive=True),
+            allow_plain_http_key=checked("allow_plain_http_key", parse_boolean, allow_plain_http_key),
         )
         super().__init__(connection)
         self._pages: dict[str, int] = {}

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError
 from ingest.parameters import (
     checked,
     optional,
@@ -119,8 +120,10 @@ class Job:
     def manifest(self, models: Sequence[StagedModel]) -> Manifest:
         """Return what a collection made by this job with these models says of itself.
 
-        Raises `ConfigurationError` for a weight of a vector that none of these models makes.
+        Raises `ConfigurationError` for models that are no sequence or empty, and for a weight of a vector that they do not make.
         """
+        if not isinstance(models, Sequence) or not models:
+            raise ConfigurationError(f"models: {models!r} is not a list of at least one model: give ModelManager(…).members")
         for vector in self.weights:
             checked("weights", parse_choice, vector, [model.key for model in models])
         return wanted_manifest(

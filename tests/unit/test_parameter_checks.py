@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest import BatchRunner, EnsembleConfig, Job, open_source
+from ingest import BatchRunner, EnsembleConfig, Job, ModelManager, open_source
 from ingest.cluster.capacity import Assumptions
 from ingest.cluster.engine import Crew
 from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.openvino_choice import Computing
 from ingest.errors import ConfigurationError
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.fields import FieldMap
 from ingest.source.partitions import PartSize
 from ingest.store.contract import CollectionOptions
 from ingest.store.edge import EdgeStore
+from ingest.store.server import ServerStore
 from ingest.sync.deletion import undelete
 from ingest.sync.export import ExportRuntime
 from ingest.sync.reading import WindowBounds
@@ -33,6 +35,7 @@ NO_NUMBER = [-0.1, math.nan, math.inf, True, "1", None]
 NO_TEXT = ["", " ", 3, b"x", ["x"]]
 NO_TEXTS = ["x", b"x", None, 3, {"x": 1}, [3], [""]]
 NO_FLAG = [0, 1, "yes", None]
+SPARSE = EnsembleConfig(["bm25"])
 
 
 @pytest.mark.parametrize(
@@ -69,6 +72,20 @@ NO_FLAG = [0, 1, "yes", None]
         (AdaptiveBatchController, "processor_tokens", NO_COUNT),
         (partial(ExportRuntime, "export"), "shard_bytes", NO_COUNT),
         (ExportRuntime, "path", ["", None, 3]),
+        (ModelManager, "config", [None, ["bm25"], "bm25"]),
+        (partial(ModelManager, SPARSE), "enable_sparse", NO_FLAG),
+        (partial(ModelManager, SPARSE), "language", [*NO_TEXT, None]),
+        (partial(ModelManager, SPARSE), "trust_remote_code", NO_TEXTS),
+        (Computing, "backend", ["openai", "Torch", None, True]),
+        (Computing, "precision", ["int4", 8, True]),
+        (Computing, "repays", NO_FLAG),
+        (partial(BatchRunner, []), "lease_timeout", NO_NUMBER),
+        (partial(ServerStore, "http://127.0.0.1:9"), "ca_file", ["", 3]),
+        (partial(ServerStore, "http://127.0.0.1:9"), "prefer_grpc", ["yes", 1]),
+        (partial(ServerStore, "http://127.0.0.1:9"), "grpc_port", [0, 65_536, True, "6334"]),
+        (partial(ServerStore, "http://127.0.0.1:9"), "timeout", [0, *NO_NUMBER]),
+        (partial(ServerStore, "http://127.0.0.1:9"), "allow_plain_http_key", NO_FLAG),
+        (Job("docs").manifest, "models", [[], None, (model for model in [HashEncoder()])]),
         (partial(open_source, "-"), "name", NO_TEXT),
         (partial(open_source, "-"), "format", NO_TEXT),
         (partial(open_source, "-"), "fields", [None, {"id": "x"}, "x"]),
@@ -88,11 +105,16 @@ def test_what_cannot_be_meant_is_refused_by_name_and_value(make: Callable[..., o
         assert "\n" not in message
 
 
+def test_the_key_is_never_shown() -> None:
+    with pytest.raises(ConfigurationError, match=r"^api_key: a bytes is not a text$"):
+        ServerStore("http://127.0.0.1:9", api_key=b"hunter2")  # type: ignore[arg-type]  # on purpose
+
+
 def test_documents_are_named_in_a_list_or_not_at_all(tmp_path: Path) -> None:
     """A text in place of a list would be a list of its characters."""
     with EdgeStore(tmp_path / "qdrant") as store:
         for wrong in ({"sources": "handbook"}, {"doc_ids": "refunds.md"}):
-            with pytest.raises(ConfigurationError, match=r"is not a list of texts: give \['"):
+            with pytest.raises(ConfigurationError, match=r"is not a list: give \['"):
                 undelete(store, "docs", **wrong)
 
 
