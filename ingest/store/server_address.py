@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from contextlib import suppress
@@ -13,6 +14,8 @@ from ingest.errors import ConfigurationError
 
 USUAL_PORT = 6333
 """The default REST port. gRPC usually listens on the next one."""
+
+_HOST = re.compile(rb"[\w.-]+")
 
 _UNREADABLE = "the server's URL cannot be read: write http://host:6333 or https://host:6333"
 
@@ -45,10 +48,11 @@ def parse_address(url: str) -> ServerAddress:
     """Raise `ConfigurationError` for anything but the address of a server. The message repeats no secret."""
     try:
         parts = urlsplit(url)
-        port = parts.port or USUAL_PORT
+        port = USUAL_PORT if parts.port is None else parts.port
+        is_host = ":" in (parts.hostname or "") or _HOST.fullmatch((parts.hostname or "").encode("idna"))
     except ValueError:
         raise ConfigurationError(_UNREADABLE) from None  # its message can hold a password
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not is_host or not port:
         raise ConfigurationError(_UNREADABLE)
     if parts.username or parts.password or parts.query:
         raise ConfigurationError(

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 import grpc  # type: ignore[import-untyped]  # it ships no types
 import httpx
 from grpc import StatusCode
+from pydantic import ValidationError
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
@@ -77,7 +78,8 @@ def is_broken(exc: Exception) -> bool:
 
 def _translate_transport(source: Exception, where: str, reason: str) -> StoreError:
     if isinstance(source, httpx.UnsupportedProtocol) or not isinstance(source, httpx.TransportError):
-        return _not_like_qdrant(where)
+        unlike, unasked = _not_like_qdrant(where), StoreError(f"{where} cannot be asked ({reason}): check the address")
+        return unlike if isinstance(source, ValidationError) else unasked
     if isinstance(source, httpx.TimeoutException):
         return StoreUnavailableError(f"{where} did not answer in time")
     if isinstance(source, httpx.ProxyError) and reason.startswith(_REFUSED_BY_PROXY):
@@ -106,7 +108,9 @@ def _translate_status(status: int | StatusCode | None, where: str, reason: str, 
     if status in _REFUSED and web_page:  # which Qdrant never answers with
         return StoreError(f"something in front of {where} refuses the request: {reason}")
     if status in KEY_REFUSED:
-        return StoreError(f"{where} refuses the API key, or what the key may do ({reason}): give one that may as INGEST_API_KEY")
+        return StoreError(
+            f"{where} refuses the API key, or what the key may do ({reason}): give one that may as api_key (INGEST_API_KEY)"
+        )
     if status in _TOO_LARGE:
         return RequestTooLargeError(f"{where} finds a request too large ({reason})")
     if status in _PASSING or (isinstance(status, int) and status >= _SERVER_FAULTS):

@@ -38,7 +38,7 @@ class RequestLimits:
 
     def learn(self, kind: Kind, asked: int, error: RequestTooLargeError) -> bool:
         """Return whether the store said that it takes fewer than `asked`, which holds from now on."""
-        if error.most is None or asked <= error.most:
+        if not error.most or asked <= error.most:
             return False
         self._counts[kind] = error.most
         logger.info("%s: from now on, requests hold at most %d", error, error.most)

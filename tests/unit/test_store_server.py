@@ -216,7 +216,30 @@ def test_whatever_is_wrong_with_a_grpc_port_that_nobody_asked_for_is_no_error() 
                 assert not store._connection.grpc
 
 
-@pytest.mark.parametrize("url", ["http://", "ftp://host", "http://host:port", "http://[::1", "host:6333"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        *(
+            "http://",
+            "ftp://host",
+            "http://host:port",
+            "http://[::1",
+            "host:6333",
+            "http://host:0",
+            "http://host:65536",
+            "http://:1",
+        ),
+        *(
+            "http://a host",
+            "http://a\0host",
+            "http://a..host",
+            f"http://{'a' * 70}",
+            "http://%41",
+            "http://\u2028",
+            "http:///path",
+        ),
+    ],
+)
 def test_an_address_that_cannot_be_read_is_an_error(url: str) -> None:
     with pytest.raises(ConfigurationError, match="http://host:6333"):
         ServerStore(url)
