@@ -79,7 +79,7 @@ def is_broken(exc: Exception) -> bool:
 def _translate_transport(source: Exception, where: str, reason: str) -> StoreError:
     if isinstance(source, httpx.UnsupportedProtocol) or not isinstance(source, httpx.TransportError):
         unlike, unasked = _not_like_qdrant(where), StoreError(f"{where} cannot be asked ({reason}): check the address")
-        return unlike if isinstance(source, ValidationError) else unasked
+        return unlike if isinstance(source, (ValidationError, httpx.DecodingError)) else unasked
     if isinstance(source, httpx.TimeoutException):
         return StoreUnavailableError(f"{where} did not answer in time")
     if isinstance(source, httpx.ProxyError) and reason.startswith(_REFUSED_BY_PROXY):
