@@ -6,6 +6,7 @@ import uuid
 from dataclasses import replace
 
 import pytest
+from faulty_proxy import FaultyProxy
 from qdrant_server import Address
 from store_data import everything, manifest, point, sparse, vectors
 
@@ -73,6 +74,19 @@ def test_scrolling_continues_after_any_point(ready: Store, collection: str, page
     of_one = [Condition("doc_id", "any", ("doc-3", "doc-4"))]
     first, second = (found.id for found in ready.scroll(collection, of_one))
     assert [found.id for found in ready.scroll(collection, of_one, page=page, after=first)] == [second]
+
+
+def test_a_page_is_one_request(server: Address, collection: str) -> None:
+    asked: list[str] = []
+    with (
+        FaultyProxy(server.url, lambda request: asked.append(request.path.partition("?")[0])) as proxy,
+        open_store(proxy.url) as store,
+    ):
+        store.ensure(manifest(collection), OPTIONS)
+        store.upsert(collection, [point(number) for number in range(25)])
+        assert len(list(store.scroll(collection, page=10))) == 25
+        store.drop(collection)
+    assert len([path for path in asked if path.endswith("/points/scroll")]) == 3
 
 
 def test_scrolling_continues_after_a_point_that_is_gone(ready: Store, collection: str) -> None:

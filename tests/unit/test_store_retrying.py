@@ -94,12 +94,6 @@ def test_each_page_has_attempts_of_its_own_and_no_more(edge: Store) -> None:
     assert [*first, *(each.id for each in rest)] == [each.id for each in edge.scroll("docs")]
 
 
-def test_reading_costs_no_more_requests_than_there_are_pages(edge: Store) -> None:
-    counting = flaky(edge)
-    assert len(list(RetryingStore(counting, TWICE).scroll("docs", page=10))) == 25
-    assert counting.calls["scroll"] == 3
-
-
 def test_making_a_collection_is_retried_request_by_request(edge: Store) -> None:
     """A chain of requests: every one fails once, so none would ever succeed if the whole chain were repeated."""
 
