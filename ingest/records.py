@@ -245,6 +245,7 @@ class Receipt:
         window: chunks that the last window was allowed to hold.
         swap_share: share of the run (0 to 1) that went into moving models on and off devices.
         stopped: the run was told to stop before its sources ended; what it read is done, and nothing was deleted.
+        moved: points taken along from the source's former name.
     """
 
     collection: str
@@ -264,6 +265,7 @@ class Receipt:
     swap_share: float = 0.0
     tombstoned: int = 0
     stopped: bool = False
+    moved: int = 0
 
 
 class Source(Protocol):
@@ -274,6 +276,9 @@ class Source(Protocol):
 
     Optional: `end_is_certain: bool`, True if absent. A source that cannot tell its end from a producer that died, such as
     standard input, sets it to False. It is refused wherever documents that it did not yield would count as gone.
+
+    Optional: `origin: str | None`, where it is read from, whatever its name is: the absolute path or the URL, without secrets. By
+    it a run notices that the same documents are stored under another name.
     """
 
     @property

@@ -179,6 +179,9 @@ class JobSettings(RunSettings):
     source: Locations = Field(description="What to read: one location, or a list.")
     collection: str = Field(description="The collection, in any spelling.")
     name: str | None = Field(None, description="The source's name, part of every id (its absolute location if not given).")
+    moved_from: str | None = Field(
+        None, description="The source's former name: what is stored under it is taken along, without encoding."
+    )
     format: str | None = Field(None, description="What the source holds, where its name does not say it.")
     query: str | None = Field(None, description="The query whose rows are the documents, for an SQL source.")
     schedule: str | None = Field(None, description="When the daemon runs it: a cron expression, in local time.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,12 +11,13 @@ from rich.console import Console
 from rich.table import Table
 
 from ingest.cli import options
-from ingest.cli.output import print_json
+from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation, store_of
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
 from ingest.store.contract import CollectionInfo, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.deletion import undelete
+from ingest.sync.stored_sources import StoredSource, forget_source, list_sources
 
 app = typer.Typer(help="The collections of a store.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -43,15 +44,17 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
 def info(
     context: typer.Context, collection: options.CollectionArgument, store: options.Store = None, as_json: options.Json = False
 ) -> None:
-    """Show what a collection was made with."""
+    """Show what a collection was made with, and what it holds of each source."""
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
     with store_of(settings) as opened:
         name = _normalize_collection_name(collection, settings.collections.aliases)
         manifest = opened.manifest(name)
         points = opened.count(manifest.collection)
+        sources = list_sources(opened, manifest.collection)
     if as_json:
-        print_json({**asdict(manifest), "collection": name, "stored_as": manifest.collection, "points": points})
+        made_with = {**asdict(manifest), "collection": name, "stored_as": manifest.collection, "points": points}
+        print_json({**made_with, "sources": [asdict(source) for source in sources]})
         return
     table = Table(title=f"{_with_stored(name, manifest.collection)}: {points:,} points", title_justify="left")
     for heading in ("vector", "kind", "dimension", "distance", "weight"):
@@ -60,6 +63,7 @@ def info(
         kind, dim, distance = ("sparse", "", "dot") if spec.sparse else ("dense", str(spec.dim), spec.distance)
         table.add_row(spec.name, kind, dim, distance, f"{manifest.weights.get(spec.name, 1.0):g}")
     Console().print(table)
+    _print_sources(sources)
 
 
 @app.command("drop")
@@ -91,6 +95,40 @@ def drop(
         typer.echo(f"dropped {what}")
 
 
+@app.command("forget")
+def forget(
+    context: typer.Context,
+    collection: options.CollectionArgument,
+    source: Annotated[str, typer.Option("--source", help="The source's name, as collections info lists it.", show_default=False)],
+    delete_after: Annotated[
+        str | None,
+        typer.Option(
+            "--delete-after",
+            help="Soft-delete its documents first; run again when this time (12h, 7d) has passed, it deletes them.",
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Delete all documents of one source, such as one that was renamed or that no job reads any more."""
+    invocation: Invocation = context.obj
+    settings = invocation.settings(store=store)
+    name = _normalize_collection_name(collection, settings.collections.aliases)
+    with store_of(settings) as opened:
+        what = f"all documents of the source {source} in {name}"
+        if not (yes or delete_after) and (as_json or not typer.confirm(f"Delete {what} in {opened.location}?", err=True)):
+            raise ConfigurationError(f"{source} was not deleted: say --yes to delete it without being asked, or --delete-after")
+        forgotten = forget_source(opened, name, source, delete_after=delete_after)
+    if as_json:
+        print_json(asdict(forgotten))
+    else:
+        typer.echo(
+            f"{what}: {forgotten.deleted:,} deleted, {forgotten.soft_deleted:,} soft-deleted now,"
+            f" {forgotten.waiting:,} soft-deleted before"
+        )
+
+
 @app.command("undelete")
 def undelete_documents(
     context: typer.Context,
@@ -112,6 +150,16 @@ def undelete_documents(
         print_json({"collection": name, "undeleted": documents})
     else:
         typer.echo(f"{documents:,} documents of {name} are back")
+
+
+def _print_sources(sources: Sequence[StoredSource]) -> None:
+    table = Table("source", "documents", "soft-deleted", "points", "last run", "location")
+    for source in sources:
+        counts = ("?" if count is None else f"{count:,}" for count in (source.documents, source.soft_deleted, source.points))
+        location = "" if source.location in {None, source.name} else source.location
+        table.add_row(plain(source.name), *counts, source.last_run or "", plain(location or ""))
+    if sources:
+        Console(markup=False).print(table)
 
 
 def _ours(store: Store, name: str) -> CollectionInfo:

@@ -28,6 +28,7 @@ def run(
     telemetry: options.Telemetry = None,
     metrics_port: options.MetricsPort = None,
     accept: options.Accept = False,
+    moved_from: options.MovedFrom = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a collection equal to its sources.
@@ -43,6 +44,7 @@ def run(
         name=wanted.name,
         data_format=wanted.data_format,
         query=wanted.query,
+        moved_from=moved_from,
     )
     prepared = replace(prepared, job=replace(prepared.job, accept=accept))
     with StopSignals() as stop:

@@ -87,6 +87,10 @@ Telemetry = Annotated[Path | None, typer.Option("--telemetry", help="Append leas
 MetricsPort = Annotated[
     int | None, typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this loopback port.")
 ]
+MovedFrom = Annotated[
+    str | None,
+    typer.Option("--moved-from", help="Former name of the source: what is stored under it is taken along, without encoding."),
+]
 Accept = Annotated[
     bool, typer.Option("--accept", help="Take what is stored for made by these models, whose fingerprints differ from theirs.")
 ]

@@ -44,6 +44,8 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
     for name in _DOCUMENT_COUNTS:
         table.add_row(name, f"{getattr(receipt, name):,}")
     chunks = receipt.chunks
+    if receipt.moved:
+        table.add_row("moved", f"{receipt.moved:,} points from the source's former name")
     table.add_row("chunks", f"{chunks.written:,} written, {chunks.reused:,} reused, {chunks.deleted:,} deleted")
     for model in receipt.models:
         rate = model.chunks / model.seconds if model.seconds else 0.0

@@ -39,6 +39,7 @@ from ingest.source.sizes import hold_bytes
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job, run_job
+from ingest.sync.moving import check_move
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Estimate, Preview, estimate
 from ingest.sync.rates import learn, load_rates, save_rates
@@ -76,6 +77,7 @@ def prepare(
     name: str | None,
     data_format: str | None,
     query: str | None,
+    moved_from: str | None = None,
 ) -> Run:
     """Raises `ConfigurationError` for what cannot be meant, `SourceError` for a source that is not there."""
     models_of(settings)
@@ -84,8 +86,9 @@ def prepare(
             f"engine ray needs a Qdrant server, since the embedded store at {settings.store} serves one process at a time: give"
             " --store http://…"
         )
-    job = job_of(settings, collection)
+    job = job_of(settings, collection, moved_from=moved_from)
     sources = sources_of(settings, locations, name=name, data_format=data_format, query=query)
+    check_move(moved_from, sources)
     return Run(
         settings=settings,
         job=job,

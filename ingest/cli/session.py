@@ -216,7 +216,7 @@ def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMoni
             logger.warning("what was learned about batches is not kept: %s cannot be written (%s)", LEARNED_BATCHES, exc.strerror)
 
 
-def job_of(settings: Settings, collection: str) -> Job:
+def job_of(settings: Settings, collection: str, *, moved_from: str | None = None) -> Job:
     return Job(
         collection,
         delete=settings.delete,
@@ -228,6 +228,7 @@ def job_of(settings: Settings, collection: str) -> Job:
         options=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
         distance=settings.layout.distance,
         bounds=WindowBounds(chunks=settings.window_chunks),
+        moved_from=moved_from,
     )
 
 

@@ -112,7 +112,15 @@ def _check(settings: Settings, names: Sequence[str]) -> None:
 def _prepare(settings: Settings, name: str) -> Run:
     job = settings.jobs[name]
     own = job_settings(settings, name).model_copy(update={"rejects": job.rejects or settings.jobs_dir / f"{name}.rejects.jsonl"})
-    return prepare(own, job.collection, job.source, name=job.name, data_format=job.format, query=job.query)
+    return prepare(
+        own,
+        job.collection,
+        job.source,
+        name=job.name,
+        data_format=job.format,
+        query=job.query,
+        moved_from=job.moved_from,
+    )
 
 
 def _run(settings: Settings, record: JobRecord, stop: StopSignals, next_run: datetime | None = None) -> JobStatus:

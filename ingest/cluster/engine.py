@@ -45,11 +45,13 @@ from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import agree
+from ingest.sync.moving import check_move, take_along
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
 from ingest.sync.source_run import count_points
 from ingest.sync.sources import check_sources
+from ingest.sync.stored_sources import note_runs, warn_of_other_names
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -115,6 +117,7 @@ def run_on_ray(
     Raises also `MissingExtraError`, and `ConfigurationError` for a source that cannot be split or an address without a Ray.
     """
     sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    check_move(job.moved_from, sources)
     monitor.start()
     with connected(crew.address), ExitStack() as stack:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
@@ -123,6 +126,8 @@ def run_on_ray(
         splits = [split(source, crew.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
         wanted = run_task(describe, job, kit, **resources)
         collection = agree(wanted, job.options, store=store, accept=job.accept).collection
+        moved = take_along(job.moved_from, sources, store, collection, monitor)
+        warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
         held = [count_points(store, collection, source) for source in sources]
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
         settlements = [
@@ -154,11 +159,15 @@ def run_on_ray(
                 monitor=monitor,
                 indexing=_Indexing(store, collection),
             )
+        totals.tally.points_moved = moved
         _check(totals, works)
         totals.stopped |= stop()
+        settled = now()
         if not totals.stopped:
-            _settle(job, settlements, totals, now())
+            _settle(job, settlements, totals, settled)
         store.finalize(collection)
+        if not totals.stopped:
+            note_runs(store, collection, sources, settled)
         return close_account(
             wanted.collection,
             totals.tally,

@@ -26,7 +26,11 @@ RECORD_SEPARATOR = "//"
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One file, or a part of its records: the records, or the one document it is, whose id is `doc_id`."""
+    """One file, or a part of its records: the records, or the one document it is, whose id is `doc_id`.
+
+    Attributes:
+        origin: see `Source`.
+    """
 
     name: str
     place: Place
@@ -34,6 +38,7 @@ class FileSource:
     table: Table
     doc_id: str
     part: Part | None = None
+    origin: str | None = None
 
     def read(self) -> Iterator[Document | Rejected]:
         try:
@@ -82,6 +87,7 @@ class FolderSource:
     Attributes:
         kind: what every file is taken for; None: what its suffix says.
         wanted: of paths from the folder.
+        origin: see `Source`.
     """
 
     name: str
@@ -89,6 +95,7 @@ class FolderSource:
     kind: Kind | None
     table: Table
     wanted: Callable[[str], bool]
+    origin: str | None = None
 
     def files(self) -> Iterator[tuple[Entry, Kind]]:
         """Yield those that are read, with their kinds; none of an empty folder, as no record of an empty table."""

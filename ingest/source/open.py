@@ -76,15 +76,17 @@ def open_source(
     if found is None:
         place, pattern = _glob(place, location, storage_options)
     elif found == "file":
-        return _file(place, name, format, records)
+        return _file(place, name, format, records, origin=None if has_query(location) else place.name)
     elif found == "other":
         raise SourceError(f"{place.name} is neither a file nor a folder: pipe what it yields into standard input, -")
+    origin = place.name if pattern is None else f"{place.name}/{pattern}"
     folder = FolderSource(
-        name=name or (place.name if pattern is None else f"{place.name}/{pattern}"),
+        name=name or origin,
         place=place,
         kind=kind_named(format) if format else None,
         table=records,
         wanted=matcher(pattern, include, exclude),
+        origin=None if include or exclude or has_query(location) else origin,  # which do not show in it
     )
     next(folder.files(), None)  # a folder that cannot be listed shows now
     return folder
@@ -98,7 +100,8 @@ def _database(location: str, name: str | None, query: str | None, table: str | N
     if (query is None) == (table is None):
         raise ConfigurationError("a database needs either a query or a table, to say which rows are the documents")
     check_database(location)
-    return SqlSource(name or database_name(location, query, table), location, query, table, records)
+    origin = database_name(location, query, table)
+    return SqlSource(name or origin, location, query, table, records, origin=origin)
 
 
 def _stdin(name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above
@@ -108,7 +111,14 @@ def _stdin(name: str | None, format: str | None, records: Table) -> Source:  # n
     return StdinSource(name or "stdin", kind, records)
 
 
-def _file(place: Place, name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above
+def _file(
+    place: Place,
+    name: str | None,
+    format: str | None,  # noqa: A002  as above
+    records: Table,
+    *,
+    origin: str | None,
+) -> Source:
     file_name = place.file_name
     kind = kind_named(format, file_name) if format else kind_of(file_name)
     if kind is None:
@@ -118,7 +128,7 @@ def _file(place: Place, name: str | None, format: str | None, records: Table) ->
         )
     if kind.format in OFFICE:
         check_office(kind.format)
-    return FileSource(name or place.name, place, kind, records, file_name)
+    return FileSource(name or place.name, place, kind, records, file_name, origin=origin)
 
 
 def _glob(nothing: Place, location: str, storage_options: Mapping[str, Any] | None) -> tuple[Place, str]:

@@ -58,6 +58,7 @@ class SqlSource:
         location: SQLAlchemy URL; may hold a password, so it is not shown.
         query: sent as it is. Exactly one of `query` and `from_table` is given.
         from_table: `table` or `schema.table`.
+        origin: see `Source`.
     """
 
     name: str
@@ -66,6 +67,7 @@ class SqlSource:
     from_table: str | None
     table: Table
     keys: KeyRange | None = None
+    origin: str | None = None
 
     def read(self) -> Iterator[Document | Rejected]:
         """Raises `SourceError` where the database fails at any point, or its rows can be no documents."""

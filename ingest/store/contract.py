@@ -18,6 +18,10 @@ SCHEMA_VERSION = 1
 """Of the payload and the manifest. A collection of another version is refused."""
 
 
+MAX_FACETS = 1000
+"""Values that a facet returns, if nobody says otherwise."""
+
+
 @dataclass(frozen=True, slots=True)
 class VectorSpec:
     """One named vector of a collection.
@@ -251,6 +255,23 @@ class Store(Protocol):
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         """Exact."""
+        ...
+
+    def facet(
+        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
+    ) -> dict[str, int]:
+        """Value of an indexed keyword field → points that have it and meet all conditions, exact; the `limit` most frequent."""
+        ...
+
+    def notes(self, collection: str) -> dict[str, Any]:
+        """What `update_notes` has kept with the collection: key → JSON."""
+        ...
+
+    def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
+        """Keeps small JSON values with the collection: each key given is replaced, or removed (None), the others stay.
+
+        All at once, and whoever writes other keys meanwhile loses nothing.
+        """
         ...
 
     def finalize(self, collection: str) -> None:

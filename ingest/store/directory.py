@@ -3,6 +3,7 @@
     <root>/<collection>/shard/          the engine's; there from the moment it is complete: then the collection exists
     <root>/<collection>/shard.new/      a shard being made, or left by a crash while it was
     <root>/<collection>/manifest.json   written before the shard, replaced atomically
+    <root>/<collection>/notes.json      small things to know about it, replaced atomically; may be missing
     <root>/<collection>/lock, holder    the lock, and the process id of who holds it
     <root>/.trash/                      dropped collections on their way out
     <root>/aliases.json, aliases.lock   see `aliases`
@@ -13,12 +14,14 @@ Directories are readable by their owner alone (0700), and so are our files (0600
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -26,6 +29,8 @@ from ingest.errors import ConfigurationError, StoreError, StoreLockedError
 from ingest.private_files import make_private_folder
 from ingest.store.contract import Manifest
 from ingest.store.schema import manifest_from_json, manifest_to_json
+
+logger = logging.getLogger(__name__)
 
 _TRASH = ".trash"
 
@@ -92,6 +97,7 @@ class CollectionDirectory:
         self.path = root / name
         self.shard = self.path / "shard"
         self._manifest = self.path / "manifest.json"
+        self._notes = self.path / "notes.json"
         self._holder = self.path / "holder"
         self._lock = FileLock(self.path / "lock", timeout=0, mode=0o600, thread_local=False)
 
@@ -156,6 +162,24 @@ class CollectionDirectory:
         """Replaces the manifest: a crash leaves the old or the new one, whole."""
         with translated(self._manifest):
             replace_file(self._manifest, json.dumps(manifest_to_json(manifest), ensure_ascii=False, indent=1))
+
+    def read_notes(self) -> dict[str, Any]:
+        """See `Store.notes`. A file that is damaged says nothing, and that is logged."""
+        with translated(self._notes):
+            text = self._notes.read_text(encoding="utf-8") if self._notes.is_file() else "{}"
+        try:
+            notes = json.loads(text)
+        except ValueError:
+            notes = None
+        if isinstance(notes, dict):
+            return notes
+        logger.warning("the notes %s are damaged and passed over: the next run writes them anew", self._notes)
+        return {}
+
+    def write_notes(self, notes: Mapping[str, Any]) -> None:
+        """Replaces the notes: a crash leaves the old or the new ones, whole."""
+        with translated(self._notes):
+            replace_file(self._notes, json.dumps(notes, ensure_ascii=False, indent=1))
 
     @contextmanager
     def new_shard(self) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
@@ -17,7 +17,7 @@ from qdrant_edge import UpdateOperation
 from ingest.errors import CollectionNotFoundError, StoreError
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.store.aliases import AliasFile
-from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest, VectorQuery
+from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, VectorQuery
 from ingest.store.directory import CollectionDirectory, collection_names
 from ingest.store.edge_wire import INDEX_TYPES, collection_config, filter_to, stored_point, vector_to
 from ingest.store.pages import release_pages
@@ -248,6 +248,23 @@ class EdgeStore:
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         with self._using(collection) as opened:
             return opened.shard.count(engine.CountRequest(exact=True, filter=filter_to(conditions)))
+
+    def facet(
+        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
+    ) -> dict[str, int]:
+        with self._using(collection) as opened:
+            found = opened.shard.facet(engine.FacetRequest(field, limit=limit, exact=True, filter=filter_to(conditions)))
+        return {str(hit.value): hit.count for hit in found.hits if hit.count}  # values that no point has any more are listed, too
+
+    def notes(self, collection: str) -> dict[str, Any]:
+        with self._mutex:
+            return self._opened(collection).directory.read_notes()
+
+    def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
+        with self._mutex:
+            directory = self._opened(collection).directory
+            merged = {**directory.read_notes(), **notes}
+            directory.write_notes({key: value for key, value in merged.items() if value is not None})
 
     def finalize(self, collection: str) -> None:
         with self._changing(collection) as opened:

@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy, call_with_retries
-from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest, Store, VectorQuery
+from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, Store, VectorQuery
 from ingest.store.request_sizes import columns_bytes, id_bytes, payload_bytes, point_bytes, query_bytes
 from ingest.store.splitting import RequestLimits, joined, pages_of
 
@@ -201,6 +201,24 @@ class RetryingStore:
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         return self._call(lambda: self._store.count(collection, conditions))
+
+    def facet(
+        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
+    ) -> dict[str, int]:
+        kind = (collection, "facet")
+        while True:
+            size = min(limit, self._limits.most(kind))
+            try:
+                return self._call(partial(self._store.facet, collection, field, conditions, limit=size))
+            except RequestTooLargeError as exc:
+                if not self._limits.learn(kind, size, exc):
+                    raise
+
+    def notes(self, collection: str) -> dict[str, Any]:
+        return self._call(lambda: self._store.notes(collection))
+
+    def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
+        self._call(lambda: self._store.update_notes(collection, notes))
 
     def finalize(self, collection: str) -> None:
         self._call(lambda: self._store.finalize(collection))

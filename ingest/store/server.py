@@ -13,7 +13,7 @@ from qdrant_client import grpc, models
 from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
 from ingest.parameters import checked, optional, parse_boolean, parse_integer, parse_number, parse_path
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
-from ingest.store.contract import Condition, VectorQuery
+from ingest.store.contract import MAX_FACETS, Condition, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server_collections import ServerCollections
 from ingest.store.server_connection import Connection
@@ -190,6 +190,13 @@ class ServerStore(ServerCollections):
             ]
             answers = self._client.query_batch_points(collection, requests)
         return [[scored_point(found) for found in answer.points] for answer in answers]
+
+    def facet(
+        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
+    ) -> dict[str, int]:
+        with self._limited(collection, max_query_limit=limit):
+            found = self._client.facet(collection, field, filter_to(conditions), limit=limit, exact=True)
+        return {str(hit.value): hit.count for hit in found.hits if hit.count}  # values that no point has any more are listed, too
 
     @contextmanager
     def _limited(self, collection: str, *, spare: int = 0, **asked: int) -> Iterator[None]:

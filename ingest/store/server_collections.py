@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from qdrant_client import models
 
@@ -25,6 +26,7 @@ from ingest.store.server_wire import (
     DEFERRED_KEY,
     INDEX_TYPES,
     METADATA_KEY,
+    NOTE_PREFIX,
     collection_config,
     filter_to,
     has_columns_of,
@@ -127,6 +129,20 @@ class ServerCollections:
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         with self._translated(collection):
             return self._client.count(collection, count_filter=filter_to(conditions), exact=True).count
+
+    def notes(self, collection: str) -> dict[str, Any]:
+        metadata = self._collection(collection).config.metadata or {}
+        return {
+            key.removeprefix(NOTE_PREFIX): value
+            for key, value in metadata.items()
+            if key.startswith(NOTE_PREFIX) and value is not None
+        }
+
+    def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
+        if not notes:
+            return
+        with self._translated(collection):
+            self._client.update_collection(collection, metadata={NOTE_PREFIX + key: value for key, value in notes.items()})
 
     def defer_indexing(self, collection: str) -> None:
         threshold = self._collection(collection).config.optimizer_config.indexing_threshold

@@ -20,6 +20,9 @@ METADATA_KEY = "ingest"
 DEFERRED_KEY = "ingest_indexing_threshold"
 """Where in it the threshold is that is to be restored: there while a load defers the indexes, and after its crash."""
 
+NOTE_PREFIX = "ingest_note_"
+"""Before the key of each note in it: an update merges top-level keys, so each note is replaced for itself."""
+
 INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "uuid": models.PayloadSchemaType.UUID}
 
 _DISTANCES = {

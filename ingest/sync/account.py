@@ -23,6 +23,7 @@ class Tally:
     chunks_written: int = 0
     chunks_reused: int = 0
     chunks_deleted: int = 0
+    points_moved: int = 0
 
     @property
     def done(self) -> int:
@@ -70,4 +71,5 @@ def close_account(
         window=window,
         swap_share=round(monitor.swap_seconds / seconds, 4) if seconds else 0.0,
         stopped=stopped,
+        moved=tally.points_moved,
     )

@@ -41,6 +41,7 @@ from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.manifest import agree, wanted_manifest
+from ingest.sync.moving import check_move, take_along
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
@@ -49,6 +50,7 @@ from ingest.sync.sizing import WindowSizing
 from ingest.sync.source_run import SourceRun, count_points
 from ingest.sync.sources import check_sources
 from ingest.sync.spool import PendingDeletes, SeenDocuments
+from ingest.sync.stored_sources import note_runs, warn_of_other_names
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -70,6 +72,8 @@ class Job:
         distance: distance of the dense vectors of a new collection.
         accept: whether stored vectors count as made by the models of this job although the models' fingerprints differ;
             dimensions and distances must be the same.
+        moved_from: the former name of the job's only source: what is stored under it is taken along before the source is read
+            (`ingest.sync.moving.move_source`).
 
     Raises `ConfigurationError` that names the parameter, its value and what is allowed.
     """
@@ -85,6 +89,7 @@ class Job:
     bounds: WindowBounds
     distance: Distance
     accept: bool
+    moved_from: str | None
 
     def __init__(
         self,
@@ -100,6 +105,7 @@ class Job:
         bounds: WindowBounds = WindowBounds(),
         distance: Distance = "cosine",
         accept: bool = False,
+        moved_from: str | None = None,
     ) -> None:
         set_fields(
             self,
@@ -114,6 +120,7 @@ class Job:
             bounds=checked("bounds", parse_instance, bounds, WindowBounds),
             distance=checked("distance", parse_choice, distance, get_args(Distance)),
             accept=checked("accept", parse_boolean, accept),
+            moved_from=checked("moved_from", optional(parse_text), moved_from),
         )
         _normalize_collection_name(self.collection, self.aliases)  # raises for a name that cannot be one
 
@@ -156,12 +163,14 @@ def run_job(
     the next run continues from there); `DeletionBrakeError` if the brake held.
     """
     sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    check_move(job.moved_from, sources)
     monitor = runner.monitor
     monitor.start()
     wanted = job.manifest(models)
     collection = agree(wanted, job.options, store=store, accept=job.accept).collection
+    tally = Tally(points_moved=take_along(job.moved_from, sources, store, collection, monitor))
+    warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
     held = {source.name: count_points(store, collection, source) for source in sources}
-    tally = Tally()
     sizing = WindowSizing(job.bounds, monitor)
     with ExitStack() as spools:
         runs: list[tuple[SourceRun, Settlement]] = []
@@ -188,9 +197,8 @@ def run_job(
                     known_empty = held[run.source.name] == 0
                     settlement.note_stored(known_empty=known_empty)
                     run.run(writer, stop, known_empty=known_empty)
-        stopped = stop()
+        stopped, settled = stop(), now()
         if not stopped:
-            settled = now()
             with Writer(store, collection) as writer:
                 for _, settlement in runs:
                     settlement.settle_read(writer, tally)
@@ -201,6 +209,8 @@ def run_job(
                 for _, settlement in runs:
                     settlement.settle_gone(writer, settled, tally)
     store.finalize(collection)
+    if not stopped:
+        note_runs(store, collection, sources, settled)
     return close_account(
         wanted.collection,
         tally,

@@ -107,6 +107,7 @@ def reindex(
     _catch_up(rebuild, store, live, target)
     store.finalize(target)
     rebuild.verify()
+    store.update_notes(target, store.notes(live))
     if gate is not None:
         gate(live, target)
     _catch_up(rebuild, store, live, target)

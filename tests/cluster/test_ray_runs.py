@@ -17,6 +17,7 @@ from ingest.errors import DeletionBrakeError
 from ingest.records import Source
 from ingest.source import open_source
 from ingest.sync.plan import DeleteMode
+from ingest.sync.stored_sources import list_sources
 
 
 def record(number: int, letters: str = "ab") -> dict[str, Any]:
@@ -90,11 +91,15 @@ def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: R
     }
 
 
-def test_an_emptied_folder_is_synced_only_with_leave(ray_bench: RayBench, tmp_path: Path) -> None:
+def test_a_folder_is_moved_and_when_it_is_emptied_synced_only_with_leave(ray_bench: RayBench, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "a.md").write_text(text_of("a"))
-    ray_bench.here.run([open_source(str(folder))])
+    ray_bench.here.run([open_source(str(folder), name="old")])
+    moved = ray_bench.run([open_source(str(folder))], moved_from="old")
+    assert (counts(moved), moved.moved, moved.models) == ({"read": 1, "unchanged": 1}, 1, ())
+    (noted,) = list_sources(ray_bench.store, ray_bench.collection)
+    assert (noted.name, noted.location, noted.last_run is not None) == (str(folder), str(folder), True)
     (folder / "a.md").unlink()
     with pytest.raises(DeletionBrakeError, match="notes yielded no record"):
         ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL)

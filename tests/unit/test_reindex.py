@@ -86,6 +86,13 @@ def test_the_new_collection_is_what_a_fresh_ingestion_would_have_made(bench: Ben
     assert (again.unchanged, again.balanced) == (len(DOCUMENTS), True)
 
 
+def test_the_new_collection_knows_when_its_sources_were_last_read(bench: Bench) -> None:
+    before = bench.store.notes(bench.name)
+    bench.reindex([KEPT, NEW])
+    assert len(before) == 1
+    assert bench.store.notes(bench.name) == before
+
+
 def test_only_the_new_column_is_encoded(bench: Bench) -> None:
     kept, new = HashEncoder("kept", 16, record=True), HashEncoder("swapped", 16, revision="2", record=True)
     report = bench.reindex([kept, new])

@@ -19,6 +19,7 @@ from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Condition, Store, VectorQuery
 from ingest.store.schema import INGEST_FIELD
 from ingest.store.writer import Effects, Writer
+from ingest.sync.stored_sources import StoredSource, list_sources
 
 LIMIT = 20_000
 """Bytes of a request that the proxy lets through."""
@@ -163,6 +164,16 @@ def test_reading_keeps_to_the_limits_of_strict_mode(strict: Store, collection: s
     assert [each.id for each in strict.scroll(collection, page=50, after=sorted(IDS)[99])] == sorted(IDS)[100:]
     assert {found.id for found in strict.fingerprints(collection, DOC_KEYS)} == set(IDS)
     assert {found.id for found in strict.retrieve(collection, IDS)} == set(IDS)
+
+
+def test_sources_are_listed_under_strict_mode(strict: Store, server: Address, collection: str) -> None:
+    assert list_sources(strict, collection) == [StoredSource("docs", 300, 300, 0, None, None)]
+    client = QdrantClient(url=server.url, check_compatibility=False)
+    client.update_collection(
+        collection, strict_mode_config=models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False)
+    )
+    client.close()
+    assert list_sources(strict, collection) == [StoredSource("docs", None, 300, None, None, None)]
 
 
 def test_searching_keeps_to_the_limits_of_strict_mode(strict: Store, server: Address, collection: str) -> None:

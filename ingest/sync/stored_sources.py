@@ -1,0 +1,226 @@
+"""The sources of a collection: what is stored of each, when it was last read and from where, and taking one out.
+
+What is stored is counted in the collection. When and from where a source was last read is a note that is kept with the collection
+(`Store.update_notes`), one for each source: a run that has read a source to its end replaces that source's note in one request,
+after everything else. So runs of different sources never overwrite each other's notes, and a crash loses no more than the note.
+Notes tell and decide nothing; beyond `MAX_NOTES` the oldest go.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
+from ingest.parameters import checked, optional, parse_duration, parse_text
+from ingest.records import Source, digest
+from ingest.store.contract import Condition, Store
+from ingest.store.schema import GONE_FIELD
+from ingest.store.writer import Writer
+from ingest.sync.account import Tally
+from ingest.sync.deletion import find_gone
+from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.settling import Settlement
+from ingest.sync.spool import PendingDeletes
+from ingest.telemetry import ThroughputMonitor
+
+logger = logging.getLogger(__name__)
+
+MAX_NOTES = 256
+"""Sources of a collection whose last run is noted: some 75 KB at most, which a server reads with the collection's settings."""
+
+MAX_TEXT = 1000
+"""Characters of a name or a location that are noted; a source with a longer name is not noted."""
+
+_FIRST_CHUNK = Condition("chunk", "eq", 0)
+"""Each document has exactly one."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSource:
+    """What a collection holds of one source.
+
+    Attributes:
+        documents: those stored, soft-deleted ones included; `soft_deleted` of them. None where the strict mode of a server does
+            not let them be counted.
+        last_run: when a run last read it to its end (ISO 8601, UTC); None if that is not known.
+        location: from where, if that is known.
+    """
+
+    name: str
+    documents: int | None
+    points: int
+    soft_deleted: int | None
+    last_run: str | None
+    location: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What `forget_source` did. Documents, but for `points`, the points that it deleted.
+
+    Attributes:
+        soft_deleted: documents that are hidden from search from now on.
+        waiting: documents that were soft-deleted before, and whose time has not come.
+    """
+
+    collection: str
+    source: str
+    deleted: int
+    soft_deleted: int
+    waiting: int
+    points: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Note:
+    """What is noted of a source."""
+
+    name: str
+    location: str | None
+    ended: str
+
+
+def location_of(source: Source) -> str | None:
+    """Return where a source is read from, whatever its name is, or None if it does not say."""
+    origin = getattr(source, "origin", None)
+    return origin if isinstance(origin, str) else None
+
+
+def list_sources(store: Store, collection: str) -> list[StoredSource]:
+    """Return the sources of a collection, by name: those with points, and those whose last run is noted."""
+    points = store.facet(collection, "source")
+    documents, soft_deleted = _count_documents(store, collection)
+    notes = {note.name: note for note in _notes(store, collection).values()}
+    return [
+        StoredSource(
+            name,
+            None if documents is None else documents.get(name, 0),
+            points.get(name, 0),
+            None if soft_deleted is None else soft_deleted.get(name, 0),
+            notes[name].ended if name in notes else None,
+            notes[name].location if name in notes else None,
+        )
+        for name in sorted(points.keys() | notes.keys())
+    ]
+
+
+def note_runs(store: Store, collection: str, sources: Sequence[Source], now: float) -> None:
+    """Note that these sources were read to their ends, `now` (seconds since 1970). If the store refuses, that is only logged."""
+    ended = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
+    try:
+        kept = _notes(store, collection)
+        update: dict[str, dict[str, Any] | None] = {
+            _key(source.name): _note(source, ended) for source in sources if len(source.name) <= MAX_TEXT
+        }
+        others = sorted((note.ended, key) for key, note in kept.items() if key not in update)
+        update.update(dict.fromkeys(key for _, key in others[: max(0, len(others) + len(update) - MAX_NOTES)]))
+        store.update_notes(collection, update)
+    except StoreError as exc:  # such as a key that may write points and nothing else
+        logger.warning("the run is done, but ingest collections info will not show when: %s", exc)
+
+
+def other_names(store: Store, collection: str, source: Source) -> list[str]:
+    """Return the other source names under which documents from this source's location are stored."""
+    location = location_of(source)
+    if location is None:
+        return []
+    # A source without a name of its own is called like its location; such a one may be older than any note.
+    names = {location, *(note.name for note in _notes(store, collection).values() if note.location == location)}
+    names.discard(source.name)
+    return sorted(name for name in names if store.count(collection, [Condition("source", "eq", name)]))
+
+
+def warn_of_other_names(
+    store: Store, collection: str, sources: Sequence[Source], monitor: ThroughputMonitor, *, called: str
+) -> None:
+    """Log an error for each source whose location is stored under another name, too. `called`: the collection, for people."""
+    ours = {source.name for source in sources}
+    for source in sources:
+        for name in other_names(store, collection, source):
+            if name not in ours:
+                monitor.log_error(
+                    source.name,
+                    f"documents from this location are also stored as the source {name}, and search finds both: take them along"
+                    f" with --moved-from {name}, or delete them with ingest collections forget {called} --source {name}",
+                )
+
+
+def forget_source(
+    store: Store,
+    collection: str,
+    source: str,
+    *,
+    delete_after: float | str | timedelta | None = None,
+    now: Callable[[], float] = time.time,
+) -> Forgotten:
+    """Delete all documents of one source, as a `full` run would if the source had none any more. No brake holds.
+
+    With `delete_after`, they are soft-deleted first; called again when that time has passed, it deletes them. Points of other
+    sources, and of other tools, stay. An interrupted call is continued by the next.
+
+    Raises `ConfigurationError` if the collection knows no such source, `CollectionNotFoundError`, `StoreError`.
+    """
+    checked("source", parse_text, source)
+    grace = checked("delete_after", optional(parse_duration), delete_after)
+    of_source = [Condition("source", "eq", source)]
+    if store.count(collection, of_source) == 0 and _key(source) not in _notes(store, collection):
+        raise ConfigurationError(
+            f"the collection {collection} has no source {source}: ingest collections info {collection} lists those it has"
+        )
+    moment, tally = now(), Tally()
+    with PendingDeletes() as deletes:
+        settlement = Settlement(source, collection, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
+        settlement.note_stored(known_empty=False)
+        find_gone(deletes, (), now=moment, delete_after=grace)
+        with Writer(store, collection) as writer:
+            settlement.settle_gone(writer, moment, tally)
+        waiting = deletes.count_gone_documents(Fate.WAIT)
+    if not (tally.tombstoned or waiting):
+        drop_note(store, collection, source)
+    return Forgotten(collection, source, tally.deleted, tally.tombstoned, waiting, tally.chunks_deleted)
+
+
+def drop_note(store: Store, collection: str, source: str) -> None:
+    """Remove what is noted of a source."""
+    if _key(source) in _notes(store, collection):
+        store.update_notes(collection, {_key(source): None})
+
+
+def _count_documents(store: Store, collection: str) -> tuple[dict[str, int] | None, dict[str, int] | None]:
+    """Return the documents and the soft-deleted documents of each source."""
+    try:
+        documents = store.facet(collection, "source", [_FIRST_CHUNK])
+        return documents, store.facet(collection, "source", [_FIRST_CHUNK, Condition(GONE_FIELD, "exists", value=True)])
+    except StoreUnavailableError:
+        raise
+    except StoreError as exc:  # strict mode may refuse a filter on a field without an index
+        logger.warning("documents are not counted: %s", exc)
+        return None, None
+
+
+def _notes(store: Store, collection: str) -> dict[str, _Note]:
+    """Return the notes of sources by key; anything else that is noted is passed over."""
+    return {key: note for key, value in store.notes(collection).items() if (note := _parsed(value)) is not None}
+
+
+def _parsed(value: object) -> _Note | None:
+    if not isinstance(value, Mapping):
+        return None
+    name, location, ended = (value.get(field) for field in ("source", "location", "ended"))
+    if isinstance(name, str) and isinstance(ended, str) and (location is None or isinstance(location, str)):
+        return _Note(name, location, ended)
+    return None
+
+
+def _note(source: Source, ended: str) -> dict[str, Any]:
+    location = location_of(source)
+    return {"source": source.name, "location": location if location and len(location) <= MAX_TEXT else None, "ended": ended}
+
+
+def _key(source: str) -> str:
+    return digest(["source", source])
