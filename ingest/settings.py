@@ -286,6 +286,7 @@ def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Set
     """
     named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     values = _read_file(named)
+    _check_spelling(values)
     given = set(overrides)
     _check_environment()
 
@@ -349,6 +350,13 @@ def _read_file(named: Path | None) -> dict[str, Any]:
         raise ConfigurationError(f"the settings file {path} is not valid TOML: {exc}") from exc
     except OSError as exc:
         raise ConfigurationError(f"the settings file {path} cannot be read: {exc.strerror}") from exc
+
+
+def _check_spelling(values: Mapping[str, Any]) -> None:
+    """Pydantic-settings would take `Store` for `store`, which would get past `check_found`."""
+    for key in values:
+        if key not in Settings.model_fields:
+            raise ConfigurationError(f"unknown setting {key}{nearest_hint(key.lower(), Settings.model_fields)}")
 
 
 def _check_environment() -> None:

@@ -145,6 +145,17 @@ def test_a_found_file_writes_only_in_its_folder(toml: str, folder: Path) -> None
     load_settings({}, Path("ingest.toml"))
 
 
+@pytest.mark.parametrize(
+    "toml", [f'Store = "{EVIL}"\n', 'TRUST_REMOTE_CODE = ["own"]\n', '[Models.own]\npath = "evil"\n', "Ca_File = 'x'\n"]
+)
+def test_no_spelling_gets_past(toml: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_API_KEY", KEY)
+    monkeypatch.setenv("INGEST_TRUST_REMOTE_CODE", "own")
+    Path("ingest.toml").write_text(toml)
+    with pytest.raises(ConfigurationError, match=r"unknown setting \w+.*: did you mean"):
+        load_settings({})
+
+
 def test_what_a_folder_may_want_for_itself_is_done(folder: Path) -> None:
     Path("ingest.toml").write_text(
         f'rejects = "state/rejects.jsonl"\njobs_dir = "{folder}/state"\ndense = ["own"]\n'
