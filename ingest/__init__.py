@@ -6,7 +6,7 @@ source/     documents in                encode/     text → vectors, one model 
 store/      vectors ⇄ Qdrant            sync/       deciding and doing
 search/     asking                      cli/        the command line
 testing     public fakes                observatory /metrics and /healthz
-cluster/    the same job on Ray
+cluster/    the same job on Ray         retry       what is worth another attempt
 
 Imports point one way: cli → cluster → sync, search → store, encode, source → telemetry → records, errors. The names below are
 loaded when they are first used.
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from ingest.encode.models import ModelManager
     from ingest.encode.registry import EnsembleConfig
     from ingest.encode.runner import BatchRunner
-    from ingest.errors import IngestError
+    from ingest.errors import IngestError, ModelUnavailableError
     from ingest.records import Document, Hit, Receipt, Rejected
+    from ingest.retry import RetryPolicy
     from ingest.search.searcher import Searcher
     from ingest.source.open import open_source
     from ingest.store import open_store
@@ -36,8 +37,10 @@ _HOMES = {
     "IngestError": "ingest.errors",
     "Job": "ingest.sync.job",
     "ModelManager": "ingest.encode.models",
+    "ModelUnavailableError": "ingest.errors",
     "Receipt": "ingest.records",
     "Rejected": "ingest.records",
+    "RetryPolicy": "ingest.retry",
     "Searcher": "ingest.search.searcher",
     "open_source": "ingest.source.open",
     "open_store": "ingest.store",
@@ -52,8 +55,10 @@ __all__ = [
     "IngestError",
     "Job",
     "ModelManager",
+    "ModelUnavailableError",
     "Receipt",
     "Rejected",
+    "RetryPolicy",
     "Searcher",
     "open_source",
     "open_store",
