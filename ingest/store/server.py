@@ -70,7 +70,7 @@ class ServerStore(ServerCollections):
             allow_plain_http_key=checked("allow_plain_http_key", parse_boolean, allow_plain_http_key),
         )
         super().__init__(connection)
-        self._pages: dict[str, int] = {}
+        self._pages: dict[str, int] = {}  # of collections whose strict mode allows fewer than `_PAGE` fingerprints at a time
 
     @property
     def streams(self) -> int:
