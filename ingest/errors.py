@@ -15,7 +15,8 @@
     │   ├── StoreUnavailableError  exit 1   not reachable, overloaded or timed out: worth asking again
     │   ├── RequestTooLargeError   exit 1   more than the server, or a proxy in front of it, takes in one request
     │   ├── StoreLockedError       exit 1   another process holds the embedded store
-    │   └── CollectionNotFoundError exit 1  no such collection
+    │   ├── CollectionNotFoundError exit 1  no such collection
+    │   └── ForeignCollectionError exit 1   a collection that another tool made
     ├── ForkError                  exit 1   an object was used in a forked child of the process that opened it
     ├── JobRunningError            exit 1   another process runs this job
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
@@ -123,6 +124,10 @@ class StoreLockedError(StoreError):
 
 class CollectionNotFoundError(StoreError):
     """The collection does not exist in this store."""
+
+
+class ForeignCollectionError(StoreError):
+    """The collection has no manifest: another tool made it, and this package neither writes to it nor drops it."""
 
 
 class ForkError(IngestError):

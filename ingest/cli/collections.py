@@ -13,10 +13,11 @@ from rich.table import Table
 from ingest.cli import options
 from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation, store_of
-from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
-from ingest.store.contract import CollectionInfo, Store
+from ingest.errors import ConfigurationError
+from ingest.store.contract import CollectionInfo
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.deletion import undelete
+from ingest.sync.ownership import find_droppable
 from ingest.sync.stored_sources import StoredSource, forget_source, list_sources
 
 app = typer.Typer(help="The collections of a store.", no_args_is_help=True, rich_markup_mode=None)
@@ -76,14 +77,17 @@ def drop(
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Delete a collection and everything in it."""
+    """Delete a collection and everything in it.
+
+    A collection that another alias names is in use and is not deleted, unless you name it as it is stored.
+    """
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
     name = _normalize_collection_name(collection, settings.collections.aliases)
     if name != collection:
         raise ConfigurationError(f"{collection} is another spelling of {name}: to drop the collection {name}, call it that")
     with store_of(settings) as opened:
-        info = _ours(opened, name)
+        info = find_droppable(opened, name)
         called = _with_stored(name, info.name)
         what = called if info.points is None else f"{called} with {info.points:,} points"
         if not yes and (as_json or not typer.confirm(f"Delete {what} in {opened.location}?", err=True)):
@@ -160,20 +164,6 @@ def _print_sources(sources: Sequence[StoredSource]) -> None:
         table.add_row(plain(source.name), *counts, source.last_run or "", plain(location or ""))
     if sources:
         Console(markup=False).print(table)
-
-
-def _ours(store: Store, name: str) -> CollectionInfo:
-    """As it is listed: what is damaged must be named, and dropped, without being opened."""
-    stored_as = store.aliases().get(name, name)
-    for info in store.collections():
-        if info.name == stored_as:
-            if info.ours:
-                return info
-            raise StoreError(
-                f"the collection {name} in {store.location} was not dropped, because"
-                f" {info.problem or 'it was not made by ingest: drop it with the tool that made it'}"
-            )
-    raise CollectionNotFoundError(f"there is no collection {name} in {store.location}: see ingest collections list")
 
 
 def _names(collection: str, aliases: Mapping[str, str]) -> list[str]:

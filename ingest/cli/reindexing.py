@@ -132,4 +132,6 @@ def _print(done: Reindexed) -> None:
     table.add_row("kept for --rollback", done.previous or "nothing")
     for name in done.dropped:
         table.add_row("dropped", name)
+    for name, reason in done.kept.items():
+        table.add_row("not dropped", f"{name} ({reason})")
     Console(markup=False).print(table)

@@ -40,12 +40,14 @@ from ingest.parameters import normalize, optional, parse_instance, parse_integer
 from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
 from ingest.store.contract import Store
+from ingest.store.schema import _normalize_collection_name
 from ingest.store.writer import DEFER_FROM, Writer, defer_indexing
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.job import Job
-from ingest.sync.manifest import agree
+from ingest.sync.manifest import agree, check_still_in_use
 from ingest.sync.moving import check_move, take_along
+from ingest.sync.ownership import check_name
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
@@ -118,6 +120,7 @@ def run_on_ray(
     """
     sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
     check_move(job.moved_from, sources)
+    check_name(_normalize_collection_name(job.collection, job.aliases))
     monitor.start()
     with connected(crew.address), ExitStack() as stack:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
@@ -168,6 +171,7 @@ def run_on_ray(
         store.finalize(collection)
         if not totals.stopped:
             note_runs(store, collection, sources, settled)
+        check_still_in_use(wanted, collection, store)
         return close_account(
             wanted.collection,
             totals.tally,

@@ -56,6 +56,7 @@ class Manifest:
     Attributes:
         collection: its own name, whatever alias it is asked for by; normalized. `raw_name` is what the user first called it, to
             notice two names that meet in one.
+        base_name: the name that it was created for, of which it may be one of several versions; "" if that is unknown.
         chunking: the settings chunks were made with; JSON.
         weights: vector name → weight in query-time fusion.
         version: `SCHEMA_VERSION` when it was made.
@@ -67,6 +68,7 @@ class Manifest:
     chunking: Mapping[str, Any] = field(default_factory=dict)
     weights: Mapping[str, float] = field(default_factory=dict)
     version: int = SCHEMA_VERSION
+    base_name: str = ""
 
     @property
     def precisions(self) -> dict[str, str]:
@@ -159,15 +161,21 @@ class Store(Protocol):
         """How many writes at a time it takes with profit."""
         ...
 
-    def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
-        """Creates the collection with its vectors and payload indexes, or returns the manifest of the one that is there.
+    def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
+        """Create the collection with its vectors and payload indexes, or return the manifest of the one that is there.
 
-        Finishes what a crash left half-made. Raises `StoreError` if a collection of that name has no manifest (it is not ours).
+        Finishes what a crash left half-made. With `like`, the collection, new or not, gets the payload indexes, the settings and
+        the metadata of other tools that the collection `like` has, except for options that are not the defaults.
+        Raises `ForeignCollectionError` if a collection of that name has no manifest, `ConfigurationError` if `like` has a setting
+        that a new collection cannot get.
         """
         ...
 
     def manifest(self, collection: str) -> Manifest:
-        """Raises `CollectionNotFoundError`, or `StoreError` where it has none or cannot be read."""
+        """Return what the collection was made with.
+
+        Raises `CollectionNotFoundError`, `ForeignCollectionError` if it has no manifest, `StoreError` if that cannot be read.
+        """
         ...
 
     def write_manifest(self, manifest: Manifest) -> None:

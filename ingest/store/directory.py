@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ingest.errors import ConfigurationError, StoreError, StoreLockedError
+from ingest.errors import ConfigurationError, ForeignCollectionError, StoreError, StoreLockedError
 from ingest.private_files import make_private_folder
 from ingest.store.contract import Manifest
 from ingest.store.schema import manifest_from_json, manifest_to_json
@@ -150,7 +150,7 @@ class CollectionDirectory:
             with translated(self._manifest):
                 text = self._manifest.read_text(encoding="utf-8") if self.ours else None
             if text is None:
-                raise StoreError(
+                raise ForeignCollectionError(
                     f"the collection {self.name} in {self.root} was not made by this package (it has no manifest):"
                     " choose another name"
                 )

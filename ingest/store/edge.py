@@ -19,7 +19,7 @@ from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 from ingest.store.aliases import AliasFile
 from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, VectorQuery
 from ingest.store.directory import CollectionDirectory, collection_names
-from ingest.store.edge_wire import INDEX_TYPES, collection_config, filter_to, stored_point, vector_to
+from ingest.store.edge_wire import INDEX_TYPES, collection_config, filter_to, same_index, stored_point, vector_to
 from ingest.store.pages import release_pages
 from ingest.store.schema import (
     DOC_KEY_FIELD,
@@ -74,9 +74,10 @@ class EdgeStore:
     def streams(self) -> int:
         return 1
 
-    def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
+    def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
         with self._mutex:
             name = self._resolved(manifest.collection)
+            wanted = {} if like is None else self._indexes(like)
             if name not in self._open:
                 directory = CollectionDirectory(self._root, name)
                 directory.create()
@@ -86,8 +87,14 @@ class EdgeStore:
             stored = opened.directory.read_manifest()
             with _translated(name):
                 present = opened.shard.info().payload_schema
+                for field, index in wanted.items():
+                    if field in present and same_index(present[field], index):
+                        continue
+                    if field in present:
+                        opened.shard.update(UpdateOperation.delete_field_index(field))
+                    opened.shard.update(UpdateOperation.create_field_index(field, index.params or index.data_type))
                 for field, kind in INDEXED_FIELDS.items():
-                    if field not in present:
+                    if field not in present and field not in wanted:
                         opened.shard.update(UpdateOperation.create_field_index(field, INDEX_TYPES[kind]))
             return stored
 
@@ -306,6 +313,11 @@ class EdgeStore:
             _check_exists(directory)
             self._load(directory)
         return self._open[name]
+
+    def _indexes(self, collection: str) -> dict[str, engine.PayloadIndexInfo]:
+        """Return payload field → index."""
+        with self._using(collection) as opened:
+            return opened.shard.info().payload_schema
 
     def _resolved(self, collection: str) -> str:
         """The name of the collection that this is the name or an alias of."""

@@ -54,6 +54,11 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.
     )
 
 
+def same_index(one: engine.PayloadIndexInfo, other: engine.PayloadIndexInfo) -> bool:
+    """Whether two payload indexes are known to be alike. The engine cannot compare parameters, so any count as different."""
+    return one.data_type == other.data_type and one.params is None and other.params is None
+
+
 stored_point = partial(wire.stored_point, sparse=engine.SparseVector)
 
 

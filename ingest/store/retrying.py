@@ -70,8 +70,8 @@ class RetryingStore:
     def streams(self) -> int:
         return self._store.streams
 
-    def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
-        return self._call(lambda: self._store.ensure(manifest, options))
+    def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
+        return self._call(lambda: self._store.ensure(manifest, options, like))
 
     def manifest(self, collection: str) -> Manifest:
         return self._call(lambda: self._store.manifest(collection))

@@ -36,6 +36,8 @@ MAX_NAME_BYTES = 255
 
 _NOT_IN_NAMES = re.compile(r"\W+")
 
+_PHYSICAL_NAME = re.compile(r"(?P<name>.+)__[0-9a-f]{8}(_\d+)?")
+
 _Value = TypeVar("_Value")
 
 
@@ -140,6 +142,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
         "version": manifest.version,
         "collection": manifest.collection,
         "raw_name": manifest.raw_name,
+        "base_name": manifest.base_name,
         "vectors": [
             {
                 "name": vector.name,
@@ -169,14 +172,16 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
         )
     try:
         manifest = _typed(value, dict)
+        raw_name = _typed(manifest["raw_name"], str)
         return Manifest(
             collection=collection,
-            raw_name=_typed(manifest["raw_name"], str),
+            raw_name=raw_name,
+            base_name=_typed(manifest["base_name"], str) if "base_name" in manifest else _normalized(raw_name),
             vectors=tuple(_vector_from_json(_typed(vector, dict)) for vector in _typed(manifest["vectors"], list)),
             chunking=_typed(manifest["chunking"], dict),
             weights={name: float(weight) for name, weight in _typed(manifest["weights"], dict).items()},
         )
-    except (KeyError, TypeError, ValueError) as exc:
+    except (KeyError, TypeError, ValueError, ConfigurationError) as exc:
         problem = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)
         raise StoreError(f"the manifest of the collection {collection} is damaged ({problem}): ingest into a new one") from exc
 
@@ -212,6 +217,12 @@ def physical_name(manifest: Manifest) -> str:
     suffix = "__" + digest([manifest.collection, sorted(made_with), dict(manifest.chunking)])[:8]
     room = MAX_NAME_BYTES - len(suffix)
     return manifest.collection.encode()[:room].decode(errors="ignore").rstrip("_") + suffix
+
+
+def is_version_of(manifest: Manifest, name: str) -> bool:
+    """Whether the collection was created for `name`, under a `physical_name` (perhaps with a number): its own records say so."""
+    made = _PHYSICAL_NAME.fullmatch(manifest.collection)
+    return made is not None and manifest.base_name == name and name.startswith(made["name"])
 
 
 def _vector_from_json(vector: dict[str, Any]) -> VectorSpec:

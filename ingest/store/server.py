@@ -105,7 +105,7 @@ class ServerStore(ServerCollections):
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         if not vectors:
             return  # the server refuses to do nothing
-        with self._limited(collection, upsert_max_batchsize=len(vectors)):
+        with self._limited(collection, upsert_max_batchsize=len(vectors)), self._connection.translated_points(collection):
             if self._connection.grpc:
                 request = grpc.UpdatePointVectors(collection_name=collection, points=vector_messages(vectors), wait=True)
                 self._client.grpc_points.UpdateVectors(request, timeout=self._connection.timeout)
@@ -119,7 +119,7 @@ class ServerStore(ServerCollections):
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         if not payloads:
             return  # the server refuses to do nothing
-        with self._translated(collection):
+        with self._connection.translated_points(collection):
             operations = [
                 models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(points=[point_id], payload=payload))
                 for point_id, payload in payloads.items()

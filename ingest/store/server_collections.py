@@ -11,7 +11,7 @@ from typing import Any
 
 from qdrant_client import models
 
-from ingest.errors import CollectionNotFoundError, StoreError, StoreUnavailableError
+from ingest.errors import CollectionNotFoundError, ForeignCollectionError, StoreError, StoreUnavailableError
 from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest
 from ingest.store.schema import (
     INDEXED_FIELDS,
@@ -22,6 +22,13 @@ from ingest.store.schema import (
 )
 from ingest.store.server_connection import Connection
 from ingest.store.server_errors import ALREADY_EXISTS, KEY_REFUSED, VENDOR_ERRORS, not_found, one_line, status_of
+from ingest.store.server_settings import (
+    changed_indexes,
+    changed_settings,
+    check_can_be_taken_over,
+    fixed_settings,
+    vectors_left_out,
+)
 from ingest.store.server_wire import (
     DEFERRED_KEY,
     INDEX_TYPES,
@@ -56,22 +63,28 @@ class ServerCollections:
     def location(self) -> str:
         return self._connection.location
 
-    def ensure(self, manifest: Manifest, options: CollectionOptions) -> Manifest:
+    def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
         name = self._resolved(manifest.collection)
+        model = None if like is None else self._collection(like)
+        if model is not None:
+            check_can_be_taken_over(model, like or "")
         try:
             found = self._collection(name)
         except CollectionNotFoundError:
-            self._create(manifest, options)
-            found = self._collection(name)
+            self._create(manifest, options, model)
+            found = self._created(name)
         if METADATA_KEY not in (found.config.metadata or {}) and has_columns_of(found, manifest) and self.count(name) == 0:
             self._put_manifest(name, manifest)  # ours, but for the manifest
             found = self._collection(name)
         stored = self._manifest_of(name, found)
+        self._restore_indexing(name, found)
+        if model is not None:
+            self._take_over(name, found, model, options)
+            found = self._collection(name)
         for field, kind in INDEXED_FIELDS.items():
             if field not in found.payload_schema:
                 with self._translated(name):
                     self._client.create_payload_index(name, field, field_schema=INDEX_TYPES[kind], wait=True)
-        self._restore_indexing(name, found)
         if found.config.optimizer_config.indexing_threshold == 0 and DEFERRED_KEY not in (found.config.metadata or {}):
             self._warn_of_no_index(name)
         return stored
@@ -236,13 +249,45 @@ class ServerCollections:
             return {}
         return strict.model_dump(exclude_none=True) if strict is not None and strict.enabled else {}
 
-    def _create(self, manifest: Manifest, options: CollectionOptions) -> None:
+    def _create(self, manifest: Manifest, options: CollectionOptions, like: models.CollectionInfo | None) -> None:
+        config = collection_config(manifest, options)
+        if like is not None:
+            config |= fixed_settings(like, config, options)
         with self._translated(manifest.collection):
             try:
-                self._client.create_collection(manifest.collection, **collection_config(manifest, options))
+                self._client.create_collection(manifest.collection, **config)
             except VENDOR_ERRORS as exc:
-                if status_of(exc) not in ALREADY_EXISTS:  # somebody made it at the same time
+                if status_of(exc) not in ALREADY_EXISTS:  # another client creates it at the same time
                     raise
+
+    def _created(self, collection: str) -> models.CollectionInfo:
+        """Return a collection that was just created. The server refuses to create it again before other requests find it."""
+        try:
+            return self._collection(collection)
+        except CollectionNotFoundError as exc:
+            raise StoreUnavailableError(
+                f"the collection {collection} at {self.location} is being created by another client: try again in a moment"
+            ) from exc
+
+    def _take_over(
+        self, collection: str, found: models.CollectionInfo, like: models.CollectionInfo, options: CollectionOptions
+    ) -> None:
+        """Give the collection `found` the settings and payload indexes of `like`."""
+        for field, index in changed_indexes(like, found).items():
+            with self._translated(collection):
+                if field in found.payload_schema:
+                    self._client.delete_payload_index(collection, field, wait=True)
+                self._client.create_payload_index(collection, field, field_schema=index, wait=True)
+        if changed := changed_settings(like, found, options):
+            with self._translated(collection):
+                self._client.update_collection(collection, **changed)
+        if left_out := vectors_left_out(like, found):
+            logger.warning(
+                "the settings of the vectors %s are not in the collection %s at %s, which has no such vectors",
+                ", ".join(left_out),
+                collection,
+                self.location,
+            )
 
     def _put_manifest(self, collection: str, manifest: Manifest) -> None:
         with self._translated(collection):
@@ -253,7 +298,7 @@ class ServerCollections:
     def _manifest_of(self, collection: str, found: models.CollectionInfo) -> Manifest:
         metadata = found.config.metadata or {}
         if METADATA_KEY not in metadata:
-            raise StoreError(
+            raise ForeignCollectionError(
                 f"the collection {collection} at {self.location} was not made by this package (it has no manifest):"
                 " choose another name"
             )

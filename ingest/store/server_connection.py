@@ -118,21 +118,34 @@ class Connection:
 
     @contextmanager
     def translated(self, collection: str | None) -> Iterator[None]:
-        """The one border where the client's exceptions become ours."""
+        """Translate the client's exceptions into ours; the one border where that happens."""
         if self._closed:
             raise StoreError(f"the store {self.location} has been closed: open it again")
         try:
             yield
         except VENDOR_ERRORS as exc:
-            error = translate(exc, self._described, collection)
-            if isinstance(error, CollectionNotFoundError) and self._exists(collection):
-                # The status is the same for a missing point and a missing collection.
-                error = StoreError(f"a point to be changed is not in {collection} at {self.location}: {reason_of(exc)}")
-            raise error from exc
+            raise translate(exc, self._described, collection) from exc
 
-    def _exists(self, collection: str | None) -> bool:
+    @contextmanager
+    def translated_points(self, collection: str) -> Iterator[None]:
+        """Like `translated`, for requests that change points which must exist.
+
+        Such a request has the same status for a missing point and for a missing collection. Only here does an existing collection
+        mean a missing point: anywhere else another client may just have created the collection.
+        """
         try:
-            return collection is not None and self.client.collection_exists(collection)
+            with self.translated(collection):
+                yield
+        except CollectionNotFoundError as error:
+            if not self._exists(collection):
+                raise
+            cause = error.__cause__
+            reason = reason_of(cause) if isinstance(cause, Exception) else str(error)
+            raise StoreError(f"a point to be changed is not in {collection} at {self.location}: {reason}") from cause
+
+    def _exists(self, collection: str) -> bool:
+        try:
+            return self.client.collection_exists(collection)
         except VENDOR_ERRORS:
             return False
 

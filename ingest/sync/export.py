@@ -28,7 +28,7 @@ from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_t
 from ingest.sync.export_directory import MANIFEST, ExportDirectory, Shard, translated
 from ingest.sync.export_index import ExportIndex
 from ingest.sync.job import Job
-from ingest.sync.manifest import agree
+from ingest.sync.manifest import agree, check_still_in_use
 from ingest.sync.plan import DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import Reader, Window
@@ -147,6 +147,7 @@ class ExportRuntime:
                 writer.submit(Effects(deletes=ids))
                 counts["chunks_deleted"] += len(ids)
         store.finalize(collection)
+        check_still_in_use(wanted, collection, store)
         holds = _count_points(store, collection, export.sources)
         expected = held + counts["chunks_inserted"] - counts["chunks_deleted"]
         if holds != expected:

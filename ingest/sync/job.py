@@ -40,7 +40,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
-from ingest.sync.manifest import agree, wanted_manifest
+from ingest.sync.manifest import agree, check_still_in_use, wanted_manifest
 from ingest.sync.moving import check_move, take_along
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
@@ -211,6 +211,7 @@ def run_job(
     store.finalize(collection)
     if not stopped:
         note_runs(store, collection, sources, settled)
+    check_still_in_use(wanted, collection, store)
     return close_account(
         wanted.collection,
         tally,

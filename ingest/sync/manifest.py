@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from ingest.encode.contract import StagedModel
-from ingest.errors import CollectionNotFoundError, ManifestMismatchError
+from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorSpec
-from ingest.store.schema import _normalize_collection_name, physical_name
+from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
 from ingest.sync.acceptance import accept_models
+from ingest.sync.ownership import check_name, previous_alias
 
 logger = logging.getLogger(__name__)
 
@@ -51,19 +52,30 @@ def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, accept:
 
     A new one is made under its `physical_name`, with the name as its alias; one that has the name itself stays as it is. Nothing
     is written to it before the alias is there: after a crash between the two the next run finds it empty and sets the alias.
-    A collection without a single point holds nothing that could be mixed, so one that a failed first run left is made anew.
+    If the name stands for a collection without a point, as a failed first run leaves it, one with other models is made beside it
+    and takes the alias. Nothing is ever dropped: another run may be about to write to it.
     Weights concern questions alone and may change at any time. With `accept`, where the fingerprints of models are all that
     differs, what is stored counts as made by the models that are asked for: see `accept_models`.
 
-    Raises `ManifestMismatchError`, `StoreError`.
+    Raises `ConfigurationError` for a name that is reserved, `ManifestMismatchError`, `StoreError`.
     """
+    check_name(wanted.collection)
     stored = _find_or_make(wanted, options, store)
     try:
         check_manifest(wanted, stored)
     except ManifestMismatchError:
-        if store.count(stored.collection) == 0:
-            store.drop(stored.collection)
-            stored = _find_or_make(wanted, options, store)
+        if is_version_of(stored, wanted.collection) and store.count(stored.collection) == 0:
+            empty = stored.collection
+            stored = _make(wanted, options, store, instead_of=empty)
+            logger.warning(
+                "%s now stands for %s: the collection %s, which was made with other models or chunks, holds no points and is no"
+                " longer used; unless another run is writing to it, drop it with ingest collections drop %s",
+                wanted.collection,
+                stored.collection,
+                empty,
+                empty,
+            )
+            check_manifest(wanted, stored)
         elif accept and find_drift(wanted, stored).acceptable:
             stored = accept_models(wanted, stored, store=store)
         else:
@@ -74,15 +86,48 @@ def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, accept:
     return stored
 
 
-def _find_or_make(wanted: Manifest, options: CollectionOptions, store: Store) -> Manifest:
+def check_still_in_use(wanted: Manifest, collection: str, store: Store) -> None:
+    """Raise `StoreError` if the name that a run began with stands for another collection than the one it wrote to.
+
+    Two first runs with different models can each make a collection and take the alias. A swap by a reindex is only logged: the
+    next run brings over what was written after it.
+    """
     name = wanted.collection
+    aliases = store.aliases()
+    now = aliases.get(name)
+    if collection in (now, name):
+        return
+    if aliases.get(previous_alias(name)) == collection:
+        logger.warning("a reindex replaced %s by %s while this run wrote to it: run again", collection, now)
+        return
+    raise StoreError(
+        f"{name} came to stand for {now or 'no collection'} while this run wrote to {collection}, so that a search in {name} does"
+        f" not find what it wrote: run again with the models of {now or name}, and drop {collection} when nobody needs it"
+    )
+
+
+def _find_or_make(wanted: Manifest, options: CollectionOptions, store: Store) -> Manifest:
     try:
-        store.manifest(name)
+        found = store.manifest(wanted.collection)
     except CollectionNotFoundError:
-        made = store.ensure(replace(wanted, collection=physical_name(wanted)), options)
-        store.set_aliases({name: made.collection})
-        return made
-    return store.ensure(wanted, options)
+        return _make(wanted, options, store, instead_of=None)
+    return store.ensure(replace(wanted, collection=found.collection, base_name=found.base_name), options)
+
+
+def _make(wanted: Manifest, options: CollectionOptions, store: Store, *, instead_of: str | None) -> Manifest:
+    """Make the collection, and point its alias to it if that still stands for `instead_of`. Returns the one that has the alias.
+
+    Raises `ConfigurationError` where the new collection's own name is an alias.
+    """
+    name, own_name = wanted.collection, physical_name(wanted)
+    made = store.ensure(replace(wanted, collection=own_name, base_name=name), options)
+    if made.collection != own_name:
+        raise ConfigurationError(
+            f"{own_name} is an alias of {made.collection}, and the collection {name} needs that name: remove the alias"
+        )
+    if store.aliases().get(name) == instead_of:
+        store.set_aliases({name: own_name})
+    return store.manifest(name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from ingest.store.contract import Store
 from ingest.sync.deletion import find_gone, is_braked, note_stored
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
+from ingest.sync.ownership import check_name
 from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
@@ -93,6 +94,7 @@ def preview_job(
     """
     sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
     wanted = job.manifest(models)
+    check_name(wanted.collection)
     try:
         stored = store.manifest(wanted.collection)
         exists = store.count(wanted.collection) > 0

@@ -4,7 +4,8 @@
     NAME__previous  alias: what it was before the last swap; the way back
     NAME__next      alias: what is being made, or what is no longer wanted
 
-Behind them are collections `NAME__<8 hex>`. There is no other ledger: what a crash leaves is found by these names.
+Behind them are collections `NAME__<8 hex>`. There is no other ledger: what a crash leaves is found by these names. Only a
+collection that was provably created for NAME is changed or dropped, and none that another alias names; see `ownership`.
 """
 
 from __future__ import annotations
@@ -16,11 +17,18 @@ from itertools import count
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
-from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
+from ingest.errors import (
+    CollectionNotFoundError,
+    ConfigurationError,
+    ForeignCollectionError,
+    ManifestMismatchError,
+    StoreError,
+)
 from ingest.records import LeaseEvent, ModelReport
 from ingest.store.contract import Manifest, Store, VectorSpec
-from ingest.store.schema import _normalize_collection_name, physical_name
+from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
 from ingest.sync.job import Job
+from ingest.sync.ownership import check_aliases, next_alias, other_aliases, previous_alias, why_kept
 from ingest.sync.rebuilding import Rebuild, check_texts
 from ingest.telemetry import ThroughputMonitor
 
@@ -41,6 +49,7 @@ class Reindexed:
         collection: as it is called.
         uses: the collection that this name stands for now; `previous`: the one it stood for before, if that is kept.
         dropped: collections that were deleted.
+        kept: collection that is no longer wanted, and was not deleted → why not.
         points: that it holds.
         copied, encoded: vector → points it was copied to, or encoded for, in this very run.
     """
@@ -49,22 +58,13 @@ class Reindexed:
     uses: str
     previous: str | None
     dropped: tuple[str, ...]
+    kept: Mapping[str, str]
     points: int
     seconds: float
     copied: Mapping[str, int] = field(default_factory=dict)
     encoded: Mapping[str, int] = field(default_factory=dict)
     models: tuple[ModelReport, ...] = ()
     lease_events: tuple[LeaseEvent, ...] = ()
-
-
-def previous_alias(collection: str) -> str:
-    """Names what `collection` was before the last swap."""
-    return f"{collection}__previous"
-
-
-def next_alias(collection: str) -> str:
-    """Names what is being made to take the place of `collection`, or was abandoned."""
-    return f"{collection}__next"
 
 
 def reindex(
@@ -81,27 +81,32 @@ def reindex(
     Vectors whose model did not change are copied. Run again after a crash, it goes on where it was. The collection in use answers
     all the time, and what is written to it meanwhile is brought over before the swap; a run that goes on writing after the swap
     writes to the collection it began with, and the next run brings that over. `keep_old`: for `roll_back`.
+    The new collection gets the payload indexes and settings of the old one, except for `job.options` that are not the defaults.
 
-    Raises `ConfigurationError` before anything is made where the new models cannot take the chunks as they are, or the collection
-    has no alias; `ManifestMismatchError` if other chunks are asked for; what `gate` raises, `ModelError`, `LeaseError` and
-    `StoreError`: then nothing was swapped.
+    Raises `ConfigurationError` before anything is made where the new models cannot take the chunks as they are, the collection
+    has no alias, or one of the aliases stands for a collection that was not created for this name; `ManifestMismatchError` if
+    other chunks are asked for; what `gate` raises, `ModelError`, `LeaseError` and `StoreError`: then nothing was swapped.
     """
     monitor = runner.monitor
     monitor.start()
     name = _normalize_collection_name(job.collection, job.aliases)
     live = _in_use(store, name)
+    check_aliases(store, name)
     stored = store.manifest(live)
     wanted = _wanted(job.manifest(models), stored, name)
+    cleanup = _Cleanup(store, name)
     if _made_with(stored) == _made_with(wanted):
-        return _report(name, store, monitor, dropped=_drop_abandoned(store, name, keep=None))
+        cleanup.drop_abandoned(keep=None)
+        return _report(name, store, monitor, cleanup)
     copied = [spec.name for spec in wanted.vectors if any(_is_same_vector(spec, old) for old in stored.vectors)]
     check_texts(store, live, [model for model in models if model.key not in copied])
 
-    target = _target(store, wanted)
-    dropped = _drop_abandoned(store, name, keep=target)
-    store.ensure(replace(wanted, collection=target), job.options)
+    target = _target(store, wanted, name)
+    cleanup.drop_abandoned(keep=target)
+    new = replace(wanted, collection=target)
+    store.ensure(new, job.options, live)
     store.set_aliases({next_alias(name): target})
-    store.write_manifest(replace(wanted, collection=target))
+    store.write_manifest(new)
     store.defer_indexing(target)
     rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, runner=runner, bounds=job.bounds)
     _catch_up(rebuild, store, live, target)
@@ -111,15 +116,17 @@ def reindex(
     if gate is not None:
         gate(live, target)
     _catch_up(rebuild, store, live, target)
-    dropped += _swap(store, name, live, target, keep_old=keep_old)
-    return _report(name, store, monitor, dropped=dropped, rebuild=rebuild)
+    store.ensure(new, job.options, live)  # settings may have changed meanwhile
+    cleanup.swap(live, target, keep_old=keep_old)
+    return _report(name, store, monitor, cleanup, rebuild)
 
 
 def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | None = None) -> Reindexed:
     """Swaps a collection with what it was before its last swap, at once; a second time, forward again.
 
     Documents that changed since that swap are as they were then, until the next run. `aliases`: as of a job.
-    Raises `ConfigurationError` if nothing is kept of what it was.
+    Raises `ConfigurationError` if nothing is kept of what it was, or an alias stands for a collection that was not created for
+    this name.
     """
     name = _normalize_collection_name(collection, aliases)
     live = _in_use(store, name)
@@ -129,8 +136,9 @@ def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | Non
             f"nothing is kept of what the collection {name} was before, so it cannot be rolled back: reindex it with the models"
             " it had then"
         )
+    check_aliases(store, name)
     store.set_aliases({name: previous, previous_alias(name): live})
-    return _report(name, store, ThroughputMonitor(), dropped=())
+    return _report(name, store, ThroughputMonitor(), _Cleanup(store, name))
 
 
 def _in_use(store: Store, name: str) -> str:
@@ -155,7 +163,8 @@ def _wanted(asked: Manifest, stored: Manifest, name: str) -> Manifest:
         )
     names = {spec.name for spec in asked.vectors}
     weights = {vector: weight for vector, weight in stored.weights.items() if vector in names}
-    return replace(asked, collection=name, raw_name=stored.raw_name, weights={**weights, **asked.weights})
+    weights = {**weights, **asked.weights}
+    return replace(asked, collection=name, base_name=name, raw_name=stored.raw_name, weights=weights)
 
 
 def _made_with(manifest: Manifest) -> tuple[object, object]:
@@ -170,31 +179,74 @@ def _is_same_vector(one: VectorSpec, other: VectorSpec) -> bool:
     return (one.name, one.dim, one.fingerprint) == (other.name, other.dim, other.fingerprint)
 
 
-def _target(store: Store, wanted: Manifest) -> str:
-    """What the new collection is called: one of exactly this making if there is one, begun or kept, else a free name."""
+def _target(store: Store, wanted: Manifest, name: str) -> str:
+    """Return the name of the new collection: one that an earlier reindex began or kept with the same models, else a free one."""
     base = physical_name(wanted)
-    for number in count(1):
-        name = base if number == 1 else f"{base}_{number}"
-        try:
-            if _made_with(store.manifest(name)) == _made_with(wanted):
-                return name
-        except CollectionNotFoundError:
-            return name
-    raise AssertionError  # there are always more names
+    names = (base if number == 1 else f"{base}_{number}" for number in count(1))
+    return next(target for target in names if _can_be_built(store, target, wanted, name))
 
 
-def _drop_abandoned(store: Store, name: str, *, keep: str | None) -> tuple[str, ...]:
-    """Drops what an earlier reindex began or replaced and did not drop any more. Gives the names."""
+def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> bool:
+    """Whether a reindex of `name` may create a collection, or change its points because nobody else can be using it."""
     aliases = store.aliases()
-    abandoned = aliases.get(next_alias(name))
-    if abandoned is None:
-        return ()
-    if abandoned in {keep, aliases.get(name), aliases.get(previous_alias(name))}:
-        store.set_aliases({next_alias(name): None})
-        return ()
-    store.drop(abandoned)
-    logger.info("dropped %s, which was not in use", abandoned)
-    return (abandoned,)
+    if target in aliases or other_aliases(aliases, target, name):
+        return False
+    try:
+        manifest = store.manifest(target)
+    except CollectionNotFoundError:
+        return True
+    except ForeignCollectionError:
+        return False
+    if not is_version_of(manifest, name) or _made_with(manifest) != _made_with(wanted):
+        return False
+    return target in {aliases.get(next_alias(name)), aliases.get(previous_alias(name))} or store.count(target) == 0
+
+
+class _Cleanup:
+    """What becomes of the collections that a reindex of `name` no longer wants."""
+
+    def __init__(self, store: Store, name: str) -> None:
+        self._store = store
+        self._name = name
+        self.dropped: list[str] = []
+        self.kept: dict[str, str] = {}
+
+    def drop_abandoned(self, *, keep: str | None) -> None:
+        """Drop what an earlier reindex began or replaced and did not drop any more."""
+        aliases, alias = self._store.aliases(), next_alias(self._name)
+        abandoned = aliases.get(alias)
+        if abandoned is None:
+            return
+        wanted = {keep, aliases.get(self._name), aliases.get(previous_alias(self._name))}
+        if abandoned in wanted or not self._drop(abandoned):
+            self._store.set_aliases({alias: None})
+
+    def swap(self, live: str, target: str, *, keep_old: bool) -> None:
+        """Point the name to the new collection, and only then drop what is no longer wanted."""
+        older = self._store.aliases().get(previous_alias(self._name))
+        unwanted = None if older in {None, live, target} or self._keeps(older) else older
+        swapped = {self._name: target, previous_alias(self._name): live, next_alias(self._name): unwanted}
+        self._store.set_aliases(swapped)
+        if unwanted is not None and not self._drop(unwanted):
+            self._store.set_aliases({next_alias(self._name): None})
+        if not keep_old:
+            self._drop(live)
+
+    def _drop(self, collection: str) -> bool:
+        """Drop a collection unless it is to be kept. Returns whether it was dropped."""
+        if self._keeps(collection):
+            return False
+        self._store.drop(collection)
+        self.dropped.append(collection)
+        logger.info("dropped %s, which was not in use", collection)
+        return True
+
+    def _keeps(self, collection: str) -> bool:
+        reason = why_kept(self._store, self._name, collection)
+        if reason is not None and collection not in self.kept:
+            self.kept[collection] = reason
+            logger.warning("the collection %s is no longer needed for %s, but was kept (%s)", collection, self._name, reason)
+        return reason is not None
 
 
 def _catch_up(rebuild: Rebuild, store: Store, live: str, target: str) -> None:
@@ -208,29 +260,14 @@ def _catch_up(rebuild: Rebuild, store: Store, live: str, target: str) -> None:
     )
 
 
-def _swap(store: Store, name: str, live: str, target: str, *, keep_old: bool) -> tuple[str, ...]:
-    """Points the name to the new collection, and only then drops what is no longer wanted. Gives the names of that."""
-    older = store.aliases().get(previous_alias(name))
-    unwanted = older if older not in {None, live, target} else None
-    swapped = {name: target, previous_alias(name): live, next_alias(name): unwanted}
-    store.set_aliases(swapped)
-    dropped = [unwanted] if unwanted is not None else []
-    if not keep_old:
-        dropped.append(live)
-    for collection in dropped:
-        store.drop(collection)
-    return tuple(dropped)
-
-
-def _report(
-    name: str, store: Store, monitor: ThroughputMonitor, *, dropped: tuple[str, ...], rebuild: Rebuild | None = None
-) -> Reindexed:
+def _report(name: str, store: Store, monitor: ThroughputMonitor, cleanup: _Cleanup, rebuild: Rebuild | None = None) -> Reindexed:
     aliases = store.aliases()
     return Reindexed(
         collection=name,
         uses=aliases[name],
         previous=aliases.get(previous_alias(name)),
-        dropped=dropped,
+        dropped=tuple(cleanup.dropped),
+        kept=cleanup.kept,
         points=store.count(aliases[name]),
         seconds=round(monitor.elapsed(), 3),
         copied=dict(rebuild.copied) if rebuild else {},

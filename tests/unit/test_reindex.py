@@ -19,8 +19,9 @@ from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions
 from ingest.store.edge import EdgeStore
 from ingest.sync.fingerprints import digest_document, fingerprint_chunks
+from ingest.sync.ownership import next_alias, previous_alias
 from ingest.sync.rebuilding import encoded_text, paired
-from ingest.sync.reindex import next_alias, previous_alias, roll_back
+from ingest.sync.reindex import roll_back
 from ingest.testing import FlakyStore, HashEncoder
 
 Moment = Literal["before", "after"]

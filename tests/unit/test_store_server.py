@@ -73,6 +73,31 @@ def test_a_list_of_aliases_that_were_moving_is_asked_for_again() -> None:
         store.drop("one")
 
 
+NO_ALIASES = result({"aliases": []})
+
+
+def test_a_collection_that_another_client_has_just_created_was_not_there() -> None:
+    """It is there when somebody asks why the request failed."""
+    with http_server(NO_ALIASES, NO_ALIASES, error(404), result({"exists": True})) as url, ServerStore(url) as store:
+        assert type(failure(lambda: store.manifest("docs"))) is CollectionNotFoundError
+
+
+def test_a_collection_that_another_client_is_creating_is_worth_asking_for_again() -> None:
+    """The server refuses a second creation before it finds the collection."""
+    answers = NO_ALIASES, NO_ALIASES, error(404), error(409), error(404), result({"exists": True})
+    with http_server(*answers) as url, ServerStore(url) as store:
+        caught = failure(lambda: store.ensure(manifest("docs"), OPTIONS))
+    assert type(caught) is StoreUnavailableError
+    assert "docs" in str(caught)
+    assert "created by another client" in str(caught)
+
+
+def test_a_point_that_is_missing_is_told_from_a_collection_that_is() -> None:
+    for exists, kind in ((True, StoreError), (False, CollectionNotFoundError)):
+        with http_server(error(404), result({"exists": exists})) as url, ServerStore(url) as store:
+            assert type(failure(lambda: store.set_payload("docs", {point(1).id: {}}))) is kind
+
+
 def test_retry_after_is_passed_on() -> None:
     with http_server(error(429, headers={"Retry-After": "7"})) as url, ServerStore(url) as store:
         caught = failure(lambda: store.count("docs"))

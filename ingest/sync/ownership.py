@@ -1,0 +1,103 @@
+"""What belongs to a name: the aliases that a reindex keeps for it, and the collections that were created for it.
+
+Anything else in a store belongs to somebody else. It may have any name, so a collection counts as created for a name only if its
+own name, its manifest and the base name recorded there all say so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ingest.errors import CollectionNotFoundError, ConfigurationError, ForeignCollectionError, StoreError
+from ingest.store.contract import CollectionInfo, Manifest, Store
+from ingest.store.schema import is_version_of
+
+_PREVIOUS = "__previous"
+_NEXT = "__next"
+
+
+def previous_alias(name: str) -> str:
+    """Return the alias of the collection that `name` stood for before the last swap."""
+    return f"{name}{_PREVIOUS}"
+
+
+def next_alias(name: str) -> str:
+    """Return the alias of the collection that is being built to replace that of `name`, or that is no longer wanted."""
+    return f"{name}{_NEXT}"
+
+
+def check_name(name: str) -> None:
+    """Raise `ConfigurationError` for a name that `ingest reindex` keeps for itself."""
+    if name.endswith((_PREVIOUS, _NEXT)):
+        raise ConfigurationError(
+            f"the collection name {name!r} is reserved: ingest reindex keeps names that end in {_PREVIOUS} or {_NEXT} for its own"
+            " aliases; choose another name"
+        )
+
+
+def other_aliases(aliases: Mapping[str, str], collection: str, name: str) -> list[str]:
+    """Return the aliases of a collection apart from `name` and those that a reindex keeps for it."""
+    own = {name, previous_alias(name), next_alias(name)}
+    return sorted(alias for alias, target in aliases.items() if target == collection and alias not in own)
+
+
+def why_kept(store: Store, name: str, collection: str) -> str | None:
+    """Return why a reindex of `name` must not drop a collection, or None if it may."""
+    if others := other_aliases(store.aliases(), collection, name):
+        return f"in use: the alias {', '.join(others)} names it"
+    if not is_version_of(store.manifest(collection), name):
+        return f"not created by ingest for {name}"
+    return None
+
+
+def check_aliases(store: Store, name: str) -> None:
+    """Raise `ConfigurationError` if `name` or an alias kept for it stands for a collection that was not created for `name`."""
+    aliases = store.aliases()
+    for alias in (name, previous_alias(name), next_alias(name)):
+        collection = aliases.get(alias, alias)
+        try:
+            manifest = store.manifest(collection)
+        except CollectionNotFoundError:
+            continue
+        except ForeignCollectionError:
+            manifest = None
+        if alias not in aliases:
+            raise ConfigurationError(
+                f"a collection has the name {alias}, which ingest reindex needs for an alias: rename or drop it first"
+            )
+        if manifest is None or manifest.base_name != name:
+            raise ConfigurationError(
+                f"the alias {alias} stands for the collection {collection}, which was created {_for_whom(manifest)}:"
+                f" ingest reindex {name} would change that alias, so point it elsewhere or remove it first"
+            )
+
+
+def find_droppable(store: Store, name: str) -> CollectionInfo:
+    """Return the collection that a person may drop under `name`. It is not opened: a damaged one can be dropped, too.
+
+    Raises `CollectionNotFoundError`; `StoreError` if another tool made it; `ConfigurationError` if `name` is an alias of it and
+    another alias names it as well, apart from those that a reindex keeps.
+    """
+    aliases = store.aliases()
+    stored_as = aliases.get(name, name)
+    for info in store.collections():
+        if info.name != stored_as:
+            continue
+        if not info.ours:
+            raise StoreError(
+                f"the collection {name} in {store.location} was not dropped, because"
+                f" {info.problem or 'it was not made by ingest: drop it with the tool that made it'}"
+            )
+        if name in aliases and (others := other_aliases(aliases, stored_as, name)):
+            raise ConfigurationError(
+                f"{name} was not dropped, because it is in use: the alias {', '.join(others)} names the same collection; to"
+                f" delete it with all its aliases, drop it as {stored_as}"
+            )
+        return info
+    raise CollectionNotFoundError(f"there is no collection {name} in {store.location}: see ingest collections list")
+
+
+def _for_whom(manifest: Manifest | None) -> str:
+    if manifest is None:
+        return "by another tool"
+    return f"for {manifest.base_name}" if manifest.base_name else "for another name"
