@@ -81,8 +81,12 @@ def test_a_collection_behind_an_alias_goes_by_its_alias(tmp_path: Path) -> None:
     ]
     told = ingest("collections", "info", "Docs", *place, cwd=tmp_path).out
     assert "docs (stored as docs__1234abcd): 2 points" in told
-    dropped = ingest("collections", "drop", "docs", "--yes", *place, cwd=tmp_path)
-    assert "dropped docs (stored as docs__1234abcd) with 2 points" in dropped.out
+    kept = ingest("collections", "drop", "docs", "--yes", *place, cwd=tmp_path)
+    assert kept.code == 2
+    assert "in use: the alias handbook names the same collection" in kept.err
+    assert "drop it as docs__1234abcd" in kept.err
+    dropped = ingest("collections", "drop", "docs__1234abcd", "--yes", *place, cwd=tmp_path)
+    assert "dropped docs__1234abcd with 2 points" in dropped.out
     with open_store(root) as store:
         assert store.aliases() == {"docs__previous": "docs__5678abcd"}
         assert [info.name for info in store.collections()] == ["docs__5678abcd"]

@@ -134,6 +134,59 @@ def test_the_old_one_is_dropped_where_it_is_not_kept(bench: Bench) -> None:
         roll_back("docs", store=bench.store)
 
 
+def test_what_another_alias_names_is_kept_and_said(bench: Bench) -> None:
+    first = bench.store.aliases()["docs"]
+    bench.store.set_aliases({"production": first})
+    second = bench.reindex([KEPT, NEW], keep_old=False)
+    assert (second.dropped, second.kept) == ((), {first: "in use: the alias production names it"})
+    assert second.previous == first
+    third = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
+    assert (third.dropped, third.kept) == ((), second.kept)
+    assert bench.store.aliases() == {"docs": third.uses, "docs__previous": second.uses, "production": first}
+    bench.store.set_aliases({next_alias("docs"): first})  # as a crash would leave it
+    again = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
+    assert (again.dropped, again.kept) == ((), second.kept)
+    assert bench.store.count("production") == bench.store.count("docs") > 0
+    assert next_alias("docs") not in bench.store.aliases()
+
+
+@pytest.mark.parametrize("alias", ["docs", "docs__previous", "docs__next"])
+@pytest.mark.parametrize("owner", ["handbook", "another tool"])
+def test_an_alias_of_what_was_not_created_for_the_name_is_refused(bench: Bench, tmp_path: Path, alias: str, owner: str) -> None:
+    if owner == "handbook":
+        Bench(bench.store, tmp_path, "handbook").run(FEW, [KEPT, OLD])
+        target = bench.store.aliases()["handbook"]
+    else:
+        target = "foreign"
+        bench.store.ensure(replace(bench.store.manifest("docs"), collection=target), CollectionOptions())
+        (tmp_path / "qdrant" / target / "manifest.json").unlink()
+    bench.store.set_aliases({"docs__previous": "docs"} | {alias: target})
+    before = bench.store.aliases()
+    for use in (lambda: bench.reindex([KEPT, NEW]), lambda: roll_back("docs", store=bench.store)):
+        with pytest.raises(ConfigurationError, match=f"the alias {alias} stands for the collection {target}, which was created"):
+            use()
+    assert bench.store.aliases() == before
+
+
+def test_a_collection_with_the_name_of_an_alias_to_be_is_refused_before_anything_is_made(bench: Bench) -> None:
+    plain = replace(bench.store.manifest("docs"), collection="docs__previous")
+    bench.store.ensure(plain, CollectionOptions())
+    with pytest.raises(ConfigurationError, match="a collection has the name docs__previous"):
+        bench.reindex([KEPT, NEW])
+    assert len(bench.store.collections()) == 2
+
+
+def test_a_restored_copy_is_swapped_and_never_dropped(bench: Bench) -> None:
+    """It was created for the name, and a person gave it another."""
+    copy = replace(bench.store.manifest("docs"), collection="docs_restored")
+    bench.store.ensure(copy, CollectionOptions())
+    bench.store.upsert(copy.collection, [Point(p.id, p.vectors, p.payload) for p in bench.store.scroll("docs", vectors=True)])
+    bench.store.set_aliases({"docs": copy.collection})
+    report = bench.reindex([KEPT, NEW], keep_old=False)
+    assert (report.dropped, report.kept) == ((), {copy.collection: "not created by ingest for docs"})
+    assert bench.store.count(copy.collection) == report.points
+
+
 def test_going_back_to_the_models_of_the_one_that_is_kept_brings_it_up_to_date(bench: Bench) -> None:
     old = bench.store.aliases()["docs"]
     before = bench.content()
