@@ -122,8 +122,8 @@ def _by_vector(names: Iterable[str], settings: Mapping[str, _Params]) -> dict[st
 
 def _shared(settings: Iterable[_Params]) -> _Params | None:
     """The one value that all have, or None."""
-    first, *others = [*settings] or [None]
-    return first if all(other == first for other in others) else None
+    values = list(settings)
+    return values[0] if values and all(value == values[0] for value in values) else None
 
 
 def _dense_diff(vector: models.VectorParams | None) -> models.VectorParamsDiff:
