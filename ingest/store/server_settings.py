@@ -10,7 +10,7 @@ from qdrant_client import models
 
 from ingest.errors import ConfigurationError
 from ingest.store.contract import CollectionOptions
-from ingest.store.server_wire import DEFERRED_KEY, METADATA_KEY
+from ingest.store.server_wire import DEFERRED_KEY, METADATA_KEY, NOTE_PREFIX
 
 _Params = TypeVar("_Params")
 
@@ -52,7 +52,10 @@ def changed_settings(like: models.CollectionInfo, found: models.CollectionInfo, 
     wanted, present = _settings(like, found, asked), _settings(found, found, asked)
     changed = {argument: value for argument, value in wanted.items() if value != present[argument]}
     there = found.config.metadata or {}
-    theirs = {key: value for key, value in (like.config.metadata or {}).items() if key not in (METADATA_KEY, DEFERRED_KEY)}
+    own = METADATA_KEY, DEFERRED_KEY
+    theirs = {
+        key: value for key, value in (like.config.metadata or {}).items() if key not in own and not key.startswith(NOTE_PREFIX)
+    }
     if metadata := {key: value for key, value in theirs.items() if key not in there or there[key] != value}:
         changed["metadata"] = metadata
     return {argument: value for argument, value in changed.items() if value is not None}

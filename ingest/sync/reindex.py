@@ -112,11 +112,11 @@ def reindex(
     _catch_up(rebuild, store, live, target)
     store.finalize(target)
     rebuild.verify()
-    store.update_notes(target, store.notes(live))
     if gate is not None:
         gate(live, target)
     _catch_up(rebuild, store, live, target)
     store.ensure(new, job.options, live)  # settings may have changed meanwhile
+    store.update_notes(target, store.notes(live))
     cleanup.swap(live, target, keep_old=keep_old)
     return _report(name, store, monitor, cleanup, rebuild)
 
