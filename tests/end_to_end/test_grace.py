@@ -15,7 +15,7 @@ delete_after = "7d"
 
 def test_a_gone_document_is_hidden_until_it_is_brought_back_or_due(tmp_path: Path) -> None:
     (tmp_path / "ingest.toml").write_text(SETTINGS)
-    words = ["apple", "bear", "cloud", "door", "engine", "flower"]
+    words = ["apple", "bear", "cloud", "door", "engine", "flower", "garden"]
     records = [{"id": word, "text": f"All there is to say of the {word}."} for word in words]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", records)
 
@@ -37,8 +37,8 @@ def test_a_gone_document_is_hidden_until_it_is_brought_back_or_due(tmp_path: Pat
     assert (back.code, back.json) == (0, {"collection": "words", "undeleted": 1})
     assert answers("apple") == ["apple"]
 
-    write_jsonl(corpus, records[5:])
+    write_jsonl(corpus, records[6:])
     stopped = run("run", str(corpus), "-c", "words")
     assert stopped.code == 4
-    assert "5 of the 6 documents" in stopped.err
+    assert "6 of the 7 documents" in stopped.err
     assert answers("apple") == ["apple"]
