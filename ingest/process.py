@@ -7,10 +7,13 @@ child opens its own.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import threading
+import weakref
+from collections.abc import Iterable
 from types import TracebackType
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from ingest.errors import ForkError
 
@@ -20,12 +23,14 @@ class HomeProcess:
 
     Args:
         what: the object, for the message: `this Searcher`.
+        instead: what to do, for the message.
     """
 
-    __slots__ = ("_pid", "_what")
+    __slots__ = ("_instead", "_pid", "_what")
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, instead: str = "open it in the child, after the fork") -> None:
         self._what = what
+        self._instead = instead
         self._pid = os.getpid()
 
     @property
@@ -38,8 +43,35 @@ class HomeProcess:
         if not self.is_current:
             raise ForkError(
                 f"{self._what} was opened in process {self._pid} and cannot be used in its forked child {os.getpid()}:"
-                " open it in the child, after the fork"
+                f" {self._instead}"
             )
+
+
+class ForkUnsafe:
+    """A library that works in the process that used it first, and in no forked child of that.
+
+    Args:
+        what, instead: as of `HomeProcess`.
+    """
+
+    def __init__(self, what: str, *, instead: str) -> None:
+        self._what = what
+        self._instead = instead
+        self._home: HomeProcess | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        return self._home is None or self._home.is_current
+
+    def use(self) -> None:
+        """Note that this process uses it."""
+        self.check()
+        self._home = self._home or HomeProcess(self._what, instead=self._instead)
+
+    def check(self) -> None:
+        """Raise `ForkError` in a forked child of the process that used it."""
+        if self._home is not None:
+            self._home.check()
 
 
 class HomeLock:
@@ -61,6 +93,31 @@ class HomeLock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._lock.release()
+
+
+class Inherited(Protocol):
+    """An object that holds others which a forked child must never finalize."""
+
+    def held_by_parent(self) -> Iterable[object]:
+        """Return the objects that write to files, release file locks, or end connections when they are finalized."""
+        ...
+
+
+_kept_for_parent: weakref.WeakSet[Inherited] = weakref.WeakSet()
+
+
+def keep_for_parent(holder: Inherited) -> None:
+    """Never finalize in a forked child what `holder` holds at the fork: it is the parent's, which goes on using it."""
+    _kept_for_parent.add(holder)
+
+
+def _leak_what_is_the_parents() -> None:
+    for holder in _kept_for_parent:
+        for held in holder.held_by_parent():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+
+
+os.register_at_fork(after_in_child=_leak_what_is_the_parents)
 
 
 class NotCopied:

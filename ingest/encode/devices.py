@@ -13,6 +13,7 @@ from importlib import metadata
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, parse_texts
+from ingest.process import ForkUnsafe
 
 GIBIBYTE = 1024**3
 
@@ -50,7 +51,17 @@ def accelerators() -> tuple[Accelerator, ...]:
     count = ctypes.c_int()
     if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
         return ()
+    _DRIVER.use()
     return tuple(Accelerator(f"cuda:{index}", _capability(driver, index)) for index in range(count.value))
+
+
+_DRIVER = ForkUnsafe("the GPU driver", instead="start the child with the method spawn, or name device cpu")
+
+
+def check_driver(devices: Sequence[str]) -> None:
+    """Raise `ForkError` for a GPU in a forked child of the process that asked the driver: it works in no other."""
+    if any(map(is_accelerator, devices)):
+        _DRIVER.check()
 
 
 def _is_cpu_build() -> bool:

@@ -12,7 +12,7 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,6 +24,7 @@ from ingest.encode.contract import Encoder, StagedModel, Vectors
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
+    check_driver,
     default_devices,
     is_accelerator,
     memory_snapshots,
@@ -33,6 +34,7 @@ from ingest.encode.devices import (
 from ingest.encode.holder import Holder, private_directory
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import LeaseError, LeaseTimeoutError, ModelError, ModelUnavailableError
+from ingest.process import HomeProcess, keep_for_parent
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
@@ -71,6 +73,7 @@ class _LeasedEncoder:
     """The only way to an encoder; dead once the lease is over."""
 
     def __init__(self, encoder: Encoder, model: StagedModel) -> None:
+        self._home = HomeProcess(f"the lease of model {model.key!r}", instead="take one in the child, after the fork")
         self._encoder: Encoder | None = encoder
         self._model = model
 
@@ -89,6 +92,7 @@ class _LeasedEncoder:
         self._encoder = None
 
     def _alive(self) -> Encoder:
+        self._home.check()
         if self._encoder is None:
             raise LeaseError(f"the lease of model {self._model.key!r} is over: take a new one to encode")
         return self._encoder
@@ -191,12 +195,18 @@ class _Device:
     def __init__(self, directory: Path, name: str) -> None:
         stem = name.replace(":", "-")
         self.name = name
+        self._home = HomeProcess(f"the lease of {name}")
         self.turn = threading.Lock()
         self.resident: StagedModel | None = None
         self.waited = False
         self.holder = Holder(directory / f"{stem}.json")
         self._lock = FileLock(directory / f"{stem}.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
         self._queue = FileLock(directory / f"{stem}.queue.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
+        keep_for_parent(self)
+
+    def held_by_parent(self) -> Iterable[object]:
+        """See `Inherited`. A file lock that is finalized is released."""
+        return [self._lock, self._queue]
 
     @property
     def held(self) -> bool:
@@ -227,7 +237,9 @@ class _Device:
         return True
 
     def give_back(self) -> None:
-        """Stages out whatever sits there and lets other processes in."""
+        """Stage out whatever sits there and let other processes in. Does nothing in a forked child: the lease is the parent's."""
+        if not self._home.is_current:
+            return
         try:
             _evict([self])
         finally:
@@ -239,6 +251,17 @@ class _Device:
 _devices: dict[tuple[Path, str], _Device] = {}
 _devices_guard = threading.Lock()
 _this_thread = threading.local()
+
+
+def _begin_anew() -> None:
+    """Forget in a forked child what the parent leases, and which of its threads took turns."""
+    global _devices_guard, _this_thread  # noqa: PLW0603  a lock that another thread held can only be replaced
+    _devices.clear()
+    _devices_guard = threading.Lock()
+    _this_thread = threading.local()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
 
 
 def _device(directory: Path, name: str) -> _Device:
@@ -274,8 +297,9 @@ def lease_gpus(
     Raises `LeaseTimeoutError` that names the holder, `LeaseError` when the thread has a lease already, what loading and moving
     raise.
     """
-    model.load()
     names = devices_of(model, devices)
+    check_driver(names)
+    model.load()
     where = (directory or default_lease_directory()).resolve()
     deadline = time.monotonic() + timeout
     with ExitStack() as stack:

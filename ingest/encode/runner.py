@@ -22,6 +22,7 @@ from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import ModelError, ModelUnavailableError, UnknownModelError
 from ingest.parameters import checked, parse_number
+from ingest.process import HomeProcess
 from ingest.records import SparseVector
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
@@ -58,6 +59,7 @@ class BatchRunner:
         controller: AdaptiveBatchController | None = None,
         retry: RetryPolicy = RetryPolicy(),
     ) -> None:
+        self._home = HomeProcess("this BatchRunner")
         self._models = {model.key: model for model in models}
         self._exclusive = config is None or config.exclusive_mode
         self._devices = None if devices is None else check_devices(devices)
@@ -83,6 +85,7 @@ class BatchRunner:
         when a model cannot be had or does not make its vectors, `PrecisionError` before it has made any where it cannot be
         computed in its precision.
         """
+        self._home.check()
         for key in texts:
             if key not in self._models:
                 raise UnknownModelError(f"no member of this ensemble is called {key!r}: it has {', '.join(self._models)}")
@@ -90,9 +93,10 @@ class BatchRunner:
         return {key: self._pass(model, texts[key]) for key, model in self._models.items() if key in texts}
 
     def close(self) -> None:
-        """Gives the devices back and moves what sits there into host memory. Idempotent."""
-        give_back(sorted(self._used_devices), self._lease_directory)
-        self._used_devices.clear()
+        """Give the devices back and move what sits there into host memory. Idempotent; does nothing in a forked child."""
+        if self._home.is_current:
+            give_back(sorted(self._used_devices), self._lease_directory)
+            self._used_devices.clear()
 
     def __enter__(self) -> Self:
         return self

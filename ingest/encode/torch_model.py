@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import logging
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,6 +21,9 @@ from ingest.errors import IngestError, ModelError
 
 if TYPE_CHECKING:
     import torch
+
+
+logger = logging.getLogger(__name__)
 
 
 class TorchModel(FileModel, ABC):
@@ -48,6 +53,7 @@ class TorchModel(FileModel, ABC):
         self._tokenizers: dict[str, Any] = {}
 
     def load(self) -> None:
+        _use_torch()
         if self._host is None:
             self._host = self._load()
 
@@ -172,6 +178,21 @@ class TorchEncoder:
             options = {"task": self.config.task} if self.config.task else {}
             rows: torch.Tensor = self.model(features, **options)["sentence_embedding"].float()
             return rows
+
+
+_used_in: int | None = None
+"""The process that loaded a model last, of those that this one was forked from and itself."""
+
+
+def _use_torch() -> None:
+    """Compute with one thread in the forked child of a process that computed: torch would wait for threads that are not there."""
+    global _used_in  # noqa: PLW0603  as are torch's own threads
+    if _used_in not in {None, os.getpid()}:
+        import torch  # noqa: PLC0415
+
+        torch.set_num_threads(1)
+        logger.info("torch computes with one thread, because the process that this one was forked from has used it already")
+    _used_in = os.getpid()
 
 
 @contextmanager

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +14,7 @@ import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
 from ingest.errors import CollectionNotFoundError, StoreError
+from ingest.process import HomeLock, HomeProcess, keep_for_parent
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.store.aliases import AliasFile
 from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, VectorQuery
@@ -61,10 +61,12 @@ class EdgeStore:
     def __init__(self, root: str | Path, *, reserve: int = RESERVE) -> None:
         self._root = Path(root).expanduser().absolute()
         self._reserve = reserve
-        self._mutex = threading.RLock()
+        self._home = HomeProcess(f"the store {self._root}")
+        self._mutex = HomeLock(self._home)
         self._aliases = AliasFile(self._root)
         self._open: dict[str, _Open] = {}
         self._closed = False
+        keep_for_parent(self)
 
     @property
     def location(self) -> str:
@@ -281,10 +283,17 @@ class EdgeStore:
             release_pages(opened.directory.path)
 
     def close(self) -> None:
+        """Close the shards and release their locks. Idempotent; does nothing in a forked child, for they are the parent's."""
+        if not self._home.is_current:
+            return
         with self._mutex:
             self._closed = True
             for collection in list(self._open):
                 self._release(collection)
+
+    def held_by_parent(self) -> Iterable[object]:
+        """See `Inherited`. A shard that is finalized writes its buffers to its files."""
+        return self._open.values()
 
     def __enter__(self) -> Self:
         return self

@@ -8,7 +8,7 @@ import socket
 import ssl
 import urllib.request
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import httpx
 from qdrant_client import QdrantClient
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
+from ingest.process import ForkUnsafe, HomeProcess, keep_for_parent
 from ingest.store.server_address import USUAL_PORT, Proxy, check_key_is_safe, parse_address, proxy_for
 from ingest.store.server_errors import VENDOR_ERRORS, is_broken, one_line, reason_of, translate, translate_greeting
 from ingest.store.server_protocol import explain_grpc, explain_rest
@@ -28,6 +29,9 @@ OLDEST_SERVER = (1, 16)
 
 _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
 """gRPC refuses for up to two minutes to try a server again that was down; how long to wait is for who asks to say."""
+
+_GRPC = ForkUnsafe("a gRPC connection", instead="open the store with prefer_grpc=False, or fork before the first one is opened")
+"""Calls in a forked child never end where the parent's were under way at the fork."""
 
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
 """The client's own choice for a server on this machine, no idle connections, makes its pool close some that another thread has
@@ -77,6 +81,8 @@ class Connection:
         rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
 
         def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
+            if prefer_grpc:
+                _GRPC.use()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # what it warns of was decided above
                 return QdrantClient(
@@ -93,13 +99,17 @@ class Connection:
                     trust_env=False,  # the proxy was chosen above, and the certificates take what the environment says of them
                 )
 
+        self._home = HomeProcess(f"the store {self.location}")
         self._closed = False
         self.client = client(prefer_grpc=False, timeout=self.timeout)
+        keep_for_parent(self)
         try:
             version = self._checked_version()
             if prefer_grpc is None:
-                prefer_grpc = (grpc_port is not None or port == USUAL_PORT) and self._answers_over_grpc(
-                    version, grpc_port or port + 1, client
+                prefer_grpc = (
+                    (grpc_port is not None or port == USUAL_PORT)
+                    and _GRPC.is_usable
+                    and self._answers_over_grpc(version, grpc_port or port + 1, client)
                 )
             self.grpc = prefer_grpc
             if self.grpc:
@@ -111,14 +121,19 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Idempotent."""
-        if not self._closed:
+        """Close the connections. Idempotent; does nothing in a forked child, for they are the parent's."""
+        if self._home.is_current and not self._closed:
             self._closed = True
             self.client.close()
 
+    def held_by_parent(self) -> Iterable[object]:
+        """See `Inherited`. A child that ended a connection would end it for both."""
+        return [self.client]
+
     @contextmanager
     def translated(self, collection: str | None) -> Iterator[None]:
-        """Translate the client's exceptions into ours; the one border where that happens."""
+        """Translate the client's exceptions into ours; the one border for that. Raises `ForkError` in a forked child."""
+        self._home.check()
         if self._closed:
             raise StoreError(f"the store {self.location} has been closed: open it again")
         try:
