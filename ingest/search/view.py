@@ -79,7 +79,7 @@ class CollectionView:
         """
         vectors = self._vectors(request.vectors)
         if request.weights is not None:
-            check_names("weights of", request.weights, self.members, self.name)
+            check_names("weights", request.weights, self.members, self.name)
             check_some_weight(request.weights, vectors)
         if not queries:
             return []

@@ -90,9 +90,16 @@ def test_every_command_of_the_readme_works_in_order(desk: Path) -> None:
 
 
 def test_the_python_of_the_readme_works_when_pasted(desk: Path) -> None:
+    elsewhere = {"QDRANT_URL": ".ingest/qdrant", "INGEST_API_KEY": "not asked for by a directory"}
     for _, code in blocks("python"):
         done = subprocess.run(
-            [sys.executable, "-c", code], cwd=desk, env=environment(), capture_output=True, text=True, timeout=300, check=False
+            [sys.executable, "-c", code],
+            cwd=desk,
+            env=environment(**elsewhere),
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
         )
         assert done.returncode == 0, done.stderr
         assert "refunds.md" in done.stdout.splitlines()[0]
