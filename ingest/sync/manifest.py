@@ -27,8 +27,10 @@ def wanted_manifest(
     distance: Distance,
 ) -> Manifest:
     """What a collection made by this job says of itself."""
+    name = _normalize_collection_name(collection, aliases)
     return Manifest(
-        collection=_normalize_collection_name(collection, aliases),
+        collection=name,
+        base_name=name,
         raw_name=collection,
         vectors=tuple(
             VectorSpec(

@@ -164,7 +164,7 @@ def _wanted(asked: Manifest, stored: Manifest, name: str) -> Manifest:
     names = {spec.name for spec in asked.vectors}
     weights = {vector: weight for vector, weight in stored.weights.items() if vector in names}
     weights = {**weights, **asked.weights}
-    return replace(asked, collection=name, base_name=name, raw_name=stored.raw_name, weights=weights)
+    return replace(asked, raw_name=stored.raw_name, weights=weights)
 
 
 def _made_with(manifest: Manifest) -> tuple[object, object]:
