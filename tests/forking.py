@@ -113,10 +113,11 @@ def searching(searcher: Searcher) -> Iterator[None]:
 
 
 def embedded(folder: Path) -> dict[str, Any]:
-    for name in ("one", "two"):
-        with open_store(folder / name) as store:
-            fill(store, "docs")
-    with open_store(folder / "one") as store, Searcher.open("docs", store, models=hash_models) as searcher:
+    with open_store(folder / "two") as store:
+        fill(store, "docs")
+    with open_store(folder / "one") as store:
+        fill(store, "docs")  # what is written is in the engine's buffers at the forks, and not in its files
+        searcher = Searcher.open("docs", store, models=hash_models)
         report: dict[str, Any] = {"parent": found(searcher)}
         before = contents(folder / "one")
         report["searcher"] = in_child(lambda: found(searcher))
@@ -124,11 +125,11 @@ def embedded(folder: Path) -> dict[str, Any]:
         report["closed"] = [in_child(searcher.close), in_child(store.close)]
         report["own, of another folder"] = in_child(lambda: found(Searcher.open("docs", folder / "two", models=hash_models)))
         report["own, of the same"] = in_child(lambda: found(Searcher.open("docs", folder / "one", models=hash_models)))
-        report["files changed"] = sorted(name for name, digest in contents(folder / "one").items() if before[name] != digest)
+        report["files changed"] = sorted(name for name, digest in contents(folder / "one").items() if before.get(name) != digest)
         with searching(searcher):
             report["while threads search"] = sorted({in_child(lambda: found(searcher)).split(":")[0] for _ in range(FORKS)})
         report["parent afterwards"] = found(searcher)
-        store.upsert("docs", [])
+        fill(store, "docs")
     report["own, once the parent has closed"] = in_child(lambda: found(Searcher.open("docs", folder / "one", models=hash_models)))
     return report
 
