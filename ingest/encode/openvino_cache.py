@@ -22,7 +22,7 @@ from ingest.records import digest
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Of the way from a model to what is kept. Of another, it is made anew."""
 
 _MODEL = "model.xml"

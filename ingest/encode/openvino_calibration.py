@@ -23,7 +23,7 @@ class Guard:
     """How near to what torch makes in float32 of held-out texts a converted model must be.
 
     Attributes:
-        mean: of the cosines, at least; of a reranker, the correlation of its scores.
+        mean: of the cosines, at least.
         lowest: each of the cosines.
     """
 
@@ -32,6 +32,45 @@ class Guard:
 
     def passes(self, cosines: NDArray[np.float32]) -> bool:
         return bool(cosines.mean() >= self.mean and cosines.min() >= self.lowest)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreLikeness:
+    """How near a converted reranker's scores are to those of torch in float32.
+
+    Attributes:
+        correlation: of the scores; NaN if either are all the same.
+        worst: the largest difference of a pair's two scores, as a share of the range of the scores in float32.
+    """
+
+    correlation: float
+    worst: float
+
+    @classmethod
+    def of(cls, expected: NDArray[np.float32], found: NDArray[np.float32]) -> ScoreLikeness:
+        """Compare scores pair by pair."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            correlation = np.corrcoef(expected, found)[0, 1]
+            worst = np.abs(expected - found).max() / np.ptp(expected)
+        return cls(float(correlation), float(worst))
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreGuard:
+    """The bounds that a converted reranker must keep on held-out pairs.
+
+    A correlation alone is not enough: over many easy pairs it stays high although a relevant document loses its score.
+
+    Attributes:
+        correlation: of the scores, at least.
+        worst: see `ScoreLikeness`, at most.
+    """
+
+    correlation: float = 0.99
+    worst: float = 0.1
+
+    def passes(self, likeness: ScoreLikeness) -> bool:
+        return likeness.correlation >= self.correlation and likeness.worst <= self.worst
 
 
 @cache

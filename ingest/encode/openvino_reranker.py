@@ -12,7 +12,7 @@ import numpy as np
 from ingest.encode.contract import Encoder
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.openvino_cache import ConvertedModel
-from ingest.encode.openvino_calibration import Guard, common_texts
+from ingest.encode.openvino_calibration import ScoreGuard, ScoreLikeness, common_texts
 from ingest.encode.openvino_conversion import Network, convert, is_installed, limit_of, quantize
 from ingest.encode.rerankers import CrossEncoderModel, Scorer, column, limited
 from ingest.encode.resolve import locate
@@ -74,16 +74,18 @@ def converted_reranker(config: ModelConfig, cache_directory: Path) -> OpenVinoCr
 
 
 def convert_reranker(
-    config: ModelConfig, cache_directory: Path, *, pairs: Pairs | None = None, guard: Guard | None = None
+    config: ModelConfig, cache_directory: Path, *, pairs: Pairs | None = None, guard: ScoreGuard | None = None
 ) -> None:
-    """Converts a CrossEncoder to int8 and keeps it, unless that was done before. Takes seconds to minutes.
+    """Convert a CrossEncoder to int8 and keep it, unless that was done before. Takes seconds to minutes.
 
     Args:
-        pairs: to calibrate on and, every fourth, to compare on; from the language reference of Python unless given.
+        pairs: to calibrate on and, every fourth, to compare on; by default from the language reference of Python.
+        guard: the bounds that it must keep.
 
-    Raises `PrecisionError` where its scores correlate with those of torch in float32 by less than the guard's mean,
-    `ConfigurationError` for a reranker of another kind, `MissingExtraError`, and `ModelError` where the model cannot be had.
+    Raises `PrecisionError` if its scores are too far from those of torch in float32, which then goes on computing it,
+    `ConfigurationError` for a reranker of another kind, `MissingExtraError`, and `ModelError` if the model is not available.
     """
+    guard = guard or ScoreGuard()
     if not _can_be_converted(config):
         raise ConfigurationError(f"reranker {config.key!r} is no CrossEncoder: only those can be converted")
     config = limited(config)
@@ -99,14 +101,16 @@ def convert_reranker(
         tokens = PairTokens(source.files.folder, source.module.max_seq_length)
         model = _quantized(source, [tokens([pair]) for index, pair in enumerate(pairs) if index % _HELD_OUT])
         likeness = _likeness(source, Network(config.key, model), tokens, pairs[::_HELD_OUT])
-        due = (guard or Guard()).mean
-        if not likeness >= due:
+        near = (
+            f"its scores correlate with those in float32 by {likeness.correlation:.4f}, the worst is off by {likeness.worst:.1%}"
+        )
+        if not guard.passes(likeness):
             raise PrecisionError(
-                f"model {config.key!r} is too coarse in int8 (its scores correlate with those in float32 by {likeness:.4f};"
-                f" {due:g} is due): torch goes on computing it"
+                f"model {config.key!r} is too coarse in int8 ({near} of their range; required: correlation >="
+                f" {guard.correlation:g}, worst <= {guard.worst:.0%}): torch goes on computing it"
             )
         converted.keep(model)
-    logger.info("%s is converted to int8: its scores correlate with those in float32 by %.4f", config.key, likeness)
+    logger.info("%s is converted to int8: %s of their range", config.key, near)
 
 
 def _can_be_converted(config: ModelConfig) -> bool:
@@ -120,13 +124,13 @@ def _place(config: ModelConfig, cache_directory: Path) -> ConvertedModel:
 
 
 def _common_pairs() -> list[tuple[str, str]]:
-    """Each topic of the language reference with its own text, and with another's."""
+    """Return each topic of the language reference with its own text, then each with another's: every fourth is of both kinds."""
     topics = common_texts()
     texts = list(topics.values())
     return [
         (f"what is {name}?", texts[(index + stranger) % len(texts)])
-        for index, name in enumerate(topics)
         for stranger in (0, _STRANGER)
+        for index, name in enumerate(topics)
     ]
 
 
@@ -142,10 +146,8 @@ def _quantized(source: CrossEncoderModel, samples: Sequence[Inputs]) -> Any:
     return quantize(source.key, model, samples)
 
 
-def _likeness(source: CrossEncoderModel, network: Network, tokens: PairTokens, pairs: Pairs) -> float:
-    """How well the scores of both go together; NaN where one's are all the same."""
+def _likeness(source: CrossEncoderModel, network: Network, tokens: PairTokens, pairs: Pairs) -> ScoreLikeness:
     expected = np.ravel(source.module.predict([list(pair) for pair in pairs], show_progress_bar=False))
     batches = [pairs[start : start + _BATCH] for start in range(0, len(pairs), _BATCH)]
     found = np.concatenate([network(tokens(batch)).flatten() for batch in batches])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return float(np.corrcoef(expected, found)[0, 1])
+    return ScoreLikeness.of(expected, found)

@@ -9,7 +9,7 @@ import pytest
 from command import Outcome, ingest, write_jsonl
 from lease_holder import ingestion_holds
 from sentence_transformers import CrossEncoder
-from tiny_reranker import train_tiny_reranker
+from tiny_reranker import tiny_reranker
 
 QUESTION = "old chair"
 
@@ -27,7 +27,7 @@ TITLES = {"titled": "chair"}
 def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a reranker and a collection."""
     folder = tmp_path_factory.mktemp("desk")
-    train_tiny_reranker(folder / "reranker")
+    tiny_reranker(folder / "reranker")
     records = [{"id": id_, "text": text, "title": TITLES.get(id_)} for id_, text in DOCUMENTS.items()]
     source = write_jsonl(folder / "furniture.jsonl", records)
     done = ingest("run", str(source), "-c", "furniture", "--dense", "none", cwd=folder)

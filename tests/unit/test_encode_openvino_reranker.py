@@ -6,10 +6,11 @@ import random
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pytest
-from tiny_reranker import HITS, WORDS, train_tiny_reranker
+from tiny_reranker import HITS, WORDS, tiny_reranker
 
-from ingest.encode.openvino_calibration import Guard
+from ingest.encode.openvino_calibration import ScoreGuard, ScoreLikeness
 from ingest.encode.openvino_reranker import convert_reranker, converted_reranker
 from ingest.encode.rerankers import reranker_config
 from ingest.errors import ConfigurationError, PrecisionError
@@ -22,7 +23,7 @@ random.Random(0).shuffle(PAIRS)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_tiny_reranker(tmp_path_factory.mktemp("reranker"))
+    return tiny_reranker(tmp_path_factory.mktemp("reranker"))
 
 
 def test_a_converted_reranker_scores_as_torch_does(folder: Path, tmp_path: Path) -> None:
@@ -46,14 +47,27 @@ def test_a_converted_reranker_scores_as_torch_does(folder: Path, tmp_path: Path)
     assert (report.backend, report.dtype) == ("openvino", "int8")
 
 
-def test_a_reranker_too_coarse_in_int8_is_left_to_torch(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("guard", [ScoreGuard(correlation=1.01), ScoreGuard(worst=-0.01)])
+def test_a_reranker_too_coarse_in_int8_is_left_to_torch(folder: Path, tmp_path: Path, guard: ScoreGuard) -> None:
     config = reranker_config(folder)
-    with pytest.raises(PrecisionError, match="too coarse in int8"):
-        convert_reranker(config, tmp_path, pairs=PAIRS, guard=Guard(mean=1.01))
+    with pytest.raises(PrecisionError, match=r"too coarse in int8 \(its scores correlate .* torch goes on computing it"):
+        convert_reranker(config, tmp_path, pairs=PAIRS, guard=guard)
     assert converted_reranker(config, tmp_path) is None
     assert (
         RerankPipeline(folder, devices=("cpu",), cache_directory=tmp_path).rerank("a clock", HITS).hits[0].text.endswith("clock")
     )
+
+
+def test_one_relevant_document_that_loses_its_score_is_too_coarse_however_many_pairs_are_easy() -> None:
+    easy = np.repeat(np.array([0.01, 0.99], np.float32), 30)
+    expected, found = np.append(easy, np.float32(0.94)), np.append(easy, np.float32(0.42))
+    likeness = ScoreLikeness.of(expected, found)
+    assert likeness.correlation > 0.99
+    assert likeness.worst == pytest.approx(0.53, abs=0.01)
+    assert not ScoreGuard().passes(likeness)
+    assert not ScoreGuard().passes(ScoreLikeness.of(10 * expected - 5, 10 * found - 5))  # of a model that gives logits
+    assert ScoreGuard().passes(ScoreLikeness.of(expected, expected + np.float32(0.05)))
+    assert not ScoreGuard().passes(ScoreLikeness.of(np.zeros(4, np.float32), np.zeros(4, np.float32)))  # which tells nothing
 
 
 def test_only_cross_encoders_are_converted(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import torch
 from lease_holder import ingestion_holds
 from recording_models import RecordingModel
 from sentence_transformers import CrossEncoder
-from tiny_reranker import HITS, MAX_TOKENS, TEXTS, WORDS, hit, save, tiny_config, train_tiny_reranker
+from tiny_reranker import HITS, MAX_TOKENS, TEXTS, WORDS, hit, save, tiny_config, tiny_reranker
 from transformers import BertForSequenceClassification
 
 from ingest.encode.lease import lease_gpus
@@ -28,7 +28,7 @@ from ingest.telemetry import ThroughputMonitor
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train_tiny_reranker(tmp_path_factory.mktemp("reranker"))
+    return tiny_reranker(tmp_path_factory.mktemp("reranker"))
 
 
 @pytest.fixture
