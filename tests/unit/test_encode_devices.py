@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from command import write_jsonl
@@ -21,7 +22,7 @@ from ingest.errors import ConfigurationError
 from ingest.search.rerank import RerankPipeline
 from ingest.settings import load_settings
 
-UNKNOWN = ("cuda:97", "cuda:x", "cuda", "mps", "gpu", "cpu:x", "CPU", "")
+UNKNOWN = ("cuda:97", "cuda:x", "cuda", "mps", "gpu", "cpu:x", "CPU")
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +87,12 @@ def test_a_job_of_the_settings_file_refuses_it(folder: Path) -> None:
 
 def test_devices_of_workers_on_a_cluster_are_not_looked_for_here() -> None:
     assert models_of(load_settings({"engine": "ray", "device": "cuda:97"})).configs
+
+
+@pytest.mark.parametrize("devices", ["", [""], [None], [0]])
+def test_what_is_no_name_is_no_device(devices: Any) -> None:
+    with pytest.raises(ConfigurationError, match="device"):
+        check_devices(devices)
 
 
 def test_one_name_is_one_device_and_each_counts_once() -> None:
