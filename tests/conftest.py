@@ -60,6 +60,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> It
 
 
 @pytest.fixture(scope="session")
+def converted_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of converted models that all workers of a session share: the first that needs a model converts it."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "converted"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def ray_address() -> Iterator[str]:
     from ray_cluster import local_ray  # noqa: PLC0415  half a second, and few tests need it
 

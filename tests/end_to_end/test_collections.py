@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import ingest
+from command import ingest, ingest_process
 from qdrant_client import QdrantClient, models
 from qdrant_server import Address
 from store_data import manifest, point
@@ -50,9 +50,9 @@ def test_a_collection_in_use_is_listed_and_not_dropped(tmp_path: Path) -> None:
     place = ("--store", str(root))
     with open_store(root) as store:
         fill(store, "docs")
-        [info] = ingest("collections", "list", *place, "--json", cwd=tmp_path).json["collections"]
+        [info] = ingest_process("collections", "list", *place, "--json", cwd=tmp_path).json["collections"]
         assert "in use by process" in info["problem"]
-        dropped = ingest("collections", "drop", "docs", "--yes", *place, cwd=tmp_path)
+        dropped = ingest_process("collections", "drop", "docs", "--yes", *place, cwd=tmp_path)
         assert dropped.code == 1
         assert "in use by process" in dropped.err
         assert store.count("docs") == 2

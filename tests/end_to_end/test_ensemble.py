@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import INGEST, environment, ingest, until, write_jsonl
+from command import INGEST, environment, ingest, ingest_process, until, write_jsonl
 from corpus import python_topics
 from recording_models import RecordingModel
 from tiny_models import DIM, tiny_dense, tiny_splade
@@ -216,7 +216,7 @@ def test_a_run_that_waits_in_vain_says_for_whom(
 ) -> None:
     corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(1))
     with lease_gpus(RecordingModel("house-model"), ("cpu",), directory=leases):
-        outcome = ingest(
+        outcome = ingest_process(
             *("run", str(corpus), "-c", collection, "--dense", "none", "--store", server_url),
             cwd=tmp_path,
             INGEST_LEASE_TIMEOUT="0.5",

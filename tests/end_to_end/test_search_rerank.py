@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import Outcome, ingest, write_jsonl
+from command import Outcome, ingest, ingest_process, write_jsonl
 from lease_holder import ingestion_holds
 from sentence_transformers import CrossEncoder
 from tiny_reranker import tiny_reranker
 
 QUESTION = "old chair"
+SEARCH = ("search", "furniture", QUESTION, "--json", "--rerank")
 
 # To BM25, what repeats a rare word of the question in few words comes first. Our CrossEncoder knows what is asked for: a chair.
 DOCUMENTS = {
@@ -36,7 +37,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def search(desk: Path, rerank: str, **settings: str) -> Outcome:
-    return ingest("search", "furniture", QUESTION, "--rerank", rerank, "--json", cwd=desk, **settings)
+    return ingest(*SEARCH, rerank, cwd=desk, **settings)
 
 
 def reranked(desk: Path, **settings: str) -> dict[str, Any]:
@@ -87,14 +88,14 @@ def test_on_the_processor_a_question_waits_for_nobody(desk: Path) -> None:
 
 def test_without_the_model_auto_answers_in_the_fused_order_and_on_is_an_error(desk: Path) -> None:
     cache = {"HF_HUB_CACHE": str(desk / "nothing")}
-    auto = search(desk, "auto", **cache)
+    auto = ingest_process(*SEARCH, "auto", cwd=desk, **cache)
     assert auto.code == 0, auto.err
     assert (auto.json["reranked"], auto.json["rerank"]) == (False, None)
     assert auto.json["note"].startswith("not reranked: model 'ms-marco-minilm-l6'")
     assert auto.err.splitlines() == [auto.json["note"]]
     assert next(iter(scores(auto.json))) == "wrong"
 
-    on = search(desk, "on", **cache)
+    on = ingest_process(*SEARCH, "on", cwd=desk, **cache)
     assert (on.code, on.json["type"]) == (1, "ModelError")
     assert len(on.err.splitlines()) == 1
     assert "ingest models pull ms-marco-minilm-l6" in on.err

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import command
 import pytest
-from command import INGEST, Outcome, ended, environment, write_jsonl
+from command import Outcome, write_jsonl
 from qdrant_server import QdrantProcess
 from store_data import manifest, point
 
@@ -98,25 +99,43 @@ def opened(server: QdrantProcess, key: str, *, prefer_grpc: bool = False) -> Sto
     )
 
 
-def ingest(server: QdrantProcess, *arguments: str, cwd: Path, key: str = KEY, **settings: str) -> Outcome:
-    """The command with its key in the environment. What it says, and how it shows among the processes, is kept in `cwd`."""
-    given = {
+def credentials(server: QdrantProcess, key: str) -> dict[str, str]:
+    """The settings, as environment variables, with which the command reaches the server."""
+    return {
         "INGEST_STORE": server.address.url,
         "INGEST_GRPC_PORT": str(server.address.grpc_port),
         "INGEST_CA_FILE": str(server.ca_file),
         "INGEST_API_KEY": key,
         "INGEST_RETRY_SECONDS": "1",
-        **settings,
     }
+
+
+def ingest(server: QdrantProcess, *arguments: str, cwd: Path, key: str = KEY, **settings: str) -> Outcome:
+    """Run the command with its key in the environment. What it prints is kept in `cwd`."""
+    outcome = command.ingest(*arguments, cwd=cwd, **{**credentials(server, key), **settings})
     number = len(list(cwd.glob("*.out")))
-    out, err, titles = (cwd / f"{number}.{kind}" for kind in ("out", "err", "titles"))
-    with out.open("wb") as stdout, err.open("wb") as stderr:
-        process = subprocess.Popen([INGEST, *arguments], cwd=cwd, env=environment(**given), stdout=stdout, stderr=stderr)
-        seen: set[bytes] = set()
-        while not ended(process, 0.05):
+    (cwd / f"{number}.out").write_text(outcome.out)
+    (cwd / f"{number}.err").write_text(outcome.err)
+    return outcome
+
+
+def titles(server: QdrantProcess, *arguments: str, cwd: Path) -> bytes:
+    """Run the command in a process of its own and return how that shows among the processes. All it prints is kept in `cwd`."""
+    seen: set[bytes] = set()
+    with (
+        (cwd / "process.out").open("wb") as printed,
+        subprocess.Popen(
+            [command.INGEST, *arguments],
+            cwd=cwd,
+            env=command.environment(**credentials(server, KEY), INGEST_PREFER_GRPC="true"),
+            stdout=printed,
+            stderr=printed,
+        ) as process,
+    ):
+        while not command.ended(process, 0.05):
             seen.add(Path(f"/proc/{process.pid}/cmdline").read_bytes())
-    titles.write_bytes(b"\n".join(seen))
-    return Outcome(process.returncode, out.read_text(), err.read_text())
+    assert process.returncode == 0
+    return b"\n".join(seen)
 
 
 def assert_one_sentence(outcome: Outcome, *says: str) -> None:
@@ -149,11 +168,12 @@ def test_no_secret_is_in_anything_that_is_written(filled: QdrantProcess, tmp_pat
         1: [("--debug", "sync", "--json")],
     }
     for code, commands in codes.items():
-        for command in commands:
-            outcome = ingest(filled, *command, cwd=tmp_path)
+        for arguments in commands:
+            outcome = ingest(filled, *arguments, cwd=tmp_path)
             assert outcome.code == code, outcome.err
-    over_grpc = ingest(filled, "--debug", "run", source, *BM25, *telemetry, cwd=tmp_path, INGEST_PREFER_GRPC="true")
-    assert over_grpc.code == 0, over_grpc.err
+    shown = titles(filled, "--debug", "run", source, *BM25, *telemetry, cwd=tmp_path)
+    assert b"--debug" in shown
+    assert KEY.encode() not in shown
     assert ingest(filled, "--debug", "run", source, *BM25, *telemetry, cwd=tmp_path, key=WRONG).code == 1
     assert ingest(filled, "--debug", "search", "docs", "x", cwd=tmp_path, INGEST_STORE="https://127.0.0.1:9").code == 1
 
@@ -182,7 +202,11 @@ except FileNotFoundError:
     logging.getLogger("fsspec.http").debug("fetch %s", url, exc_info=True)
 """
     done = subprocess.run(
-        [sys.executable, "-c", code, "--debug", "--show-settings"], env=environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code, "--debug", "--show-settings"],
+        env=command.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert "https://host/x.jsonl" in done.stderr
     assert "Traceback" in done.stderr

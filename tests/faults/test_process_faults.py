@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 import pytest
-from command import INGEST, Outcome, ended, environment, ingest, write_jsonl
+from command import INGEST, Outcome, ended, environment, ingest, ingest_process, write_jsonl
 from corpus import python_topics
 from faulty_proxy import Cue, Delay, Fault, FaultyProxy
 from killing import kill_runs
@@ -159,7 +159,7 @@ def test_weights_of_another_digest_are_one_line_and_nothing_is_written(tmp_path:
 
 def check_refused(folder: Path, *, says: str, **settings: str) -> None:
     corpus = write_jsonl(folder / "corpus.jsonl", [{"id": "a", "text": "A document."}])
-    outcome = ingest("run", str(corpus), "-c", "docs", cwd=folder, **settings)
+    outcome = (ingest_process if settings else ingest)("run", str(corpus), "-c", "docs", cwd=folder, **settings)
     assert outcome.code in {1, 2}
     (line,) = outcome.err.splitlines()
     assert line.startswith("error: ")

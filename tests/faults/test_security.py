@@ -8,14 +8,13 @@ import pickle
 import shutil
 import sqlite3
 import stat
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command import INGEST, environment, write_jsonl
+from command import ingest, write_jsonl
 from tiny_models import tiny_dense
 
 from ingest.encode.models import ModelManager
@@ -41,11 +40,13 @@ def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(tmp_path: Pat
         ("sync",),
         ("embed", str(corpus), "--out", "exported/here"),
     )
-    for command in commands:
-        done = subprocess.run(
-            [INGEST, *command], cwd=tmp_path, env=environment(), umask=0, capture_output=True, text=True, check=False, timeout=300
-        )
-        assert done.returncode == 0, done.stderr
+    before = os.umask(0)
+    try:
+        for command in commands:
+            done = ingest(*command, cwd=tmp_path)
+            assert done.code == 0, done.err
+    finally:
+        os.umask(before)
     made = {path.relative_to(tmp_path): stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path not in given}
     kept = {"rates.json", "batches.json", "telemetry.jsonl", "docs.jsonl", "nightly.json", "nightly.lock", "aliases.json"}
     assert kept <= {path.name for path in made}

@@ -68,15 +68,15 @@ def _kept(cache: Path) -> dict[Path, int]:
 
 
 @pytest.fixture(scope="module")
-def minilm(cache: Path) -> ModelManager:
+def minilm(converted_models: Path) -> ModelManager:
     """The real model in int8, calibrated once for all tests."""
     return ModelManager(
-        EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=Computing("openvino", cache_directory=cache)
+        EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=Computing("openvino", cache_directory=converted_models)
     )
 
 
 def test_int8_is_near_to_torch_and_gives_the_same_twice(
-    minilm: ModelManager, cache: Path, capfd: pytest.CaptureFixture[str]
+    minilm: ModelManager, converted_models: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     found = _encode(minilm)
     torch = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",))
@@ -91,11 +91,12 @@ def test_int8_is_near_to_torch_and_gives_the_same_twice(
     assert capfd.readouterr().out == ""
     assert sys.modules["openvino_telemetry"] is None
 
-    kept = _kept(cache)
-    again = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=Computing("auto", cache_directory=cache))
+    kept = _kept(converted_models)
+    computing = Computing("auto", cache_directory=converted_models)
+    again = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=computing)
     assert again.members[0].dtype == "int8"
     assert np.allclose(_encode(again), found, atol=1e-6)
-    assert _kept(cache) == kept
+    assert _kept(converted_models) == kept
     assert {file.parent.parent.stat().st_mode & 0o777 for file in kept} == {0o700}
 
 
@@ -204,10 +205,12 @@ def _run(store: Store, collection: str, model: StagedModel, folder: Path) -> Rec
         )
 
 
-def test_a_collection_keeps_its_precision(minilm: ModelManager, cache: Path, tmp_path: Path) -> None:
+def test_a_collection_keeps_its_precision(minilm: ModelManager, converted_models: Path, tmp_path: Path) -> None:
     def member(**computing: Any) -> StagedModel:
         config = EnsembleConfig(("all-miniLM-l6",))
-        return ModelManager(config, devices=("cpu",), computing=Computing(cache_directory=cache, **computing)).members[0]
+        return ModelManager(config, devices=("cpu",), computing=Computing(cache_directory=converted_models, **computing)).members[
+            0
+        ]
 
     _encode(minilm)  # it is converted
     with open_store(tmp_path / "store") as store:
