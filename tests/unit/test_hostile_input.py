@@ -163,8 +163,7 @@ def test_scripts_of_a_page_are_no_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/stdin", "/proc/self/mem"])
 def test_a_device_is_no_document(tmp_path: Path, device: str) -> None:
     (tmp_path / "link.txt").symlink_to(device)
-    with pytest.raises(SourceError):
-        read(tmp_path)
+    assert read(tmp_path) == []
     (tmp_path / "a.txt").write_text("fine")
     assert [item.id for item in read(tmp_path) if isinstance(item, Document)] == ["a.txt"]
 
@@ -178,10 +177,10 @@ def test_a_pipe_that_was_named_is_not_waited_for(tmp_path: Path) -> None:
 def test_links_that_lead_nowhere_but_to_each_other(tmp_path: Path) -> None:
     (tmp_path / "a.txt").symlink_to(tmp_path / "b.txt")
     (tmp_path / "b.txt").symlink_to(tmp_path / "a.txt")
-    for location in (tmp_path, tmp_path / "a.txt"):
-        with pytest.raises(SourceError) as caught:
-            read(location)
-        assert "\n" not in str(caught.value)
+    assert read(tmp_path) == []
+    with pytest.raises(SourceError) as caught:
+        read(tmp_path / "a.txt")
+    assert "\n" not in str(caught.value)
 
 
 # --- Parquet that lies
