@@ -122,7 +122,7 @@ def parse_number(value: object, *, least: float = 0.0, most: float | None = None
     """Return a finite number within the bounds; `positive`: and not 0."""
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InvalidValueError(f"{shown(value)} is not a number")
-    number = float(value)
+    number = _float(value)
     if not math.isfinite(number) or number < least or (most is not None and number > most) or (positive and number == 0):
         raise InvalidValueError(
             f"{shown(value)} is out of range: it must be a finite number{' above 0' if positive else _bounds(least, most)}"
@@ -266,7 +266,15 @@ def _seconds(value: object) -> float:
         raise InvalidValueError(
             f"{shown(value)} is not a duration: give seconds, a timedelta, or text such as 90s, 15m, 6h or 30d"
         )
-    return float(value)
+    return _float(value)
+
+
+def _float(value: Real) -> float:
+    """The number as a float; an integer that no float can hold is as good as infinite."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _bounds(least: float, most: float | None) -> str:

@@ -23,6 +23,8 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -37,7 +39,7 @@ from pydantic_settings import (
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
-from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number
+from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number, parse_weight
 
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
@@ -80,6 +82,9 @@ Share = Annotated[str, BeforeValidator(_share)]
 Allowance = Annotated[str, BeforeValidator(_share_or_number)]
 """A `Share`, or a number of records such as 50."""
 
+Weight = Annotated[float, BeforeValidator(parse_weight)]
+"""A positive, finite number."""
+
 Duration = Annotated[float, BeforeValidator(parse_duration), BeforeValidator(_as_written)]
 """Seconds; written with a unit, as `90s`, `15m`, `6h` or `30d`."""
 
@@ -97,20 +102,31 @@ Locations = Annotated[list[str], BeforeValidator(lambda value: [value] if isinst
 """One location or several; never split, since a location may hold commas."""
 
 
-class FieldsSettings(BaseModel):
-    """Which fields of a record hold what, where the field's conventions do not."""
+class _Table(BaseModel):
+    """A table of settings: an unknown key is an error, and so is true or false where something else is expected."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes True for the number 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool and bool not in get_args(annotation):
+            raise ValueError(f"{str(value).lower()} is not allowed here")
+        return value
+
+
+class FieldsSettings(_Table):
+    """Which fields of a record hold what, where the field's conventions do not."""
 
     id: str | None = Field(None, description="Field that holds a record's id (guessed: id, _id, doc_id).")
     text: str | None = Field(None, description="Field that holds its text (guessed: text, content, body, page_content).")
     title: str | None = Field(None, description="Field that holds its title (guessed: title).")
 
 
-class LayoutSettings(BaseModel):
+class LayoutSettings(_Table):
     """How a collection is laid out when it is made."""
-
-    model_config = ConfigDict(extra="forbid")
 
     distance: Literal["cosine", "dot", "euclid", "manhattan"] = Field("cosine", description="How dense vectors are compared.")
     on_disk: bool = Field(False, description="Keep vectors and HNSW on disk instead of in memory.")
@@ -122,22 +138,18 @@ class LayoutSettings(BaseModel):
     write_consistency: int = Field(1, ge=1, description="Copies that must acknowledge a write (server only).")
 
 
-class CollectionsSettings(BaseModel):
+class CollectionsSettings(_Table):
     """Names."""
-
-    model_config = ConfigDict(extra="forbid")
 
     aliases: dict[str, str] = Field(default_factory=dict, description="Name → the collection it stands for, after normalization.")
 
 
-class RunSettings(BaseModel):
+class RunSettings(_Table):
     """What a run does; a job may set each of these for itself."""
-
-    model_config = ConfigDict(extra="forbid")
 
     dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")
     sparse: Names = Field(["bm25"], description="Sparse models, likewise; `none` for none.")
-    weights: dict[str, float] = Field(default_factory=dict, description="Model → weight in query-time fusion (1 if not given).")
+    weights: dict[str, Weight] = Field(default_factory=dict, description="Model → weight in query-time fusion (1 if not given).")
 
     backend: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="Who computes on the processor: OpenVINO where it is installed and pays off, or one of the two."

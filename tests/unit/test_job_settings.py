@@ -94,7 +94,7 @@ def test_durations(written: str, seconds: float) -> None:
         (f"{JOB}every = 45", "jobs.nightly.every is wrong: '45' has no unit: write 45s (seconds), 45m"),
         (f"{JOB}delete_after = 7", "jobs.nightly.delete_after is wrong: '7' has no unit: write 7s (seconds), 7m"),
         (f"{JOB}max_delete = 50", "jobs.nightly.max_delete is wrong: '50' is not a share from 0% to 100%: write 50%"),
-        (f"{JOB}max_delete = true", "jobs.nightly.max_delete is wrong: True is not a share"),
+        (f"{JOB}max_delete = true", "jobs.nightly.max_delete is wrong: true is not allowed here"),
         (f"{JOB}max_rejects = '101%'", "jobs.nightly.max_rejects is wrong: '101%' is neither a share"),
         (f"{JOB}every = '0s'", "jobs.nightly.every is wrong"),
         (f"{JOB}every = '1h'\nschedule = '0 3 * * *'", "either a schedule or every, not both"),

@@ -156,3 +156,13 @@ def test_what_is_not_allowed_is_refused_by_its_value(parse: Callable[[object], o
         with pytest.raises(ConfigurationError) as raised:
             checked("this", parse, value)
         assert str(raised.value).startswith(f"this: {value!r} ")
+
+
+@pytest.mark.parametrize(
+    "parse", [parse_number, parse_duration, parse_share, lambda value: parse_integer(value, least=0, most=9)]
+)
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_an_integer_that_no_float_holds_is_refused_in_a_short_line(parse: Callable[[object], object], digits: int) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        checked("this", parse, 10**digits)
+    assert len(str(raised.value)) < 200

@@ -37,6 +37,14 @@ def test_tables_are_merged_over_all_sources(monkeypatch: pytest.MonkeyPatch) -> 
         ("[layout]\nhnsw_mm = 3", "unknown setting layout.hnsw_mm: did you mean hnsw_m?"),
         ("chunk_overlap = 0.9", "the setting chunk_overlap is wrong: "),
         ("timeout = 'soon'", "the setting timeout is wrong: "),
+        ("timeout = true", "the setting timeout is wrong: true is not allowed here"),
+        ("[layout]\nhnsw_m = true", "the setting layout.hnsw_m is wrong: true is not allowed here"),
+        (
+            "[jobs.j]\nsource = 'a'\ncollection = 'c'\nworkers = true",
+            "the setting jobs.j.workers is wrong: true is not allowed here",
+        ),
+        ("weights.bm25 = nan", "the setting weights.bm25 is wrong: nan is not a weight: it must be a positive, finite number"),
+        ("weights.bm25 = true", "the setting weights.bm25 is wrong: True is not a weight"),
         ("[[[", "not valid TOML"),
     ],
 )
