@@ -88,9 +88,8 @@ def test_documents_cannot_steer_the_terminal(tmp_path: Path) -> None:
 def test_what_cannot_be_learned_for_the_next_run_does_not_fail_this_one(tmp_path: Path, corpus: Path) -> None:
     (tmp_path / ".ingest").write_text("in the way")
     store = str(tmp_path / "elsewhere")
-    outcome = ingest(
-        "run", str(corpus), "-c", "x", "--dense", "none", "--store", store, "--rejects", "r.jsonl", "--json", cwd=tmp_path
-    )
+    run = ("run", str(corpus), "-c", "x", "--dense", "none", "--store", store, "--rejects", "r.jsonl", "--json")
+    outcome = ingest(*run, cwd=tmp_path, INGEST_LEASE_DIR="leases")
     assert (outcome.code, outcome.json["balanced"]) == (0, True), outcome.err
     assert "batches.json" in outcome.err
 

@@ -31,9 +31,7 @@ from ingest.sync.rejects import RejectsFile
 def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(tmp_path: Path) -> None:
     records = [{"id": str(number), "text": f"text {number}"} for number in range(20)]
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [*records, {"id": "bad"}])
-    (tmp_path / "ingest.toml").write_text(
-        f'dense = []\nlease_dir = "lease/of/mine"\n[jobs.nightly]\nsource = "{corpus}"\ncollection = "docs"\n'
-    )
+    (tmp_path / "ingest.toml").write_text(f'dense = []\n[jobs.nightly]\nsource = "{corpus}"\ncollection = "docs"\n')
     given = set(tmp_path.rglob("*"))
     commands = (
         ("run", str(corpus), "-c", "docs", "--telemetry", "told/telemetry.jsonl"),
@@ -43,7 +41,7 @@ def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(tmp_path: Pat
     before = os.umask(0)
     try:
         for command in commands:
-            done = ingest(*command, cwd=tmp_path)
+            done = ingest(*command, cwd=tmp_path, INGEST_LEASE_DIR="lease/of/mine")
             assert done.code == 0, done.err
     finally:
         os.umask(before)
