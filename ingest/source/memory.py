@@ -1,0 +1,79 @@
+"""Records that a program holds as a source: documents or mappings, in any iterable."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ingest.errors import ConfigurationError, SourceError
+from ingest.records import Document, Rejected
+from ingest.source.fields import GUESSED, FieldMap, document_from, raw_json
+from ingest.source.open import MAX_RECORD_BYTES
+
+Record = Document | Mapping[str, Any]
+"""A document, or a mapping with at least a text: see `FieldMap` for the names that are recognized."""
+
+_OF_DOCUMENTS = FieldMap(id="id", text="text", title="title")
+
+
+@dataclass(slots=True)
+class RecordsSource:
+    """A source over the records of an iterable. Made by `records_source`.
+
+    An iterator can be read once; a second `read` raises `SourceError`, because an empty second read would look as if every
+    document had been removed.
+    """
+
+    name: str
+    records: Iterable[Record | Rejected]
+    fields: FieldMap = GUESSED
+    max_record_bytes: int = MAX_RECORD_BYTES
+    _spent: bool = field(default=False, init=False)
+
+    def read(self) -> Iterator[Document | Rejected]:
+        if self._spent:
+            raise SourceError(f"the records of {self.name} come from an iterator that was read already: pass a list instead")
+        records = iter(self.records)
+        self._spent = records is self.records
+        for number, record in enumerate(records, start=1):
+            yield record if isinstance(record, Rejected) else self._document(record, f"{self.name} record {number}")
+
+    def _document(self, record: Record, position: str) -> Document | Rejected:
+        if not isinstance(record, Document):
+            return self._checked(dict(record) if isinstance(record, Mapping) else record, self.fields, position)
+        plain = {"id": record.id, "text": record.text, "title": record.title, "metadata": dict(record.metadata)}
+        checked = self._checked(plain, _OF_DOCUMENTS, record.position or position)
+        return replace(checked, format=record.format) if isinstance(checked, Document) else checked
+
+    def _checked(self, record: Any, fields: FieldMap, position: str) -> Document | Rejected:
+        return document_from(
+            record, fields=fields, position=position, max_bytes=self.max_record_bytes, raw=lambda: raw_json(record)
+        )
+
+
+def records_source(
+    records: Iterable[Record | Rejected],
+    *,
+    name: str,
+    fields: FieldMap = GUESSED,
+    max_record_bytes: int = MAX_RECORD_BYTES,
+) -> RecordsSource:
+    """Make a source of records that a program holds.
+
+    Args:
+        records: documents or mappings. A list can be read any number of times; an iterator, such as a generator, once.
+        name: the source's name, part of every id; it must stay the same between runs.
+        fields: which field of a mapping holds the id, the text and the title; the other fields become metadata.
+        max_record_bytes: a larger record is rejected.
+
+    A record that cannot be a document is `Rejected` with a reason. Raises `ConfigurationError` for an empty name and for
+    `records` that are a single text or mapping.
+    """
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"the source name is {name!r}: pass name= with a text that stays the same between runs")
+    if isinstance(records, str | bytes | Mapping | Document) or not isinstance(records, Iterable):
+        raise ConfigurationError(
+            f"records is a {type(records).__name__}: pass an iterable of documents or mappings, such as [{{'id': …, 'text': …}}]"
+        )
+    return RecordsSource(name, records, fields, max_record_bytes)
