@@ -225,6 +225,24 @@ class LeaseEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        read: documents that came from the sources so far.
+        done: documents that are stored, unchanged or rejected.
+        model: key of the model that is encoding, or None between passes.
+        encoded: distinct texts that this pass has encoded, of `chunks`.
+    """
+
+    read: int
+    done: int
+    model: str | None = None
+    encoded: int = 0
+    chunks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkCounts:
     """What happened to chunks in a run."""
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from ingest.records import LeaseEvent, ModelReport
+from ingest.records import LeaseEvent, ModelReport, Progress
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -60,54 +60,31 @@ class PassReport:
         return 1 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
 
 
-class ProgressListener(Protocol):
-    """Whoever draws progress. Called from the run's threads; must not block or raise."""
-
-    def documents(self, read: int, done: int) -> None:
-        """`read` documents came from the source so far, `done` are stored, unchanged or rejected."""
-        ...
-
-    def pass_started(self, model: str, chunks: int) -> None: ...
-
-    def pass_advanced(self, model: str, chunks: int) -> None: ...
-
-    def pass_ended(self, model: str) -> None: ...
-
-
-class SilentProgress:
-    """Draws nothing."""
-
-    def documents(self, read: int, done: int) -> None:
-        pass
-
-    def pass_started(self, model: str, chunks: int) -> None:
-        pass
-
-    def pass_advanced(self, model: str, chunks: int) -> None:
-        pass
-
-    def pass_ended(self, model: str) -> None:
-        pass
-
-
 class BatchProgressContext:
-    """The progress of one pass: `with BatchProgressContext(listener, model, chunks) as progress: progress.advance(16)`."""
+    """The progress of one pass: `with BatchProgressContext(monitor, model, chunks) as progress: progress.advance(16)`.
 
-    def __init__(self, listener: ProgressListener, model: str, chunks: int) -> None:
-        self._listener = listener
+    Safe from several threads.
+    """
+
+    def __init__(self, monitor: ThroughputMonitor, model: str, chunks: int) -> None:
+        self._monitor = monitor
         self._model = model
         self._chunks = chunks
+        self._encoded = 0
+        self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._listener.pass_started(self._model, self._chunks)
+        self._monitor.log_encoding(self._model, 0, self._chunks)
         return self
 
     def advance(self, chunks: int) -> None:
-        """`chunks` more are encoded."""
-        self._listener.pass_advanced(self._model, chunks)
+        """Report that `chunks` more are encoded."""
+        with self._lock:
+            self._encoded += chunks
+            self._monitor.log_encoding(self._model, self._encoded, self._chunks)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._listener.pass_ended(self._model)
+        self._monitor.log_documents(*self._monitor.documents)
 
 
 @dataclass(slots=True)
@@ -127,13 +104,13 @@ class ThroughputMonitor:
         clock: monotonic seconds; `at` in events counts from the start of the run (or the monitor's construction).
         wall_clock: seconds since the epoch; `time` in what is written, the same for all processes of a host.
         stream: where each event is also written as one JSON line, flushed at once, or None.
-        listener: who draws progress.
+        on_progress: called with each `Progress`, from the run's threads; it must not block or raise.
     """
 
     clock: Clock = time.monotonic
     wall_clock: Clock = time.time
     stream: TextIO | None = None
-    listener: ProgressListener = field(default_factory=SilentProgress)
+    on_progress: Callable[[Progress], object] | None = None
     _started: float = field(init=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _lease_events: list[LeaseEvent] = field(init=False, default_factory=list)
@@ -199,7 +176,13 @@ class ThroughputMonitor:
         """`read` documents came from the sources so far, `done` of them are stored, unchanged or rejected."""
         with self._lock:
             self._documents = (read, done)
-        self.listener.documents(read, done)
+        if self.on_progress is not None:
+            self.on_progress(Progress(read, done))
+
+    def log_encoding(self, model: str, encoded: int, chunks: int) -> None:
+        """Report that a model has encoded `encoded` of the `chunks` of its pass."""
+        if self.on_progress is not None:
+            self.on_progress(Progress(*self.documents, model, encoded, chunks))
 
     @property
     def documents(self) -> tuple[int, int]:

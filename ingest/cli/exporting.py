@@ -104,7 +104,7 @@ def load(
     settings = invocation.settings(store=store)
     job = job_of(settings, collection)
     with StopSignals() as stop, store_of(settings) as opened, open_progress() as progress:
-        receipt = ExportRuntime(directory).load(job, store=opened, monitor=ThroughputMonitor(listener=progress), stop=stop)
+        receipt = ExportRuntime(directory).load(job, store=opened, monitor=ThroughputMonitor(on_progress=progress), stop=stop)
     if as_json:
         print_json(asdict(receipt))
     else:

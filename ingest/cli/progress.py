@@ -8,19 +8,22 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from ingest.records import Progress
 
 logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 5.0
-"""A plain line at most this often."""
+"""The shortest time between two log lines."""
 
 
 class TerminalProgress:
-    """One line for the documents, one bar per model pass. A `ProgressListener` and a context manager."""
+    """One line for the documents and one bar per model pass. Called with each `Progress`; a context manager."""
 
     def __init__(self, console: Console) -> None:
-        self._progress = Progress(
+        self._bars = Bars(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
@@ -30,54 +33,48 @@ class TerminalProgress:
             console=console,
             transient=True,
         )
-        self._documents = self._progress.add_task("documents", total=None, rate="")
+        self._documents = self._bars.add_task("documents", total=None, rate="")
         self._passes: dict[str, TaskID] = {}
         self._started = time.monotonic()
 
-    def documents(self, read: int, done: int) -> None:
-        rate = done / max(time.monotonic() - self._started, 1e-9)
-        self._progress.update(self._documents, completed=done, rate=f"{rate:,.0f}/s, {read:,} read")
+    def __call__(self, progress: Progress) -> None:
+        rate = progress.done / max(time.monotonic() - self._started, 1e-9)
+        self._bars.update(self._documents, completed=progress.done, rate=f"{rate:,.0f}/s, {progress.read:,} read")
+        for model, bar in self._passes.items():
+            if model != progress.model:
+                self._bars.update(bar, visible=False)
+        if progress.model is not None:
+            self._show_pass(progress.model, progress)
 
-    def pass_started(self, model: str, chunks: int) -> None:
-        if model in self._passes:
-            self._progress.reset(self._passes[model], total=chunks, visible=True)
-        else:
-            self._passes[model] = self._progress.add_task(model, total=chunks, rate="chunks")
-
-    def pass_advanced(self, model: str, chunks: int) -> None:
-        self._progress.advance(self._passes[model], chunks)
-
-    def pass_ended(self, model: str) -> None:
-        self._progress.update(self._passes[model], visible=False)
+    def _show_pass(self, model: str, progress: Progress) -> None:
+        if model not in self._passes:
+            self._passes[model] = self._bars.add_task(model, total=progress.chunks, rate="chunks")
+        elif progress.encoded == 0:
+            self._bars.reset(self._passes[model], total=progress.chunks, visible=True)
+        self._bars.update(self._passes[model], completed=progress.encoded)
 
     def __enter__(self) -> Self:
-        self._progress.start()
+        self._bars.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._progress.stop()
+        self._bars.stop()
 
 
 class LogProgress:
-    """A log line now and then. A `ProgressListener` and a context manager."""
+    """A log line every few seconds. Called with each `Progress`; a context manager."""
 
     def __init__(self) -> None:
         self._started = self._last = time.monotonic()
 
-    def documents(self, read: int, done: int) -> None:
+    def __call__(self, progress: Progress) -> None:
+        if progress.model is not None and progress.encoded == 0:
+            logger.debug("%s: %d chunks", progress.model, progress.chunks)
         now = time.monotonic()
         if now - self._last >= LINE_SECONDS:
             self._last = now
-            logger.info("%d documents read, %d done, %.0f/s", read, done, done / (now - self._started))
-
-    def pass_started(self, model: str, chunks: int) -> None:
-        logger.debug("%s: %d chunks", model, chunks)
-
-    def pass_advanced(self, model: str, chunks: int) -> None:
-        pass
-
-    def pass_ended(self, model: str) -> None:
-        pass
+            rate = progress.done / (now - self._started)
+            logger.info("%d documents read, %d done, %.0f/s", progress.read, progress.done, rate)
 
     def __enter__(self) -> Self:
         return self
@@ -87,7 +84,7 @@ class LogProgress:
 
 
 def open_progress() -> TerminalProgress | LogProgress:
-    """What suits stderr."""
+    """Return what suits stderr: bars on a terminal, log lines elsewhere."""
     console = Console(stderr=True)
     if console.is_terminal:
         return TerminalProgress(console)

@@ -129,7 +129,7 @@ def _observed(run: Run, *, telemetry: Path | None, metrics_port: int | None) -> 
         stream = stack.enter_context(open_telemetry(telemetry)) if telemetry else None
         progress = open_progress()
         stack.enter_context(progress)
-        monitor = ThroughputMonitor(stream=stream, listener=progress)
+        monitor = ThroughputMonitor(stream=stream, on_progress=progress)
         if metrics_port:
             stack.enter_context(serve_metrics(monitor, metrics_port))
         yield monitor, stack.enter_context(RejectsFile(run.rejects_file))
@@ -138,7 +138,7 @@ def _observed(run: Run, *, telemetry: Path | None, metrics_port: int | None) -> 
 @contextmanager
 def watched_runner(settings: Settings, manager: ModelManager) -> Iterator[BatchRunner]:
     """For a command that is no run: what it encodes shows as progress, and is kept nowhere."""
-    with open_progress() as progress, runner_of(settings, manager, ThroughputMonitor(listener=progress)) as runner:
+    with open_progress() as progress, runner_of(settings, manager, ThroughputMonitor(on_progress=progress)) as runner:
         yield runner
 
 

@@ -112,7 +112,7 @@ class BatchRunner:
             devices = devices_of(model, self._devices)
             self._used_devices.update(devices)
             with (
-                BatchProgressContext(self.monitor.listener, model.key, work.remaining) as progress,
+                BatchProgressContext(self.monitor, model.key, work.remaining) as progress,
                 lease_gpus(
                     model,
                     devices,

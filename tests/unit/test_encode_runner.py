@@ -16,9 +16,9 @@ from ingest.encode.lease import lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import LeaseTimeoutError, ModelError, ModelUnavailableError, UnknownModelError
-from ingest.records import DenseMatrix
+from ingest.records import DenseMatrix, Progress
 from ingest.retry import RetryPolicy
-from ingest.telemetry import PassReport, SilentProgress, ThroughputMonitor
+from ingest.telemetry import PassReport, ThroughputMonitor
 
 
 @pytest.fixture
@@ -290,23 +290,12 @@ def test_a_pass_reports_tokens_and_padding(directory: Path) -> None:
 
 
 def test_progress_counts_every_encoded_text(directory: Path) -> None:
-    class Bar(SilentProgress):
-        def __init__(self) -> None:
-            self.seen: list[tuple[Any, ...]] = []
-
-        def pass_started(self, model: str, chunks: int) -> None:
-            self.seen.append(("start", model, chunks))
-
-        def pass_advanced(self, model: str, chunks: int) -> None:
-            self.seen.append(("advance", model, chunks))
-
-        def pass_ended(self, model: str) -> None:
-            self.seen.append(("end", model))
-
-    bar = Bar()
-    with _runner([RecordingModel("a", max_tokens=9)], directory, monitor=ThroughputMonitor(listener=bar)) as runner:
+    seen: list[Progress] = []
+    monitor = ThroughputMonitor(on_progress=seen.append)
+    monitor.log_documents(3, 1)
+    with _runner([RecordingModel("a", max_tokens=9)], directory, monitor=monitor) as runner:
         runner.run({"a": ["x", "y", "x"]})
-    assert bar.seen == [("start", "a", 2), ("advance", "a", 2), ("end", "a")]
+    assert seen == [Progress(3, 1), Progress(3, 1, "a", 0, 2), Progress(3, 1, "a", 2, 2), Progress(3, 1)]
 
 
 def test_vectors_of_the_wrong_shape_are_an_error(directory: Path) -> None:

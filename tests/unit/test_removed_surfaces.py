@@ -26,7 +26,7 @@ from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
 from ingest.records import LeaseEvent, Receipt
 from ingest.settings import Settings, load_settings
-from ingest.telemetry import BatchProgressContext, PassReport, SilentProgress, ThroughputMonitor
+from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
 
 REMOVED_FIELDS = (
     "aggregation_method",
@@ -150,7 +150,7 @@ def test_there_is_one_entry_point() -> None:
 
 def test_progress_is_not_a_record() -> None:
     assert not hasattr(BatchProgressContext, "to_dict")
-    assert not hasattr(BatchProgressContext(SilentProgress(), "a", 1), "to_dict")
+    assert not hasattr(BatchProgressContext(ThroughputMonitor(), "a", 1), "to_dict")
 
 
 def test_telemetry_has_the_agreed_shape_and_nothing_of_what_was_removed(tmp_path: Path) -> None:
