@@ -1,15 +1,17 @@
 """Keeps Qdrant collections equal to documents, in several vector spaces at once.
 
-records     what crosses borders        errors      the error tree
-settings    environment and ingest.toml telemetry   what is observed
-source/     documents in                encode/     text → vectors, one model at a time
-store/      vectors ⇄ Qdrant            sync/       deciding and doing
-search/     asking                      cli/        the command line
-testing     public fakes                observatory /metrics and /healthz
-cluster/    the same job on Ray         retry       what is worth another attempt
+records     what crosses borders             errors          the error tree
+settings    environment and ingest.toml      telemetry       what is observed
+source/     documents in                     encode/         text → vectors, one model at a time
+store/      vectors ⇄ Qdrant                 sync/           making a collection equal to its sources
+verify/     comparing and repairing          reindex/        a collection again, and swapped in
+export/     vectors to Parquet and back      schedule/       jobs that run by themselves
+search/     queries                          cluster/        the same job on Ray
+cli/        the command line                 testing         public fakes
+retry       what is worth another attempt    metrics_server  /metrics and /healthz
 
-Imports point one way: cli → cluster → sync, search → store, encode, source → telemetry → records, errors. The names below are
-loaded when they are first used.
+Imports point one way: cli → cluster → verify, reindex, export, schedule, search → sync → store, encode, source → telemetry →
+records, errors. The names below are loaded when they are first used.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@
     ├── JobRunningError            exit 1   another process runs this job
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
 
-Vendors' exceptions are translated where the vendor is called (`store/server*.py`, `store/edge.py`, `encode/`, `source/`), once,
+Vendors' exceptions are translated where the vendor is called (`store/server/`, `store/edge/`, `encode/`, `source/`), once,
 with `raise … from exc`. No other module catches a vendor's exception.
 """
 

@@ -255,7 +255,7 @@ def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1"
 
     Raises `ConfigurationError` if the port is taken.
     """
-    from ingest.observatory import serve_observations  # noqa: PLC0415  most runs serve nothing
+    from ingest.metrics_server import serve_observations  # noqa: PLC0415  most runs serve nothing
 
     with serve_observations(_MonitorCollector(monitor), port, host) as served:
         yield served

@@ -11,10 +11,10 @@ from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
+from ingest.export.runtime import ExportRuntime
 from ingest.records import Document, Receipt, Source, SparseVector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.sync.export import ExportRuntime
 from ingest.sync.job import Job, run_job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile

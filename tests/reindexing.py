@@ -10,12 +10,12 @@ from typing import Any
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Payload, Receipt
+from ingest.reindex.reindex import Gate, Reindexed, reindex
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
-from ingest.sync.reindex import Gate, Reindexed, reindex
 from ingest.sync.rejects import RejectsFile
 from ingest.testing import ListSource
 

@@ -21,8 +21,8 @@ from ingest.store.schema import INGEST_FIELD
 from ingest.sync.job import Job, run_job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.verify import Verification, verify_job
 from ingest.testing import HashEncoder, ListSource
+from ingest.verify.verification import Verification, verify_job
 
 BOOK = "\n\n".join(f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcd")
 

@@ -15,11 +15,11 @@ from rich.text import Text
 
 from ingest.cluster.capacity import Sizing, in_words
 from ingest.records import Hit, Receipt
+from ingest.schedule.status import JobStatus
 from ingest.search.evaluate import Evaluation, Row
 from ingest.search.rerank import RerankResult
 from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Estimate, Preview
-from ingest.sync.status import JobStatus
 
 SNIPPET_CHARACTERS = 300
 

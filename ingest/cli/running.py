@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TextIO
 
+from ingest.atomic_files import append_private
 from ingest.cli.progress import open_progress
 from ingest.cli.session import (
     crew_of,
@@ -27,11 +28,10 @@ from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import StagedModel
 from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino_choice import REPAID_BYTES
+from ingest.encode.openvino.choice import REPAID_BYTES
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, IngestError, PrecisionError
 from ingest.parameters import parse_share_or_number
-from ingest.private_files import append_private
 from ingest.records import ModelReport, Receipt, Source
 from ingest.settings import Settings
 from ingest.source.files import StdinSource
@@ -40,12 +40,12 @@ from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job, run_job
 from ingest.sync.moving import check_move
+from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Estimate, Preview, estimate
 from ingest.sync.rates import learn, load_rates, save_rates
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.sizing import vector_bytes
-from ingest.sync.source_run import model_fingerprints
 from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor, serve_metrics
 

@@ -15,7 +15,7 @@ from ingest.cluster.worker import Kit
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino_choice import Computing
+from ingest.encode.openvino.choice import Computing
 from ingest.encode.registry import EnsembleConfig, find_model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError

@@ -48,10 +48,10 @@ from ingest.sync.job import Job
 from ingest.sync.manifest import agree, check_still_in_use
 from ingest.sync.moving import check_move, take_along
 from ingest.sync.ownership import check_name
+from ingest.sync.pipeline import count_points
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.settling import Settlement
-from ingest.sync.source_run import count_points
 from ingest.sync.sources import check_sources
 from ingest.sync.stored_sources import note_runs, warn_of_other_names
 from ingest.telemetry import ThroughputMonitor

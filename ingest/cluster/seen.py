@@ -14,7 +14,7 @@ from typing import Any
 
 from ingest.cluster.connection import fetch, start_actor, streamed
 from ingest.sync.plan import Fate
-from ingest.sync.spool import TOGETHER, ClaimedDocuments, PendingDeletes, SeenDocuments
+from ingest.sync.run_state import TOGETHER, ClaimedDocuments, PendingDeletes, SeenDocuments
 
 SHARDS = 16
 AHEAD = 32

@@ -31,9 +31,9 @@ from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
 from ingest.sync.job import Job
+from ingest.sync.pipeline import SourceRun
 from ingest.sync.reading import PlannedDocument
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.source_run import SourceRun
 from ingest.telemetry import PassReport, ThroughputMonitor
 
 logger = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.atomic_files import replace_private
 from ingest.encode.devices import GIBIBYTE, GPUMemorySnapshot, is_accelerator
 from ingest.parameters import checked, optional, parse_integer, parse_mapping, parse_number
-from ingest.private_files import replace_private
 
 Indices = NDArray[np.intp]
 

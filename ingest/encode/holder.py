@@ -10,8 +10,8 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from ingest.atomic_files import make_private_folder, replace_private
 from ingest.errors import LeaseError
-from ingest.private_files import make_private_folder, replace_private
 
 _PLAIN_WORD = re.compile(r"[a-z][a-z-]*")
 

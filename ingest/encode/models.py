@@ -10,10 +10,10 @@ from ingest.encode.contract import StagedModel
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
 from ingest.encode.onnx import OnnxModel
-from ingest.encode.openvino import OpenVinoModel
-from ingest.encode.openvino_cache import ConvertedModel
-from ingest.encode.openvino_choice import Computing, choose
-from ingest.encode.openvino_conversion import is_installed
+from ingest.encode.openvino.cache import ConvertedModel
+from ingest.encode.openvino.choice import Computing, choose
+from ingest.encode.openvino.conversion import is_installed
+from ingest.encode.openvino.model import OpenVinoModel
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
 from ingest.encode.resolve import resolve, status
 from ingest.encode.sparse import Bm25Model, SpladeModel

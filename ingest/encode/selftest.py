@@ -12,9 +12,9 @@ from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import StagedModel
 from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino import Precision
-from ingest.encode.openvino_calibration import common_pieces
-from ingest.encode.openvino_choice import Backend, Computing
+from ingest.encode.openvino.calibration import common_pieces
+from ingest.encode.openvino.choice import Backend, Computing
+from ingest.encode.openvino.model import Precision
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import MissingExtraError, ModelError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino_choice import Computing
+from ingest.encode.openvino.choice import Computing
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ManifestMismatchError
 from ingest.store.contract import Manifest

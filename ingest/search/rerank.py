@@ -14,7 +14,7 @@ import numpy as np
 
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import accelerators, check_devices, compute_dtype, release_cached_memory
-from ingest.encode.openvino_reranker import converted_reranker
+from ingest.encode.openvino.reranker import converted_reranker
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate

@@ -3,9 +3,8 @@
 contract    what every store does, and the records it does it with
 schema      collection names, payloads, manifests: pure
 filters     conditions from Python values and from the command line: pure
-edge        the embedded engine (only edge* use `qdrant_edge`), on directory (files, locks), aliases, pages (memory), space (disk)
-server      a Qdrant server over REST or gRPC (only server* use `qdrant_client`): points here, the rest in server_collections;
-            server_messages is what gRPC carries
+edge/       the embedded engine; only it, and BM25, use `qdrant_edge`
+server/     a Qdrant server over REST or gRPC; only it uses `qdrant_client`
 wire        what both stores convert alike: pure
 request_sizes  how large a request is, and what goes into one: pure
 writer      effects → requests, on a thread
@@ -22,7 +21,7 @@ from pathlib import Path
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, parse_instance
 from ingest.retry import RetryPolicy, call_with_retries
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
 
 _HOST_AND_PORT = re.compile(
@@ -53,7 +52,7 @@ def open_store(
     checked("retry", parse_instance, retry, RetryPolicy)
     text = str(location)
     if text.lower().startswith(("http://", "https://")):
-        from ingest.store.server import ServerStore  # noqa: PLC0415  the client takes a second to import
+        from ingest.store.server.store import ServerStore  # noqa: PLC0415  the client takes a second to import
 
         connect = partial(
             ServerStore,

@@ -1,16 +1,14 @@
 """Making a collection equal to its sources.
 
-plan            what one document needs: pure           fingerprints   what a stored point was made from: pure
-reading         documents in, planned windows out       prefetch       … made ahead, on another thread
-effects         vectors → what to write: pure           manifest       agreement with what the collection was made with
-job             the loop                                preview        what the loop would do
-deletion        gone, tombstones, the brake             spool          what must be remembered, on disk
-rejects         the rejects file                       verify         whether what is stored is what a run would have stored
-damage          what can be wrong with a point: pure   inspection     … looked for in every stored point
-export          encoding to files, and loading them     export_directory  what lies there, and whether it is whole
-shards          points ⇄ Parquet                        export_index   where each document lies in them
-reindex         a collection anew, and swapped      rebuilding     … made of another's points
-acceptance      stored vectors taken for another model's
-status          a job's lock and status file      schedule       when jobs run, and the loop
-health          for whoever watches the daemon    rates          how fast models were
+job          the loop                                      pipeline     one source, read to its end
+plan         what one document needs: pure                 fingerprints what a stored point was made from: pure
+reading      documents in, planned windows out             prefetch     … made ahead, on another thread
+effects      vectors → what to write: pure                 sizing       how much a window holds
+manifest     agreement with what the collection was made with            ownership    which collections may be changed
+acceptance   stored vectors accepted for another fingerprint             sources      the check of a job's sources
+deletion     documents that are gone, and the brake        settling     what becomes of them at the end
+moving       taking points along from a source's former name             stored_sources  what is stored of which source
+run_state    what a run must remember, on disk             account      the receipt
+preview      what the loop would do                        rates        how fast models were
+rejects      the rejects file
 """

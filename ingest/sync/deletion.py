@@ -17,7 +17,7 @@ from ingest.store.request_sizes import batches
 from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD, with_tombstone, without_tombstone
 from ingest.store.writer import Effects, Writer
 from ingest.sync.plan import fate_of_gone
-from ingest.sync.spool import TOGETHER, PendingDeletes
+from ingest.sync.run_state import TOGETHER, PendingDeletes
 
 LISTED = 1000
 """Documents that a run stopped by the brake lists at most."""

@@ -42,14 +42,14 @@ from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.manifest import agree, check_still_in_use, wanted_manifest
 from ingest.sync.moving import check_move, take_along
+from ingest.sync.pipeline import SourceRun, count_points
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.settling import Settlement
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.source_run import SourceRun, count_points
 from ingest.sync.sources import check_sources
-from ingest.sync.spool import PendingDeletes, SeenDocuments
 from ingest.sync.stored_sources import note_runs, warn_of_other_names
 
 

@@ -17,13 +17,13 @@ from ingest.sync.deletion import find_gone, is_braked, note_stored
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.ownership import check_name
+from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
 from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
+from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import vector_bytes
-from ingest.sync.source_run import count_points, model_fingerprints, token_limits
 from ingest.sync.sources import check_sources
-from ingest.sync.spool import PendingDeletes, SeenDocuments
 
 LISTED_REJECTS = 20
 """Rejects a preview shows; the rest are counted."""

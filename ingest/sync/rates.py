@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.private_files import replace_private
+from ingest.atomic_files import replace_private
 from ingest.records import ModelReport
 
 FADING = 0.5

@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TextIO
 
+from ingest.atomic_files import make_private_folder
 from ingest.errors import ConfigurationError, IngestError
-from ingest.private_files import make_private_folder
 from ingest.records import RAW_LIMIT, Rejected
 
 _KEYS = {"source", "position", "reason", "doc_id", "raw"}

@@ -18,7 +18,7 @@ from ingest.sync.deletion import (
     payloads_to_restore,
 )
 from ingest.sync.plan import DeleteMode, Fate
-from ingest.sync.spool import PendingDeletes
+from ingest.sync.run_state import PendingDeletes
 from ingest.telemetry import ThroughputMonitor
 
 

@@ -24,8 +24,8 @@ from ingest.store.writer import Writer
 from ingest.sync.account import Tally
 from ingest.sync.deletion import find_gone
 from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.run_state import PendingDeletes
 from ingest.sync.settling import Settlement
-from ingest.sync.spool import PendingDeletes
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,7 @@ from measuring import machine
 
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
 from ingest.testing import HashEncoder, generated_documents

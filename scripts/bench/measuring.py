@@ -14,15 +14,15 @@ from typing import Any, cast
 
 from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino_choice import Computing
+from ingest.encode.openvino.choice import Computing
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
+from ingest.sync.pipeline import token_limits
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.source_run import token_limits
 from ingest.testing import ListSource
 
 MIXED_TOKENS = (120, 250)

@@ -31,8 +31,8 @@ from numpy.typing import NDArray
 from ingest.encode.runner import BatchRunner
 from ingest.source import open_source
 from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
-from ingest.store.edge import EdgeStore
-from ingest.store.edge_wire import vector_to
+from ingest.store.edge.store import EdgeStore
+from ingest.store.edge.wire import vector_to
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
 from ingest.testing import HashEncoder, generated_documents

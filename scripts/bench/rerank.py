@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from measuring import machine, members_of, read_texts
 
-from ingest.encode.openvino_cache import default_cache_directory
-from ingest.encode.openvino_reranker import convert_reranker
+from ingest.encode.openvino.cache import default_cache_directory
+from ingest.encode.openvino.reranker import convert_reranker
 from ingest.encode.rerankers import reranker_config
 from ingest.encode.resolve import resolve
 from ingest.encode.runner import BatchRunner

@@ -20,12 +20,12 @@ from store_data import manifest, point
 
 from ingest.errors import IngestError
 from ingest.records import Document
+from ingest.reindex.reindex import roll_back
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
 from ingest.store.schema import physical_name
 from ingest.sync.job import Job
 from ingest.sync.ownership import find_droppable, next_alias, previous_alias
-from ingest.sync.reindex import roll_back
 from ingest.testing import HashEncoder
 
 REVISIONS = 3

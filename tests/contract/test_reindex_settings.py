@@ -17,8 +17,8 @@ from ingest.errors import ConfigurationError
 from ingest.records import Document
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
-from ingest.store.server_settings import check_can_be_taken_over
-from ingest.store.server_wire import DEFERRED_KEY
+from ingest.store.server.settings import check_can_be_taken_over
+from ingest.store.server.wire import DEFERRED_KEY
 from ingest.testing import HashEncoder
 
 DOCUMENTS = [Document("one", "The first document."), Document("two", "The second document.")]

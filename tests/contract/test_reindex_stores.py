@@ -12,9 +12,9 @@ from ingest.encode.contract import StagedModel
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.records import Document
+from ingest.reindex.reindex import roll_back
 from ingest.search.searcher import Searcher
 from ingest.store.contract import Store, VectorQuery
-from ingest.sync.reindex import roll_back
 from ingest.testing import HashEncoder
 
 SWAPS = 40

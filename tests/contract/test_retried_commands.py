@@ -13,23 +13,23 @@ import pytest
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import StoreUnavailableError
+from ingest.export.runtime import ExportRuntime
 from ingest.records import Document, Receipt, StoredPoint
+from ingest.reindex.reindex import reindex, roll_back
 from ingest.retry import RetryPolicy
 from ingest.search import Searcher
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
 from ingest.store.retrying import RetryingStore
 from ingest.sync.deletion import undelete
-from ingest.sync.export import ExportRuntime
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.sync.reading import WindowBounds
-from ingest.sync.reindex import reindex, roll_back
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.verify import verify_job
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import FlakyStore, HashEncoder, ListSource, Moment
+from ingest.verify.verification import verify_job
 
 T = TypeVar("T")
 

@@ -15,10 +15,10 @@ from reindexing import Bench, documents
 
 from ingest.encode.contract import StagedModel
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError
+from ingest.reindex.reindex import roll_back
 from ingest.search import Searcher
 from ingest.search.searcher import FOLLOW_SECONDS
 from ingest.store.contract import Manifest, Store
-from ingest.sync.reindex import roll_back
 from ingest.testing import FakeClock, HashEncoder
 
 DOCUMENTS = documents(3, paragraphs=2)

@@ -27,11 +27,11 @@ from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import SourceError, StoreError
 from ingest.records import Document, Point, Rejected
+from ingest.reindex.reindex import reindex
 from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.store.schema import with_tombstone, without_tombstone
 from ingest.sync.plan import DeleteMode
-from ingest.sync.reindex import reindex
 from ingest.testing import Crash, FlakyStore, HashEncoder, Moment
 
 BM25 = ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members[0]

@@ -12,7 +12,7 @@ from corpus import python_topics
 from ingest.errors import ConfigurationError
 from ingest.search import Searcher
 from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.testing import HashEncoder
 
 HUGE = "binding a name " * 7_000

@@ -14,7 +14,7 @@ from corpus import python_topics
 from sync_bench import SyncBench, counts, document
 
 from ingest.errors import StoreError
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 
 SPARSE_ONLY = ("--dense", "none")
 
@@ -125,7 +125,7 @@ def test_what_a_run_must_remember_has_no_room_is_an_error_that_says_where(tmp_pa
     remember = """
 import resource, uuid
 from ingest.errors import IngestError
-from ingest.sync.spool import SeenDocuments
+from ingest.sync.run_state import SeenDocuments
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**16, 2**16))
 try:
     with SeenDocuments() as seen:

@@ -30,7 +30,7 @@ from ingest.encode.resolve import pull
 from ingest.errors import IngestError, ModelError, SourceError, StoreError, StoreUnavailableError
 from ingest.source import open_source
 from ingest.source.streams import source_errors
-from ingest.store.server_errors import VENDOR_ERRORS, translate
+from ingest.store.server.errors import VENDOR_ERRORS, translate
 
 
 def exceptions_of(*modules: ModuleType) -> list[type[Exception]]:

@@ -24,7 +24,7 @@ from tiny_models import tiny_dense
 
 from ingest.encode.registry import find_model
 from ingest.store import open_store
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 
 DEADLINE = 60.0
 """Seconds after which a process that should have ended is taken for one that hangs."""

@@ -10,7 +10,7 @@ from reindexing import Bench, documents
 
 from ingest.errors import ManifestMismatchError
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.manifest import agree
 from ingest.testing import FlakyStore, HashEncoder, Moment
 

@@ -13,7 +13,7 @@ from store_data import manifest, point
 
 from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
 from ingest.store.contract import CollectionOptions, Manifest, Store
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.schema import physical_name
 from ingest.sync.job import Job
 from ingest.sync.manifest import agree, check_still_in_use

@@ -21,7 +21,7 @@ from ingest.errors import ConfigurationError, MissingExtraError
 from ingest.settings import load_settings
 from ingest.sync.account import Tally
 from ingest.sync.rates import Measured
-from ingest.sync.spool import ClaimedDocuments
+from ingest.sync.run_state import ClaimedDocuments
 
 KEYS = [str(UUID(int=number)) for number in range(1, 9)]
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from ingest.errors import ConfigurationError
-from ingest.sync.schedule import cron_trigger, interval_trigger, next_after
+from ingest.schedule.timetable import cron_trigger, interval_trigger, next_after
 
 ZONES = (
     "America/Los_Angeles",

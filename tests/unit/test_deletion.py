@@ -13,7 +13,7 @@ from ingest.errors import DeletionBrakeError, ModelError, SourceError
 from ingest.parameters import parse_share
 from ingest.records import DenseMatrix, Rejected
 from ingest.source import open_source
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.schema import with_tombstone
 from ingest.sync.deletion import is_braked
 from ingest.sync.plan import DeleteMode

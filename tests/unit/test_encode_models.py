@@ -23,7 +23,7 @@ from ingest.encode.contract import StagedModel
 from ingest.encode.devices import compute_dtype
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino_choice import Computing
+from ingest.encode.openvino.choice import Computing
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, UnknownModelError

@@ -16,9 +16,9 @@ from tiny_models import DIM, tiny_dense, tiny_splade
 from ingest.encode.contract import StagedModel
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino import OpenVinoModel
-from ingest.encode.openvino_calibration import Guard
-from ingest.encode.openvino_choice import Computing, choose
+from ingest.encode.openvino.calibration import Guard
+from ingest.encode.openvino.choice import Computing, choose
+from ingest.encode.openvino.model import OpenVinoModel
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ManifestMismatchError, ModelError, PrecisionError
@@ -128,7 +128,7 @@ def test_what_is_converted_needs_torch_no_more_and_is_made_anew_if_damaged(
 ) -> None:
     computing = {"backend": "openvino", "precision": "float32", "cache_directory": tmp_path, "made": {"tiny": "float32"}}
     first = _encode(_manager(own, "tiny", **computing))
-    caplog.set_level(logging.INFO, logger="ingest.encode.openvino")
+    caplog.set_level(logging.INFO, logger="ingest.encode.openvino.model")
     assert np.allclose(_encode(_manager(own, "tiny", **computing)), first, atol=1e-6)
     assert not caplog.records
     for file in tmp_path.rglob("model.xml"):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tiny_reranker import HITS, WORDS, tiny_reranker
 
-from ingest.encode.openvino_calibration import ScoreGuard, ScoreLikeness
-from ingest.encode.openvino_reranker import convert_reranker, converted_reranker
+from ingest.encode.openvino.calibration import ScoreGuard, ScoreLikeness
+from ingest.encode.openvino.reranker import convert_reranker, converted_reranker
 from ingest.encode.rerankers import reranker_config
 from ingest.errors import ConfigurationError, PrecisionError
 from ingest.search.rerank import RerankPipeline

@@ -21,7 +21,7 @@ from ingest.search.beir import is_held_out, load_beir
 from ingest.search.evaluate import evaluate
 from ingest.search.metrics import Judge, Scores
 from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.testing import HashEncoder
 
 VECTORS = ("first", "second")

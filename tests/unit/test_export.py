@@ -19,10 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, ManifestMismatchError, SourceError
+from ingest.export.shards import ShardFile, points_to_table, read_tables, table_to_points
 from ingest.records import Document, Point, Rejected, SparseVector
 from ingest.store.contract import VectorSpec
-from ingest.store.edge import EdgeStore
-from ingest.sync.shards import ShardFile, points_to_table, read_tables, table_to_points
+from ingest.store.edge.store import EdgeStore
 from ingest.testing import Crash, HashEncoder, ListSource, generated_documents
 
 VECTORS = (VectorSpec("a.b", 3, "fp"), VectorSpec("bm25", None, "fp"), VectorSpec("payload", 1, "fp"))

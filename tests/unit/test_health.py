@@ -10,10 +10,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from ingest.observatory import serve_observations
-from ingest.sync.health import JobsHealth, Limits, problems
-from ingest.sync.schedule import Timetable, interval_trigger
-from ingest.sync.status import JobRecord, JobStatus, Outcome, begun, ended
+from ingest.metrics_server import serve_observations
+from ingest.schedule.health import JobsHealth, Limits, problems
+from ingest.schedule.status import JobRecord, JobStatus, Outcome, begun, ended
+from ingest.schedule.timetable import Timetable, interval_trigger
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
 LIMITS = Limits(failures=3, grace=600, time_limits={"limited": 60})

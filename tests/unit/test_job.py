@@ -23,7 +23,7 @@ from ingest.records import ChunkCounts, DenseMatrix, Document, Point, Receipt, R
 from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode

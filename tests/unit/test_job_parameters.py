@@ -16,7 +16,7 @@ from sync_bench import SyncBench, counts, document
 
 from ingest import Job
 from ingest.errors import ConfigurationError, DeletionBrakeError
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.testing import HashEncoder, ListSource

@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.atomic_files import replace_private
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, JobRunningError, SourceError
 from ingest.parameters import parse_share_or_number
-from ingest.private_files import replace_private
 from ingest.records import ChunkCounts, LeaseEvent, Receipt
-from ingest.sync.status import (
+from ingest.schedule.status import (
     JobRecord,
     JobStatus,
     Outcome,
@@ -120,7 +120,7 @@ HOLD = """
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from ingest.sync.status import JobRecord, JobStatus, begun
+from ingest.schedule.status import JobRecord, JobStatus, begun
 record = JobRecord(Path(sys.argv[1]), "j")
 with record.hold():
     record.write(begun(JobStatus("j"), datetime(2026, 6, 1, 12, 0, tzinfo=UTC), 4242))

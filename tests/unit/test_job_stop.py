@@ -10,7 +10,7 @@ import pytest
 
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected, Source
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds

@@ -12,8 +12,8 @@ from verify_bench import BOOK, Bench, set_fields
 
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document
-from ingest.store.edge import EdgeStore
-from ingest.sync.reindex import reindex
+from ingest.reindex.reindex import reindex
+from ingest.store.edge.store import EdgeStore
 from ingest.testing import HashEncoder, ListSource
 
 CUT = 500

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from ingest.settings import load_settings
-from ingest.store.server_address import check_key_is_safe, parse_address
+from ingest.store.server.address import check_key_is_safe, parse_address
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 MANIFESTS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL) if "kind:" in block]

@@ -16,19 +16,19 @@ from ingest import BatchRunner, EnsembleConfig, Job, ModelManager, open_source
 from ingest.cluster.capacity import Assumptions
 from ingest.cluster.engine import Crew
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.openvino_choice import Computing
+from ingest.encode.openvino.choice import Computing
 from ingest.errors import ConfigurationError
+from ingest.export.runtime import ExportRuntime
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.fields import FieldMap
 from ingest.source.partitions import PartSize
 from ingest.store.contract import CollectionOptions
-from ingest.store.edge import EdgeStore
-from ingest.store.server import ServerStore
+from ingest.store.edge.store import EdgeStore
+from ingest.store.server.store import ServerStore
 from ingest.sync.deletion import undelete
-from ingest.sync.export import ExportRuntime
 from ingest.sync.reading import WindowBounds
-from ingest.sync.verify import verify_job
 from ingest.testing import HashEncoder, ListSource
+from ingest.verify.verification import verify_job
 
 NO_COUNT = [0, -1, True, 1.5, "8", None, math.nan]
 NO_NUMBER = [-0.1, math.nan, math.inf, True, "1", None]

@@ -12,7 +12,7 @@ from sync_bench import SyncBench, document
 from ingest.cluster.engine import Crew, run_on_ray
 from ingest.cluster.worker import Kit
 from ingest.errors import ConfigurationError
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
 from ingest.sync.preview import preview_job
 from ingest.sync.rejects import RejectsFile

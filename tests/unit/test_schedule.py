@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import ConfigurationError, IngestError, JobRunningError
-from ingest.sync.schedule import (
+from ingest.schedule.status import JobRecord, JobStatus, begun
+from ingest.schedule.timetable import (
     LONGEST_WAIT,
     Timetable,
     announce,
@@ -24,7 +25,6 @@ from ingest.sync.schedule import (
     run_on_schedule,
     worst_exit_code,
 )
-from ingest.sync.status import JobRecord, JobStatus, begun
 from ingest.testing import FakeClock
 
 MONDAY = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)

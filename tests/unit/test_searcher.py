@@ -17,7 +17,7 @@ from ingest.records import DenseMatrix, Document
 from ingest.search import Answer, Searcher
 from ingest.search.fusion import fuse
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
 from ingest.testing import HashEncoder, ListSource

@@ -15,15 +15,15 @@ from ingest import Document, Rejected, open_source, run_job
 from ingest.cluster.engine import Crew, run_on_ray
 from ingest.cluster.worker import Kit
 from ingest.errors import ConfigurationError
+from ingest.export.runtime import ExportRuntime
 from ingest.records import Source
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
-from ingest.sync.export import ExportRuntime
 from ingest.sync.preview import preview_job
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.verify import verify_job
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource
+from ingest.verify.verification import verify_job
 
 DOCUMENTS = [document(f"d{number}", "a") for number in range(10)]
 

@@ -18,7 +18,7 @@ from store_data import manifest, point
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
-from ingest.store.server import ServerStore
+from ingest.store.server.store import ServerStore
 
 KEY = "s3cret-key"
 PAGE = {"Content-Type": "text/html; charset=utf-8"}

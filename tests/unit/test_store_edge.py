@@ -20,7 +20,7 @@ from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreErro
 from ingest.records import Point
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 
 OPTIONS = CollectionOptions()
 
@@ -39,7 +39,7 @@ def run(code: str, root: Path) -> subprocess.CompletedProcess[str]:
 import os, signal
 from store_data import manifest, point
 from ingest.store.contract import CollectionOptions
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 root = {str(root)!r}
 """
     path = os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])

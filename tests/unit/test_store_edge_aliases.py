@@ -13,7 +13,7 @@ from store_data import manifest, point
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreLockedError
 from ingest.store.contract import CollectionOptions
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 
 
 def made(root: Path) -> Path:
@@ -116,7 +116,7 @@ def test_a_name_that_leads_out_of_the_store_is_no_target(tmp_path: Path) -> None
 
 def test_changes_wait_for_each_other_but_not_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made(tmp_path)
-    monkeypatch.setattr("ingest.store.aliases.LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("ingest.store.edge.aliases.LOCK_SECONDS", 0.05)
     with FileLock(tmp_path / "aliases.lock"), EdgeStore(tmp_path) as store:
         assert store.aliases() == {"docs": "docs_1"}  # reading needs no lock
         with pytest.raises(StoreLockedError, match="aliases"):

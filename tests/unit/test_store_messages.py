@@ -11,8 +11,8 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc
 from store_data import point, vectors
 
 from ingest.records import Point, SparseVector
-from ingest.store.server_messages import point_messages, vector_messages
-from ingest.store.server_wire import vector_to
+from ingest.store.server.messages import point_messages, vector_messages
+from ingest.store.server.wire import vector_to
 
 
 def as_the_client_would(each: Point) -> models.PointStruct:

@@ -14,8 +14,8 @@ from store_data import manifest, point
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
-from ingest.store.server import ServerStore
-from ingest.store.server_address import parse_address, proxy_for
+from ingest.store.server.address import parse_address, proxy_for
+from ingest.store.server.store import ServerStore
 
 KEY = "s3cret-key"
 VARIABLES = ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "grpc_proxy")

@@ -13,7 +13,7 @@ from ingest.errors import CollectionNotFoundError, StoreError, StoreUnavailableE
 from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
 from ingest.sync.manifest import agree
 from ingest.testing import FlakyStore, Moment

@@ -19,7 +19,7 @@ from ingest.store import open_store
 from ingest.store.contract import CollectionOptions
 from ingest.store.retrying import RetryingStore
 from ingest.store.schema import INDEXED_FIELDS
-from ingest.store.server import ServerStore
+from ingest.store.server.store import ServerStore
 
 OPTIONS = CollectionOptions()
 KEY = "s3cret-key"

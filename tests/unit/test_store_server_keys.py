@@ -17,7 +17,7 @@ from ingest.retry import RetryPolicy
 from ingest.search import Searcher
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
-from ingest.store.server import ServerStore
+from ingest.store.server.store import ServerStore
 from ingest.testing import HashEncoder
 
 OPTIONS = CollectionOptions()

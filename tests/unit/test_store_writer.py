@@ -17,7 +17,7 @@ from ingest.errors import StoreError, StoreUnavailableError
 from ingest.records import Point
 from ingest.retry import RetryPolicy
 from ingest.store.contract import CollectionOptions, Store
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.store.request_sizes import batches
 from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Effects, Writer, stages

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from ingest.cli import app
 from ingest.errors import ConfigurationError
-from ingest.sync.status import JobRecord
+from ingest.schedule.status import JobRecord
 
 JOB = """
 [jobs.nightly]

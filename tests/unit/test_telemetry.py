@@ -15,7 +15,7 @@ from recording_models import RecordingModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError
 from ingest.records import Document, Rejected
-from ingest.store.edge import EdgeStore
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.rejects import RejectsFile
 from ingest.telemetry import MAX_ERRORS, PassReport, ThroughputMonitor, serve_metrics

@@ -35,9 +35,9 @@ from ingest.errors import (
     StoreUnavailableError,
 )
 from ingest.records import Document, Point, Rejected, doc_key
-from ingest.store.edge import EdgeStore
-from ingest.sync.damage import Kind
+from ingest.store.edge.store import EdgeStore
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource, Moment
+from ingest.verify.damage import Kind
 
 SOURCE = ListSource(DOCUMENTS)
 

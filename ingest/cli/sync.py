@@ -1,0 +1,185 @@
+"""`ingest sync`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Annotated
+
+import typer
+
+from ingest.cli import options
+from ingest.cli.interruption import StopSignals
+from ingest.cli.output import print_json, print_statuses
+from ingest.cli.running import Run, execute, prepare
+from ingest.cli.session import Invocation
+from ingest.errors import ConfigurationError, SourceError
+from ingest.parameters import parse_share_or_number
+from ingest.records import Receipt
+from ingest.schedule.health import JobsHealth, Limits
+from ingest.schedule.status import JobRecord, JobStatus, run_recorded, status_json, wall_clock
+from ingest.schedule.timetable import (
+    Timetable,
+    Trigger,
+    announce,
+    cron_trigger,
+    interval_trigger,
+    run_in_turn,
+    run_on_schedule,
+    worst_exit_code,
+)
+from ingest.settings import Settings, job_settings, nearest_hint, with_max_delete
+from ingest.store.schema import _normalize_collection_name
+
+logger = logging.getLogger(__name__)
+
+
+def sync(
+    context: typer.Context,
+    jobs: Annotated[
+        list[str] | None,
+        typer.Argument(help="Jobs of the settings file; all of them if none is named.", metavar="[JOB]...", show_default=False),
+    ] = None,
+    daemon: Annotated[bool, typer.Option("--daemon", help="Stay, and run each job on its schedule.")] = False,
+    max_delete: Annotated[
+        str | None,
+        typer.Option("--max-delete", help="Lift the deletion brake to this share, such as 50%, for this run of the named jobs."),
+    ] = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Run the jobs of the settings file, one after another.
+
+    A job that fails does not keep the others from running. The exit code is the worst of theirs.
+    """
+    invocation: Invocation = context.obj
+    settings = invocation.settings(store=store)
+    names = _chosen(settings, jobs or [])
+    if max_delete is not None:
+        if daemon or not jobs:
+            raise ConfigurationError(
+                "--max-delete lifts the deletion brake once, for the jobs that you name: ingest sync JOB --max-delete"
+                f" {max_delete}; for every run, set max_delete in the table of the job"
+            )
+        settings = with_max_delete(settings, names, max_delete)
+    _check(settings, names)
+    records = {name: JobRecord(settings.jobs_dir, name) for name in names}
+    with StopSignals() as stop:
+        if daemon:
+            _stay(settings, records, stop)
+            statuses = [record.read() for record in records.values()]
+        else:
+            statuses = list(run_in_turn(records, lambda name: _run(settings, records[name], stop), stop=stop))
+    if as_json:
+        print_json({"jobs": {status.job: status_json(status) for status in statuses}})
+    else:
+        print_statuses(statuses)
+    raise typer.Exit(0 if daemon else worst_exit_code(statuses))
+
+
+def _chosen(settings: Settings, names: Sequence[str]) -> list[str]:
+    if not settings.jobs:
+        raise ConfigurationError("there are no jobs: add a table [jobs.NAME] with a source and a collection to ingest.toml")
+    for name in names:
+        if name not in settings.jobs:
+            raise ConfigurationError(f"there is no job {name}{nearest_hint(name, settings.jobs)}")
+    return list(dict.fromkeys(names)) or list(settings.jobs)
+
+
+def _check(settings: Settings, names: Sequence[str]) -> None:
+    """All that can be wrong with the settings of these jobs shows before anything runs."""
+    targets: dict[tuple[str, str, str | None], str] = {}
+    for name, job in settings.jobs.items():
+        collection = _normalize_collection_name(job.collection, settings.collections.aliases)
+        for location in job.source:
+            target = (collection, job.name, None) if job.name else (collection, location, job.query)
+            if target in targets:
+                raise ConfigurationError(
+                    f"the jobs {targets[target]} and {name} both write the source {job.name or location} of {collection}, so that"
+                    " each would undo the other: give one another name"
+                )
+            targets[target] = name
+    for name in names:
+        try:
+            with suppress(SourceError):  # it may be there when its turn comes, and concerns this job alone
+                _prepare(settings, name)
+        except ConfigurationError as exc:
+            raise type(exc)(f"job {name}: {exc}") from exc
+
+
+def _prepare(settings: Settings, name: str) -> Run:
+    job = settings.jobs[name]
+    own = job_settings(settings, name).model_copy(update={"rejects": job.rejects or settings.jobs_dir / f"{name}.rejects.jsonl"})
+    return prepare(
+        own,
+        job.collection,
+        job.source,
+        name=job.name,
+        data_format=job.format,
+        query=job.query,
+        moved_from=job.moved_from,
+    )
+
+
+def _run(settings: Settings, record: JobRecord, stop: StopSignals, next_run: datetime | None = None) -> JobStatus:
+    job = settings.jobs[record.job]
+
+    def run(stop_run: Callable[[], bool]) -> Receipt:
+        return execute(_prepare(settings, record.job), stop=stop_run)
+
+    return run_recorded(
+        record,
+        run,
+        stop=stop,
+        rejects_allowed=parse_share_or_number(job_settings(settings, record.job).max_rejects),
+        time_limit=job.time_limit,
+        next_run=next_run,
+    )
+
+
+def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignals) -> None:
+    """Runs the jobs on their schedules until told to stop."""
+    triggers = {name: _trigger(settings, name) for name in records}
+    timetable = Timetable(triggers, {name: record.read() for name, record in records.items()}, wall_clock())
+
+    def run(name: str, next_run: datetime) -> None:
+        logger.info("%s: begins", name)
+        status = _run(settings, records[name], stop, next_run)
+        level = logging.INFO if status.exit_code == 0 or stop() else logging.ERROR
+        logger.log(level, "%s: %s%s", name, status.status, f": {status.error}" if status.error else "")
+
+    with _observed(settings, records, timetable):
+        announce(records, timetable)
+        run_on_schedule(timetable, run, stop=stop)
+
+
+def _trigger(settings: Settings, name: str) -> Trigger:
+    job = settings.jobs[name]
+    if job.every is not None:
+        return interval_trigger(job.every)
+    if job.schedule is None:
+        raise ConfigurationError(
+            f"job {name} has neither a schedule nor every, so the daemon would never run it: give it one, or name the jobs to run"
+        )
+    try:
+        return cron_trigger(job.schedule)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"job {name}: {exc}") from exc
+
+
+@contextmanager
+def _observed(settings: Settings, records: Mapping[str, JobRecord], timetable: Timetable) -> Iterator[None]:
+    """`/healthz` and `/metrics`, unless they are not wanted."""
+    from ingest.metrics_server import serve_observations  # noqa: PLC0415  only the daemon serves
+
+    if settings.daemon_port == 0:
+        yield
+        return
+    time_limits = {name: limit for name in records if (limit := settings.jobs[name].time_limit) is not None}
+    limits = Limits(settings.daemon_max_failures, settings.daemon_grace, time_limits)
+    health = JobsHealth(records, timetable, limits)
+    with serve_observations(health, settings.daemon_port, settings.daemon_host, health=health.report) as port:
+        logger.info("health and metrics are at http://%s:%d/healthz and /metrics", settings.daemon_host, port)
+        yield

@@ -1,0 +1,7 @@
+"""Models computed on the CPU by OpenVINO.
+
+model        a model of the ensemble as OpenVINO computes it     reranker     a cross-encoder, likewise
+choice       torch or OpenVINO, and in which precision: pure     conversion   from a torch module to OpenVINO
+calibration  texts to calibrate and compare with: pure           cache        where converted models are kept
+ahead        converting before a run needs it
+"""

@@ -1,0 +1,86 @@
+"""Where in an export the latest version of each document lies."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from uuid import UUID
+
+from ingest.records import Fingerprint, Payload
+from ingest.store.schema import fingerprint_of
+from ingest.sync.run_state import SeenDocuments, _packed, _Spool
+
+
+class ExportIndex(_Spool):
+    """Filled from the shards that are there as a run begins, and with each that it adds. Safe from several threads.
+
+    Attributes:
+        stale_shards: names of the shards that hold something that is no longer current.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            "CREATE TABLE documents"
+            " (doc_key BLOB PRIMARY KEY, source TEXT, doc_id TEXT, doc_fp TEXT, chunks INTEGER, shard TEXT) WITHOUT ROWID;"
+        )
+        self._lock = threading.Lock()
+        self.stale_shards: set[str] = set()
+
+    def add(self, payloads: Iterable[Payload], shard: str) -> None:
+        """The documents of these points are in this shard, and whatever an earlier one holds of them is no longer current.
+
+        Raises `ValueError` for a payload without a fingerprint.
+        """
+        documents = {}
+        for payload in payloads:
+            made = fingerprint_of("", payload)
+            if made is None:
+                raise ValueError("a payload has no fingerprint that this version can read")
+            row = (payload["source"], payload["doc_id"], made.doc_fp, made.doc_chunks, shard)
+            documents[_packed(made.doc_key)] = row
+        with self._lock:
+            for key, row in documents.items():
+                before = self._database.execute("SELECT shard FROM documents WHERE doc_key = ?", (key,)).fetchone()
+                if before is not None and before[0] != shard:
+                    self.stale_shards.add(before[0])
+                self._database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?, ?, ?)", (key, *row))
+
+    def look_up(self, doc_keys: Sequence[str], models: Mapping[str, str]) -> list[Fingerprint]:
+        """The documents' version, and that of none of their chunks: a document that has changed is made again as a whole."""
+        found = []
+        with self._lock:
+            for doc_key in doc_keys:
+                row = self._database.execute("SELECT doc_fp, chunks FROM documents WHERE doc_key = ?", (_packed(doc_key),))
+                for doc_fp, chunks in row:
+                    found.extend([Fingerprint("", doc_key, doc_fp, chunks, "", "", models)] * chunks)
+        return found
+
+    def is_current(self, doc_key: str, shard: str) -> bool:
+        """Whether the latest version of the document lies in this shard."""
+        with self._lock:
+            row = self._database.execute("SELECT 1 FROM documents WHERE doc_key = ? AND shard = ?", (_packed(doc_key), shard))
+            return row.fetchone() is not None
+
+    def count_documents(self, source: str) -> int:
+        return self._sum("COUNT(*)", source)
+
+    def count_chunks(self, source: str) -> int:
+        return self._sum("SUM(chunks)", source)
+
+    def gone(self, source: str, seen: SeenDocuments) -> list[tuple[str, str]]:
+        """(key, id) of the source's documents that were not seen."""
+        with self._lock:
+            rows = self._database.execute("SELECT doc_key, doc_id FROM documents WHERE source = ?", (source,)).fetchall()
+        return [(key, doc_id) for packed, doc_id in rows if (key := str(UUID(bytes=packed))) not in seen]
+
+    def remove(self, doc_keys: Iterable[str]) -> None:
+        """Nothing of these documents is current."""
+        with self._lock:
+            for key in doc_keys:
+                rows = self._database.execute("DELETE FROM documents WHERE doc_key = ? RETURNING shard", (_packed(key),))
+                self.stale_shards.update(shard for (shard,) in rows.fetchall())
+
+    def _sum(self, what: str, source: str) -> int:
+        with self._lock:
+            (total,) = self._database.execute(f"SELECT {what} FROM documents WHERE source = ?", (source,)).fetchone()  # noqa: S608  one of two
+        return int(total or 0)

@@ -1,0 +1,65 @@
+"""The aliases of the embedded store: one file beside its collections.
+
+<root>/aliases.json    alias → collection; missing until the first is set, replaced atomically
+<root>/aliases.lock    held while they are changed
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ingest.errors import StoreError, StoreLockedError
+from ingest.store.edge.directory import CollectionDirectory, replace_file, translated
+
+LOCK_SECONDS = 10.0
+"""Longest wait for another process that changes the aliases, which takes it milliseconds."""
+
+
+class AliasFile:
+    """The aliases under `root`. Every method raises `StoreError` where the file is damaged or the file system says no."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._path = root / "aliases.json"
+        self._lock = FileLock(root / "aliases.lock", timeout=LOCK_SECONDS, mode=0o600, thread_local=False)
+
+    def read(self) -> dict[str, str]:
+        """Alias → collection, as it is now. One whose collection was deleted, also behind our back, is no alias any more."""
+        try:
+            with translated(self._path):
+                stored = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
+        except ValueError as exc:
+            raise self._damaged(exc) from exc
+        if not isinstance(stored, dict) or not all(isinstance(target, str) for target in stored.values()):
+            raise self._damaged("it should be one JSON object of texts")
+        return {alias: target for alias, target in stored.items() if CollectionDirectory(self._root, target).exists}
+
+    @contextmanager
+    def changing(self) -> Iterator[dict[str, str]]:
+        """What `read` gives, under the lock; as the block leaves it, it is written. The root must exist."""
+        with translated(self._path):
+            try:
+                self._lock.acquire()
+            except Timeout as exc:
+                raise StoreLockedError(
+                    f"the aliases in {self._root} have been locked by another process for {LOCK_SECONDS:.0f} s:"
+                    " try again when it is done"
+                ) from exc
+        try:
+            aliases = self.read()
+            yield aliases
+            with translated(self._path):
+                replace_file(self._path, json.dumps(aliases, ensure_ascii=False, indent=1))
+        finally:
+            self._lock.release()
+
+    def _damaged(self, reason: object) -> StoreError:
+        return StoreError(
+            f"the aliases {self._path} are damaged ({reason}): restore the file, or delete it and name each collection as its"
+            " directory"
+        )

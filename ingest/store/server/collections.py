@@ -1,0 +1,305 @@
+"""The collections of a Qdrant server: making and dropping them, their manifests, aliases and indexes."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from qdrant_client import models
+
+from ingest.errors import CollectionNotFoundError, ForeignCollectionError, StoreError, StoreUnavailableError
+from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest
+from ingest.store.schema import (
+    INDEXED_FIELDS,
+    check_aliases_are_free,
+    check_same_columns,
+    manifest_from_json,
+    manifest_to_json,
+)
+from ingest.store.server.connection import Connection
+from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, VENDOR_ERRORS, not_found, one_line, status_of
+from ingest.store.server.settings import (
+    changed_indexes,
+    changed_settings,
+    check_can_be_taken_over,
+    fixed_settings,
+    vectors_left_out,
+)
+from ingest.store.server.wire import (
+    DEFERRED_KEY,
+    INDEX_TYPES,
+    METADATA_KEY,
+    NOTE_PREFIX,
+    collection_config,
+    filter_to,
+    has_columns_of,
+)
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_INDEXING_THRESHOLD = 10_000
+"""Kilobytes of a segment's vectors from which a server builds a graph, if nobody told it otherwise."""
+
+FINALIZE_SECONDS = 300.0
+"""Longest wait for the server's optimizers; it goes on without us."""
+
+
+class ServerCollections:
+    """What `ServerStore` does with whole collections.
+
+    The server takes an alias for the name of a collection in every request but those that delete one or point an alias at one.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._client = connection.client
+        self._translated = connection.translated
+
+    @property
+    def location(self) -> str:
+        return self._connection.location
+
+    def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
+        name = self._resolved(manifest.collection)
+        model = None if like is None else self._collection(like)
+        if model is not None:
+            check_can_be_taken_over(model, like or "")
+        try:
+            found = self._collection(name)
+        except CollectionNotFoundError:
+            self._create(manifest, options, model)
+            found = self._created(name)
+        if METADATA_KEY not in (found.config.metadata or {}) and has_columns_of(found, manifest) and self.count(name) == 0:
+            self._put_manifest(name, manifest)  # ours, but for the manifest
+            found = self._collection(name)
+        stored = self._manifest_of(name, found)
+        self._restore_indexing(name, found)
+        if model is not None:
+            self._take_over(name, found, model, options)
+            found = self._collection(name)
+        for field, kind in INDEXED_FIELDS.items():
+            if field not in found.payload_schema:
+                with self._translated(name):
+                    self._client.create_payload_index(name, field, field_schema=INDEX_TYPES[kind], wait=True)
+        if found.config.optimizer_config.indexing_threshold == 0 and DEFERRED_KEY not in (found.config.metadata or {}):
+            self._warn_of_no_index(name)
+        return stored
+
+    def manifest(self, collection: str) -> Manifest:
+        name = self._resolved(collection)
+        return self._manifest_of(name, self._collection(name))
+
+    def write_manifest(self, manifest: Manifest) -> None:
+        stored = self.manifest(manifest.collection)
+        check_same_columns(stored, manifest)
+        self._put_manifest(stored.collection, manifest)
+
+    def collections(self) -> list[CollectionInfo]:
+        infos = []
+        for name in sorted(self._names()):
+            with suppress(CollectionNotFoundError):  # dropped by somebody meanwhile
+                infos.append(self._info(name))
+        return infos
+
+    def drop(self, collection: str) -> None:
+        name = self._resolved(collection)
+        with self._translated(name):
+            dropped = self._client.delete_collection(name)  # and its aliases
+        if not dropped:
+            raise not_found(name, self.location)
+
+    def aliases(self) -> dict[str, str]:
+        """As the contract says. The server lists them collection by collection, so that one which moves meanwhile is missing or
+        there twice (seen once in 4,000 times): it is asked until two answers agree.
+        """
+        before, now = self._listed_aliases(), self._listed_aliases()
+        while now != before:
+            before, now = now, self._listed_aliases()
+        return dict(now)
+
+    def set_aliases(self, targets: Mapping[str, str | None]) -> None:
+        aliases, names = self.aliases(), self._names()
+        wanted = {alias: aliases.get(target, target) for alias, target in targets.items() if target is not None}
+        for name in wanted.values():
+            if name not in names:  # the server would notice, but only after it did some of the rest
+                raise not_found(name, self.location)
+        check_aliases_are_free(wanted, names, self.location)
+        made = [
+            models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=name, alias_name=alias))
+            for alias, name in wanted.items()
+        ]
+        removed = [
+            models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
+            for alias in targets.keys() - wanted.keys()
+        ]
+        with self._translated(None):
+            self._client.update_collection_aliases([*made, *removed])
+
+    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
+        with self._translated(collection):
+            return self._client.count(collection, count_filter=filter_to(conditions), exact=True).count
+
+    def notes(self, collection: str) -> dict[str, Any]:
+        metadata = self._collection(collection).config.metadata or {}
+        return {
+            key.removeprefix(NOTE_PREFIX): value
+            for key, value in metadata.items()
+            if key.startswith(NOTE_PREFIX) and value is not None
+        }
+
+    def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
+        if not notes:
+            return
+        with self._translated(collection):
+            self._client.update_collection(collection, metadata={NOTE_PREFIX + key: value for key, value in notes.items()})
+
+    def defer_indexing(self, collection: str) -> None:
+        threshold = self._collection(collection).config.optimizer_config.indexing_threshold
+        if threshold == 0:  # deferred before, or by somebody else for good
+            return
+        self._set_indexing(collection, 0, {DEFERRED_KEY: threshold or DEFAULT_INDEXING_THRESHOLD})
+
+    def finalize(self, collection: str) -> None:
+        self._restore_indexing(collection, self._collection(collection))
+        deadline = time.monotonic() + FINALIZE_SECONDS
+        while (found := self._collection(collection)).status == models.CollectionStatus.YELLOW and time.monotonic() < deadline:
+            time.sleep(0.2)
+        if found.status == models.CollectionStatus.RED:
+            reason = one_line(str(found.optimizer_status))
+            raise StoreError(f"Qdrant at {self.location} cannot index the collection {collection} ({reason}): see its log")
+
+    def _restore_indexing(self, collection: str, found: models.CollectionInfo) -> None:
+        """Undoes `defer_indexing`, whoever called it and did not live to finish."""
+        threshold = (found.config.metadata or {}).get(DEFERRED_KEY)
+        if threshold is not None:
+            self._set_indexing(collection, int(threshold), {DEFERRED_KEY: None})  # which removes it
+
+    def _set_indexing(self, collection: str, threshold: int, metadata: dict[str, int | None]) -> None:
+        """A matter of speed, so a token that may write points and no more, as one for a single collection, does without."""
+        with self._translated(collection):
+            try:
+                self._client.update_collection(
+                    collection, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold), metadata=metadata
+                )
+            except VENDOR_ERRORS as exc:
+                if status_of(exc) not in KEY_REFUSED:
+                    raise
+                logger.warning(
+                    "the indexing_threshold of the collection %s at %s stays as it is, for the key may not set it to %d: that"
+                    " costs time alone",
+                    collection,
+                    self.location,
+                    threshold,
+                )
+
+    def _warn_of_no_index(self, collection: str) -> None:
+        logger.warning(
+            "no index is built for the collection %s at %s, so a search compares with every point: its indexing_threshold is 0,"
+            " and no load of ingest left it so; if nobody means it, set optimizers_config.indexing_threshold to %d with"
+            " PATCH /collections/%s",
+            collection,
+            self.location,
+            DEFAULT_INDEXING_THRESHOLD,
+            collection,
+        )
+
+    def _resolved(self, collection: str) -> str:
+        """The name of the collection that this is the name or an alias of."""
+        for _ in range(2):  # what is not listed may be an alias that moves: see `aliases`
+            if name := dict(self._listed_aliases()).get(collection):
+                return name
+        return collection
+
+    def _listed_aliases(self) -> list[tuple[str, str]]:
+        """Alias and collection, as one answer has them, sorted."""
+        with self._translated(None):
+            return sorted((found.alias_name, found.collection_name) for found in self._client.get_aliases().aliases)
+
+    def _names(self) -> set[str]:
+        with self._translated(None):
+            return {found.name for found in self._client.get_collections().collections}
+
+    def _info(self, collection: str) -> CollectionInfo:
+        ours, manifest = False, None
+        try:
+            found = self._collection(collection)
+            ours = METADATA_KEY in (found.config.metadata or {})
+            manifest = self._manifest_of(collection, found) if ours else None
+            return CollectionInfo(collection, self.count(collection), manifest, ours)
+        except CollectionNotFoundError:
+            raise
+        except StoreError as exc:
+            return CollectionInfo(collection, None, manifest, ours, str(exc))
+
+    def _collection(self, collection: str) -> models.CollectionInfo:
+        with self._translated(collection):
+            return self._client.get_collection(collection)
+
+    def _strict_mode(self, collection: str) -> dict[str, int]:
+        """Return the limits that the strict mode of a collection sets; none where a token may not read them."""
+        try:
+            strict = self._collection(collection).config.strict_mode_config
+        except StoreUnavailableError:
+            raise
+        except StoreError:
+            return {}
+        return strict.model_dump(exclude_none=True) if strict is not None and strict.enabled else {}
+
+    def _create(self, manifest: Manifest, options: CollectionOptions, like: models.CollectionInfo | None) -> None:
+        config = collection_config(manifest, options)
+        if like is not None:
+            config |= fixed_settings(like, config, options)
+        with self._translated(manifest.collection):
+            try:
+                self._client.create_collection(manifest.collection, **config)
+            except VENDOR_ERRORS as exc:
+                if status_of(exc) not in ALREADY_EXISTS:  # another client creates it at the same time
+                    raise
+
+    def _created(self, collection: str) -> models.CollectionInfo:
+        """Return a collection that was just created. The server refuses to create it again before other requests find it."""
+        try:
+            return self._collection(collection)
+        except CollectionNotFoundError as exc:
+            raise StoreUnavailableError(
+                f"the collection {collection} at {self.location} is being created by another client: try again in a moment"
+            ) from exc
+
+    def _take_over(
+        self, collection: str, found: models.CollectionInfo, like: models.CollectionInfo, options: CollectionOptions
+    ) -> None:
+        """Give the collection `found` the settings and payload indexes of `like`."""
+        for field, index in changed_indexes(like, found).items():
+            with self._translated(collection):
+                if field in found.payload_schema:
+                    self._client.delete_payload_index(collection, field, wait=True)
+                self._client.create_payload_index(collection, field, field_schema=index, wait=True)
+        if changed := changed_settings(like, found, options):
+            with self._translated(collection):
+                self._client.update_collection(collection, **changed)
+        if left_out := vectors_left_out(like, found):
+            logger.warning(
+                "the settings of the vectors %s are not in the collection %s at %s, which has no such vectors",
+                ", ".join(left_out),
+                collection,
+                self.location,
+            )
+
+    def _put_manifest(self, collection: str, manifest: Manifest) -> None:
+        with self._translated(collection):
+            self._client.update_collection(
+                collection, metadata={METADATA_KEY: manifest_to_json(replace(manifest, collection=collection))}
+            )
+
+    def _manifest_of(self, collection: str, found: models.CollectionInfo) -> Manifest:
+        metadata = found.config.metadata or {}
+        if METADATA_KEY not in metadata:
+            raise ForeignCollectionError(
+                f"the collection {collection} at {self.location} was not made by this package (it has no manifest):"
+                " choose another name"
+            )
+        return manifest_from_json(metadata[METADATA_KEY], collection)

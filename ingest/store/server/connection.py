@@ -1,0 +1,253 @@
+"""The connection to a Qdrant server, and the one border where the client's exceptions become ours."""
+
+from __future__ import annotations
+
+import logging
+import re
+import socket
+import ssl
+import urllib.request
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from qdrant_client import QdrantClient
+
+from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
+from ingest.process import ForkUnsafe, HomeProcess, keep_for_parent
+from ingest.store.server.address import USUAL_PORT, Proxy, check_key_is_safe, parse_address, proxy_for
+from ingest.store.server.errors import VENDOR_ERRORS, is_broken, one_line, reason_of, translate, translate_greeting
+from ingest.store.server.protocol import explain_grpc, explain_rest
+
+logger = logging.getLogger(__name__)
+
+OLDEST_SERVER = (1, 16)
+"""Before it, collections have no metadata to keep the manifest in."""
+
+_GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
+"""gRPC refuses for up to two minutes to try a server again that was down; how long to wait is for who asks to say."""
+
+_GRPC = ForkUnsafe("a gRPC connection", instead="open the store with prefer_grpc=False, or fork before the first one is opened")
+"""Calls in a forked child never end where the parent's were under way at the fork."""
+
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
+"""The client's own choice for a server on this machine, no idle connections, makes its pool close some that another thread has
+just been given. They are let go of before the server does, after five seconds, so that no request meets one on its way out."""
+
+_PROBE_SECONDS = 2
+"""How soon a gRPC port must answer that nobody asked for."""
+
+_SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
+"""What a header can carry."""
+
+
+class Connection:
+    """A checked connection; the arguments are `ServerStore`'s, and so is what it raises.
+
+    Attributes:
+        location: the server's address, without secrets.
+        client: to be used inside `translated` alone.
+        grpc: whether points travel over gRPC.
+        timeout: seconds for one request.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None,
+        ca_file: str | Path | None,
+        prefer_grpc: bool | None,
+        grpc_port: int | None,
+        timeout: float,
+        allow_plain_http_key: bool,
+    ) -> None:
+        self._address = parse_address(url)
+        self._proxy = proxy_for(self._address, urllib.request.getproxies())
+        self.location = str(self._address)
+        self._described = f"{self.location} through the proxy {self._proxy}" if self._proxy else self.location
+        self.timeout = max(1, round(timeout))
+        port = self._address.port
+        if api_key and not _SENDABLE_KEY.fullmatch(api_key):
+            raise ConfigurationError(
+                "the API key holds characters that no server takes (all must be ASCII): check INGEST_API_KEY"
+            )
+        if api_key:
+            check_key_is_safe(self._address, self._proxy, allow_plain_http_key=allow_plain_http_key)
+        tls, authority = _certificates(ca_file)
+        rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
+
+        def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
+            if prefer_grpc:
+                _GRPC.use()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # what it warns of was decided above
+                return QdrantClient(
+                    url=self.location,
+                    api_key=api_key,
+                    prefer_grpc=prefer_grpc,
+                    grpc_port=grpc_port or port + 1,
+                    grpc_options={**_GRPC_OPTIONS, **authority, **grpc_proxy},
+                    timeout=timeout,
+                    check_compatibility=False,
+                    verify=tls,
+                    limits=_LIMITS,
+                    proxy=rest_proxy,
+                    trust_env=False,  # the proxy was chosen above, and the certificates take what the environment says of them
+                )
+
+        self._home = HomeProcess(f"the store {self.location}")
+        self._closed = False
+        self.client = client(prefer_grpc=False, timeout=self.timeout)
+        keep_for_parent(self)
+        try:
+            version = self._checked_version()
+            if prefer_grpc is None:
+                prefer_grpc = (
+                    (grpc_port is not None or port == USUAL_PORT)
+                    and _GRPC.is_usable
+                    and self._answers_over_grpc(version, grpc_port or port + 1, client)
+                )
+            self.grpc = prefer_grpc
+            if self.grpc:
+                self.client.close()
+                self.client = client(prefer_grpc=True, timeout=self.timeout)
+                self._check_same_over_grpc(version, grpc_port or port + 1)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the connections. Idempotent; does nothing in a forked child, for they are the parent's."""
+        if self._home.is_current and not self._closed:
+            self._closed = True
+            self.client.close()
+
+    def held_by_parent(self) -> Iterable[object]:
+        """See `Inherited`. A child that ended a connection would end it for both."""
+        return [self.client]
+
+    @contextmanager
+    def translated(self, collection: str | None) -> Iterator[None]:
+        """Translate the client's exceptions into ours; the one border for that. Raises `ForkError` in a forked child."""
+        self._home.check()
+        if self._closed:
+            raise StoreError(f"the store {self.location} has been closed: open it again")
+        try:
+            yield
+        except VENDOR_ERRORS as exc:
+            raise translate(exc, self._described, collection) from exc
+
+    @contextmanager
+    def translated_points(self, collection: str) -> Iterator[None]:
+        """Like `translated`, for requests that change points which must exist.
+
+        Such a request has the same status for a missing point and for a missing collection. Only here does an existing collection
+        mean a missing point: anywhere else another client may just have created the collection.
+        """
+        try:
+            with self.translated(collection):
+                yield
+        except CollectionNotFoundError as error:
+            if not self._exists(collection):
+                raise
+            cause = error.__cause__
+            reason = reason_of(cause) if isinstance(cause, Exception) else str(error)
+            raise StoreError(f"a point to be changed is not in {collection} at {self.location}: {reason}") from cause
+
+    def _exists(self, collection: str) -> bool:
+        try:
+            return self.client.collection_exists(collection)
+        except VENDOR_ERRORS:
+            return False
+
+    def _checked_version(self) -> str:
+        try:
+            greeting = self.client.http.service_api.root()
+        except VENDOR_ERRORS as exc:
+            mistake = explain_rest(self._address) if is_broken(exc) and not self._proxy else None
+            if mistake:
+                raise StoreError(f"{self._described} {mistake}") from exc
+            raise translate_greeting(exc, self._described) from exc
+        if not greeting.title.lower().startswith("qdrant"):
+            raise StoreError(f"{self._described} is not Qdrant, but {one_line(greeting.title)}: check the address")
+        version = greeting.version
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+            oldest = ".".join(map(str, OLDEST_SERVER))
+            raise StoreError(f"the Qdrant server at {self.location} has version {version}: upgrade it to {oldest} or later")
+        return version
+
+    def _answers_over_grpc(self, version: str, port: int, client: Callable[..., QdrantClient]) -> bool:
+        """Whether the very same server does, so far as can be told: with the same version, collections and aliases.
+
+        Nobody asked for it, so that whatever is in the way is no error.
+        """
+        if self._proxy or self._address.path:  # not every proxy lets gRPC through, and a path is not part of its requests
+            return False
+        try:
+            socket.create_connection((self._address.host, port), _PROBE_SECONDS).close()
+        except OSError:
+            return False
+        other = client(prefer_grpc=True, timeout=_PROBE_SECONDS)
+        try:
+            return other.info().version == version and _holds(other) == _holds(self.client)
+        except VENDOR_ERRORS as exc:
+            logger.debug("gRPC port %d of %s is of no use: %s", port, self.location, reason_of(exc))
+            return False
+        finally:
+            other.close()
+
+    def _check_same_over_grpc(self, version: str, port: int) -> None:
+        """A neighbour's port is easily taken for the server's own, and then everything would be written there."""
+        try:
+            answering = self.client.info().version
+        except VENDOR_ERRORS as exc:
+            mistake = explain_grpc(self._address, port) if is_broken(exc) and not self._proxy else None
+            if mistake:
+                raise StoreError(f"{self._described} (gRPC at port {port}) {mistake}") from exc
+            raise translate(exc, f"{self._described} (gRPC at port {port})", None) from exc
+        if answering != version:
+            raise ConfigurationError(
+                f"the gRPC port {port} belongs to another server than {self.location}: Qdrant has version {answering} there, and"
+                f" {version} here; give the gRPC port of this one"
+            )
+
+
+def _holds(client: QdrantClient) -> tuple[set[str], set[str]]:
+    """Names of collections and aliases."""
+    return (
+        {found.name for found in client.get_collections().collections},
+        {found.alias_name for found in client.get_aliases().aliases},
+    )
+
+
+def _proxy_options(
+    proxy: Proxy | None, tls: ssl.SSLContext, *, prefer_grpc: bool | None
+) -> tuple[httpx.Proxy | None, dict[str, Any]]:
+    """Return what REST and gRPC need to know of the proxy. Each would look for one by itself, and not find the same."""
+    if proxy is None:
+        return None, {"grpc.enable_http_proxy": 0}
+    if prefer_grpc and not proxy.is_http:
+        raise ConfigurationError(f"gRPC cannot use the proxy {proxy}: set prefer_grpc to false, or name the host in NO_PROXY")
+    try:
+        made = httpx.Proxy(proxy.url)
+        httpx.HTTPTransport(proxy=made, verify=tls).close()  # a SOCKS proxy takes a package that may not be installed
+    except (ValueError, httpx.InvalidURL, ImportError):  # whose words can hold the password
+        raise ConfigurationError(
+            f"the proxy {proxy} cannot be used: give one of http://, or name the host in NO_PROXY to do without"
+        ) from None
+    return made, {"grpc.http_proxy": proxy.url}
+
+
+def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """Return what REST and gRPC need to know of the authority."""
+    if ca_file is None:
+        return httpx.create_ssl_context(), {}
+    try:
+        return ssl.create_default_context(cafile=ca_file), {"root_certificates": Path(ca_file).read_bytes()}
+    except OSError as exc:  # includes what is no certificate
+        raise ConfigurationError(f"the certificate file {ca_file} cannot be used: {exc.strerror or exc}") from exc

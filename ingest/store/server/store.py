@@ -1,0 +1,227 @@
+"""The server store: a Qdrant server over REST or gRPC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from qdrant_client import grpc, models
+
+from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
+from ingest.parameters import checked, optional, parse_boolean, parse_integer, parse_number, parse_path
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.store.contract import MAX_FACETS, Condition, VectorQuery
+from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
+from ingest.store.server.collections import ServerCollections
+from ingest.store.server.connection import Connection
+from ingest.store.server.errors import is_bad_request
+from ingest.store.server.messages import point_messages, vector_messages
+from ingest.store.server.wire import filter_to, point_to, stored_point, vector_to
+from ingest.store.wire import following, point_id_to, scored_point, selection_to
+
+_PAGE = 5_000
+"""Fingerprints fetched at a time."""
+
+STREAMS = 2
+"""One request is made ready while the server works on another; more were no faster."""
+
+
+class ServerStore(ServerCollections):
+    """The collections of the Qdrant server at `url`, version 1.16 or later.
+
+    A write returns once the server has applied it, so that its queue never holds more than one request of a writer.
+
+    Args:
+        url: `http://host:port` or `https://…`; port 6333 where it names none.
+        api_key: never shown. Over plain http only to this machine, unless `allow_plain_http_key`: others could read it.
+        ca_file: PEM file of the authority that signed the server's certificate, where the system does not know it.
+        prefer_grpc: points travel over gRPC instead of REST; None: where the very same server answers at its usual place (beside
+            port 6333) or at `grpc_port`.
+        grpc_port: of the same host; the URL's port plus one if not given.
+        timeout: seconds for one request.
+
+    Raises `ConfigurationError` for arguments that do not go together (also if a server of another version answers at the gRPC
+    port), `StoreUnavailableError` if nobody answers, `StoreError` if the server is too old or refuses the key.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+        prefer_grpc: bool | None = None,
+        grpc_port: int | None = None,
+        timeout: float = 60.0,
+        allow_plain_http_key: bool = False,
+    ) -> None:
+        if not isinstance(api_key, str | None):
+            raise ConfigurationError(f"api_key: a {type(api_key).__name__} is not a text")  # and is not shown
+        connection = Connection(
+            url,
+            api_key=api_key,
+            ca_file=checked("ca_file", optional(parse_path), ca_file),
+            prefer_grpc=checked("prefer_grpc", optional(parse_boolean), prefer_grpc),
+            grpc_port=checked("grpc_port", optional(parse_integer), grpc_port, least=1, most=65_535),
+            timeout=checked("timeout", parse_number, timeout, positive=True),
+            allow_plain_http_key=checked("allow_plain_http_key", parse_boolean, allow_plain_http_key),
+        )
+        super().__init__(connection)
+        self._pages: dict[str, int] = {}  # of collections whose strict mode allows fewer than `_PAGE` fingerprints at a time
+
+    @property
+    def streams(self) -> int:
+        return STREAMS
+
+    def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
+        if not doc_keys:
+            return []
+        conditions = [Condition(DOC_KEY_FIELD, "any", tuple(doc_keys))]
+        page = self._pages.get(collection, _PAGE)
+        while True:
+            try:
+                with self._limited(collection, condition_max_size=len(doc_keys)):
+                    stored = list(self.scroll(collection, conditions, payload=[INGEST_FIELD], page=page))
+            except RequestTooLargeError as exc:
+                if exc.most is None or exc.most < len(doc_keys) or exc.most >= page:
+                    raise
+                page = self._pages[collection] = exc.most
+            else:
+                return [made for point in stored if (made := fingerprint_of(point.id, point.payload)) is not None]
+
+    def upsert(self, collection: str, points: Sequence[Point]) -> None:
+        if not points:
+            return  # the server refuses to do nothing
+        with self._limited(collection, upsert_max_batchsize=len(points)):
+            if self._connection.grpc:
+                request = grpc.UpsertPoints(collection_name=collection, points=point_messages(points), wait=True)
+                self._client.grpc_points.Upsert(request, timeout=self._connection.timeout)
+                return
+            self._client.upsert(collection, [point_to(point) for point in points], wait=True)
+
+    def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
+        if not vectors:
+            return  # the server refuses to do nothing
+        with self._limited(collection, upsert_max_batchsize=len(vectors)), self._connection.translated_points(collection):
+            if self._connection.grpc:
+                request = grpc.UpdatePointVectors(collection_name=collection, points=vector_messages(vectors), wait=True)
+                self._client.grpc_points.UpdateVectors(request, timeout=self._connection.timeout)
+                return
+            made = [
+                models.PointVectors(id=point_id, vector={name: vector_to(value) for name, value in columns.items()})
+                for point_id, columns in vectors.items()
+            ]
+            self._client.update_vectors(collection, made, wait=True)
+
+    def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
+        if not payloads:
+            return  # the server refuses to do nothing
+        with self._connection.translated_points(collection):
+            operations = [
+                models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(points=[point_id], payload=payload))
+                for point_id, payload in payloads.items()
+            ]
+            self._client.batch_update_points(collection, operations, wait=True)
+
+    def delete(self, collection: str, ids: Sequence[str]) -> None:
+        if not ids:
+            return  # the server refuses to do nothing
+        with self._translated(collection):
+            self._client.delete(collection, models.PointIdsList(points=list(ids)), wait=True)
+
+    def scroll(
+        self,
+        collection: str,
+        conditions: Sequence[Condition] = (),
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+        page: int = 1000,
+        after: str | None = None,
+    ) -> Iterator[StoredPoint]:
+        offset: Any = None if after is None else point_id_to(after)
+        limit = page if after is None else page + 1  # the server begins with the point at `offset`
+        while True:
+            with self._limited(collection, max_query_limit=limit, spare=limit - page):
+                records, offset = self._client.scroll(
+                    collection,
+                    scroll_filter=filter_to(conditions),
+                    limit=limit,
+                    offset=offset,
+                    with_payload=selection_to(payload),
+                    with_vectors=selection_to(vectors),
+                )
+            yield from following(map(stored_point, records), after)
+            if offset is None:
+                return
+            limit, after = page, None
+
+    def retrieve(
+        self,
+        collection: str,
+        ids: Sequence[str],
+        *,
+        payload: Sequence[str] | bool = True,
+        vectors: Sequence[str] | bool = False,
+    ) -> list[StoredPoint]:
+        with self._translated(collection):
+            records = self._client.retrieve(
+                collection, list(ids), with_payload=selection_to(payload), with_vectors=selection_to(vectors)
+            )
+        return [stored_point(record) for record in records]
+
+    def query(
+        self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
+    ) -> list[list[ScoredPoint]]:
+        with self._limited(collection, max_query_limit=max((query.limit for query in queries), default=0)):
+            requests = [
+                models.QueryRequest(
+                    query=vector_to(query.value),
+                    using=query.vector,
+                    limit=query.limit,
+                    offset=query.offset or None,
+                    filter=filter_to(query.conditions),
+                    with_payload=selection_to(payload),
+                )
+                for query in queries
+            ]
+            answers = self._client.query_batch_points(collection, requests)
+        return [[scored_point(found) for found in answer.points] for answer in answers]
+
+    def facet(
+        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
+    ) -> dict[str, int]:
+        with self._limited(collection, max_query_limit=limit):
+            found = self._client.facet(collection, field, filter_to(conditions), limit=limit, exact=True)
+        return {str(hit.value): hit.count for hit in found.hits if hit.count}  # values that no point has any more are listed, too
+
+    @contextmanager
+    def _limited(self, collection: str, *, spare: int = 0, **asked: int) -> Iterator[None]:
+        """Translate what is raised, to `RequestTooLargeError` if it exceeds a limit that the collection's strict mode sets.
+
+        Args:
+            spare: how many of those asked for the caller did not.
+            asked: the limits that apply, by the server's names for them, and what was asked for.
+        """
+        try:
+            with self._translated(collection):
+                yield
+        except StoreError as exc:
+            limits = self._strict_mode(collection) if is_bad_request(exc) else {}
+            for limit, number in asked.items():
+                most = limits.get(limit, number) - spare
+                if 0 < most < number - spare:
+                    raise RequestTooLargeError(f"{exc} ({limit} of its strict mode)", most=most) from exc
+            raise
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
