@@ -12,10 +12,10 @@ import numpy as np
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, StoreError
-from ingest.records import Chunk, Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector, digest_bytes, title_line
+from ingest.records import Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector
 from ingest.store.contract import Manifest, Store
 from ingest.store.request_sizes import batches
-from ingest.store.schema import INGEST_FIELD, fingerprint_of, with_fingerprint
+from ingest.store.schema import INGEST_FIELD, encoded_text, fingerprint_of, with_fingerprint
 from ingest.store.writer import Effects, Writer
 from ingest.sync.plan import ChunkAction, DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
@@ -29,14 +29,6 @@ FETCHED_POINTS = 256
 
 COUNTED_CHARACTERS = 2**20
 """Text whose tokens are counted at a time."""
-
-
-def encoded_text(payload: Payload, made: Fingerprint) -> str | None:
-    """Return the text that the encoders read for a stored chunk, or None if text or title have changed since."""
-    text = str(payload.get("text", ""))
-    title = title_line(str(payload.get("title") or ""))
-    whole = Chunk("", 0, 0, len(text), text, title[: made.context]).encoded_text
-    return whole if digest_bytes(whole.encode()) == made.text_fp else None
 
 
 def check_texts(store: Store, collection: str, models: Sequence[StagedModel]) -> None:

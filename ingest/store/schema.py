@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, get_args
 from unicodedata import normalize
 
 from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
-from ingest.records import Chunk, Document, Fingerprint, Payload, digest
+from ingest.records import Chunk, Document, Fingerprint, Payload, digest, digest_bytes, title_line
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
 
 INGEST_FIELD = "_ingest"
@@ -78,6 +78,14 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
     payload["start"] = chunk.start
     payload["end"] = chunk.end
     return payload
+
+
+def encoded_text(payload: Payload, made: Fingerprint) -> str | None:
+    """Return the text that the encoders read for a stored chunk, or None if text or title have changed since."""
+    text = str(payload.get("text", ""))
+    title = title_line(str(payload.get("title") or ""))
+    whole = Chunk("", 0, 0, len(text), text, title[: made.context]).encoded_text
+    return whole if digest_bytes(whole.encode()) == made.text_fp else None
 
 
 def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector, doc_key, title_line
-from ingest.reindex.rebuild import encoded_text
-from ingest.store.schema import fingerprint_of
+from ingest.store.schema import encoded_text, fingerprint_of
 from ingest.sync.fingerprints import digest_stored_payload
 
 LENGTH_TOLERANCE = 0.01

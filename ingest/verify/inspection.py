@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from ingest.encode.contract import StagedModel
 from ingest.encode.runner import BatchRunner
 from ingest.records import StoredPoint, Vector, is_uuid
-from ingest.reindex.rebuild import encoded_text
 from ingest.store.contract import Condition, Store
-from ingest.store.schema import fingerprint_of
+from ingest.store.schema import encoded_text, fingerprint_of
 from ingest.sync.deletion import is_signed, note_point
 from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.reading import WindowBounds

@@ -15,11 +15,12 @@ from reindexing import LONG_TITLE, Bench, documents
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
 from ingest.records import Chunk, Document, Point, StoredPoint, TokenLimit
-from ingest.reindex.rebuild import encoded_text, paired
+from ingest.reindex.rebuild import paired
 from ingest.reindex.reindex import roll_back
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions
 from ingest.store.edge.store import EdgeStore
+from ingest.store.schema import encoded_text
 from ingest.sync.fingerprints import digest_document, fingerprint_chunks
 from ingest.sync.ownership import next_alias, previous_alias
 from ingest.testing import FlakyStore, HashEncoder
