@@ -20,50 +20,96 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingest.collection import Collection
+    from ingest.encode.ensemble import EncodingOptions
     from ingest.encode.models import ModelManager
     from ingest.encode.registry import EnsembleConfig
     from ingest.encode.runner import BatchRunner
-    from ingest.errors import IngestError, ModelUnavailableError
-    from ingest.records import Document, Hit, Receipt, Rejected
+    from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ModelUnavailableError
+    from ingest.records import Document, Hit, Progress, Receipt, Rejected, Source
+    from ingest.reindex.reindex import Reindexed
     from ingest.retry import RetryPolicy
+    from ingest.search.evaluate import Evaluation
+    from ingest.search.rerank import Answer, RerankPipeline
     from ingest.search.searcher import Searcher
+    from ingest.source.chunking import ChunkingOptions
+    from ingest.source.memory import records_source
     from ingest.source.open import open_source
     from ingest.store import open_store
+    from ingest.store.contract import CollectionOptions
     from ingest.sync.job import Job, run_job
+    from ingest.sync.manifest import CollectionDetails
+    from ingest.sync.plan import DeleteMode
+    from ingest.sync.preview import Preview
+    from ingest.verify.verification import Verification
 
 _HOMES = {
+    "Answer": "ingest.search.rerank",
     "BatchRunner": "ingest.encode.runner",
+    "ChunkingOptions": "ingest.source.chunking",
+    "Collection": "ingest.collection",
+    "CollectionDetails": "ingest.sync.manifest",
+    "CollectionNotFoundError": "ingest.errors",
+    "CollectionOptions": "ingest.store.contract",
+    "ConfigurationError": "ingest.errors",
+    "DeleteMode": "ingest.sync.plan",
     "Document": "ingest.records",
+    "EncodingOptions": "ingest.encode.ensemble",
     "EnsembleConfig": "ingest.encode.registry",
+    "Evaluation": "ingest.search.evaluate",
     "Hit": "ingest.records",
     "IngestError": "ingest.errors",
     "Job": "ingest.sync.job",
     "ModelManager": "ingest.encode.models",
     "ModelUnavailableError": "ingest.errors",
+    "Preview": "ingest.sync.preview",
+    "Progress": "ingest.records",
     "Receipt": "ingest.records",
+    "Reindexed": "ingest.reindex.reindex",
     "Rejected": "ingest.records",
+    "RerankPipeline": "ingest.search.rerank",
     "RetryPolicy": "ingest.retry",
     "Searcher": "ingest.search.searcher",
+    "Source": "ingest.records",
+    "Verification": "ingest.verify.verification",
     "open_source": "ingest.source.open",
     "open_store": "ingest.store",
+    "records_source": "ingest.source.memory",
     "run_job": "ingest.sync.job",
 }
 
 __all__ = [
+    "Answer",
     "BatchRunner",
+    "ChunkingOptions",
+    "Collection",
+    "CollectionDetails",
+    "CollectionNotFoundError",
+    "CollectionOptions",
+    "ConfigurationError",
+    "DeleteMode",
     "Document",
+    "EncodingOptions",
     "EnsembleConfig",
+    "Evaluation",
     "Hit",
     "IngestError",
     "Job",
     "ModelManager",
     "ModelUnavailableError",
+    "Preview",
+    "Progress",
     "Receipt",
+    "Reindexed",
     "Rejected",
+    "RerankPipeline",
     "RetryPolicy",
     "Searcher",
+    "Source",
+    "Verification",
     "open_source",
     "open_store",
+    "records_source",
     "run_job",
 ]
 

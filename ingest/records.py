@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from uuid import NAMESPACE_URL
 
 import numpy as np
@@ -286,6 +286,7 @@ class Receipt:
     moved: int = 0
 
 
+@runtime_checkable
 class Source(Protocol):
     """Documents in.
 
@@ -297,6 +298,8 @@ class Source(Protocol):
 
     Optional: `origin: str | None`, where it is read from, whatever its name is: the absolute path or the URL, without secrets. By
     it a run notices that the same documents are stored under another name.
+
+    Optional: `reads_once: bool`, False if absent: whether a second `read` raises `SourceError`.
     """
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -32,7 +32,7 @@ from ingest.encode.openvino.choice import REPAID_BYTES
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, IngestError, PrecisionError
 from ingest.parameters import parse_share_or_number
-from ingest.records import ModelReport, Receipt, Source
+from ingest.records import Receipt, Source
 from ingest.settings import Settings
 from ingest.source.files import StdinSource
 from ingest.source.sizes import hold_bytes
@@ -43,7 +43,7 @@ from ingest.sync.moving import check_move
 from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Estimate, Preview, estimate
-from ingest.sync.rates import learn, load_rates, save_rates
+from ingest.sync.rates import load_rates, remember_rates
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.sources import check_sources
@@ -120,7 +120,7 @@ def encoding(
         manager = models_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES))
         with runner_of(run.settings, manager, monitor) as runner:
             yield Encoding(manager.members, runner, rejects)
-    _keep_rates(model_fingerprints(manager.members), monitor.model_reports())
+    remember_rates(MEASURED_RATES, model_fingerprints(manager.members), monitor.model_reports())
 
 
 @contextmanager
@@ -187,7 +187,9 @@ def _execute_on_ray(
             stop=stop,
         )
     made = stored_manifest(run.settings, store, run.job.collection)
-    _keep_rates({spec.name: spec.fingerprint for spec in made.vectors} if made else {}, monitor.model_reports())
+    remember_rates(
+        MEASURED_RATES, {spec.name: spec.fingerprint for spec in made.vectors} if made else {}, monitor.model_reports()
+    )
     return receipt
 
 
@@ -221,12 +223,3 @@ def open_telemetry(path: Path) -> TextIO:
         return append_private(path)
     except OSError as exc:
         raise IngestError(f"the telemetry file {path} cannot be written ({exc.strerror}): name another with --telemetry") from exc
-
-
-def _keep_rates(fingerprints: Mapping[str, str], reports: Sequence[ModelReport]) -> None:
-    """`fingerprints`: model key → fingerprint."""
-    if reports:
-        try:
-            save_rates(MEASURED_RATES, learn(load_rates(MEASURED_RATES), fingerprints, reports))
-        except OSError as exc:  # worth an estimate, and never a run
-            logger.warning("what was measured is not kept: %s cannot be written (%s)", MEASURED_RATES, exc.strerror)

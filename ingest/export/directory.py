@@ -286,3 +286,8 @@ def _digest(path: Path) -> str:
     """64 hex characters."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def exported_manifest(path: Path) -> Manifest | None:
+    """Return the manifest of the export in a directory, or None if there is none. Raises as `ExportDirectory.read`."""
+    return ExportDirectory.read(path).manifest if (path / MANIFEST).exists() else None

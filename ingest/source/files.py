@@ -54,6 +54,7 @@ class StdinSource:
     """What is piped in. It can be read once, and a producer that died looks like its end."""
 
     end_is_certain: ClassVar[bool] = False
+    reads_once: ClassVar[bool] = True
 
     name: str
     kind: Kind

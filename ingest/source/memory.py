@@ -31,12 +31,15 @@ class RecordsSource:
     max_record_bytes: int = MAX_RECORD_BYTES
     _spent: bool = field(default=False, init=False)
 
+    @property
+    def reads_once(self) -> bool:
+        return iter(self.records) is self.records
+
     def read(self) -> Iterator[Document | Rejected]:
         if self._spent:
             raise SourceError(f"the records of {self.name} come from an iterator that was read already: pass a list instead")
-        records = iter(self.records)
-        self._spent = records is self.records
-        for number, record in enumerate(records, start=1):
+        self._spent = self.reads_once
+        for number, record in enumerate(self.records, start=1):
             yield record if isinstance(record, Rejected) else self._document(record, f"{self.name} record {number}")
 
     def _document(self, record: Record, position: str) -> Document | Rejected:

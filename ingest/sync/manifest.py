@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from ingest.encode.contract import StagedModel
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
@@ -204,3 +205,46 @@ def check_manifest(wanted: Manifest, stored: Manifest) -> None:
             wanted.raw_name,
             wanted.collection,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class StoredOptions:
+    """The options that a collection was made with, which its next run keeps; the defaults for one that does not exist."""
+
+    chunking: ChunkingOptions = ChunkingOptions()
+    weights: Mapping[str, float] = field(default_factory=dict)
+    distance: Distance = "cosine"
+
+
+def stored_options(stored: Manifest | None) -> StoredOptions:
+    """Return the options that a stored manifest stands for."""
+    if stored is None:
+        return StoredOptions()
+    distances = (spec.distance for spec in stored.vectors if not spec.sparse)
+    return StoredOptions(ChunkingOptions(**stored.chunking), stored.weights, next(distances, "cosine"))
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionDetails:
+    """What is stored under a name, and what it was made with.
+
+    Attributes:
+        name: as it is asked for, normalized. `stored_as`: the collection it stands for.
+        points: exact number.
+        vectors: one for each named vector.
+        chunking, weights: see `Manifest`.
+    """
+
+    name: str
+    stored_as: str
+    points: int
+    vectors: tuple[VectorSpec, ...]
+    chunking: Mapping[str, Any]
+    weights: Mapping[str, float]
+
+
+def describe_collection(store: Store, name: str) -> CollectionDetails:
+    """Return the details of a collection. Raises `CollectionNotFoundError` and `StoreError`."""
+    stored = store.manifest(name)
+    points = store.count(stored.collection)
+    return CollectionDetails(name, stored.collection, points, stored.vectors, stored.chunking, stored.weights)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.atomic_files import replace_private
 from ingest.records import ModelReport
+
+logger = logging.getLogger(__name__)
 
 FADING = 0.5
 """What earlier runs count for with each new one: machines and texts change."""
@@ -54,3 +57,12 @@ def save_rates(path: Path, rates: Rates) -> None:
     """Replaces what is kept. Raises `OSError`."""
     rows = [[*key, round(measured.chunks, 3), round(measured.seconds, 6)] for key, measured in sorted(rates.items())]
     replace_private(path, json.dumps(rows).encode())
+
+
+def remember_rates(path: Path, fingerprints: Mapping[str, str], reports: Sequence[ModelReport]) -> None:
+    """Add what a run measured to what is kept. A file that cannot be written is a warning: it costs estimates, not the run."""
+    if reports:
+        try:
+            save_rates(path, learn(load_rates(path), fingerprints, reports))
+        except OSError as exc:
+            logger.warning("the measured rates were not saved: cannot write %s (%s)", path, exc.strerror)

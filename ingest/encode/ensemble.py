@@ -1,0 +1,160 @@
+"""The models of a run, and everything that is needed to use them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ingest.encode.batching import PROCESSOR_TOKENS, AdaptiveBatchController
+from ingest.encode.contract import StagedModel
+from ingest.encode.lease import DEFAULT_TIMEOUT
+from ingest.encode.models import ModelManager
+from ingest.encode.openvino.choice import Computing
+from ingest.encode.registry import CustomModels, EnsembleConfig, find_model, known_models
+from ingest.encode.runner import BatchRunner
+from ingest.errors import ConfigurationError
+from ingest.parameters import shown
+from ingest.retry import RetryPolicy
+from ingest.telemetry import ThroughputMonitor
+
+DEFAULT_MODELS = ("all-miniLM-l6", "bm25")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodingOptions:
+    """How models are found and computed: in a run, a search and a worker alike.
+
+    Attributes:
+        devices: devices to compute on, such as `("cuda:0",)`. None: the first GPU, else the CPU.
+        computing: CPU inference backend and precision.
+        exclusive_mode: True leases devices host-wide; False holds them in this process only, where an orchestrator owns them.
+        lease_timeout: seconds to wait for a device that another process holds.
+        lease_directory: where processes meet to take turns. None: the user's own.
+        memory_limit_gb: GiB of a GPU in use beyond which batches stop growing. None: 80 % of the GPU.
+        cpu_batch_tokens: tokens of a batch on the CPU, padding included.
+        custom_models: the user's own models, name → fields of `ModelConfig`.
+        trust_remote_code: keys of models whose repository's Python code may run.
+        retry: limits on the retries of a batch while its model is unavailable.
+    """
+
+    devices: tuple[str, ...] | None = None
+    computing: Computing = field(default_factory=lambda: Computing(backend="auto"))
+    exclusive_mode: bool = True
+    lease_timeout: float = DEFAULT_TIMEOUT
+    lease_directory: Path | None = None
+    memory_limit_gb: float | None = None
+    cpu_batch_tokens: int = PROCESSOR_TOKENS
+    custom_models: CustomModels | None = None
+    trust_remote_code: tuple[str, ...] = ()
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+    def in_float32(self) -> EncodingOptions:
+        """Return the same options with float32 as the precision on the CPU."""
+        return replace(self, computing=replace(self.computing, precision="float32"))
+
+    def check(self, models: Sequence[str | StagedModel]) -> tuple[str | StagedModel, ...]:
+        """Return the models if each is known and named once. Raises `UnknownModelError` and `ConfigurationError`."""
+        if isinstance(models, str) or not isinstance(models, Sequence) or not models:
+            raise ConfigurationError(f"models: {shown(models)} is not a list of registry keys or models, such as ['bm25']")
+        keys = [each if isinstance(each, str) else each.key for each in models]
+        for each in models:
+            if isinstance(each, str):
+                find_model(each, custom=self.custom_models)
+        EnsembleConfig(keys)
+        return tuple(models)
+
+    def models(
+        self,
+        chosen: Sequence[str | StagedModel],
+        *,
+        stored_precisions: Mapping[str, str] | None = None,
+        worth_converting: bool = False,
+    ) -> tuple[StagedModel, ...]:
+        """Return the models: each key as the registry has it, and each model as it is. Nothing is loaded.
+
+        Args:
+            stored_precisions: vector name → precision of what is stored, which the models keep.
+            worth_converting: there is so much to encode that a model may be converted for it.
+
+        Raises `UnknownModelError`, `ConfigurationError` and `MissingExtraError`.
+        """
+        keys = [each for each in chosen if isinstance(each, str)]
+        if not keys:
+            return tuple(each for each in chosen if not isinstance(each, str))
+        manager = ModelManager(
+            EnsembleConfig(keys, exclusive_mode=self.exclusive_mode),
+            custom_models=self.custom_models,
+            trust_remote_code=self.trust_remote_code,
+            devices=self.devices,
+            computing=replace(self.computing, made=stored_precisions or {}, repays=worth_converting),
+        )
+        built = {model.key: model for model in manager.members}
+        return tuple(built[each] if isinstance(each, str) else each for each in chosen)
+
+
+DEFAULT_ENCODING = EncodingOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """Everything a run needs to encode: the models in the order of their passes, and the runner that leases devices for them."""
+
+    models: tuple[StagedModel, ...]
+    runner: BatchRunner
+
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Vector name → fingerprint of the model that makes it."""
+        return {model.key: model.fingerprint for model in self.models}
+
+
+@contextmanager
+def open_ensemble(
+    models: Sequence[StagedModel],
+    options: EncodingOptions,
+    *,
+    monitor: ThroughputMonitor | None = None,
+    learned_batches: Path | None = None,
+) -> Iterator[Ensemble]:
+    """Open a runner for these models. At the end the devices are released.
+
+    Args:
+        monitor: receives lease, pass and progress events.
+        learned_batches: file of the batch sizes that earlier runs learned, which this one updates.
+    """
+    known = known_models(options.custom_models)
+    controller = AdaptiveBatchController(
+        {model.key: known[model.key].batch_tokens for model in models if model.key in known},
+        soft_limit_gb=options.memory_limit_gb,
+        processor_tokens=options.cpu_batch_tokens,
+    )
+    if learned_batches is not None:
+        controller.load(learned_batches)
+    runner = BatchRunner(
+        models,
+        config=EnsembleConfig([model.key for model in models], exclusive_mode=options.exclusive_mode),
+        devices=options.devices,
+        monitor=monitor,
+        lease_timeout=options.lease_timeout,
+        lease_directory=options.lease_directory,
+        controller=controller,
+        retry=options.retry,
+    )
+    try:
+        with runner:
+            yield Ensemble(tuple(models), runner)
+    finally:
+        if learned_batches is not None:
+            _save(controller, learned_batches)
+
+
+def _save(controller: AdaptiveBatchController, path: Path) -> None:
+    try:
+        controller.save(path)
+    except OSError as exc:  # costs the next run some speed, and must not end this one
+        logger.warning("the learned batch sizes were not saved: cannot write %s (%s)", path, exc.strerror)
