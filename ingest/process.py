@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import threading
 import weakref
 from collections.abc import Iterable
@@ -117,7 +118,14 @@ def _leak_what_is_the_parents() -> None:
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
 
 
+def _tokenize_with_one_thread() -> None:
+    """Keep tokenizers from waiting in a child for the parent's threads, as they would where the environment asks for threads."""
+    if "tokenizers" in sys.modules:
+        os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
 os.register_at_fork(after_in_child=_leak_what_is_the_parents)
+os.register_at_fork(after_in_child=_tokenize_with_one_thread)
 
 
 class NotCopied:

@@ -136,7 +136,7 @@ def _glob(nothing: Place, location: str, storage_options: Mapping[str, Any] | No
     scheme, separator, path = location.rpartition("://")
     parts = path.split("/")
     first = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), None)
-    if first is None or scheme.rpartition("::")[2] in HTTP:
+    if first is None or has_query(location) or scheme.rpartition("::")[2] in HTTP:
         raise SourceError(f"there is no {nothing.name}: check the path")
     root = "/" if path.startswith("/") else "" if scheme else "."
     place = place_of(scheme + separator + ("/".join(parts[:first]) or root), storage_options)

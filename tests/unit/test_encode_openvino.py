@@ -129,6 +129,7 @@ def test_what_is_converted_needs_torch_no_more_and_is_made_anew_if_damaged(
     computing = {"backend": "openvino", "precision": "float32", "cache_directory": tmp_path, "made": {"tiny": "float32"}}
     first = _encode(_manager(own, "tiny", **computing))
     caplog.set_level(logging.INFO, logger="ingest.encode.openvino.model")
+    caplog.clear()
     assert np.allclose(_encode(_manager(own, "tiny", **computing)), first, atol=1e-6)
     assert not caplog.records
     for file in tmp_path.rglob("model.xml"):
