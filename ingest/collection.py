@@ -157,14 +157,14 @@ class Collection:
         """
         sources = sources_of(source, name=name)
         given = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete, "accept": accept_fingerprints}
-        with RejectsFile(Path(rejects) if rejects else self._state / "rejects" / f"{self.name}.jsonl") as kept:
-            try:
-                return self._run(sources, kept, self._encoding, on_progress, stop, **given)
-            except PrecisionError as exc:
-                if self._encoding.computing.precision is not None or any(map(reads_once, sources)):
-                    raise
-                logger.warning("%s; starting again in float32", exc)
-            return self._run(sources, kept, self._encoding.in_float32(), on_progress, stop, **given)
+        kept = Path(rejects) if rejects else self._state / "rejects" / f"{self.name}.jsonl"
+        try:
+            return self._run(sources, kept, self._encoding, on_progress, stop, **given)
+        except PrecisionError as exc:
+            if self._encoding.computing.precision is not None or any(map(reads_once, sources)):
+                raise
+            logger.warning("%s; starting again in float32", exc)
+        return self._run(sources, kept, self._encoding.in_float32(), on_progress, stop, **given)
 
     async def async_sync(self, source: Given, *, stop: Callable[[], bool] = lambda: False, **options: Any) -> Receipt:
         """Run `sync` in another thread. Cancelling it ends the run after the window in hand, and then raises `CancelledError`."""
@@ -210,7 +210,10 @@ class Collection:
         stored = self._stored()
         worth = stored is not None and self._store.count(stored.collection) >= REPAID_CHUNKS
         with self._ensemble(stored, self._encoding, on_progress, worth_converting=worth) as made:
-            done = reindex(self._job(stored), store=self._store, models=made.models, runner=made.runner, keep_old=keep_old)
+            weights = {key: weight for key, weight in stored_options(stored).weights.items() if key in made.fingerprints}
+            done = reindex(
+                self._job(stored, weights=weights), store=self._store, models=made.models, runner=made.runner, keep_old=keep_old
+            )
         self._searcher = None  # it would follow in a moment
         return done
 
@@ -305,15 +308,12 @@ class Collection:
     def _job(self, stored: Manifest | None, **given: Any) -> Job:
         """Return a job with what this object was given, else what the stored manifest says, else the defaults."""
         found = stored_options(stored)
-        return Job(
-            self._raw_name,
-            chunking=self._chunking or found.chunking,
-            weights=found.weights if self._weights is None else self._weights,
-            distance=self._distance or found.distance,
-            aliases=self._aliases,
-            options=self._layout,
-            **given,
-        )
+        kept = {
+            "chunking": self._chunking or found.chunking,
+            "weights": found.weights if self._weights is None else self._weights,
+            "distance": self._distance or found.distance,
+        }
+        return Job(self._raw_name, aliases=self._aliases, options=self._layout, **{**kept, **given})
 
     def _models(self, stored: Manifest | None, encoding: EncodingOptions, *, worth_converting: bool) -> tuple[StagedModel, ...]:
         chosen = self._chosen or ([spec.name for spec in stored.vectors] if stored else DEFAULT_MODELS)
@@ -341,7 +341,7 @@ class Collection:
     def _run(
         self,
         sources: Sequence[Source],
-        rejects: RejectsFile,
+        rejects: Path,
         encoding: EncodingOptions,
         on_progress: OnProgress | None,
         stop: Callable[[], bool],
@@ -349,8 +349,11 @@ class Collection:
     ) -> Receipt:
         stored = self._stored()
         job = self._job(stored, **given)
-        with self._ensemble(stored, encoding, on_progress, worth_converting=hold_bytes(sources, REPAID_BYTES)) as made:
-            receipt = run_job(job, sources, store=self._store, models=made.models, runner=made.runner, rejects=rejects, stop=stop)
+        with (
+            RejectsFile(rejects) as kept,
+            self._ensemble(stored, encoding, on_progress, worth_converting=hold_bytes(sources, REPAID_BYTES)) as made,
+        ):
+            receipt = run_job(job, sources, store=self._store, models=made.models, runner=made.runner, rejects=kept, stop=stop)
         remember_rates(self._state / "rates.json", made.fingerprints, receipt.models)
         return receipt
 

@@ -12,19 +12,21 @@ import pytest
 
 import ingest
 
-FRUIT = [
+FRUIT: list[dict[str, Any]] = [
     {"id": "0", "text": "Document 0 speaks of marmalade.", "year": 2020},
     {"id": "1", "text": "Document 1 speaks of turbines.", "year": 2021},
     {"id": "2", "text": "Document 2 speaks of glaciers.", "year": 2022},
 ]
+
+OWN = {"own": {"kind": "sparse", "hub_id": "Qdrant/bm25", "idf": True, "backend": "qdrant"}}
+"""A second sparse model, which needs no weights."""
 
 
 @pytest.fixture(params=["embedded", "server"])
 def fruit(request: pytest.FixtureRequest, collection: str, tmp_path: Path) -> Iterator[ingest.Collection]:
     """A new collection of BM25 vectors, in a folder and on a server."""
     store = tmp_path / "store" if request.param == "embedded" else request.getfixturevalue("server_url")
-    own = {"own": {"kind": "sparse", "hub_id": "Qdrant/bm25", "idf": True, "backend": "qdrant"}}
-    encoding = ingest.EncodingOptions(custom_models=own)
+    encoding = ingest.EncodingOptions(custom_models=OWN)
     with ingest.Collection(collection, store=store, models=["bm25"], encoding=encoding, state=tmp_path / "state") as opened:
         yield opened
     if request.param == "server":
@@ -72,13 +74,18 @@ def test_a_reindex_is_searched_at_once_and_rolled_back(fruit: ingest.Collection)
 
 
 def test_the_options_of_a_collection_are_kept_by_the_next_program(collection: str, tmp_path: Path) -> None:
-    options = {"models": ["bm25"], "chunking": ingest.ChunkingOptions(tokens=32), "weights": {"bm25": 2.0}}
+    options: dict[str, Any] = {"models": ["bm25"], "chunking": ingest.ChunkingOptions(tokens=32), "weights": {"bm25": 2.0}}
     with ingest.Collection(collection, store=tmp_path / "store", state=tmp_path / "state", **options) as first:
         first.sync(FRUIT, name="fruit")
     with ingest.Collection(collection, store=tmp_path / "store", state=tmp_path / "state") as second:
         assert second.sync(FRUIT, name="fruit").chunks.written == 0
         assert second.info().weights == {"bm25": 2.0}
         assert second.info().chunking["tokens"] == 32
+    encoding = ingest.EncodingOptions(custom_models=OWN)
+    with ingest.Collection(collection, store=tmp_path / "store", encoding=encoding, state=tmp_path / "state") as third:
+        third.reindex(models=["own"])
+        assert third.info().weights == {}, "the weight of a vector that is gone is gone"
+        assert ids(third.search("glaciers")) == ["2"]
 
 
 def test_an_export_is_loaded_into_a_collection(fruit: ingest.Collection, tmp_path: Path) -> None:
@@ -98,7 +105,8 @@ def test_soft_deleted_documents_come_back(fruit: ingest.Collection) -> None:
 def test_several_sources_at_once(fruit: ingest.Collection, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "a.md").write_text("# Ferries\n\nThe ferry leaves at noon.")
-    receipt = fruit.sync([tmp_path / "notes", ingest.records_source(FRUIT, name="fruit")])
+    sources: list[Path | ingest.Source] = [tmp_path / "notes", ingest.records_source(FRUIT, name="fruit")]
+    receipt = fruit.sync(sources)
     assert (receipt.read, receipt.balanced) == (4, True)
     assert ids(fruit.search("ferry")) == ["a.md"]
 
