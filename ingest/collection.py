@@ -18,9 +18,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
-from ingest.encode.openvino.choice import REPAID_BYTES, REPAID_CHUNKS
+from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES, WORTH_CONVERTING_CHUNKS
 from ingest.errors import CollectionNotFoundError, PrecisionError
 from ingest.export.directory import exported_manifest
 from ingest.export.runtime import ExportRuntime
@@ -82,7 +82,7 @@ class Collection:
         name: str,
         *,
         store: Store | str | Path = DEFAULT_STORE,
-        models: Sequence[str | StagedModel] | None = None,
+        models: Sequence[str | Model] | None = None,
         chunking: ChunkingOptions | None = None,
         weights: Mapping[str, float] | None = None,
         distance: Distance | None = None,
@@ -124,7 +124,7 @@ class Collection:
     def plan(self, source: Given, *, name: str | None = None, delete: Delete = "incremental", **limits: Any) -> Preview:
         """Return what `sync` with the same arguments would do, without doing it."""
         sources, stored = sources_of(source, name=name), self._stored()
-        models = self._models(stored, self._encoding, worth_converting=hold_bytes(sources, REPAID_BYTES))
+        models = self._models(stored, self._encoding, worth_converting=hold_bytes(sources, WORTH_CONVERTING_BYTES))
         return preview_job(self._job(stored, delete=delete, **limits), sources, store=self._store, models=models)
 
     def sync(
@@ -156,12 +156,17 @@ class Collection:
         Raises what `run_job` raises. Text that int8 cannot encode well enough is encoded in float32, unless int8 was asked for.
         """
         sources = sources_of(source, name=name)
-        given = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete, "accept": accept_fingerprints}
+        given = {
+            "delete": delete,
+            "delete_after": delete_after,
+            "max_delete": max_delete,
+            "accept_fingerprints": accept_fingerprints,
+        }
         kept = Path(rejects) if rejects else self._state / "rejects" / f"{self.name}.jsonl"
         try:
             return self._run(sources, kept, self._encoding, on_progress, stop, **given)
         except PrecisionError as exc:
-            if self._encoding.computing.precision is not None or any(map(reads_once, sources)):
+            if self._encoding.backend_options.precision is not None or any(map(reads_once, sources)):
                 raise
             logger.warning("%s; starting again in float32", exc)
         return self._run(sources, kept, self._encoding.in_float32(), on_progress, stop, **given)
@@ -196,7 +201,7 @@ class Collection:
             )
 
     def reindex(
-        self, models: Sequence[str | StagedModel] | None = None, *, keep_old: bool = True, on_progress: OnProgress | None = None
+        self, models: Sequence[str | Model] | None = None, *, keep_old: bool = True, on_progress: OnProgress | None = None
     ) -> Reindexed:
         """Make the collection again with other models beside itself, and swap it in once it is complete. See `reindex`.
 
@@ -208,7 +213,7 @@ class Collection:
             self._chosen = self._encoding.check(models)
             self._given += self._chosen
         stored = self._stored()
-        worth = stored is not None and self._store.count(stored.collection) >= REPAID_CHUNKS
+        worth = stored is not None and self._store.count(stored.collection) >= WORTH_CONVERTING_CHUNKS
         with self._ensemble(stored, self._encoding, on_progress, worth_converting=worth) as made:
             weights = {key: weight for key, weight in stored_options(stored).weights.items() if key in made.fingerprints}
             done = reindex(
@@ -315,12 +320,12 @@ class Collection:
         }
         return Job(self._raw_name, aliases=self._aliases, options=self._layout, **{**kept, **given})
 
-    def _models(self, stored: Manifest | None, encoding: EncodingOptions, *, worth_converting: bool) -> tuple[StagedModel, ...]:
+    def _models(self, stored: Manifest | None, encoding: EncodingOptions, *, worth_converting: bool) -> tuple[Model, ...]:
         chosen = self._chosen or ([spec.name for spec in stored.vectors] if stored else DEFAULT_MODELS)
         precisions = stored.precisions if stored else {}
         return encoding.models(chosen, stored_precisions=precisions, worth_converting=worth_converting)
 
-    def _stored_models(self, keys: Sequence[str]) -> Sequence[StagedModel]:
+    def _stored_models(self, keys: Sequence[str]) -> Sequence[Model]:
         """Return the models of the collection that is searched, for its searcher."""
         own = {each.key: each for each in self._given if not isinstance(each, str)}
         stored = self._store.manifest(self.name)
@@ -351,7 +356,7 @@ class Collection:
         job = self._job(stored, **given)
         with (
             RejectsFile(rejects) as kept,
-            self._ensemble(stored, encoding, on_progress, worth_converting=hold_bytes(sources, REPAID_BYTES)) as made,
+            self._ensemble(stored, encoding, on_progress, worth_converting=hold_bytes(sources, WORTH_CONVERTING_BYTES)) as made,
         ):
             receipt = run_job(job, sources, store=self._store, models=made.models, runner=made.runner, rejects=kept, stop=stop)
         remember_rates(self._state / "rates.json", made.fingerprints, receipt.models)
@@ -366,5 +371,5 @@ def _reranker(model: str | Path, encoding: EncodingOptions) -> RerankPipeline:
         exclusive=encoding.exclusive_mode,
         custom_models=encoding.custom_models,
         trust_remote_code=encoding.trust_remote_code,
-        cache_directory=encoding.computing.cache_directory if encoding.computing.backend != "torch" else None,
+        cache_directory=encoding.backend_options.cache_directory if encoding.backend_options.backend != "torch" else None,
     )

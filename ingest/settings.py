@@ -251,7 +251,7 @@ class Settings(RunSettings, BaseSettings):
     gpu_memory_soft_limit_gb: float | None = Field(
         None, gt=0, description="GiB of a card in use beyond which batches stop growing (80 % of it if not given)."
     )
-    processor_batch_tokens: int = Field(
+    cpu_batch_tokens: int = Field(
         2048, ge=16, description="Tokens of a batch on the processor, padding included; `ingest bench` finds out."
     )
     cache_dir: Path = Field(Path("~/.cache/ingest"), description="Where models converted for OpenVINO are kept.")

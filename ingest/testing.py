@@ -106,10 +106,10 @@ class HashEncoder:
     def load(self) -> None:
         pass
 
-    def place(self, device: str) -> HashEncoder:  # noqa: ARG002  any device will do
+    def to_device(self, device: str) -> HashEncoder:  # noqa: ARG002  any device will do
         return self
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         pass
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -31,7 +31,7 @@ DOCUMENTS = [
 """The last one's sparse vector is empty."""
 
 
-def ensemble(*, revision: str = "1", record: bool = False) -> list[StagedModel]:
+def ensemble(*, revision: str = "1", record: bool = False) -> list[Model]:
     return [
         HashEncoder(dim=16, revision=revision, record=record),
         *ModelManager(EnsembleConfig(("bm25",), {"bm25": 2.0})).members,
@@ -59,7 +59,7 @@ class ExportBench:
     def embed(
         self,
         *sources: Source,
-        models: Sequence[StagedModel] | None = None,
+        models: Sequence[Model] | None = None,
         tokens: int = 100,
         max_delete: float = 0.2,
         shard_bytes: int = 1,
@@ -75,7 +75,7 @@ class ExportBench:
     def load(self, store: Store, stop: Callable[[], bool] = lambda: False) -> Receipt:
         return ExportRuntime(self.path).load(self.job(), store=store, monitor=ThroughputMonitor(), stop=stop)
 
-    def run(self, store: Store, *sources: Source, models: Sequence[StagedModel] | None = None) -> Receipt:
+    def run(self, store: Store, *sources: Source, models: Sequence[Model] | None = None) -> Receipt:
         """What a load is measured by."""
         members = models or ensemble()
         runner = BatchRunner(members, lease_directory=self._leases)

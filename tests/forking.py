@@ -22,7 +22,7 @@ from typing import Any
 
 from store_data import point
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.lease import lease_gpus
 from ingest.encode.runner import BatchRunner
 from ingest.search import RerankPipeline, Searcher
@@ -72,7 +72,7 @@ def outcome(act: Callable[[], object]) -> str:
         return f"{type(exc).__name__}: {exc}"
 
 
-def hash_models(_: Sequence[str]) -> list[StagedModel]:
+def hash_models(_: Sequence[str]) -> list[Model]:
     return [MODEL]
 
 

@@ -16,9 +16,9 @@ import ray
 from sync_bench import Stored, SyncBench
 
 from ingest.cluster.connection import LOCAL, connected
-from ingest.cluster.engine import Crew, run_on_ray
-from ingest.cluster.worker import Kit
-from ingest.encode.contract import StagedModel
+from ingest.cluster.engine import ClusterOptions, run_on_ray
+from ingest.cluster.worker import WorkerSetup
+from ingest.encode.contract import Model
 from ingest.records import DenseMatrix, Receipt, Source
 from ingest.source.partitions import PartSize
 from ingest.store import open_store
@@ -34,14 +34,14 @@ TINY = PartSize(6, least_bytes=1, least_rows=1)
 
 @contextmanager
 def local_ray() -> Iterator[str]:
-    """Gives its address for `Crew`: while it is there, every run in this process uses it."""
+    """Gives its address for `ClusterOptions`: while it is there, every run in this process uses it."""
     with connected(LOCAL):
         register: Any = ray.cloudpickle.register_pickle_by_value
         register(sys.modules[__name__])  # which workers cannot import
         yield LOCAL
 
 
-def hashed() -> list[StagedModel]:
+def hashed() -> list[Model]:
     return [HashEncoder("hash", 8)]
 
 
@@ -67,7 +67,7 @@ class RayBench:
         self,
         sources: Sequence[Source],
         *,
-        make_models: Callable[[], Sequence[StagedModel]] = hashed,
+        make_models: Callable[[], Sequence[Model]] = hashed,
         open_worker_store: Callable[[], RetryingStore] | None = None,
         workers: int = 2,
         **changes: Any,
@@ -77,8 +77,8 @@ class RayBench:
             return run_on_ray(
                 self.here.job(**changes),
                 sources,
-                crew=Crew(workers=workers, part_size=TINY),
-                kit=Kit(open_worker_store or partial(open_store, self.url), make_models),
+                cluster=ClusterOptions(workers=workers, part_size=TINY),
+                setup=WorkerSetup(open_worker_store or partial(open_store, self.url), make_models),
                 store=self.store,
                 rejects=rejects,
                 monitor=ThroughputMonitor(),
@@ -114,5 +114,5 @@ class PoisonedEncoder(HashEncoder):
         return super().encode_documents(texts)
 
 
-def poisoned() -> list[StagedModel]:
+def poisoned() -> list[Model]:
     return [PoisonedEncoder("hash", 8)]

@@ -84,12 +84,12 @@ class RecordingModel:
     def load(self) -> None:
         pass
 
-    def place(self, device: str) -> RecordingEncoder:
-        self.journal.note("place", self.key)
+    def to_device(self, device: str) -> RecordingEncoder:
+        self.journal.note("to_device", self.key)
         self.journal.places.append(device)
         return RecordingEncoder(self, device)
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         self.journal.note("stage out", self.key)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Payload, Receipt
 from ingest.reindex.reindex import Gate, Reindexed, reindex
@@ -51,7 +51,7 @@ class Bench:
             bounds=WindowBounds(chunks=4),
         )
 
-    def run(self, items: Sequence[Document], models: Sequence[StagedModel], **changes: Any) -> Receipt:
+    def run(self, items: Sequence[Document], models: Sequence[Model], **changes: Any) -> Receipt:
         runner = BatchRunner(models, lease_directory=self.folder / "leases")
         with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
             return run_job(
@@ -64,7 +64,7 @@ class Bench:
             )
 
     def reindex(
-        self, models: Sequence[StagedModel], *, store: Store | None = None, gate: Gate | None = None, keep_old: bool = True
+        self, models: Sequence[Model], *, store: Store | None = None, gate: Gate | None = None, keep_old: bool = True
     ) -> Reindexed:
         with BatchRunner(models, lease_directory=self.folder / "leases") as runner:
             return reindex(

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected, Source, SparseVector, Vector
 from ingest.source.chunking import ChunkingOptions
@@ -52,7 +52,7 @@ class SyncBench:
         self,
         items: Sequence[Item | Source],
         *,
-        models: Sequence[StagedModel] = (),
+        models: Sequence[Model] = (),
         store: Store | None = None,
         stop: Callable[[], bool] = lambda: False,
         **changes: Any,
@@ -80,15 +80,15 @@ class SyncBench:
 
     def run_with(
         self,
-        work: Callable[[BatchRunner, Sequence[StagedModel], RejectsFile], T],
-        models: Sequence[StagedModel] = (),
+        work: Callable[[BatchRunner, Sequence[Model], RejectsFile], T],
+        models: Sequence[Model] = (),
     ) -> T:
         members = models or [HashEncoder("hash", 8)]
         runner = BatchRunner(members, lease_directory=self.folder / "leases")
         with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
             return work(runner, members, rejects)
 
-    def agree_to(self, models: Sequence[StagedModel]) -> None:
+    def agree_to(self, models: Sequence[Model]) -> None:
         """The collection's manifest names these models from now on, and its points are still made by the old ones."""
         stored = self.store.manifest(self.collection)
         self.store.write_manifest(replace(self.job().manifest(models), collection=stored.collection))

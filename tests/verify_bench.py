@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -42,7 +42,7 @@ class Bench:
     first: HashEncoder = field(default_factory=lambda: HashEncoder("first", 16, record=True))
     second: HashEncoder = field(default_factory=lambda: HashEncoder("second", 8, record=True))
 
-    def models(self) -> list[StagedModel]:
+    def models(self) -> list[Model]:
         return [self.first, self.second, *ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members]
 
     def job(self, **changes: Any) -> Job:
@@ -63,7 +63,7 @@ class Bench:
         repair: bool = False,
         sample: int | Literal["all"] = 0,
         store: Store | None = None,
-        models: Sequence[StagedModel] | None = None,
+        models: Sequence[Model] | None = None,
         **changes: Any,
     ) -> Verification:
         members = models or self.models()
@@ -78,7 +78,7 @@ class Bench:
                 runner=runner,
                 repair=repair,
                 sample=sample,
-                chance=random.Random(0),
+                rng=random.Random(0),
             )
 
     def stored(self) -> dict[str, StoredPoint]:

@@ -45,7 +45,7 @@ def _settings(measured: SelfTest) -> dict[str, str | int]:
     if best.backend in ("torch", "openvino"):
         chosen["backend"] = best.backend
     if measured.device.startswith("cpu") and best.tokens_per_second:  # without tokens, no batches of them
-        chosen["processor_batch_tokens"] = best.batch_tokens
+        chosen["cpu_batch_tokens"] = best.batch_tokens
     return chosen
 
 

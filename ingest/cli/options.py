@@ -92,7 +92,11 @@ MovedFrom = Annotated[
     typer.Option("--moved-from", help="Former name of the source: what is stored under it is taken along, without encoding."),
 ]
 Accept = Annotated[
-    bool, typer.Option("--accept", help="Take what is stored for made by these models, whose fingerprints differ from theirs.")
+    bool,
+    typer.Option(
+        "--accept-fingerprints",
+        help="Accept the stored vectors as compatible with the configured models although their fingerprints differ.",
+    ),
 ]
 
 

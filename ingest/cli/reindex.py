@@ -14,7 +14,7 @@ from ingest.cli import options
 from ingest.cli.output import print_json
 from ingest.cli.running import watched_runner
 from ingest.cli.session import Invocation, job_of, models_of, searcher_of, store_of, stored_manifest
-from ingest.encode.openvino.choice import REPAID_CHUNKS
+from ingest.encode.openvino.choice import WORTH_CONVERTING_CHUNKS
 from ingest.errors import ConfigurationError, IngestError, ManifestMismatchError, UnknownModelError
 from ingest.reindex.reindex import Gate, Reindexed, reindex, roll_back
 from ingest.search.evaluate import evaluate
@@ -79,8 +79,8 @@ def _reindexed(settings: Settings, collection: str, golden: Path | None, ratio: 
     job = job_of(settings, collection)
     with store_of(settings) as store:
         stored = stored_manifest(settings, store, collection)
-        repays = stored is not None and store.count(stored.collection) >= REPAID_CHUNKS
-        manager = models_of(settings, stored, repays=repays)
+        worth_converting = stored is not None and store.count(stored.collection) >= WORTH_CONVERTING_CHUNKS
+        manager = models_of(settings, stored, worth_converting=worth_converting)
         with watched_runner(settings, manager) as runner:
             return reindex(
                 job,

@@ -12,7 +12,7 @@ from ingest.cli.output import print_json, print_preview, print_receipt, print_si
 from ingest.cli.running import estimated, execute, prepare, sized
 from ingest.cli.session import Invocation, models_of, store_of, stored_manifest
 from ingest.cluster.capacity import Assumptions
-from ingest.encode.openvino.choice import REPAID_BYTES
+from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
 from ingest.schedule.status import judge
 from ingest.source.sizes import hold_bytes
 from ingest.sync.preview import preview_job
@@ -27,7 +27,7 @@ def run(
     max_rejects: options.MaxRejects = None,
     telemetry: options.Telemetry = None,
     metrics_port: options.MetricsPort = None,
-    accept: options.Accept = False,
+    accept_fingerprints: options.Accept = False,
     moved_from: options.MovedFrom = None,
     as_json: options.Json = False,
 ) -> None:
@@ -46,7 +46,7 @@ def run(
         query=wanted.query,
         moved_from=moved_from,
     )
-    prepared = replace(prepared, job=replace(prepared.job, accept=accept))
+    prepared = replace(prepared, job=replace(prepared.job, accept_fingerprints=accept_fingerprints))
     with StopSignals() as stop:
         receipt = execute(prepared, stop=stop, telemetry=telemetry, metrics_port=metrics_port)
     if as_json:
@@ -77,7 +77,7 @@ def plan(
     )
     with store_of(settings) as store:
         stored = stored_manifest(settings, store, wanted.collection)
-        models = models_of(settings, stored, repays=hold_bytes(prepared.sources, REPAID_BYTES)).members
+        models = models_of(settings, stored, worth_converting=hold_bytes(prepared.sources, WORTH_CONVERTING_BYTES)).members
         preview = preview_job(prepared.job, prepared.sources, store=store, models=models)
     expected = estimated(settings, models, preview.chunks)
     assumed = replace(Assumptions(replicas=settings.layout.replicas), **machines.assumed)

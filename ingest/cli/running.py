@@ -13,22 +13,22 @@ from typing import TextIO
 from ingest.atomic_files import append_private
 from ingest.cli.progress import open_progress
 from ingest.cli.session import (
-    crew_of,
+    cluster_of,
     job_of,
-    kit_of,
     models_of,
     rejects_path,
     runner_of,
+    setup_of,
     sources_of,
     store_of,
     stored_manifest,
 )
 from ingest.cluster.capacity import Assumptions, Sizing, size_job
 from ingest.cluster.engine import run_on_ray
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import REPAID_BYTES
+from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, IngestError, PrecisionError
 from ingest.parameters import parse_share_or_number
@@ -102,7 +102,7 @@ def prepare(
 class Encoding:
     """What encodes, and what is kept of it."""
 
-    models: Sequence[StagedModel]
+    models: Sequence[Model]
     runner: BatchRunner
     rejects: RejectsFile
 
@@ -117,7 +117,7 @@ def encoding(
         stored: what there is already of what is to be made.
     """
     with _observed(run, telemetry=telemetry, metrics_port=metrics_port) as (monitor, rejects):
-        manager = models_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES))
+        manager = models_of(run.settings, stored, worth_converting=hold_bytes(run.sources, WORTH_CONVERTING_BYTES))
         with runner_of(run.settings, manager, monitor) as runner:
             yield Encoding(manager.members, runner, rejects)
     remember_rates(MEASURED_RATES, model_fingerprints(manager.members), monitor.model_reports())
@@ -179,8 +179,8 @@ def _execute_on_ray(
         receipt = run_on_ray(
             run.job,
             run.sources,
-            crew=crew_of(run.settings),
-            kit=kit_of(run.settings, stored, repays=hold_bytes(run.sources, REPAID_BYTES)),
+            cluster=cluster_of(run.settings),
+            setup=setup_of(run.settings, stored, worth_converting=hold_bytes(run.sources, WORTH_CONVERTING_BYTES)),
             store=store,
             rejects=rejects,
             monitor=monitor,
@@ -193,12 +193,12 @@ def _execute_on_ray(
     return receipt
 
 
-def estimated(settings: Settings, models: Sequence[StagedModel], chunks: dict[str, int]) -> Estimate:
+def estimated(settings: Settings, models: Sequence[Model], chunks: dict[str, int]) -> Estimate:
     """How long it would take to encode so many chunks per model, by what earlier runs here measured."""
     return estimate(chunks, _places(settings, models), load_rates(MEASURED_RATES))
 
 
-def sized(settings: Settings, models: Sequence[StagedModel], preview: Preview, assumptions: Assumptions) -> Sizing:
+def sized(settings: Settings, models: Sequence[Model], preview: Preview, assumptions: Assumptions) -> Sizing:
     """What it would take on Ray, by the same measurements."""
     return size_job(
         preview.added + preview.updated,
@@ -210,7 +210,7 @@ def sized(settings: Settings, models: Sequence[StagedModel], preview: Preview, a
     )
 
 
-def _places(settings: Settings, models: Sequence[StagedModel]) -> dict[str, tuple[str, str]]:
+def _places(settings: Settings, models: Sequence[Model]) -> dict[str, tuple[str, str]]:
     """Model → its fingerprint, and its devices as rates name them."""
     return {
         model.key: (model.fingerprint, ",".join(places_of(model, devices_of(model, settings.device or None)))) for model in models

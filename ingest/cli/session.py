@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ingest.cluster.engine import Crew
-from ingest.cluster.worker import Kit
+from ingest.cluster.engine import ClusterOptions
+from ingest.cluster.worker import WorkerSetup
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import EnsembleConfig, find_model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError
@@ -92,8 +92,8 @@ def sources_of(
     ]
 
 
-def models_of(settings: Settings, stored: Manifest | None = None, *, repays: bool = False) -> ModelManager:
-    """The ensemble a job runs, in the precisions of what is stored already; `repays`: see `Computing`.
+def models_of(settings: Settings, stored: Manifest | None = None, *, worth_converting: bool = False) -> ModelManager:
+    """The ensemble a job runs, in the precisions of what is stored already; `worth_converting`: see `BackendOptions`.
 
     Raises `ConfigurationError` for a sparse model among the dense ones, or the other way round.
     """
@@ -103,7 +103,7 @@ def models_of(settings: Settings, stored: Manifest | None = None, *, repays: boo
                 raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
     if settings.engine == "ray":
         settings = settings.model_copy(update={"device": []})  # they are the workers', and checked there
-    return _manager(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
+    return _manager(settings, (*settings.dense, *settings.sparse), settings.weights, stored, worth_converting=worth_converting)
 
 
 def stored_manifest(settings: Settings, store: Store, collection: str) -> Manifest | None:
@@ -141,14 +141,14 @@ def reranker_of(settings: Settings) -> RerankPipeline:
     )
 
 
-def crew_of(settings: Settings) -> Crew:
-    return Crew(settings.ray_address, settings.workers)
+def cluster_of(settings: Settings) -> ClusterOptions:
+    return ClusterOptions(settings.ray_address, settings.workers)
 
 
-def kit_of(settings: Settings, stored: Manifest | None, *, repays: bool) -> Kit:
-    """What a worker on Ray opens for itself; `repays`: see `Computing`."""
-    maker = _maker(settings, (*settings.dense, *settings.sparse), settings.weights, stored, repays=repays)
-    return Kit(
+def setup_of(settings: Settings, stored: Manifest | None, *, worth_converting: bool) -> WorkerSetup:
+    """What a worker on Ray opens for itself; `worth_converting`: see `BackendOptions`."""
+    maker = _maker(settings, (*settings.dense, *settings.sparse), settings.weights, stored, worth_converting=worth_converting)
+    return WorkerSetup(
         open_store=opener_of(settings),
         make_models=partial(_members, maker),
         devices=tuple(settings.device) or None,
@@ -157,18 +157,23 @@ def kit_of(settings: Settings, stored: Manifest | None, *, repays: bool) -> Kit:
     )
 
 
-def _members(make: Callable[[], ModelManager]) -> Sequence[StagedModel]:
+def _members(make: Callable[[], ModelManager]) -> Sequence[Model]:
     return make().members
 
 
 def _manager(
-    settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, repays: bool = False
+    settings: Settings,
+    keys: Sequence[str],
+    weights: Mapping[str, float],
+    stored: Manifest | None,
+    *,
+    worth_converting: bool = False,
 ) -> ModelManager:
-    return _maker(settings, keys, weights, stored, repays=repays)()
+    return _maker(settings, keys, weights, stored, worth_converting=worth_converting)()
 
 
 def _maker(
-    settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, repays: bool
+    settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, worth_converting: bool
 ) -> Callable[[], ModelManager]:
     """Builds the ensemble, here or in another process."""
     return partial(
@@ -177,11 +182,11 @@ def _maker(
         custom_models=settings.models,
         trust_remote_code=settings.trust_remote_code,
         devices=settings.device or None,
-        computing=Computing(
+        backend_options=BackendOptions(
             backend=settings.backend,
             precision=settings.precision,
-            made=stored.precisions if stored else {},
-            repays=repays,
+            stored_precisions=stored.precisions if stored else {},
+            worth_converting=worth_converting,
             cache_directory=settings.cache_dir.expanduser(),
         ),
     )
@@ -193,7 +198,7 @@ def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMoni
     controller = AdaptiveBatchController(
         manager.batch_hints,
         soft_limit_gb=settings.gpu_memory_soft_limit_gb,
-        processor_tokens=settings.processor_batch_tokens,
+        cpu_tokens=settings.cpu_batch_tokens,
     )
     controller.load(LEARNED_BATCHES)
     runner = BatchRunner(

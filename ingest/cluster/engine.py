@@ -2,7 +2,7 @@
 
     driver    agree → split → hand out parts ──────────────► settle deletes → account
     workers                    └─ read → plan → encode → write, part after part
-    foreman                       who reads what, who may write, whether to stop
+    coordinator                       who reads what, who may write, whether to stop
     shards                        which documents were seen, what was stored
 
 Nothing is deleted or hidden before every part has ended without an error and everything new is acknowledged.
@@ -32,9 +32,9 @@ from ingest.cluster.connection import (
     run_task,
     start_actor,
 )
-from ingest.cluster.foreman import Foreman, Standing
+from ingest.cluster.coordinator import Coordinator, Standing
 from ingest.cluster.seen import SHARDS, ShardedDeletes, Shards
-from ingest.cluster.worker import Kit, Outcome, Work, Worker, claim_documents, describe
+from ingest.cluster.worker import Outcome, Work, Worker, WorkerSetup, claim_documents, describe
 from ingest.errors import IngestError, SourceError
 from ingest.parameters import normalize, optional, parse_instance, parse_integer, parse_text
 from ingest.records import Receipt, Source
@@ -45,7 +45,7 @@ from ingest.store.writer import DEFER_FROM, Writer, defer_indexing
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
 from ingest.sync.job import Job
-from ingest.sync.manifest import agree, check_still_in_use
+from ingest.sync.manifest import check_still_in_use, ensure_collection
 from ingest.sync.moving import check_move, take_along
 from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import count_points
@@ -68,7 +68,7 @@ _WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class ClusterOptions:
     """How a job is spread.
 
     Attributes:
@@ -103,8 +103,8 @@ def run_on_ray(
     job: Job,
     sources: Sequence[Source],
     *,
-    crew: Crew,
-    kit: Kit,
+    cluster: ClusterOptions,
+    setup: WorkerSetup,
     store: Store,
     rejects: RejectsFile,
     monitor: ThroughputMonitor,
@@ -122,13 +122,13 @@ def run_on_ray(
     check_move(job.moved_from, sources)
     check_name(_normalize_collection_name(job.collection, job.aliases))
     monitor.start()
-    with connected(crew.address), ExitStack() as stack:
+    with connected(cluster.address), ExitStack() as stack:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
-        workers = crew.workers or gpus or cpus or 1
-        splits = [split(source, crew.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
-        wanted = run_task(describe, job, kit, **resources)
-        collection = agree(wanted, job.options, store=store, accept=job.accept).collection
+        workers = cluster.workers or gpus or cpus or 1
+        splits = [split(source, cluster.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
+        wanted = run_task(describe, job, setup, **resources)
+        collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
         moved = take_along(job.moved_from, sources, store, collection, monitor)
         warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
         held = [count_points(store, collection, source) for source in sources]
@@ -149,14 +149,16 @@ def run_on_ray(
         for settlement, points in zip(settlements, held, strict=True):
             settlement.note_stored(known_empty=points == 0)
         works = _works(splits, held)
-        foreman = start_actor(Foreman, max_concurrency=1000)
+        coordinator = start_actor(Coordinator, max_concurrency=1000)
         if meeting := [work for work in works if splits[work.source].ids_may_meet]:
             map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
-        with _Watch(foreman, monitor, stop):
-            outcomes = map_in_actors(works, Worker, [job, collection, kit, foreman, shards], workers=workers, resources=resources)
+        with _Watch(coordinator, monitor, stop):
+            outcomes = map_in_actors(
+                works, Worker, [job, collection, setup, coordinator, shards], workers=workers, resources=resources
+            )
             totals = _gather(
                 outcomes,
-                foreman=foreman,
+                coordinator=coordinator,
                 settlements=settlements,
                 rejects=rejects,
                 monitor=monitor,
@@ -195,7 +197,7 @@ def _works(splits: Sequence[Split], held: Sequence[int]) -> list[Work]:
 def _gather(
     outcomes: Iterator[Outcome],
     *,
-    foreman: Any,
+    coordinator: Any,
     settlements: Sequence[Settlement],
     rejects: RejectsFile,
     monitor: ThroughputMonitor,
@@ -209,7 +211,7 @@ def _gather(
         if outcome.failure is not None:
             totals.failures.append((outcome.number, outcome.failure))
             if not isinstance(outcome.failure, SourceError):  # no fault of this part, so that the others would fail too
-                foreman.stop.remote()
+                coordinator.stop.remote()
             continue
         settlement = settlements[outcome.source]
         for rejected in outcome.rejects:
@@ -267,8 +269,8 @@ class _Indexing:
 class _Watch:
     """Shows on the driver how far all have come, and passes on that they are to stop."""
 
-    def __init__(self, foreman: Any, monitor: ThroughputMonitor, stop: Callable[[], bool]) -> None:
-        self._foreman = foreman
+    def __init__(self, coordinator: Any, monitor: ThroughputMonitor, stop: Callable[[], bool]) -> None:
+        self._coordinator = coordinator
         self._monitor = monitor
         self._stop = stop
         self._ended = threading.Event()
@@ -285,6 +287,6 @@ class _Watch:
     def _run(self) -> None:
         while not self._ended.wait(_WATCH_SECONDS):
             if self._stop():
-                self._foreman.stop.remote()
-            standing: Standing = fetch(self._foreman.standing.remote())
+                self._coordinator.stop.remote()
+            standing: Standing = fetch(self._coordinator.standing.remote())
             self._monitor.log_documents(standing.read, standing.done)

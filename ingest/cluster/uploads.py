@@ -37,13 +37,13 @@ class UploadLimit:
 
 
 class GatedStore:
-    """A store whose writes wait until the foreman lets them. Everything else is the store it wraps."""
+    """A store whose writes wait until the coordinator lets them. Everything else is the store it wraps."""
 
     WRITES = frozenset({"upsert", "update_vectors", "set_payload"})
 
-    def __init__(self, store: Store, foreman: Any, partition: int) -> None:
+    def __init__(self, store: Store, coordinator: Any, partition: int) -> None:
         self._store = store
-        self._foreman = foreman
+        self._coordinator = coordinator
         self._partition = partition
 
     def __getattr__(self, name: str) -> Any:
@@ -52,7 +52,7 @@ class GatedStore:
             return attribute
 
         def write(collection: str, points: Any) -> None:
-            fetch(self._foreman.acquire.remote(self._partition))
+            fetch(self._coordinator.acquire.remote(self._partition))
             started = time.monotonic()
             refused = False
             try:
@@ -61,6 +61,6 @@ class GatedStore:
                 refused = True
                 raise
             finally:
-                self._foreman.release.remote(self._partition, len(points), time.monotonic() - started, refused)
+                self._coordinator.release.remote(self._partition, len(points), time.monotonic() - started, refused)
 
         return write

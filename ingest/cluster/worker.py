@@ -14,12 +14,12 @@ from typing import Any, Self, cast
 from uuid import UUID
 
 from ingest.cluster.connection import Figures, fetch
-from ingest.cluster.foreman import Begun
+from ingest.cluster.coordinator import PartStarted
 from ingest.cluster.retries import Accounts, accounts_of, correct, first_accounts
 from ingest.cluster.seen import PartSeen, Shards
 from ingest.cluster.uploads import GatedStore
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import IngestError
@@ -45,7 +45,7 @@ REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Kit:
+class WorkerSetup:
     """What a worker opens for itself. The functions travel to it, so they are such that can be pickled.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kit:
     """
 
     open_store: Callable[[], RetryingStore]
-    make_models: Callable[[], Sequence[StagedModel]]
+    make_models: Callable[[], Sequence[Model]]
     devices: tuple[str, ...] | None = None
     memory_limit_gb: float | None = None
     retry: RetryPolicy = RetryPolicy()
@@ -109,9 +109,9 @@ class Outcome:
         return [str(UUID(bytes=bytes(self.stale[at : at + 16]))) for at in range(0, len(self.stale), 16)]
 
 
-def describe(job: Job, kit: Kit) -> Manifest:
+def describe(job: Job, setup: WorkerSetup) -> Manifest:
     """What the collection is to say of itself: known on a machine like the workers' alone, for it decides about dtypes."""
-    return job.manifest(kit.make_models())
+    return job.manifest(setup.make_models())
 
 
 def claim_documents(work: Work, shards: Shards) -> None:
@@ -135,20 +135,20 @@ class Worker:
         collection: its own name.
     """
 
-    def __init__(self, job: Job, collection: str, kit: Kit, foreman: Any, shards: Shards) -> None:
+    def __init__(self, job: Job, collection: str, setup: WorkerSetup, coordinator: Any, shards: Shards) -> None:
         self._job = job
         self._collection = collection
-        self._kit = kit
-        self._foreman = foreman
+        self._setup = setup
+        self._coordinator = coordinator
         self._shards = shards
-        self._store = kit.open_store()
-        self._models = kit.make_models()
-        self._controller = AdaptiveBatchController(soft_limit_gb=kit.memory_limit_gb)
+        self._store = setup.open_store()
+        self._models = setup.make_models()
+        self._controller = AdaptiveBatchController(soft_limit_gb=setup.memory_limit_gb)
         self._figures = Figures()
 
     def __call__(self, work: Work) -> Outcome:
         """Never raises what the part is to blame for, or the store: that is the outcome's failure."""
-        begun: Begun = fetch(self._foreman.begin.remote(work.number))
+        begun: PartStarted = fetch(self._coordinator.begin.remote(work.number))
         outcome = Outcome(work.number, work.source)
         if begun.stopping:
             outcome.stopped = True
@@ -164,10 +164,10 @@ class Worker:
         except Exception as exc:  # a mistake of ours is told like any other failure, with the part it happened in
             logger.exception("%s", work.partition.extent)
             outcome.failure = IngestError(f"{type(exc).__name__}: {exc}")
-        fetch(self._foreman.end.remote(work.number))
+        fetch(self._coordinator.end.remote(work.number))
         return outcome
 
-    def _read(self, work: Work, begun: Begun, outcome: Outcome) -> None:
+    def _read(self, work: Work, begun: PartStarted, outcome: Outcome) -> None:
         source, job = work.partition.source, self._job
         first = first_accounts(map(pickle.loads, begun.notes))
         now: dict[str, Any] = {}
@@ -175,14 +175,14 @@ class Worker:
 
         def announce(documents: Sequence[PlannedDocument]) -> None:
             accounts: Accounts = accounts_of(documents)
-            fetch(self._foreman.note.remote(work.number, pickle.dumps(accounts)))
+            fetch(self._coordinator.note.remote(work.number, pickle.dumps(accounts)))
             now.update((key, account) for key, account in accounts.items() if key in first)
 
         with ExitStack() as stack:
             seen = PartSeen(self._shards, work.source, work.number, first)
             stack.callback(seen.close)
-            reports = stack.enter_context(_Reports(self._foreman, work.number, source.name, monitor, self._figures))
-            store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._foreman, work.number)))
+            reports = stack.enter_context(_Reports(self._coordinator, work.number, source.name, monitor, self._figures))
+            store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._coordinator, work.number)))
             run = SourceRun(
                 source,
                 self._collection,
@@ -213,10 +213,10 @@ class Worker:
         return BatchRunner(
             self._models,
             config=config,
-            devices=self._kit.devices,
+            devices=self._setup.devices,
             monitor=monitor,
             controller=self._controller,
-            retry=self._kit.retry,
+            retry=self._setup.retry,
         )
 
 
@@ -235,10 +235,10 @@ class _Monitor(ThroughputMonitor):
 
 
 class _Reports:
-    """Tells the foreman now and then how far a part has come, and hears whether to stop."""
+    """Tells the coordinator now and then how far a part has come, and hears whether to stop."""
 
-    def __init__(self, foreman: Any, part: int, source: str, monitor: ThroughputMonitor, figures: Figures) -> None:
-        self._foreman = foreman
+    def __init__(self, coordinator: Any, part: int, source: str, monitor: ThroughputMonitor, figures: Figures) -> None:
+        self._coordinator = coordinator
         self._part = part
         self._source = source
         self._monitor = monitor
@@ -266,7 +266,7 @@ class _Reports:
 
     def _report(self) -> None:
         read, done = self._monitor.documents
-        stopping: bool = fetch(self._foreman.report.remote(self._part, read, done))
+        stopping: bool = fetch(self._coordinator.report.remote(self._part, read, done))
         self._stopping |= stopping and not self._ended.is_set()
         if done > self._told:
             self._figures.count_documents(self._source, done - self._told)

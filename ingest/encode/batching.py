@@ -18,7 +18,7 @@ from ingest.parameters import checked, optional, parse_integer, parse_mapping, p
 
 Indices = NDArray[np.intp]
 
-PROCESSOR_TOKENS = 2_048
+CPU_TOKENS = 2_048
 """8 to 16 texts of 128 tokens: larger batches leave a processor's caches and are slower."""
 
 ACCELERATOR_TOKENS = 16_384
@@ -98,7 +98,7 @@ class AdaptiveBatchController:
     Args:
         hints: model key → tokens to start from on an accelerator.
         soft_limit_gb: GiB of a card that may be in use before budgets stop growing; 80 % of the card unless given.
-        processor_tokens: that a batch costs on a processor.
+        cpu_tokens: that a batch costs on a processor.
     """
 
     def __init__(
@@ -106,11 +106,11 @@ class AdaptiveBatchController:
         hints: Mapping[str, int] | None = None,
         *,
         soft_limit_gb: float | None = None,
-        processor_tokens: int = PROCESSOR_TOKENS,
+        cpu_tokens: int = CPU_TOKENS,
     ) -> None:
         self._hints = checked("hints", parse_mapping, hints or {}, partial(parse_integer, least=1))
         self._soft_limit_gb = checked("soft_limit_gb", optional(parse_number), soft_limit_gb, positive=True)
-        self._processor_tokens = checked("processor_tokens", parse_integer, processor_tokens, least=1)
+        self._processor_tokens = checked("cpu_tokens", parse_integer, cpu_tokens, least=1)
         self._budgets: dict[tuple[str, str], _Budget] = {}
         self._lock = threading.Lock()
 

@@ -36,10 +36,10 @@ class Encoder(Protocol):
     def encode_queries(self, texts: Sequence[str]) -> Vectors: ...
 
 
-class StagedModel(Protocol):
+class Model(Protocol):
     """A member of the ensemble, waiting in host memory or not even loaded yet. It cannot encode: see `lease_gpus`.
 
-    Everything but `load`, `place` and `stage_out` is known without the weights, and those three are called by the lease alone.
+    Everything but `load`, `to_device` and `offload` is known without the weights, and those three are called by the lease alone.
     """
 
     @property
@@ -98,18 +98,18 @@ class StagedModel(Protocol):
         """Reads the weights into host memory, once. Needs no device, so that nobody waits for a disk while holding one."""
         ...
 
-    def place(self, device: str) -> Encoder:
+    def to_device(self, device: str) -> Encoder:
         """Move to `device` (`cuda:0`, `cpu`, `remote`) and return the encoder there."""
         ...
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         """Moves off the device into host memory."""
         ...
 
 
 @runtime_checkable
 class CalibratedModel(Protocol):
-    """A `StagedModel` that must have seen some texts before it can encode documents."""
+    """A `Model` that must have seen some texts before it can encode documents."""
 
     def calibrate(self, texts: Sequence[str]) -> None:
         """Called without a lease, with all texts of a pass, each within the limit, before the model encodes any of them.

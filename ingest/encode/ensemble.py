@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ingest.encode.batching import PROCESSOR_TOKENS, AdaptiveBatchController
-from ingest.encode.contract import StagedModel
+from ingest.encode.batching import CPU_TOKENS, AdaptiveBatchController
+from ingest.encode.contract import Model
 from ingest.encode.lease import DEFAULT_TIMEOUT
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import CustomModels, EnsembleConfig, find_model, known_models
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
@@ -31,7 +31,7 @@ class EncodingOptions:
 
     Attributes:
         devices: devices to compute on, such as `("cuda:0",)`. None: the first GPU, else the CPU.
-        computing: CPU inference backend and precision.
+        backend_options: CPU inference backend and precision.
         exclusive_mode: True leases devices host-wide; False holds them in this process only, where an orchestrator owns them.
         lease_timeout: seconds to wait for a device that another process holds.
         lease_directory: where processes meet to take turns. None: the user's own.
@@ -43,21 +43,21 @@ class EncodingOptions:
     """
 
     devices: tuple[str, ...] | None = None
-    computing: Computing = field(default_factory=lambda: Computing(backend="auto"))
+    backend_options: BackendOptions = field(default_factory=lambda: BackendOptions(backend="auto"))
     exclusive_mode: bool = True
     lease_timeout: float = DEFAULT_TIMEOUT
     lease_directory: Path | None = None
     memory_limit_gb: float | None = None
-    cpu_batch_tokens: int = PROCESSOR_TOKENS
+    cpu_batch_tokens: int = CPU_TOKENS
     custom_models: CustomModels | None = None
     trust_remote_code: tuple[str, ...] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
     def in_float32(self) -> EncodingOptions:
         """Return the same options with float32 as the precision on the CPU."""
-        return replace(self, computing=replace(self.computing, precision="float32"))
+        return replace(self, backend_options=replace(self.backend_options, precision="float32"))
 
-    def check(self, models: Sequence[str | StagedModel]) -> tuple[str | StagedModel, ...]:
+    def check(self, models: Sequence[str | Model]) -> tuple[str | Model, ...]:
         """Return the models if each is known and named once. Raises `UnknownModelError` and `ConfigurationError`."""
         if isinstance(models, str) or not isinstance(models, Sequence) or not models:
             raise ConfigurationError(f"models: {shown(models)} is not a list of registry keys or models, such as ['bm25']")
@@ -70,11 +70,11 @@ class EncodingOptions:
 
     def models(
         self,
-        chosen: Sequence[str | StagedModel],
+        chosen: Sequence[str | Model],
         *,
         stored_precisions: Mapping[str, str] | None = None,
         worth_converting: bool = False,
-    ) -> tuple[StagedModel, ...]:
+    ) -> tuple[Model, ...]:
         """Return the models: each key as the registry has it, and each model as it is. Nothing is loaded.
 
         Args:
@@ -91,7 +91,9 @@ class EncodingOptions:
             custom_models=self.custom_models,
             trust_remote_code=self.trust_remote_code,
             devices=self.devices,
-            computing=replace(self.computing, made=stored_precisions or {}, repays=worth_converting),
+            backend_options=replace(
+                self.backend_options, stored_precisions=stored_precisions or {}, worth_converting=worth_converting
+            ),
         )
         built = {model.key: model for model in manager.members}
         return tuple(built[each] if isinstance(each, str) else each for each in chosen)
@@ -104,7 +106,7 @@ DEFAULT_ENCODING = EncodingOptions()
 class Ensemble:
     """Everything a run needs to encode: the models in the order of their passes, and the runner that leases devices for them."""
 
-    models: tuple[StagedModel, ...]
+    models: tuple[Model, ...]
     runner: BatchRunner
 
     @property
@@ -115,7 +117,7 @@ class Ensemble:
 
 @contextmanager
 def open_ensemble(
-    models: Sequence[StagedModel],
+    models: Sequence[Model],
     options: EncodingOptions,
     *,
     monitor: ThroughputMonitor | None = None,
@@ -131,7 +133,7 @@ def open_ensemble(
     controller = AdaptiveBatchController(
         {model.key: known[model.key].batch_tokens for model in models if model.key in known},
         soft_limit_gb=options.memory_limit_gb,
-        processor_tokens=options.cpu_batch_tokens,
+        cpu_tokens=options.cpu_batch_tokens,
     )
     if learned_batches is not None:
         controller.load(learned_batches)

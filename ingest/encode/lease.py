@@ -20,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ingest.encode.contract import Encoder, StagedModel, Vectors
+from ingest.encode.contract import Encoder, Model, Vectors
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
@@ -47,7 +47,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["DEFAULT_TIMEOUT", "GPULease", "GPUMemorySnapshot", "default_lease_directory", "give_back", "lease_gpus"]
 
 
-def devices_of(model: StagedModel, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
+def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the devices that a model leases: the chosen ones, by default the first accelerator if it uses one, else the CPU.
 
     A model that runs elsewhere leases none.
@@ -59,7 +59,7 @@ def devices_of(model: StagedModel, chosen: Sequence[str] | None = None) -> tuple
     return default_devices() if model.runs_on == "accelerator" else ("cpu",)
 
 
-def places_of(model: StagedModel, devices: tuple[str, ...]) -> tuple[str, ...]:
+def places_of(model: Model, devices: tuple[str, ...]) -> tuple[str, ...]:
     """Return where a model computes that leases `devices`."""
     return devices or (("remote",) if model.runs_on == "remote" else ("cpu",))
 
@@ -72,7 +72,7 @@ def default_lease_directory() -> Path:
 class _LeasedEncoder:
     """The only way to an encoder; dead once the lease is over."""
 
-    def __init__(self, encoder: Encoder, model: StagedModel) -> None:
+    def __init__(self, encoder: Encoder, model: Model) -> None:
         self._home = HomeProcess(f"the lease of model {model.key!r}", instead="take one in the child, after the fork")
         self._encoder: Encoder | None = encoder
         self._model = model
@@ -99,7 +99,7 @@ class _LeasedEncoder:
 
 
 @contextmanager
-def _reaching(model: StagedModel) -> Iterator[None]:
+def _reaching(model: Model) -> Iterator[None]:
     """Translate the errors of a connection to wherever a model computes."""
     try:
         yield
@@ -164,7 +164,7 @@ class GPULease:
             "vram_delta_gb": {device: round(self.get_vram_delta_gb(device), 3) for device in self.before},
         }
 
-    def _move_in(self, model: StagedModel) -> None:
+    def _move_in(self, model: Model) -> None:
         started = time.monotonic()
         if model.runs_on == "accelerator":
             _evict(self._held, unless=model)
@@ -172,7 +172,7 @@ class GPULease:
             for device in self._held:
                 device.resident = model
         for name in self.places:
-            self._encoders.append(_LeasedEncoder(model.place(name), model))
+            self._encoders.append(_LeasedEncoder(model.to_device(name), model))
         wait_for_moves(self.devices)
         self.swap_seconds += time.monotonic() - started
 
@@ -197,7 +197,7 @@ class _Device:
         self.name = name
         self._home = HomeProcess(f"the lease of {name}")
         self.turn = threading.Lock()
-        self.resident: StagedModel | None = None
+        self.resident: Model | None = None
         self.waited = False
         self.holder = Holder(directory / f"{stem}.json")
         self._lock = FileLock(directory / f"{stem}.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
@@ -273,7 +273,7 @@ def _device(directory: Path, name: str) -> _Device:
 
 @contextmanager
 def lease_gpus(
-    model: StagedModel,
+    model: Model,
     devices: Sequence[str],
     *,
     exclusive: bool = True,
@@ -366,7 +366,7 @@ def _say_waiting(device: _Device, model: str) -> None:
     logger.log(level, "%s waits for %s, leased by %s", model, device.name, device.holder.describe())
 
 
-def _evict(devices: Sequence[_Device], *, unless: StagedModel | None = None) -> None:
+def _evict(devices: Sequence[_Device], *, unless: Model | None = None) -> None:
     """Stages out what sits on the devices, each model once."""
     left = [device for device in devices if device.resident not in (None, unless)]
     models = {id(device.resident): device.resident for device in left}
@@ -374,7 +374,7 @@ def _evict(devices: Sequence[_Device], *, unless: StagedModel | None = None) -> 
         device.resident = None
     for model in models.values():
         if model is not None:
-            model.stage_out()
+            model.offload()
     if left:
         release_cached_memory([device.name for device in left])
 

@@ -6,12 +6,12 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 
 from ingest.encode.attention import AttentionModel
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
 from ingest.encode.onnx import OnnxModel
 from ingest.encode.openvino.cache import ConvertedModel
-from ingest.encode.openvino.choice import Computing, choose
+from ingest.encode.openvino.choice import BackendOptions, choose
 from ingest.encode.openvino.conversion import is_installed
 from ingest.encode.openvino.model import OpenVinoModel
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
@@ -33,7 +33,7 @@ class ModelManager:
         custom_models: the user's own, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may be run.
         language: of BM25.
-        computing: who computes on the processor, and in what precision; torch unless said otherwise.
+        backend_options: who computes on the processor, and in what precision; torch unless said otherwise.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
     """
@@ -47,13 +47,13 @@ class ModelManager:
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
         language: str = "english",
-        computing: Computing | None = None,
+        backend_options: BackendOptions | None = None,
     ) -> None:
         self.config = checked("config", parse_instance, config, EnsembleConfig)
         self.enable_sparse = checked("enable_sparse", parse_boolean, enable_sparse)
         self.devices = default_devices() if devices is None else check_devices(devices)
         self._language = checked("language", parse_text, language)
-        self._computing = computing or Computing()
+        self._backend_options = backend_options or BackendOptions()
         self._trusted = frozenset(
             find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key
             for key in checked("trust_remote_code", parse_texts, trust_remote_code)
@@ -64,9 +64,9 @@ class ModelManager:
         )
         self._chosen = {key: self._choose(config) for key, config in self.configs.items()}
         members = {model.key: model for model in (*self._initialize_dense_models(), *self.initialize_sparse_models())}
-        self.members: tuple[StagedModel, ...] = tuple(members[key] for key in self.configs if key in members)
+        self.members: tuple[Model, ...] = tuple(members[key] for key in self.configs if key in members)
 
-    def initialize_sparse_models(self) -> tuple[StagedModel, ...]:
+    def initialize_sparse_models(self) -> tuple[Model, ...]:
         """The sparse members, in configured order; none unless `enable_sparse`. They take leases and passes like any other."""
         if not self.enable_sparse:
             return ()
@@ -93,20 +93,20 @@ class ModelManager:
             raise ModelError(f"model {key!r} was loaded as {dtype} and is to compute in {expected}")
         self._dtypes[key] = dtype
 
-    def _initialize_dense_models(self) -> tuple[StagedModel, ...]:
+    def _initialize_dense_models(self) -> tuple[Model, ...]:
         return tuple(self._dense_model(config) for config in self.configs.values() if config.kind == "dense")
 
-    def _dense_model(self, config: ModelConfig) -> StagedModel:
+    def _dense_model(self, config: ModelConfig) -> Model:
         if config.backend == "onnx":
             return OnnxModel(config, on_loaded=self._record_model_dtype)
         return self._torch_model(DenseModel, config)
 
-    def _sparse_model(self, config: ModelConfig) -> StagedModel:
+    def _sparse_model(self, config: ModelConfig) -> Model:
         if config.backend == "qdrant":
             return Bm25Model(config, language=self._language)
         return self._torch_model(AttentionModel if config.pooling == "attention" else SpladeModel, config)
 
-    def _torch_model(self, member: type[TorchModel], config: ModelConfig) -> StagedModel:
+    def _torch_model(self, member: type[TorchModel], config: ModelConfig) -> Model:
         """As torch computes it, or as OpenVINO does."""
         library, dtype = self._chosen[config.key]
         trusts = self._trusts(config)
@@ -115,9 +115,9 @@ class ModelManager:
         return OpenVinoModel(
             member(config, dtype="float32", trust_remote_code=trusts),
             precision="int8" if dtype == "int8" else "float32",
-            cache_directory=self._computing.cache_directory,
-            guard=self._computing.guard,
-            known=config.key in self._computing.made,
+            cache_directory=self._backend_options.cache_directory,
+            guard=self._backend_options.guard,
+            known=config.key in self._backend_options.stored_precisions,
             threads=threads_of_each(len(self.devices)),
             on_loaded=self._record_model_dtype,
         )
@@ -133,10 +133,10 @@ class ModelManager:
             if status(config) == "missing":
                 return False
             space = model_space(config, resolve(config))
-            return ConvertedModel.of(self._computing.cache_directory, config.key, space, "int8").exists()
+            return ConvertedModel.of(self._backend_options.cache_directory, config.key, space, "int8").exists()
 
-        chosen = choose(self._computing, config.key, devices=self.devices, installed=is_installed(), converted=converted)
-        if chosen[0] == "openvino" and config.key not in self._computing.made and not is_installed():
+        chosen = choose(self._backend_options, config.key, devices=self.devices, installed=is_installed(), converted=converted)
+        if chosen[0] == "openvino" and config.key not in self._backend_options.stored_precisions and not is_installed():
             raise MissingExtraError("backend openvino needs OpenVINO and NNCF: pip install 'qdrant-ingest[openvino]'")
         return chosen
 

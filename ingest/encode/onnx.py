@@ -21,7 +21,7 @@ from ingest.records import DenseMatrix
 
 
 class OnnxModel(FileModel):
-    """A `StagedModel` over `model.onnx`. One session per device; it ends when the model leaves, and is opened anew.
+    """A `Model` over `model.onnx`. One session per device; it ends when the model leaves, and is opened anew.
 
     Args:
         config: what the registry says.
@@ -43,12 +43,12 @@ class OnnxModel(FileModel):
             verify(self.config, self.files)
             _onnxruntime(self.key)
 
-    def place(self, device: str) -> Encoder:
+    def to_device(self, device: str) -> Encoder:
         if device not in self._sessions:
             self._sessions[device] = self._open(device)
         return OnnxEncoder(self.config, self._sessions[device], self.tokens)
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         self._sessions.clear()
 
     def _open(self, device: str) -> Any:

@@ -35,7 +35,7 @@ _PAIR_ARCHITECTURES = ("ForSequenceClassification", "ForCausalLM")
 
 
 class Reranker(TorchModel):
-    """A `StagedModel` whose vector of a document is one number: its score for the question in hand. See `asked`."""
+    """A `Model` whose vector of a document is one number: its score for the question in hand. See `asked`."""
 
     kind: Kind = "reranker"
     query = ""

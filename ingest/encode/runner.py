@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.batching import AdaptiveBatchController, BatchQueue, Indices
-from ingest.encode.contract import CalibratedModel, Encoded, Encoder, StagedModel, Vectors
+from ingest.encode.contract import CalibratedModel, Encoded, Encoder, Model, Vectors
 from ingest.encode.devices import check_devices, is_out_of_memory, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
@@ -49,7 +49,7 @@ class BatchRunner:
 
     def __init__(
         self,
-        models: Sequence[StagedModel],
+        models: Sequence[Model],
         *,
         config: EnsembleConfig | None = None,
         devices: Sequence[str] | None = None,
@@ -104,7 +104,7 @@ class BatchRunner:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _pass(self, model: StagedModel, texts: Sequence[str]) -> Encoded:
+    def _pass(self, model: Model, texts: Sequence[str]) -> Encoded:
         work = _Work.of(model, texts)
         if work.remaining:
             if isinstance(model, CalibratedModel):
@@ -127,7 +127,7 @@ class BatchRunner:
             self.monitor.log_pass(_report(model, lease, work, self._window))
         return work.result()
 
-    def _encode_all(self, model: StagedModel, lease: GPULease, work: _Work, progress: BatchProgressContext) -> None:
+    def _encode_all(self, model: Model, lease: GPULease, work: _Work, progress: BatchProgressContext) -> None:
         places = list(zip(lease.encoders, lease.places, strict=True))
         if len(places) == 1:
             self._encode_on(model, *places[0], work, progress)
@@ -140,7 +140,7 @@ class BatchRunner:
             finally:
                 work.queue.clear()
 
-    def _encode_on(self, model: StagedModel, encoder: Encoder, device: str, work: _Work, progress: BatchProgressContext) -> None:
+    def _encode_on(self, model: Model, encoder: Encoder, device: str, work: _Work, progress: BatchProgressContext) -> None:
         """Takes batches until none are left. A batch that does not go through is taken apart until the text at fault is alone."""
         while len(batch := work.queue.take(self._controller.budget(model.key, device))):
             cost = work.queue.padded_cost(batch)
@@ -173,7 +173,7 @@ class _Work:
     `rows[i]` is the distinct text behind asked text i, None where all differ. `failed` counts distinct texts.
     """
 
-    model: StagedModel
+    model: Model
     texts: list[str]
     rows: Indices | None
     lengths: NDArray[np.int64]
@@ -188,7 +188,7 @@ class _Work:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, model: StagedModel, texts: Sequence[str]) -> _Work:
+    def of(cls, model: Model, texts: Sequence[str]) -> _Work:
         places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         distinct = list(places)
         limit = model.token_limit
@@ -264,7 +264,7 @@ class _Work:
         return Encoded(self.matrix[self.rows], failed)
 
 
-def _report(model: StagedModel, lease: GPULease, work: _Work, window: int) -> PassReport:
+def _report(model: Model, lease: GPULease, work: _Work, window: int) -> PassReport:
     return PassReport(
         key=model.key,
         kind=model.kind,

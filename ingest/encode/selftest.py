@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.calibration import common_pieces
-from ingest.encode.openvino.choice import Backend, Computing
+from ingest.encode.openvino.choice import Backend, BackendOptions
 from ingest.encode.openvino.model import Precision
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -81,14 +81,14 @@ def run_selftest(
     trials: list[Trial] = []
     left_out: dict[str, str] = {}
     for backend, precision in _ways(devices):
-        computing = Computing(backend, precision, cache_directory=cache_directory)
+        backend_options = BackendOptions(backend, precision, cache_directory=cache_directory)
         try:
             [model] = ModelManager(
                 EnsembleConfig((key,)),
                 devices=devices,
                 custom_models=custom_models,
                 trust_remote_code=trust_remote_code,
-                computing=computing,
+                backend_options=backend_options,
             ).members
             if not trials or model.backend == backend:  # some have one way alone, whatever is asked for
                 trials += _measure(model, devices, lease_directory)
@@ -128,7 +128,7 @@ def _ways(devices: Sequence[str]) -> Iterator[tuple[Backend, Precision | None]]:
         yield "openvino", "int8"
 
 
-def _measure(model: StagedModel, devices: Sequence[str], lease_directory: Path | None) -> Iterator[Trial]:
+def _measure(model: Model, devices: Sequence[str], lease_directory: Path | None) -> Iterator[Trial]:
     texts = _texts(model)
     budgets = _ACCELERATOR_BUDGETS if any(map(is_accelerator, devices)) else _PROCESSOR_BUDGETS
     _encode(model, texts, devices, budgets[1], lease_directory)  # loads, converts and warms up
@@ -139,10 +139,10 @@ def _measure(model: StagedModel, devices: Sequence[str], lease_directory: Path |
         yield _encode(model, sample, devices, budget, lease_directory)
 
 
-def _encode(model: StagedModel, texts: Sequence[str], devices: Sequence[str], budget: int, lease_directory: Path | None) -> Trial:
+def _encode(model: Model, texts: Sequence[str], devices: Sequence[str], budget: int, lease_directory: Path | None) -> Trial:
     """Raises `ModelError` where not every text could be encoded."""
     monitor = ThroughputMonitor()
-    controller = AdaptiveBatchController({model.key: budget}, processor_tokens=budget)
+    controller = AdaptiveBatchController({model.key: budget}, cpu_tokens=budget)
     with BatchRunner([model], devices=devices, monitor=monitor, lease_directory=lease_directory, controller=controller) as runner:
         started = time.perf_counter()
         encoded = runner.run({model.key: texts})[model.key]
@@ -153,7 +153,7 @@ def _encode(model: StagedModel, texts: Sequence[str], devices: Sequence[str], bu
     return Trial(model.backend, model.dtype, budget, round(len(texts) / seconds, 1), round(report.tokens / seconds))
 
 
-def _texts(model: StagedModel) -> list[str]:
+def _texts(model: Model) -> list[str]:
     """Of mixed lengths, within the model's limit."""
     texts = list(common_pieces())
     limit = model.token_limit

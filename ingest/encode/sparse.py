@@ -40,10 +40,10 @@ class Bm25Model:
     def load(self) -> None:
         pass
 
-    def place(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
+    def to_device(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
         return self._encoder
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         pass
 
 

@@ -15,7 +15,7 @@ OnLoaded = Callable[[str, str], None]
 
 
 class FileModel:
-    """The part of a `StagedModel` that follows from its configuration, its files and the precision it computes in.
+    """The part of a `Model` that follows from its configuration, its files and the precision it computes in.
 
     Args:
         config: what the registry says.

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 
 class TorchModel(FileModel, ABC):
-    """A `StagedModel` over a sentence-transformers module. Its weights stay in host memory: leaving a device copies nothing.
+    """A `Model` over a sentence-transformers module. Its weights stay in host memory: leaving a device copies nothing.
 
     Args:
         config: what the registry says; checked against what is loaded.
@@ -57,12 +57,12 @@ class TorchModel(FileModel, ABC):
         if self._host is None:
             self._host = self._load()
 
-    def place(self, device: str) -> Encoder:
+    def to_device(self, device: str) -> Encoder:
         if device not in self._replicas:
             self._replicas[device] = self._replicate(device)
         return self._encoder(self._replicas[device])
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         # The host's own weights were never given up: nothing has to be moved back.
         self._replicas.clear()
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.encode.contract import StagedModel, Vectors
+from ingest.encode.contract import Model, Vectors
 from ingest.errors import ModelError
 from ingest.records import DenseMatrix, SparseVector
 
@@ -26,7 +26,7 @@ def sparse_rows(count: int, rows: NDArray[Any], columns: NDArray[Any], values: N
     return [SparseVector(indices[start:end], values[start:end]) for start, end in pairwise(bounds)]
 
 
-def finite_rows(model: StagedModel, vectors: Vectors, count: int) -> NDArray[np.bool_]:
+def finite_rows(model: Model, vectors: Vectors, count: int) -> NDArray[np.bool_]:
     """`(count,)`, False where a vector is not made of finite numbers.
 
     Raises `ModelError` if these are not `count` vectors of the kind and dimension that the model is said to make.
@@ -46,11 +46,11 @@ def finite_rows(model: StagedModel, vectors: Vectors, count: int) -> NDArray[np.
     return finite
 
 
-def not_finite(model: StagedModel) -> str:
+def not_finite(model: Model) -> str:
     """Why a text's vector was refused."""
     return f"{model.key} made a vector that is not finite, computing in {model.dtype}"
 
 
-def _unexpected(model: StagedModel, found: Any, expected: str) -> ModelError:
+def _unexpected(model: Model, found: Any, expected: str) -> ModelError:
     made = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else f"{len(found)} sparse vectors"
     return ModelError(f"model {model.key!r} made {made} where {expected} was expected: its configuration is wrong")

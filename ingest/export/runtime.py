@@ -14,7 +14,7 @@ from typing import Self
 
 import pyarrow as pa
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import DeletionBrakeError, SourceError
 from ingest.export.directory import MANIFEST, ExportDirectory, Shard, translated
@@ -29,7 +29,7 @@ from ingest.store.writer import Effects, Writer
 from ingest.sync.deletion import LISTED, brake_message, deletes_held_back, is_braked, nothing_read
 from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.job import Job
-from ingest.sync.manifest import agree, check_still_in_use
+from ingest.sync.manifest import check_still_in_use, ensure_collection
 from ingest.sync.pipeline import model_fingerprints, token_limits
 from ingest.sync.plan import DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
@@ -58,7 +58,7 @@ class ExportRuntime:
         job: Job,
         sources: Sequence[Source],
         *,
-        models: Sequence[StagedModel],
+        models: Sequence[Model],
         runner: BatchRunner,
         rejects: RejectsFile,
         stop: Callable[[], bool] = lambda: False,
@@ -126,7 +126,7 @@ class ExportRuntime:
         export.check()
         name = _normalize_collection_name(job.collection, job.aliases)
         wanted = replace(export.manifest, collection=name, raw_name=job.collection)
-        collection = agree(wanted, job.options, store=store).collection
+        collection = ensure_collection(wanted, job.options, store=store).collection
         held = _count_points(store, collection, export.sources)
         counts: Counter[str] = Counter()
         with (
@@ -162,7 +162,7 @@ class _Embedding:
     """What the sources of one `embed` have in common."""
 
     job: Job
-    models: Sequence[StagedModel]
+    models: Sequence[Model]
     runner: BatchRunner
     rejects: RejectsFile
     index: ExportIndex

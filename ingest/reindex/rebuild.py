@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector
@@ -31,7 +31,7 @@ COUNTED_CHARACTERS = 2**20
 """Text whose tokens are counted at a time."""
 
 
-def check_texts(store: Store, collection: str, models: Sequence[StagedModel]) -> None:
+def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
     """Raises `ConfigurationError` unless these models can encode every chunk as it is stored. Reads only.
 
     Raises `StoreError` at a point that this package did not write: nothing could be made of it, and a swap would lose it.

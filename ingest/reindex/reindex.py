@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import (
     CollectionNotFoundError,
@@ -71,7 +71,7 @@ def reindex(
     job: Job,
     *,
     store: Store,
-    models: Sequence[StagedModel],
+    models: Sequence[Model],
     runner: BatchRunner,
     gate: Gate | None = None,
     keep_old: bool = True,

@@ -6,14 +6,14 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ManifestMismatchError
 from ingest.store.contract import Manifest
 
-ModelLoader = Callable[[Sequence[str]], Sequence[StagedModel]]
+ModelLoader = Callable[[Sequence[str]], Sequence[Model]]
 """Registry keys → one staged model each, in their order."""
 
 
@@ -21,7 +21,7 @@ ModelLoader = Callable[[Sequence[str]], Sequence[StagedModel]]
 class Member:
     """A model and the lock under which its encoder serves one thread at a time."""
 
-    model: StagedModel
+    model: Model
     turn: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -47,12 +47,12 @@ def members_of(
     return {model.key: kept.get(model.key) or Member(model) for model in staged}
 
 
-def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[StagedModel]:
-    as_stored = Computing(backend="auto", made=manifest.precisions)
-    return ModelManager(EnsembleConfig(ensemble_models=keys), computing=as_stored).members
+def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[Model]:
+    as_stored = BackendOptions(backend="auto", stored_precisions=manifest.precisions)
+    return ModelManager(EnsembleConfig(ensemble_models=keys), backend_options=as_stored).members
 
 
-def _check_spaces(name: str, manifest: Manifest, models: Sequence[StagedModel]) -> None:
+def _check_spaces(name: str, manifest: Manifest, models: Sequence[Model]) -> None:
     """Raise `ManifestMismatchError` unless these are the models of the manifest, in its order."""
     wanted, given = [spec.name for spec in manifest.vectors], [model.key for model in models]
     if given != wanted:

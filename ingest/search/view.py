@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ingest.encode.contract import StagedModel, Vectors
+from ingest.encode.contract import Model, Vectors
 from ingest.encode.lease import lease_gpus
 from ingest.errors import LeaseTimeoutError
 from ingest.records import Hit, Payload, ScoredPoint, doc_key
@@ -161,7 +161,7 @@ class CollectionView:
                 logger.info("the query is encoded on the CPU: %s", exc)
                 return self._encode_on(member.model, (), queries, 0.0)
 
-    def _encode_on(self, model: StagedModel, devices: Sequence[str], queries: Sequence[str], patience: float) -> Vectors:
+    def _encode_on(self, model: Model, devices: Sequence[str], queries: Sequence[str], patience: float) -> Vectors:
         with lease_gpus(model, devices, timeout=patience, directory=self._lease_directory) as lease:
             return lease.encoder.encode_queries(queries)
 

@@ -31,8 +31,8 @@ class VectorSpec:
         dim: dimension of a dense vector, None for a sparse one.
         distance: of a dense vector; sparse vectors always compare by dot product.
         idf: sparse only: Qdrant weighs terms by their rarity at query time.
-        fingerprint: of the model (`StagedModel.fingerprint`).
-        space: of the model (`StagedModel.space`): whoever searches must have the same.
+        fingerprint: of the model (`Model.fingerprint`).
+        space: of the model (`Model.space`): whoever searches must have the same.
         model: what is needed to load the very same model again: hub id, revision, prompts, …; JSON.
     """
 

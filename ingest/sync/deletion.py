@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Container, Iterable, Sequence
 from datetime import UTC, datetime
 from fractions import Fraction
@@ -133,11 +132,8 @@ def deletes_held_back(unidentified: int) -> str:
 
 
 def payloads_to_mark(store: Store, collection: str, points: Sequence[str], *, now: float) -> dict[str, Payload]:
-    """Point id → its payload with a tombstone. Reads only.
-
-    The time is rounded up to a second, so that nothing is deleted a moment early.
-    """
-    gone_since = datetime.fromtimestamp(math.ceil(now), UTC).isoformat()
+    """Return the points' payloads with a tombstone from `now` on, point id → payload. Reads only."""
+    gone_since = datetime.fromtimestamp(now, UTC).isoformat()
     return {point.id: with_tombstone(point.payload, gone_since) for point in store.retrieve(collection, points)}
 
 

@@ -17,7 +17,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Literal, get_args
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
@@ -40,7 +40,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import check_brake
-from ingest.sync.manifest import agree, check_still_in_use, wanted_manifest
+from ingest.sync.manifest import check_still_in_use, ensure_collection, wanted_manifest
 from ingest.sync.moving import check_move, take_along
 from ingest.sync.pipeline import SourceRun, count_points
 from ingest.sync.plan import DeleteMode
@@ -70,8 +70,8 @@ class Job:
         options: layout of the collection if it has to be created.
         bounds: limits of the first windows.
         distance: distance of the dense vectors of a new collection.
-        accept: whether stored vectors count as made by the models of this job although the models' fingerprints differ;
-            dimensions and distances must be the same.
+        accept_fingerprints: accept the stored vectors as compatible with the job's models although their fingerprints differ.
+            Dimensions and distances must be the same.
         moved_from: the former name of the job's only source: what is stored under it is taken along before the source is read
             (`ingest.sync.moving.move_source`).
 
@@ -88,7 +88,7 @@ class Job:
     options: CollectionOptions
     bounds: WindowBounds
     distance: Distance
-    accept: bool
+    accept_fingerprints: bool
     moved_from: str | None
 
     def __init__(
@@ -104,7 +104,7 @@ class Job:
         options: CollectionOptions = CollectionOptions(),
         bounds: WindowBounds = WindowBounds(),
         distance: Distance = "cosine",
-        accept: bool = False,
+        accept_fingerprints: bool = False,
         moved_from: str | None = None,
     ) -> None:
         set_fields(
@@ -119,12 +119,12 @@ class Job:
             options=checked("options", parse_instance, options, CollectionOptions),
             bounds=checked("bounds", parse_instance, bounds, WindowBounds),
             distance=checked("distance", parse_choice, distance, get_args(Distance)),
-            accept=checked("accept", parse_boolean, accept),
+            accept_fingerprints=checked("accept_fingerprints", parse_boolean, accept_fingerprints),
             moved_from=checked("moved_from", optional(parse_text), moved_from),
         )
         _normalize_collection_name(self.collection, self.aliases)  # raises for a name that cannot be one
 
-    def manifest(self, models: Sequence[StagedModel]) -> Manifest:
+    def manifest(self, models: Sequence[Model]) -> Manifest:
         """Return what a collection made by this job with these models says of itself.
 
         Raises `ConfigurationError` for models that are no sequence or empty, and for a weight of a vector that they do not make.
@@ -148,7 +148,7 @@ def run_job(
     sources: Sequence[Source],
     *,
     store: Store,
-    models: Sequence[StagedModel],
+    models: Sequence[Model],
     runner: BatchRunner,
     rejects: RejectsFile,
     now: Callable[[], float] = time.time,
@@ -167,7 +167,7 @@ def run_job(
     monitor = runner.monitor
     monitor.start()
     wanted = job.manifest(models)
-    collection = agree(wanted, job.options, store=store, accept=job.accept).collection
+    collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
     tally = Tally(points_moved=take_along(job.moved_from, sources, store, collection, monitor))
     warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
     held = {source.name: count_points(store, collection, source) for source in sources}

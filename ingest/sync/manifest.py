@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorSpec
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def wanted_manifest(
     collection: str,
-    models: Sequence[StagedModel],
+    models: Sequence[Model],
     *,
     chunking: ChunkingOptions,
     weights: Mapping[str, float],
@@ -50,15 +50,17 @@ def wanted_manifest(
     )
 
 
-def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, accept: bool = False) -> Manifest:
+def ensure_collection(
+    wanted: Manifest, options: CollectionOptions, *, store: Store, accept_fingerprints: bool = False
+) -> Manifest:
     """The manifest of the collection called `wanted.collection`, which is made as `wanted` says if need be.
 
     A new one is made under its `physical_name`, with the name as its alias; one that has the name itself stays as it is. Nothing
     is written to it before the alias is there: after a crash between the two the next run finds it empty and sets the alias.
     If the name stands for a collection without a point, as a failed first run leaves it, one with other models is made beside it
     and takes the alias. Nothing is ever dropped: another run may be about to write to it.
-    Weights concern questions alone and may change at any time. With `accept`, where the fingerprints of models are all that
-    differs, what is stored counts as made by the models that are asked for: see `accept_models`.
+    Weights concern queries alone and may change at any time. With `accept_fingerprints`, stored vectors count as compatible
+    with the job's models if nothing but the models' fingerprints differs: see `accept_models`.
 
     Raises `ConfigurationError` for a name that is reserved, `ManifestMismatchError`, `StoreError`.
     """
@@ -79,7 +81,7 @@ def agree(wanted: Manifest, options: CollectionOptions, *, store: Store, accept:
                 empty,
             )
             check_manifest(wanted, stored)
-        elif accept and find_drift(wanted, stored).acceptable:
+        elif accept_fingerprints and find_drift(wanted, stored).acceptable:
             stored = accept_models(wanted, stored, store=store)
         else:
             raise
@@ -159,7 +161,10 @@ class Drift:
         reindex = f"make it anew beside itself and swap it in with ingest reindex {collection}"
         if self.columns:
             return f"{reindex} and these models, or use a new collection"
-        return f"{reindex}, use a new collection, or, if you know that the stored vectors are alike, keep them with --accept"
+        return (
+            f"{reindex}, use a new collection, or, if you know that the stored vectors are alike, keep them with"
+            " --accept-fingerprints"
+        )
 
 
 def find_drift(wanted: Manifest, stored: Manifest) -> Drift:

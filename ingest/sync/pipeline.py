@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.records import Rejected, Source, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
@@ -19,12 +19,12 @@ from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
 from ingest.sync.sizing import WindowSizing, vector_bytes
 
 
-def token_limits(models: Sequence[StagedModel]) -> list[TokenLimit]:
+def token_limits(models: Sequence[Model]) -> list[TokenLimit]:
     """The bounds a chunk must keep, of those models that have one."""
     return [limit for model in models if (limit := model.token_limit) is not None]
 
 
-def model_fingerprints(models: Sequence[StagedModel]) -> dict[str, str]:
+def model_fingerprints(models: Sequence[Model]) -> dict[str, str]:
     """Vector name → fingerprint of the model that makes it."""
     return {model.key: model.fingerprint for model in models}
 
@@ -56,7 +56,7 @@ class SourceRun:
     delete: DeleteMode
     chunking: ChunkingOptions
     store: Store
-    models: Sequence[StagedModel]
+    models: Sequence[Model]
     runner: BatchRunner
     sizing: WindowSizing
     tally: Tally

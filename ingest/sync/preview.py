@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
@@ -85,7 +85,7 @@ def preview_job(
     sources: Sequence[Source],
     *,
     store: Store,
-    models: Sequence[StagedModel],
+    models: Sequence[Model],
     now: Callable[[], float] = time.time,
 ) -> Preview:
     """Reads the sources to the end and plans every document; changes nothing anywhere.
@@ -109,9 +109,7 @@ def preview_job(
     return preview
 
 
-def _preview_source(
-    preview: Preview, job: Job, source: Source, store: Store, models: Sequence[StagedModel], *, now: float
-) -> None:
+def _preview_source(preview: Preview, job: Job, source: Source, store: Store, models: Sequence[Model], *, now: float) -> None:
     known_empty = not preview.exists or count_points(store, preview.collection, source) == 0
 
     def reject(_source: str, rejected: Rejected) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.sync.reading import Window, WindowBounds
 from ingest.telemetry import ThroughputMonitor
 
@@ -28,7 +28,7 @@ def next_bounds(bounds: WindowBounds, window: Window, *, swap_seconds: float, se
     return replace(bounds, chunks=2 * bounds.chunks, documents=2 * bounds.documents)
 
 
-def vector_bytes(models: Sequence[StagedModel]) -> int:
+def vector_bytes(models: Sequence[Model]) -> int:
     """What the vectors of one chunk take."""
     return sum(SPARSE_VECTOR_BYTES if model.dim is None else 4 * model.dim for model in models)
 

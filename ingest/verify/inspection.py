@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.records import StoredPoint, Vector, is_uuid
 from ingest.store.contract import Condition, Store
@@ -55,7 +55,7 @@ class Findings:
             listed.append(example)
 
     def add_damage(self, point: str, place: str, damage: Damage) -> None:
-        """A part of a stored point is damaged. `place`: where it is, for people."""
+        """A part of a stored point is damaged. `to_device`: where it is, for people."""
         self.damaged.add(point, damage.part)
         column = "" if damage.part.startswith("/") else f"{damage.part} "
         self.add(damage.kind, f"{place}: {column}{damage.fault}")
@@ -66,15 +66,15 @@ class Findings:
 
 
 @dataclass(slots=True)
-class Lot:
+class Sampler:
     """Draws `wanted` of the `remaining` points as they come by, each as likely as the others."""
 
     wanted: int
     remaining: int
-    chance: random.Random
+    rng: random.Random
 
     def draw(self) -> bool:
-        drawn = self.wanted > 0 and self.chance.random() * self.remaining < self.wanted
+        drawn = self.wanted > 0 and self.rng.random() * self.remaining < self.wanted
         self.remaining -= 1
         self.wanted -= drawn
         return drawn
@@ -94,7 +94,7 @@ class Inspector:
     """Reads the stored points of one collection. One thread.
 
     Args:
-        lot: says which points are encoded again.
+        sampler: says which points are encoded again.
         min_cosine: see `difference`.
         bounds: of what is encoded together.
     """
@@ -103,11 +103,11 @@ class Inspector:
         self,
         store: Store,
         collection: str,
-        models: Sequence[StagedModel],
+        models: Sequence[Model],
         *,
         runner: BatchRunner,
         findings: Findings,
-        lot: Lot,
+        sampler: Sampler,
         min_cosine: float,
         bounds: WindowBounds,
     ) -> None:
@@ -117,7 +117,7 @@ class Inspector:
         self._columns = {model.key: model.dim for model in models}
         self._runner = runner
         self._findings = findings
-        self._lot = lot
+        self._sampler = sampler
         self._min_cosine = min_cosine
         self._page = max(1, min(MAX_PAGE, PAGE_BYTES // (_BOXED * vector_bytes(models))))
         self._together = max(1, min(bounds.chunks, bounds.bytes // vector_bytes(models)))
@@ -132,7 +132,7 @@ class Inspector:
             for point in page:
                 note_point(point, source, stored)
             unsound = self._inspect_page(page, source)
-            drawn = (point for point in page if self._lot.draw())
+            drawn = (point for point in page if self._sampler.draw())
             sampled.extend(again for point in drawn if (again := self._to_encode(point, unsound.get(point.id, ()))) is not None)
             if len(sampled) >= self._together:
                 self._compare(sampled)

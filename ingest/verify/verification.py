@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.parameters import checked, parse_integer, parse_number
 from ingest.records import Fingerprint, ModelReport, Rejected, Source
@@ -36,7 +36,7 @@ from ingest.sync.run_state import DamagedPoints, PendingDeletes, SeenDocuments
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.sources import check_sources
 from ingest.verify.damage import ELSEWHERE, UNSIGNED, Damage, Kind, apparent
-from ingest.verify.inspection import Finding, Findings, Inspector, Lot
+from ingest.verify.inspection import Finding, Findings, Inspector, Sampler
 
 EXAMPLES = 20
 """Of each kind of finding that are kept; the rest are counted."""
@@ -92,13 +92,13 @@ def verify_job(
     sources: Sequence[Source],
     *,
     store: Store,
-    models: Sequence[StagedModel],
+    models: Sequence[Model],
     runner: BatchRunner,
     repair: bool = False,
     sample: int | Literal["all"] = 0,
     min_cosine: float = MIN_COSINE,
     examples: int = EXAMPLES,
-    chance: random.Random | None = None,
+    rng: random.Random | None = None,
     now: Callable[[], float] = time.time,
 ) -> Verification:
     """Compares the sources, the plan and the collection; changes nothing without `repair`. In bounded memory.
@@ -106,7 +106,7 @@ def verify_job(
     Documents that are gone count as orphans and are repaired as `DeleteMode.FULL` would delete them, whatever the job's own mode.
 
     Args:
-        sample: points whose vectors are encoded again and compared, drawn by `chance`: nothing else finds a vector that is sound
+        sample: points whose vectors are encoded again and compared, drawn by `rng`: nothing else finds a vector that is sound
             and yet not its text's.
         min_cosine: from which a dense vector is the same (see `damage.difference`).
         examples: of each kind of finding, to keep.
@@ -139,7 +139,7 @@ def verify_job(
             models,
             runner=runner,
             findings=findings,
-            lot=Lot(sum(held) if sample == "all" else sample, sum(held), chance or random.Random()),  # noqa: S311  no secret
+            sampler=Sampler(sum(held) if sample == "all" else sample, sum(held), rng or random.Random()),  # noqa: S311  no secret
             min_cosine=min_cosine,
             bounds=job.bounds,
         )
@@ -190,7 +190,7 @@ class _Verifier:
     job: Job
     collection: str
     store: Store
-    models: Sequence[StagedModel]
+    models: Sequence[Model]
     runner: BatchRunner
     repair: bool
     findings: Findings

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt
@@ -31,10 +31,10 @@ MIXED_TOKENS = (120, 250)
 
 def members_of(
     keys: Sequence[str], backend: str = "torch", precision: str | None = None, *, custom_models: CustomModels | None = None
-) -> list[StagedModel]:
+) -> list[Model]:
     """Models on the processor. One in int8 is converted by its first run, unless it was on this machine before."""
-    computing = Computing(cast(Any, backend), cast(Any, precision))
-    manager = ModelManager(EnsembleConfig(keys), devices=("cpu",), computing=computing, custom_models=custom_models)
+    backend_options = BackendOptions(cast(Any, backend), cast(Any, precision))
+    manager = ModelManager(EnsembleConfig(keys), devices=("cpu",), backend_options=backend_options, custom_models=custom_models)
     return list(manager.members)
 
 
@@ -62,7 +62,7 @@ def _mixed_texts() -> list[str]:
     return texts
 
 
-def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: Sequence[StagedModel], folder: Path) -> Receipt:
+def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: Sequence[Model], folder: Path) -> Receipt:
     """The whole pipeline, a document for each text, into a new collection. Ends the process if it does not balance."""
     with (
         BatchRunner(members, devices=("cpu",), lease_directory=folder / "leases") as runner,

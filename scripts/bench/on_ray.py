@@ -23,9 +23,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from ingest.cluster.connection import LOCAL, connected
-from ingest.cluster.engine import Crew, run_on_ray
-from ingest.cluster.worker import Kit
-from ingest.encode.contract import StagedModel
+from ingest.cluster.engine import ClusterOptions, run_on_ray
+from ingest.cluster.worker import WorkerSetup
+from ingest.encode.contract import Model
 from ingest.records import DenseMatrix
 from ingest.source import open_source
 from ingest.source.partitions import PartSize
@@ -57,7 +57,7 @@ class BusyEncoder(HashEncoder):
         return super().encode_documents(texts)
 
 
-def busy(seconds: float) -> list[StagedModel]:
+def busy(seconds: float) -> list[Model]:
     return [BusyEncoder(seconds)]
 
 
@@ -79,8 +79,8 @@ def main() -> None:
                     receipt = run_on_ray(
                         Job(f"bench_{uuid.uuid4().hex}", bounds=WindowBounds(chunks=64)),
                         [open_source(str(corpus))],
-                        crew=Crew(workers=number, part_size=PartSize(16, least_bytes=1)),
-                        kit=Kit(partial(open_store, server.url), make_models),
+                        cluster=ClusterOptions(workers=number, part_size=PartSize(16, least_bytes=1)),
+                        setup=WorkerSetup(partial(open_store, server.url), make_models),
                         store=store,
                         rejects=rejects,
                         monitor=ThroughputMonitor(),

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 from measuring import machine, median, members_of, read_texts, run_texts, spread
 
-from ingest.encode.batching import PROCESSOR_TOKENS, BatchQueue
-from ingest.encode.contract import CalibratedModel, StagedModel
+from ingest.encode.batching import CPU_TOKENS, BatchQueue
+from ingest.encode.contract import CalibratedModel, Model
 from ingest.store import open_store
 from ingest.store.contract import Store
 
@@ -75,12 +75,12 @@ def _measure(backend: str, texts: Sequence[str], repeat: int, *, store: Store, f
     return rates
 
 
-def _bare(model: StagedModel, texts: Sequence[str]) -> Callable[[], None]:
+def _bare(model: Model, texts: Sequence[str]) -> Callable[[], None]:
     model.load()
-    encoder, limit = model.place("cpu"), model.token_limit
+    encoder, limit = model.to_device("cpu"), model.token_limit
     assert limit is not None
     queue, batches = BatchQueue(np.asarray(limit.count(texts), np.int64)), []
-    while len(batch := queue.take(PROCESSOR_TOKENS)):
+    while len(batch := queue.take(CPU_TOKENS)):
         batches.append([texts[index] for index in batch])
 
     def run() -> None:
@@ -90,7 +90,7 @@ def _bare(model: StagedModel, texts: Sequence[str]) -> Callable[[], None]:
     return run
 
 
-def _pipeline(members: Sequence[StagedModel], texts: Sequence[str], name: str, store: Store, folder: Path) -> None:
+def _pipeline(members: Sequence[Model], texts: Sequence[str], name: str, store: Store, folder: Path) -> None:
     run_texts(texts, f"bench_{name}", store=store, members=members, folder=folder)
     store.drop(f"bench_{name}")
 

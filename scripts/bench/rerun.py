@@ -24,7 +24,7 @@ from pathlib import Path
 
 from measuring import machine, write_documents
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -82,7 +82,7 @@ def main() -> None:
     _report(arguments.documents, arguments.documents / first, again, ENCODED / encoding)
 
 
-def _run(collection: str, corpus: Path, store: Store, members: Sequence[StagedModel], folder: Path) -> tuple[float, Receipt]:
+def _run(collection: str, corpus: Path, store: Store, members: Sequence[Model], folder: Path) -> tuple[float, Receipt]:
     started = time.perf_counter()
     with (
         BatchRunner(members, lease_directory=folder / "leases") as runner,

@@ -26,7 +26,7 @@ from urllib.parse import urlsplit
 from measuring import machine
 from qdrant_client import QdrantClient, models
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -83,7 +83,7 @@ def _fill(store: Store, collection: str, documents: Sequence[Document]) -> None:
         sys.exit(f"the run did not balance: {receipt}")
 
 
-def _models(keys: Sequence[str]) -> list[StagedModel]:
+def _models(keys: Sequence[str]) -> list[Model]:
     return [HashEncoder(key) if key == "hash" else ModelManager(EnsembleConfig([key])).members[0] for key in keys]
 
 
@@ -125,10 +125,10 @@ def _search(searcher: Searcher, question: str) -> float:
     return milliseconds
 
 
-def _parts(client: QdrantClient, collection: str, members: Sequence[StagedModel], question: str) -> tuple[float, float]:
+def _parts(client: QdrantClient, collection: str, members: Sequence[Model], question: str) -> tuple[float, float]:
     """Milliseconds of encoding, and of the one request."""
     began = time.perf_counter()
-    encoded = {model.key: model.place("cpu").encode_queries([question])[0] for model in members}
+    encoded = {model.key: model.to_device("cpu").encode_queries([question])[0] for model in members}
     between = time.perf_counter()
     found = client.query_points(
         collection,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from reindexing import Bench, documents
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.records import Document
@@ -24,7 +24,7 @@ OLD = HashEncoder("swapped", 16)
 NEW = HashEncoder("swapped", 16, revision="2")
 
 
-def bm25() -> StagedModel:
+def bm25() -> Model:
     [model] = ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members
     return model
 
@@ -109,6 +109,6 @@ def test_a_reader_of_the_name_sees_one_or_the_other_and_never_an_error(bench: Be
 def test_accepting_works_in_every_store(bench: Bench) -> None:
     vectors = {id_: vectors for id_, (_, vectors) in bench.content().items()}
     recorder = HashEncoder("swapped", 16, revision="2", record=True)
-    receipt = bench.run(DOCUMENTS, [recorder, HashEncoder("kept", 16), bm25()], accept=True)
+    receipt = bench.run(DOCUMENTS, [recorder, HashEncoder("kept", 16), bm25()], accept_fingerprints=True)
     assert (receipt.unchanged, recorder.encoded) == (len(DOCUMENTS), [])
     assert {id_: vectors for id_, (_, vectors) in bench.content().items()} == vectors

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import StoreUnavailableError
 from ingest.export.runtime import ExportRuntime
@@ -72,14 +72,14 @@ class Stage:
         settings = {"chunking": ChunkingOptions(tokens=100), "bounds": WindowBounds(chunks=4), "max_delete": 1.0}
         return Job(self.collection, **{**settings, **changes})
 
-    def run(self, documents: Sequence[Document], *, store: Store, model: StagedModel = MODEL, **changes: Any) -> Receipt:
+    def run(self, documents: Sequence[Document], *, store: Store, model: Model = MODEL, **changes: Any) -> Receipt:
         def work(runner: BatchRunner, rejects: RejectsFile) -> Receipt:
             sources = [ListSource(documents)]
             return run_job(self.job(**changes), sources, store=store, models=[model], runner=runner, rejects=rejects)
 
         return self.encoding(work, model)
 
-    def encoding(self, work: Callable[[BatchRunner, RejectsFile], T], model: StagedModel = MODEL) -> T:
+    def encoding(self, work: Callable[[BatchRunner, RejectsFile], T], model: Model = MODEL) -> T:
         with (
             BatchRunner([model], lease_directory=self.folder / "leases") as runner,
             RejectsFile(self.folder / "rejects.jsonl") as rejects,
@@ -135,7 +135,7 @@ def test_a_run_over_what_a_failed_first_run_left(stage: Stage) -> None:
 
 def test_a_run_that_accepts_another_fingerprint(stage: Stage) -> None:
     stage.run(BEFORE, store=stage.store)
-    receipt = stage.run(BEFORE, store=stage.retrying, model=HashEncoder("hash", 8, revision="2"), accept=True)
+    receipt = stage.run(BEFORE, store=stage.retrying, model=HashEncoder("hash", 8, revision="2"), accept_fingerprints=True)
     assert (receipt.balanced, receipt.unchanged) == (True, 12)
     assert stage.failed("scroll", "set_payload", "write_manifest")
 
@@ -163,7 +163,7 @@ def test_a_verification(stage: Stage, repair: bool) -> None:
             runner=runner,
             repair=repair,
             sample="all",
-            chance=random.Random(0),
+            rng=random.Random(0),
         )
     )
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from qdrant_client import QdrantClient, models
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.errors import StoreError
 from ingest.records import Chunk, Document, Fingerprint, Point, ScoredPoint, chunk_id, doc_key
 from ingest.search import Searcher
@@ -21,7 +21,7 @@ MODELS = (HashEncoder("first", 32), HashEncoder("second", 32, revision="2"))
 LONG_AGO = "2001-01-01T00:00:00+00:00"
 
 
-def models_of(keys: Sequence[str]) -> list[StagedModel]:
+def models_of(keys: Sequence[str]) -> list[Model]:
     return [model for key in keys for model in MODELS if model.key == key]
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import pytest
 from reindexing import Bench, documents
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError
 from ingest.reindex.reindex import roll_back
 from ingest.search import Searcher
@@ -38,7 +38,7 @@ class Models:
     def __init__(self, store: Store, name: str, known: Sequence[HashEncoder] = (OLD, NEW, NEWER, KEPT)) -> None:
         self.store, self.name, self.known, self.calls = store, name, known, 0
 
-    def __call__(self, keys: Sequence[str]) -> list[StagedModel]:
+    def __call__(self, keys: Sequence[str]) -> list[Model]:
         self.calls += 1
         made = {(spec.name, spec.fingerprint) for spec in self.store.manifest(self.name).vectors}
         found = {each.key: each for each in self.known if (each.key, each.fingerprint) in made}

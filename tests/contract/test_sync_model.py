@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from qdrant_server import Address
 from sync_bench import DAY, Stored, SyncBench, document
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import SourceError, StoreError
@@ -40,7 +40,7 @@ EFFECTS = 8
 """Requests at least, of a run that has something of everything to do."""
 
 
-def ensemble(revision: int) -> list[StagedModel]:
+def ensemble(revision: int) -> list[Model]:
     return [HashEncoder("first", 4), HashEncoder("second", 3, revision=str(revision)), BM25]
 
 

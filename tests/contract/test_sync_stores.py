@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sync_bench import Item, SyncBench, counts, document, paragraph, text_of
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import DeletionBrakeError, ManifestMismatchError, SourceError
@@ -21,7 +21,7 @@ LETTERS = "abcdefghijklmnopqrst"
 DOCUMENTS = [document(f"d{number}", letter) for number, letter in enumerate(LETTERS)]
 
 
-def ensemble(*, revision: str = "1", record: bool = False) -> list[StagedModel]:
+def ensemble(*, revision: str = "1", record: bool = False) -> list[Model]:
     """Two dense models, the second of which may be swapped, and a sparse one."""
     return [
         HashEncoder("first", 8, record=record),
@@ -30,7 +30,7 @@ def ensemble(*, revision: str = "1", record: bool = False) -> list[StagedModel]:
     ]
 
 
-def texts_encoded(models: Sequence[StagedModel]) -> dict[str, list[str]]:
+def texts_encoded(models: Sequence[Model]) -> dict[str, list[str]]:
     return {model.key: model.encoded for model in models if isinstance(model, HashEncoder) and model.encoded}
 
 

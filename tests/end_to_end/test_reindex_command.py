@@ -36,14 +36,14 @@ def test_a_model_of_the_same_shape_is_swapped_and_swapped_back(desk: Path) -> No
     refused = ingest("run", "beasts.jsonl", "-c", "Beasts", cwd=desk)
     assert refused.code == 2
     assert "ingest reindex beasts" in refused.err
-    assert "--accept" in refused.err
+    assert "--accept-fingerprints" in refused.err
 
     swapped = ingest("reindex", "Beasts", "--json", cwd=desk).json
     assert (swapped["collection"], swapped["points"]) == ("beasts", 6)
     assert (swapped["encoded"], swapped["copied"]) == ({"tiny": 6}, {"bm25": 6})
     back = ingest("reindex", "Beasts", "--rollback", "--json", cwd=desk).json
     assert (back["uses"], back["previous"]) == (swapped["previous"], swapped["uses"])
-    accepted = ingest("run", "beasts.jsonl", "-c", "Beasts", "--accept", "--json", cwd=desk)
+    accepted = ingest("run", "beasts.jsonl", "-c", "Beasts", "--accept-fingerprints", "--json", cwd=desk)
     assert (accepted.json["unchanged"], accepted.json["models"]) == (6, [])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -20,7 +20,7 @@ THREADS = 8
 QUESTIONS = 200
 
 
-def loaded(keys: Sequence[str]) -> list[StagedModel]:
+def loaded(keys: Sequence[str]) -> list[Model]:
     return [HashEncoder(key) if key == "hash" else ModelManager(EnsembleConfig([key])).members[0] for key in keys]
 
 

@@ -16,7 +16,7 @@ from ingest.store.contract import CollectionOptions, Manifest, Store
 from ingest.store.edge.store import EdgeStore
 from ingest.store.schema import physical_name
 from ingest.sync.job import Job
-from ingest.sync.manifest import agree, check_still_in_use
+from ingest.sync.manifest import check_still_in_use, ensure_collection
 from ingest.testing import HashEncoder
 
 WANTED = manifest("docs")
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Iterator[EdgeStore]:
 
 
 def agreed(store: Store, wanted: Manifest = WANTED) -> Manifest:
-    return agree(wanted, CollectionOptions(), store=store)
+    return ensure_collection(wanted, CollectionOptions(), store=store)
 
 
 def names(store: Store) -> list[str]:
@@ -72,7 +72,7 @@ def test_beside_an_empty_collection_one_with_other_settings_is_made(store: Store
 @pytest.mark.parametrize("owner", ["docs itself", "handbook"])
 def test_an_empty_collection_that_is_not_a_version_of_the_name_is_refused(store: Store, owner: str) -> None:
     if owner == "handbook":
-        other = agree(replace(WANTED, collection="handbook"), CollectionOptions(), store=store)
+        other = ensure_collection(replace(WANTED, collection="handbook"), CollectionOptions(), store=store)
         store.set_aliases({"docs": other.collection})
     else:
         store.ensure(WANTED, CollectionOptions())
@@ -92,7 +92,7 @@ def test_a_name_that_reindex_needs_is_refused(store: Store, name: str) -> None:
 
 def test_an_alias_in_the_place_of_a_new_collection_is_refused(store: Store) -> None:
     """Its points would mix with those of the collection that the alias stands for."""
-    other = agree(replace(WANTED, collection="handbook"), CollectionOptions(), store=store)
+    other = ensure_collection(replace(WANTED, collection="handbook"), CollectionOptions(), store=store)
     store.set_aliases({physical_name(WANTED): other.collection})
     with pytest.raises(ConfigurationError, match=f"{physical_name(WANTED)} is an alias of {other.collection}"):
         agreed(store)

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.encode.batching import PROCESSOR_TOKENS, AdaptiveBatchController, BatchQueue
+from ingest.encode.batching import CPU_TOKENS, AdaptiveBatchController, BatchQueue
 from ingest.encode.devices import GPUMemorySnapshot
 
 
@@ -47,10 +47,10 @@ def test_a_cleared_queue_is_empty() -> None:
 
 def test_a_processor_starts_at_its_best_and_does_not_grow_beyond() -> None:
     controller = AdaptiveBatchController({"m": 50_000})
-    assert controller.budget("m", "cpu") == PROCESSOR_TOKENS
+    assert controller.budget("m", "cpu") == CPU_TOKENS
     for _ in range(20):
-        controller.succeeded("m", "cpu", PROCESSOR_TOKENS)
-    assert controller.budget("m", "cpu") == PROCESSOR_TOKENS
+        controller.succeeded("m", "cpu", CPU_TOKENS)
+    assert controller.budget("m", "cpu") == CPU_TOKENS
 
 
 def test_an_accelerator_starts_from_the_hint_and_grows_with_full_batches_only() -> None:
@@ -99,14 +99,14 @@ def test_what_was_learned_is_kept(tmp_path: Path) -> None:
     fresh = AdaptiveBatchController()
     fresh.load(path)
     fresh.load(tmp_path / "never written")
-    assert fresh.budget("m", "cpu") == PROCESSOR_TOKENS
+    assert fresh.budget("m", "cpu") == CPU_TOKENS
 
 
 def test_what_a_batch_costs_on_a_processor_can_be_said(tmp_path: Path) -> None:
-    controller = AdaptiveBatchController(processor_tokens=512)
+    controller = AdaptiveBatchController(cpu_tokens=512)
     controller.succeeded("m", "cpu", 512)
     assert controller.budget("m", "cpu") == 512
     controller.save(tmp_path / "batches.json")
-    told = AdaptiveBatchController(processor_tokens=1024)
+    told = AdaptiveBatchController(cpu_tokens=1024)
     told.load(tmp_path / "batches.json")
     assert told.budget("m", "cpu") == 1024  # it was told, not learned

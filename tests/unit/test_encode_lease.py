@@ -83,7 +83,7 @@ def test_whatever_ends_the_block_the_device_is_free_again(directory: Path, failu
 
 def test_a_model_that_cannot_be_placed_leaves_the_device_free(directory: Path) -> None:
     class Broken(RecordingModel):
-        def place(self, device: str) -> RecordingEncoder:
+        def to_device(self, device: str) -> RecordingEncoder:
             raise ModelError("no weights")
 
     monitor = ThroughputMonitor()

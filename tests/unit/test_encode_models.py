@@ -19,11 +19,11 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.devices import compute_dtype
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, UnknownModelError
@@ -54,7 +54,7 @@ def minilm() -> ModelManager:
     return ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",))
 
 
-def _encode(model: StagedModel, texts: Sequence[str], *, queries: bool = False) -> Any:
+def _encode(model: Model, texts: Sequence[str], *, queries: bool = False) -> Any:
     with lease_gpus(model, ()) as lease:
         return lease.encoder.encode_queries(texts) if queries else lease.encoder.encode_documents(texts)
 
@@ -123,7 +123,9 @@ def test_fingerprints_tell_models_apart_and_spaces_ignore_precision(tmp_path: Pa
     }
     config = EnsembleConfig(("all-miniLM-l6", "copy", "prompted", "bm25"))
     on_cpu = ModelManager(config, devices=("cpu",), custom_models=own).members
-    in_int8 = ModelManager(config, devices=("cpu",), custom_models=own, computing=Computing("openvino", "int8")).members
+    in_int8 = ModelManager(
+        config, devices=("cpu",), custom_models=own, backend_options=BackendOptions("openvino", "int8")
+    ).members
     assert len({model.fingerprint for model in on_cpu}) == 4
     assert [model.space for model in on_cpu] == [model.space for model in in_int8]
     assert [a.fingerprint == b.fingerprint for a, b in zip(on_cpu, in_int8, strict=True)] == [False, False, False, True]
@@ -204,7 +206,7 @@ def test_members_keep_the_configured_order_and_sparse_ones_can_be_left_out() -> 
 def test_precision_follows_the_devices() -> None:
     assert compute_dtype(("cuda:0",)) in {"float16", "bfloat16"}
     assert compute_dtype(("cpu", "cpu:1")) == compute_dtype(("cuda:0", "cpu")) == compute_dtype(()) == "float32"
-    manager = ModelManager(EnsembleConfig(), devices=("cpu",), computing=Computing("openvino", "int8"))
+    manager = ModelManager(EnsembleConfig(), devices=("cpu",), backend_options=BackendOptions("openvino", "int8"))
     assert [manager._get_model_primary_dtype(key) for key in ("all-miniLM-l6", "bm25")] == ["int8", "float32"]
 
 

@@ -13,11 +13,11 @@ import pytest
 from corpus import python_topics
 from tiny_models import DIM, tiny_dense, tiny_splade
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.calibration import Guard
-from ingest.encode.openvino.choice import Computing, choose
+from ingest.encode.openvino.calibration import AccuracyGuard
+from ingest.encode.openvino.choice import BackendOptions, choose
 from ingest.encode.openvino.model import OpenVinoModel
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -47,8 +47,10 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def _manager(own: dict[str, dict[str, Any]], key: str, **computing: Any) -> ModelManager:
-    return ModelManager(EnsembleConfig((key,)), devices=("cpu",), custom_models=own, computing=Computing(**computing))
+def _manager(own: dict[str, dict[str, Any]], key: str, **backend_options: Any) -> ModelManager:
+    return ModelManager(
+        EnsembleConfig((key,)), devices=("cpu",), custom_models=own, backend_options=BackendOptions(**backend_options)
+    )
 
 
 def _encode(manager: ModelManager, texts: Sequence[str] = TEXTS) -> Any:
@@ -58,7 +60,7 @@ def _encode(manager: ModelManager, texts: Sequence[str] = TEXTS) -> Any:
     return encoded.vectors
 
 
-def _ask(model: StagedModel, question: str) -> Any:
+def _ask(model: Model, question: str) -> Any:
     with lease_gpus(model, ()) as lease:
         return lease.encoder.encode_queries([question])
 
@@ -71,7 +73,9 @@ def _kept(cache: Path) -> dict[Path, int]:
 def minilm(converted_models: Path) -> ModelManager:
     """The real model in int8, calibrated once for all tests."""
     return ModelManager(
-        EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=Computing("openvino", cache_directory=converted_models)
+        EnsembleConfig(("all-miniLM-l6",)),
+        devices=("cpu",),
+        backend_options=BackendOptions("openvino", cache_directory=converted_models),
     )
 
 
@@ -92,8 +96,8 @@ def test_int8_is_near_to_torch_and_gives_the_same_twice(
     assert sys.modules["openvino_telemetry"] is None
 
     kept = _kept(converted_models)
-    computing = Computing("auto", cache_directory=converted_models)
-    again = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), computing=computing)
+    backend_options = BackendOptions("auto", cache_directory=converted_models)
+    again = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), backend_options=backend_options)
     assert again.members[0].dtype == "int8"
     assert np.allclose(_encode(again), found, atol=1e-6)
     assert _kept(converted_models) == kept
@@ -126,15 +130,20 @@ def test_it_computes_in_float32_on_a_cpu_whose_default_is_bfloat16(minilm: Model
 def test_what_is_converted_needs_torch_no_more_and_is_made_anew_if_damaged(
     own: dict[str, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    computing = {"backend": "openvino", "precision": "float32", "cache_directory": tmp_path, "made": {"tiny": "float32"}}
-    first = _encode(_manager(own, "tiny", **computing))
+    backend_options = {
+        "backend": "openvino",
+        "precision": "float32",
+        "cache_directory": tmp_path,
+        "stored_precisions": {"tiny": "float32"},
+    }
+    first = _encode(_manager(own, "tiny", **backend_options))
     caplog.set_level(logging.INFO, logger="ingest.encode.openvino.model")
     caplog.clear()
-    assert np.allclose(_encode(_manager(own, "tiny", **computing)), first, atol=1e-6)
+    assert np.allclose(_encode(_manager(own, "tiny", **backend_options)), first, atol=1e-6)
     assert not caplog.records
     for file in tmp_path.rglob("model.xml"):
         file.write_bytes(file.read_bytes()[:1000])
-    assert np.allclose(_encode(_manager(own, "tiny", **computing)), first, atol=1e-6)
+    assert np.allclose(_encode(_manager(own, "tiny", **backend_options)), first, atol=1e-6)
     assert "made anew" in caplog.text
     assert "once on this machine" in caplog.text
 
@@ -149,7 +158,7 @@ def test_where_nothing_can_be_kept_it_is_converted_for_this_run(
 
 
 def test_too_coarse_in_int8_is_an_error_before_anything_is_encoded(own: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    manager = _manager(own, "tiny", backend="openvino", cache_directory=tmp_path, guard=Guard(lowest=1.01))
+    manager = _manager(own, "tiny", backend="openvino", cache_directory=tmp_path, guard=AccuracyGuard(lowest=1.01))
     with pytest.raises(PrecisionError, match=r"too coarse in int8 for these texts \(cosine to float32 .* compute it in float32"):
         _encode(manager)
     assert not _kept(tmp_path)
@@ -159,7 +168,7 @@ def test_too_far_from_torch_in_float32_leaves_it_to_torch(
     own: dict[str, dict[str, Any]], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     asked = {"backend": "openvino", "precision": "float32", "cache_directory": tmp_path}
-    manager = _manager(own, "tiny", **asked, guard=Guard(lowest=1.01))
+    manager = _manager(own, "tiny", **asked, guard=AccuracyGuard(lowest=1.01))
     assert np.array_equal(_encode(manager), _encode(_manager(own, "tiny")))
     assert (manager.members[0].backend, manager.model_dtypes) == ("torch", {"tiny": "float32"})
     assert "torch computes it" in caplog.text
@@ -186,7 +195,9 @@ def test_documents_over_the_limit_are_refused_and_questions_cut(minilm: ModelMan
 
 
 def test_splade_in_int8_finds_the_same_words(own: dict[str, dict[str, Any]], cache: Path) -> None:
-    any_machine = Guard(mean=0.5, lowest=0.5)  # without VNNI, sums of 8-bit products overflow: a cosine of 0.94, and refused
+    any_machine = AccuracyGuard(
+        mean=0.5, lowest=0.5
+    )  # without VNNI, sums of 8-bit products overflow: a cosine of 0.94, and refused
     found = _encode(_manager(own, "tiny-splade", backend="openvino", cache_directory=cache, guard=any_machine))
     expected = _encode(_manager(own, "tiny-splade"))
     for one, other in zip(expected, found, strict=True):
@@ -194,7 +205,7 @@ def test_splade_in_int8_finds_the_same_words(own: dict[str, dict[str, Any]], cac
         assert set(heaviest.tolist()) <= set(other.indices.tolist())
 
 
-def _run(store: Store, collection: str, model: StagedModel, folder: Path) -> Receipt:
+def _run(store: Store, collection: str, model: Model, folder: Path) -> Receipt:
     with BatchRunner([model], devices=()) as runner, RejectsFile(folder / "rejects.jsonl") as rejects:
         return run_job(
             Job(collection),
@@ -207,28 +218,28 @@ def _run(store: Store, collection: str, model: StagedModel, folder: Path) -> Rec
 
 
 def test_a_collection_keeps_its_precision(minilm: ModelManager, converted_models: Path, tmp_path: Path) -> None:
-    def member(**computing: Any) -> StagedModel:
+    def member(**backend_options: Any) -> Model:
         config = EnsembleConfig(("all-miniLM-l6",))
-        return ModelManager(config, devices=("cpu",), computing=Computing(cache_directory=converted_models, **computing)).members[
-            0
-        ]
+        return ModelManager(
+            config, devices=("cpu",), backend_options=BackendOptions(cache_directory=converted_models, **backend_options)
+        ).members[0]
 
     _encode(minilm)  # it is converted
     with open_store(tmp_path / "store") as store:
         receipt = _run(store, "fast", minilm.members[0], tmp_path)
         assert [(report.backend, report.dtype) for report in receipt.models] == [("openvino", "int8")]
         made = store.manifest("fast").precisions
-        elsewhere = member(backend="auto", made=made)
+        elsewhere = member(backend="auto", stored_precisions=made)
         assert (elsewhere.dtype, _run(store, "fast", elsewhere, tmp_path).unchanged) == ("int8", len(DOCUMENTS))
         with pytest.raises(ManifestMismatchError, match="another precision"):
-            _run(store, "fast", member(backend="torch", made=made), tmp_path)
+            _run(store, "fast", member(backend="torch", stored_precisions=made), tmp_path)
 
         _run(store, "slow", member(backend="torch"), tmp_path)
         made = store.manifest("slow").precisions
-        assert member(backend="auto", made=made, repays=True).dtype == "float32"
-        assert _run(store, "slow", member(backend="openvino", made=made), tmp_path).unchanged == len(DOCUMENTS)
+        assert member(backend="auto", stored_precisions=made, worth_converting=True).dtype == "float32"
+        assert _run(store, "slow", member(backend="openvino", stored_precisions=made), tmp_path).unchanged == len(DOCUMENTS)
         with pytest.raises(ManifestMismatchError, match="another precision"):
-            _run(store, "slow", member(backend="auto", precision="int8", made=made), tmp_path)
+            _run(store, "slow", member(backend="auto", precision="int8", stored_precisions=made), tmp_path)
 
 
 FLOAT32, INT8 = ("torch", "float32"), ("openvino", "int8")
@@ -242,10 +253,10 @@ FLOAT32, INT8 = ("torch", "float32"), ("openvino", "int8")
         ({"backend": "auto"}, True, False, FLOAT32),
         ({"backend": "auto"}, True, True, INT8),
         ({"backend": "auto"}, False, True, FLOAT32),
-        ({"backend": "auto", "repays": True}, True, False, INT8),
-        ({"backend": "auto", "repays": True}, False, False, FLOAT32),
-        ({"backend": "auto", "repays": True, "made": {"other": "float32"}}, True, True, INT8),
-        ({"backend": "auto", "repays": True, "made": {"m": "float32"}}, True, True, FLOAT32),
+        ({"backend": "auto", "worth_converting": True}, True, False, INT8),
+        ({"backend": "auto", "worth_converting": True}, False, False, FLOAT32),
+        ({"backend": "auto", "worth_converting": True, "made": {"other": "float32"}}, True, True, INT8),
+        ({"backend": "auto", "worth_converting": True, "made": {"m": "float32"}}, True, True, FLOAT32),
         ({"backend": "auto", "made": {"m": "int8"}}, False, False, INT8),
         ({"backend": "auto", "precision": "float32", "made": {"m": "int8"}}, True, True, FLOAT32),
         ({"backend": "auto", "precision": "int8"}, True, False, INT8),
@@ -257,11 +268,11 @@ FLOAT32, INT8 = ("torch", "float32"), ("openvino", "int8")
 def test_what_is_stored_decides_before_what_would_be_faster(
     asked: dict[str, Any], installed: bool, converted: bool, expected: tuple[str, str]
 ) -> None:
-    assert choose(Computing(**asked), "m", devices=("cpu",), installed=installed, converted=lambda: converted) == expected
+    assert choose(BackendOptions(**asked), "m", devices=("cpu",), installed=installed, converted=lambda: converted) == expected
 
 
 def test_what_cannot_be_computed_as_asked_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="torch computes in float32"):
-        Computing("torch", "int8")
+        BackendOptions("torch", "int8")
     with pytest.raises(ConfigurationError, match="not on cuda:0: name device cpu"):
-        choose(Computing("openvino"), "m", devices=("cuda:0",), installed=True, converted=lambda: True)
+        choose(BackendOptions("openvino"), "m", devices=("cuda:0",), installed=True, converted=lambda: True)

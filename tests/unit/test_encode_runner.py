@@ -11,7 +11,7 @@ from filelock import FileLock
 from recording_models import Journal, RecordingModel, vector_of
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import Encoded, RunsOn, StagedModel
+from ingest.encode.contract import Encoded, Model, RunsOn
 from ingest.encode.lease import lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -26,7 +26,7 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "leases"
 
 
-def _runner(models: Sequence[StagedModel], directory: Path, **options: Any) -> BatchRunner:
+def _runner(models: Sequence[Model], directory: Path, **options: Any) -> BatchRunner:
     return BatchRunner(models, lease_directory=directory, **{"devices": ("cpu",), **options})
 
 

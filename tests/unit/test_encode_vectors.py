@@ -30,7 +30,7 @@ class Making(RecordingModel):
         self.make = make
         self.dim = dim  # type: ignore[assignment]  # its parent is dense
 
-    def place(self, device: str) -> Encoder:  # type: ignore[override]  # its parent records
+    def to_device(self, device: str) -> Encoder:  # type: ignore[override]  # its parent records
         return self
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.encode.runner import BatchRunner
 from ingest.errors import (
     DeletionBrakeError,
@@ -57,7 +57,7 @@ class Bench:
         self,
         source: Source | Sequence[Source],
         *,
-        models: Sequence[StagedModel] | None = None,
+        models: Sequence[Model] | None = None,
         store: Store | None = None,
         delete: DeleteMode = DeleteMode.INCREMENTAL,
         max_delete: float = 0.2,

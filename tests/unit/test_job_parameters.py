@@ -64,8 +64,8 @@ def test_equal_ways_to_say_a_thing_make_equal_jobs() -> None:
 
 def test_a_job_can_be_changed_copied_and_sent_to_another_process() -> None:
     job = Job("docs", delete="full", delete_after="1h", max_delete="29%", weights={"a": 2})
-    assert replace(job, accept=True) != job
-    assert replace(replace(job, accept=True), accept=False) == job
+    assert replace(job, accept_fingerprints=True) != job
+    assert replace(replace(job, accept_fingerprints=True), accept_fingerprints=False) == job
     assert pickle.loads(pickle.dumps(job)) == job
     with pytest.raises(ConfigurationError, match=r"^max_delete: Fraction\(2, 1\) is not a share"):
         replace(job, max_delete=Fraction(2))
@@ -92,7 +92,7 @@ def test_a_job_does_not_change_with_what_it_was_made_from() -> None:
         ("options", [None, {}], "CollectionOptions"),
         ("bounds", [None, 2048], "WindowBounds"),
         ("distance", ["Cosine", "l2", None, 1], "one of cosine, dot, euclid, manhattan"),
-        ("accept", [None, "yes", 1], "neither True nor False"),
+        ("accept_fingerprints", [None, "yes", 1], "neither True nor False"),
     ],
 )
 def test_what_a_job_cannot_mean_is_refused_by_name_and_value(name: str, values: list[Any], allowed: str) -> None:

@@ -14,9 +14,9 @@ import pytest
 
 from ingest import BatchRunner, EnsembleConfig, Job, ModelManager, open_source
 from ingest.cluster.capacity import Assumptions
-from ingest.cluster.engine import Crew
+from ingest.cluster.engine import ClusterOptions
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.errors import ConfigurationError
 from ingest.export.runtime import ExportRuntime
 from ingest.source.chunking import ChunkingOptions
@@ -60,25 +60,25 @@ SPARSE = EnsembleConfig(["bm25"])
         (FieldMap, "metadata", NO_TEXTS[:2]),
         (PartSize, "parts", NO_COUNT),
         (partial(PartSize, 4), "most_bytes", NO_COUNT),
-        (Crew, "workers", [0, True, 1.5, "4"]),
-        (Crew, "address", [*NO_TEXT, None]),
-        (Crew, "part_size", [4, "4"]),
+        (ClusterOptions, "workers", [0, True, 1.5, "4"]),
+        (ClusterOptions, "address", [*NO_TEXT, None]),
+        (ClusterOptions, "part_size", [4, "4"]),
         (Assumptions, "efficiency", [0, 1.01, math.nan, True, "1"]),
         (Assumptions, "worker_price", NO_NUMBER),
         (Assumptions, "node_memory", [0, *NO_NUMBER]),
         (Assumptions, "replicas", NO_COUNT),
         (AdaptiveBatchController, "hints", [{"m": 0}, {"m": True}, "m", 3]),
         (AdaptiveBatchController, "soft_limit_gb", [0, -1, math.nan, True, "8"]),
-        (AdaptiveBatchController, "processor_tokens", NO_COUNT),
+        (AdaptiveBatchController, "cpu_tokens", NO_COUNT),
         (partial(ExportRuntime, "export"), "shard_bytes", NO_COUNT),
         (ExportRuntime, "path", ["", None, 3]),
         (ModelManager, "config", [None, ["bm25"], "bm25"]),
         (partial(ModelManager, SPARSE), "enable_sparse", NO_FLAG),
         (partial(ModelManager, SPARSE), "language", [*NO_TEXT, None]),
         (partial(ModelManager, SPARSE), "trust_remote_code", NO_TEXTS),
-        (Computing, "backend", ["openai", "Torch", None, True]),
-        (Computing, "precision", ["int4", 8, True]),
-        (Computing, "repays", NO_FLAG),
+        (BackendOptions, "backend", ["openai", "Torch", None, True]),
+        (BackendOptions, "precision", ["int4", 8, True]),
+        (BackendOptions, "worth_converting", NO_FLAG),
         (partial(BatchRunner, []), "lease_timeout", NO_NUMBER),
         (partial(ServerStore, "http://127.0.0.1:9"), "ca_file", ["", 3]),
         (partial(ServerStore, "http://127.0.0.1:9"), "prefer_grpc", ["yes", 1]),

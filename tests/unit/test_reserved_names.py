@@ -9,8 +9,8 @@ import pytest
 from export_bench import ExportBench
 from sync_bench import SyncBench, document
 
-from ingest.cluster.engine import Crew, run_on_ray
-from ingest.cluster.worker import Kit
+from ingest.cluster.engine import ClusterOptions, run_on_ray
+from ingest.cluster.worker import WorkerSetup
 from ingest.errors import ConfigurationError
 from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
@@ -46,8 +46,8 @@ def on_ray(bench: SyncBench) -> object:
     return run_on_ray(
         bench.job(),
         [ListSource(DOCUMENTS)],
-        crew=Crew("ray://127.0.0.1:9"),
-        kit=Kit(lambda: RetryingStore(bench.store), lambda: [HashEncoder("hash", 8)]),
+        cluster=ClusterOptions("ray://127.0.0.1:9"),
+        setup=WorkerSetup(lambda: RetryingStore(bench.store), lambda: [HashEncoder("hash", 8)]),
         store=bench.store,
         rejects=RejectsFile(bench.folder / "rejects.jsonl"),
         monitor=ThroughputMonitor(),

@@ -12,7 +12,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from ingest.encode.contract import StagedModel
+from ingest.encode.contract import Model
 from ingest.errors import ConfigurationError
 from ingest.records import Point
 from ingest.search import RerankPipeline, Searcher
@@ -26,7 +26,7 @@ VECTORS = ("first", "second")
 TEXTS = ("a blue chair", "a red table", "a green lamp")
 
 
-def models_of(keys: Sequence[str]) -> list[StagedModel]:
+def models_of(keys: Sequence[str]) -> list[Model]:
     return [HashEncoder(key, 16) for key in keys]
 
 

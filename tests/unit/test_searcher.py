@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.encode.contract import RunsOn, StagedModel
+from ingest.encode.contract import Model, RunsOn
 from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, ModelUnavailableError, StoreError
 from ingest.records import DenseMatrix, Document
@@ -25,7 +25,7 @@ from ingest.testing import HashEncoder, ListSource
 TEXTS = ["a blue chair", "a red table", "a green lamp", "an old clock"]
 
 
-def two_models(keys: Sequence[str]) -> list[StagedModel]:
+def two_models(keys: Sequence[str]) -> list[Model]:
     return [HashEncoder(key, dim=64, revision=key) for key in keys]
 
 
@@ -197,9 +197,9 @@ class Placed(HashEncoder):
         super().__init__(key, dim=64, revision=key, runs_on=runs_on)
         self.places: list[str] = []
 
-    def place(self, device: str) -> HashEncoder:
+    def to_device(self, device: str) -> HashEncoder:
         self.places.append(device)
-        return super().place(device)
+        return super().to_device(device)
 
 
 def test_a_model_that_computes_elsewhere_leases_nothing_for_a_query(root: Path, tmp_path: Path) -> None:

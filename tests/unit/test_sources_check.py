@@ -12,8 +12,8 @@ from export_bench import ExportBench
 from sync_bench import SyncBench, counts, document
 
 from ingest import Document, Rejected, open_source, run_job
-from ingest.cluster.engine import Crew, run_on_ray
-from ingest.cluster.worker import Kit
+from ingest.cluster.engine import ClusterOptions, run_on_ray
+from ingest.cluster.worker import WorkerSetup
 from ingest.errors import ConfigurationError
 from ingest.export.runtime import ExportRuntime
 from ingest.records import Source
@@ -88,8 +88,8 @@ def on_ray(bench: SyncBench, sources: Any) -> object:
     return run_on_ray(
         bench.job(delete="full", max_delete=1.0),
         sources,
-        crew=Crew("ray://127.0.0.1:9"),
-        kit=Kit(lambda: RetryingStore(bench.store), lambda: [HashEncoder("hash", 8)]),
+        cluster=ClusterOptions("ray://127.0.0.1:9"),
+        setup=WorkerSetup(lambda: RetryingStore(bench.store), lambda: [HashEncoder("hash", 8)]),
         store=bench.store,
         rejects=RejectsFile(bench.folder / "rejects.jsonl"),
         monitor=ThroughputMonitor(),

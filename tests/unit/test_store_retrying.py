@@ -15,7 +15,7 @@ from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
 from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
-from ingest.sync.manifest import agree
+from ingest.sync.manifest import ensure_collection
 from ingest.testing import FlakyStore, Moment
 
 METHODS = FlakyStore.EFFECTS | FlakyStore.READS | FlakyStore.MANAGEMENT
@@ -102,8 +102,8 @@ def test_making_a_collection_is_retried_request_by_request(edge: Store) -> None:
 
     store = RetryingStore(FlakyStore(edge, every_second, methods=METHODS), TWICE)
     wanted = manifest("fresh")
-    made = agree(wanted, OPTIONS, store=store)
-    assert agree(wanted, OPTIONS, store=store) == made
+    made = ensure_collection(wanted, OPTIONS, store=store)
+    assert ensure_collection(wanted, OPTIONS, store=store) == made
     assert edge.aliases() == {"fresh": made.collection}
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.encode.contract import CalibratedModel
 from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import Computing
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.openvino.reranker import convert_reranker
 from ingest.encode.registry import CustomModels, EnsembleConfig, find_model
 from ingest.encode.rerankers import reranker_config
@@ -49,7 +49,7 @@ def convert_ahead(
             devices=("cpu",),
             custom_models=custom_models,
             trust_remote_code=trust_remote_code,
-            computing=Computing("openvino", "int8", cache_directory=cache_directory),
+            backend_options=BackendOptions("openvino", "int8", cache_directory=cache_directory),
         ).members
         if not isinstance(model, CalibratedModel):
             raise ConfigurationError(f"model {key!r} is not computed by OpenVINO: there is nothing to convert")

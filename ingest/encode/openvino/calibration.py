@@ -19,7 +19,7 @@ _PIECE_CHARACTERS = (100, 400, 1_000)
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class AccuracyGuard:
     """How near to what torch makes in float32 of held-out texts a converted model must be.
 
     Attributes:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ingest.encode.contract import Encoder, RunsOn, Vectors
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.openvino.cache import ConvertedModel
-from ingest.encode.openvino.calibration import Guard, common_pieces
+from ingest.encode.openvino.calibration import AccuracyGuard, common_pieces
 from ingest.encode.openvino.conversion import Network, convert, quantize
 from ingest.encode.staged import FileModel, OnLoaded, max_tokens
 from ingest.encode.tokens import DocumentTokens, padded
@@ -67,7 +67,7 @@ class OpenVinoModel(FileModel):
         *,
         precision: Precision,
         cache_directory: Path,
-        guard: Guard,
+        guard: AccuracyGuard,
         known: bool = False,
         threads: int | None = None,
         on_loaded: OnLoaded | None = None,
@@ -119,9 +119,9 @@ class OpenVinoModel(FileModel):
         if self._on_loaded is not None and (self._model is not None or self.backend == "torch"):
             self._on_loaded(self.key, self.dtype)
 
-    def place(self, device: str) -> Encoder:
+    def to_device(self, device: str) -> Encoder:
         if self._model is None:
-            encoder = self._source.place(device)
+            encoder = self._source.to_device(device)
             return encoder if self.backend == "torch" else _QuestionsOnly(self.key, encoder)
         return OpenVinoEncoder(self.config, self._network(device), self.tokens)
 
@@ -129,9 +129,9 @@ class OpenVinoModel(FileModel):
     def _converted(self) -> ConvertedModel:
         return ConvertedModel.of(self._cache_directory, self.key, self.space, self.dtype)
 
-    def stage_out(self) -> None:
+    def offload(self) -> None:
         # It is in host memory wherever it is.
-        self._source.stage_out()
+        self._source.offload()
 
     def _network(self, device: str) -> Network:
         """Of a replica, kept for as long as the model: to compile it takes longer than a small model's pass over a few texts."""

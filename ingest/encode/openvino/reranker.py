@@ -48,7 +48,7 @@ class OpenVinoCrossEncoder(CrossEncoderModel):
         if self._host is None:
             self._host = PairTokens(self.files.folder, limit_of(self._model)), Network(self.key, self._model)
 
-    def place(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
+    def to_device(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
         return OpenVinoScorer(self.key, self.query, self._host)
 
     def _beginning(self, text: str, tokens: int) -> str:

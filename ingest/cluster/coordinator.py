@@ -10,7 +10,7 @@ from ingest.cluster.uploads import UploadLimit
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class PartStarted:
     """What a worker is told when it begins a part.
 
     Attributes:
@@ -32,7 +32,7 @@ class Standing:
     done: int
 
 
-class Foreman:
+class Coordinator:
     """Parts go by their numbers. What is noted of a part is kept only while it is being read, so that memory stays bounded."""
 
     def __init__(self) -> None:
@@ -46,10 +46,10 @@ class Foreman:
         self._changed = asyncio.Condition()
         self._figures = Figures()
 
-    async def begin(self, part: int) -> Begun:
+    async def begin(self, part: int) -> PartStarted:
         await self._free(part)
         self._attempts[part] = self._attempts.get(part, 0) + 1
-        return Begun(self._attempts[part], tuple(self._notes.get(part, ())), self._stopping)
+        return PartStarted(self._attempts[part], tuple(self._notes.get(part, ())), self._stopping)
 
     async def note(self, part: int, note: bytes) -> None:
         """Something that a worker which takes over must know."""
