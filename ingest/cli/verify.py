@@ -94,8 +94,8 @@ def _print(found: Verification) -> None:
     """What was found, for people."""
     console = Console()
     table = Table(title=f"{found.collection}: {found.seconds:.1f} s", title_justify="left", show_header=False)
-    for name in ("read", "rejected", "points", "sampled", "tombstoned", "others"):
-        table.add_row(name, f"{getattr(found, name):,}")
+    for name in ("read", "rejected", "points", "sampled", "soft_deleted", "others"):
+        table.add_row(name.replace("_", "-"), f"{getattr(found, name):,}")
     for kind, finding in found.findings.items():
         table.add_row(Text(kind.replace("_", " "), style="bold red"), f"{finding.count:,}")
     console.print(table)
@@ -116,7 +116,7 @@ def _conclusion(found: Verification) -> str:
         done = found.repairs
         return (
             f"repaired: {done.points:,} points, {done.vectors:,} vectors and {done.payloads:,} payloads written, "
-            f"{done.deleted:,} points deleted, {done.hidden:,} hidden"
+            f"{done.deleted:,} points deleted, {done.soft_deleted:,} soft-deleted"
         )
     return (
         "NOT clean: mend it with --repair"

@@ -1,5 +1,5 @@
-"""Comparing what is stored with its sources, and repairing it.
+"""Compare a collection with its sources and repair it.
 
-verification  `verify_job`: plan as a run would, report what differs, repair it
-inspection    reading every stored point                   damage  what can be wrong with one: pure
+verification  `verify_job`: plan like a run, report the differences, repair them
+inspection    read every stored point                      damage  what can be wrong with one point: pure
 """

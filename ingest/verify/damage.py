@@ -1,4 +1,4 @@
-"""What can be wrong with a stored point: pure. Nothing here knows the source; that a document changed is found by planning."""
+"""What can be wrong with a stored point: pure functions. Nothing here reads the source; planning finds changed documents."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from ingest.store.schema import encoded_text, fingerprint_of
 from ingest.sync.fingerprints import digest_stored_payload
 
 LENGTH_TOLERANCE = 0.01
-"""By which a dense vector's length may differ from 1: encoders make them of unit length, and float32 loses a millionth."""
+"""Allowed deviation of a dense vector's length from 1. Encoders return unit vectors; float32 rounding is about a millionth."""
 
 SPARSE_TOLERANCE = 1e-3
-"""By which the weight of a term may differ, absolutely or relatively: another processor rounds a neural model's elsewhere."""
+"""Allowed absolute or relative deviation of a term's weight. A neural model rounds differently on another CPU."""
 
 PAYLOAD = "/payload"
-"""The part of a point that is not a column; no model's key has a slash in front."""
+"""The payload as the damaged part of a point. No name of a vector starts with a slash."""
 
-ELSEWHERE = "/source"
-"""The payload, where its `source` hides the point from whoever asks for that source's points."""
+WRONG_SOURCE = "/source"
+"""The payload of a point whose `source` field names another source, so a scroll over the right source misses the point."""
 
-UNSIGNED = "/fingerprint"
-"""The payload, where nothing says that this package wrote it: another tool's point, unless its id is that of a wanted chunk."""
+NO_FINGERPRINT = "/fingerprint"
+"""The payload of a point without a fingerprint: another tool's point, unless its id is the id of a wanted chunk."""
 
 
-class Kind(StrEnum):
-    """What verifying finds: documents for `changed_documents`, else vectors, or points where it is not about a vector.
+class FindingKind(StrEnum):
+    """The kind of a finding. It counts documents (`changed_documents`), vectors (`…_vectors`) or points (the others).
 
-    `changed_documents`: the source has another version, or what is stored differs from it for no reason above the others.
-    `foreign_vectors`: made by another model than the manifest says, or by one that is not recorded.
-    `wrong_vectors`: sound, and yet not what the model makes of the text; found by sampling alone.
-    `orphans`: stored under the source, and of no document or chunk it has.
+    `changed_documents`: the source has another version, or the stored version differs for no reason that another kind names.
+    `wrong_vectors`: valid vectors that differ from what the model returns for the text; only a sample finds them.
+    `foreign_vectors`: vectors made by a model other than the manifest's, or by an unknown model.
+    `orphans`: points of the source that belong to none of its documents or chunks.
     """
 
     MISSING_POINTS = "missing_points"
@@ -50,80 +50,91 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing wrong with a point. `part`: the name of a column, `PAYLOAD`, `ELSEWHERE` or `UNSIGNED`; `fault`: for people."""
+    """One thing that is wrong with a point.
 
-    kind: Kind
+    Attributes:
+        part: name of a vector, `PAYLOAD`, `WRONG_SOURCE` or `NO_FINGERPRINT`.
+        fault: description for people, continuing "the point …" or "the vector …".
+    """
+
+    kind: FindingKind
     part: str
     fault: str
 
 
 def inspect_payload(point: StoredPoint, source: str, models: Mapping[str, str]) -> Iterator[Damage]:
-    """What is wrong with a signed point's payload. `models`: vector name → fingerprint of the model that must have made it.
+    """Yield what is wrong with the payload of a signed point. Fields that other tools added are ignored.
 
-    Fields that other tools added are nobody's business.
+    Args:
+        models: vector name → required model fingerprint.
     """
-    made = fingerprint_of(point.id, point.payload)
-    if made is None:
-        yield Damage(Kind.DAMAGED_PAYLOADS, PAYLOAD, "its fingerprint is incomplete")
+    fingerprint = fingerprint_of(point.id, point.payload)
+    if fingerprint is None:
+        yield Damage(FindingKind.DAMAGED_PAYLOADS, PAYLOAD, "its fingerprint is incomplete")
         return
-    if fault := _payload_fault(point, source, made):
-        yield Damage(Kind.DAMAGED_PAYLOADS, PAYLOAD, fault)
+    if fault := _payload_fault(point, source, fingerprint):
+        yield Damage(FindingKind.DAMAGED_PAYLOADS, PAYLOAD, fault)
     for name, model in models.items():
-        if name not in made.vectors:
-            yield Damage(Kind.FOREIGN_VECTORS, name, "was made by nobody knows what")
-        elif made.vectors[name] != model:
-            yield Damage(Kind.FOREIGN_VECTORS, name, "was made by another model")
+        if name not in fingerprint.vectors:
+            yield Damage(FindingKind.FOREIGN_VECTORS, name, "was made by an unknown model")
+        elif fingerprint.vectors[name] != model:
+            yield Damage(FindingKind.FOREIGN_VECTORS, name, "was made by another model")
 
 
-def inspect_vectors(points: Sequence[StoredPoint], columns: Mapping[str, int | None]) -> Iterator[tuple[StoredPoint, Damage]]:
-    """What is wrong with the vectors of points. `columns`: vector name → dimension, None for a sparse one."""
-    for name, dim in columns.items():
-        there = [(point, vector) for point in points if (vector := point.vectors.get(name)) is not None]
+def inspect_vectors(points: Sequence[StoredPoint], dimensions: Mapping[str, int | None]) -> Iterator[tuple[StoredPoint, Damage]]:
+    """Yield what is wrong with the vectors of points.
+
+    Args:
+        dimensions: vector name → dimension, or None for a sparse vector.
+    """
+    for name, dim in dimensions.items():
+        present = [(point, vector) for point in points if (vector := point.vectors.get(name)) is not None]
         for point in points:
             if name not in point.vectors:
-                yield point, Damage(Kind.MISSING_VECTORS, name, "is missing")
-        for point, fault in _sparse_faults(there) if dim is None else _dense_faults(there, dim):
-            yield point, Damage(Kind.DAMAGED_VECTORS, name, fault)
+                yield point, Damage(FindingKind.MISSING_VECTORS, name, "is missing")
+        for point, fault in _sparse_faults(present) if dim is None else _dense_faults(present, dim):
+            yield point, Damage(FindingKind.DAMAGED_VECTORS, name, fault)
 
 
-def difference(stored: Vector, made: Vector, min_cosine: float) -> str | None:
-    """How a stored vector differs from what its model makes now, or None if it is the same for all purposes.
+def vector_difference(stored: Vector, encoded: Vector, min_cosine: float) -> str | None:
+    """Describe how a stored vector differs from the one its model returns now, or return None if they are equivalent.
 
-    Dense vectors are the same from `min_cosine` on, whatever their length: Qdrant normalizes for the cosine. Sparse ones are the
-    same if no term's weight differs by more than `SPARSE_TOLERANCE`.
+    Dense vectors are equivalent if their cosine is at least `min_cosine`, whatever their length: Qdrant normalizes for the
+    cosine. Sparse vectors are equivalent if no term's weight differs by more than `SPARSE_TOLERANCE`.
     """
-    if isinstance(stored, SparseVector) and isinstance(made, SparseVector):
-        terms = np.union1d(stored.indices, made.indices)
-        ours, theirs = (_weights(vector, terms) for vector in (stored, made))
-        differing = int((~np.isclose(ours, theirs, rtol=SPARSE_TOLERANCE, atol=SPARSE_TOLERANCE)).sum())
-        return f"differs in {differing} of {len(terms)} terms from what its model makes" if differing else None
-    if isinstance(stored, SparseVector) or isinstance(made, SparseVector):
-        return "is of another kind than its model makes"
-    cosine = float(stored @ made / (np.linalg.norm(stored) * np.linalg.norm(made)))
-    return None if cosine >= min_cosine else f"has cosine {cosine:.3f} to what its model makes"
+    if isinstance(stored, SparseVector) and isinstance(encoded, SparseVector):
+        terms = np.union1d(stored.indices, encoded.indices)
+        stored_weights, encoded_weights = (_weights(vector, terms) for vector in (stored, encoded))
+        close = np.isclose(stored_weights, encoded_weights, rtol=SPARSE_TOLERANCE, atol=SPARSE_TOLERANCE)
+        differing = int((~close).sum())
+        return f"differs from its model's vector in {differing} of {len(terms)} terms" if differing else None
+    if isinstance(stored, SparseVector) or isinstance(encoded, SparseVector):
+        return "is not of the same type (dense or sparse) as its model's vector"
+    cosine = float(stored @ encoded / (np.linalg.norm(stored) * np.linalg.norm(encoded)))
+    return None if cosine >= min_cosine else f"has cosine {cosine:.3f} to its model's vector (required: >= {min_cosine:g})"
 
 
-def apparent(stored: Fingerprint, parts: Collection[str]) -> Fingerprint:
-    """The fingerprint as if the damaged parts were not there, so that planning asks for them and for nothing else.
+def without_damage(stored: Fingerprint, parts: Collection[str]) -> Fingerprint:
+    """Return the fingerprint without the damaged parts, so that planning writes those parts and nothing else.
 
-    Of a point that hid `ELSEWHERE` nothing was inspected, so nothing counts as there.
+    A point with `WRONG_SOURCE` was never inspected, so all of its vectors count as damaged.
     """
-    recorded = stored.vectors if ELSEWHERE not in parts else {}
+    recorded = stored.vectors if WRONG_SOURCE not in parts else {}
     sound = {name: model for name, model in recorded.items() if name not in parts}
-    payload_damaged = not {PAYLOAD, ELSEWHERE, UNSIGNED}.isdisjoint(parts)
+    payload_damaged = not {PAYLOAD, WRONG_SOURCE, NO_FINGERPRINT}.isdisjoint(parts)
     return replace(stored, vectors=sound, doc_fp="" if payload_damaged else stored.doc_fp)
 
 
-def _payload_fault(point: StoredPoint, source: str, made: Fingerprint) -> str | None:
+def _payload_fault(point: StoredPoint, source: str, fingerprint: Fingerprint) -> str | None:
     payload = point.payload
-    if made.doc_key != doc_key(source, str(payload.get("doc_id"))):
-        return "its document's id or key is another's"
-    if made.payload_fp != digest_stored_payload(payload):
+    if fingerprint.doc_key != doc_key(source, str(payload.get("doc_id"))):
+        return "its document id and document key do not match"
+    if fingerprint.payload_fp != digest_stored_payload(payload):
         return "its text, title, metadata or offsets were changed"
-    if encoded_text(payload, made) is None:
-        return "its text is not the one that was encoded"
-    if made.context is not None and made.context >= len(title_line(payload.get("title"))):
-        return "more of its title is recorded as encoded than there is"
+    if encoded_text(payload, fingerprint) is None:
+        return "its text is not the text that was encoded"
+    if fingerprint.context is not None and fingerprint.context >= len(title_line(payload.get("title"))):
+        return "its fingerprint records more encoded characters of the title than the title has"
     return None
 
 
@@ -133,7 +144,7 @@ def _dense_faults(vectors: Sequence[tuple[StoredPoint, Vector]], dim: int) -> It
         if isinstance(vector, np.ndarray) and vector.shape == (dim,):
             fitting.append((point, vector))
         else:
-            yield point, f"has not {dim} dimensions"
+            yield point, f"does not have {dim} dimensions"
     if not fitting:
         return
     rows = np.stack([vector for _, vector in fitting])
@@ -151,17 +162,17 @@ def _dense_faults(vectors: Sequence[tuple[StoredPoint, Vector]], dim: int) -> It
 def _sparse_faults(vectors: Sequence[tuple[StoredPoint, Vector]]) -> Iterator[tuple[StoredPoint, str]]:
     for point, vector in vectors:
         if not isinstance(vector, SparseVector):
-            yield point, "is dense and should be sparse"
+            yield point, "is dense instead of sparse"
         elif len(vector.indices) != len(vector.values):
             yield point, f"has {len(vector.indices)} indices for {len(vector.values)} values"
         elif not np.isfinite(vector.values).all():
             yield point, "is not finite"
         elif (np.diff(vector.indices.astype(np.int64)) <= 0).any():
-            yield point, "has indices out of order or twice"
+            yield point, "has unordered or repeated indices"
 
 
 def _weights(vector: SparseVector, terms: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """`(len(terms),)`: of each term, 0 where the vector has it not."""
+    """Return the weight of each term, shape `(len(terms),)`: 0 for a term that the vector does not have."""
     weights = np.zeros(len(terms), np.float32)
     weights[np.searchsorted(terms, vector.indices)] = vector.values
     return weights

@@ -1,4 +1,4 @@
-"""Every stored point of a source, looked at for itself; and a sample of what seems sound, encoded again."""
+"""Inspect every stored point of a source, and encode a sample of the valid ones again."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.reading import WindowBounds
 from ingest.sync.run_state import DamagedPoints, PendingDeletes
 from ingest.sync.sizing import vector_bytes
-from ingest.verify.damage import UNSIGNED, Damage, Kind, difference, inspect_payload, inspect_vectors
+from ingest.verify.damage import NO_FINGERPRINT, Damage, FindingKind, inspect_payload, inspect_vectors, vector_difference
 
 PAGE_BYTES = 16 * 2**20
-"""Of the vectors that are read at a time, as Python's numbers."""
+"""Memory for the vectors of one page while they are Python numbers."""
 
-_BOXED = 8
-"""Times what a float32 takes that a number in a Python list takes."""
+_BOXED_RATIO = 8
+"""Size of a number in a Python list, in sizes of a float32."""
 
-MAX_PAGE = 1000
-"""Points that are read at a time at most."""
+MAX_PAGE_POINTS = 1000
+"""Maximum number of points read at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`count` things of one kind are wrong; `examples` says which, of the first of them."""
+    """All findings of one kind: their number, and descriptions of the first few."""
 
     count: int
     examples: tuple[str, ...]
@@ -38,36 +38,38 @@ class Finding:
 
 @dataclass(slots=True)
 class Findings:
-    """What has been found so far. `examples`: of each kind, that are kept.
+    """The findings so far.
 
-    `damaged` holds what planning is to take for missing.
+    Attributes:
+        max_examples: examples kept of each kind.
+        damaged: damaged parts of points, which planning treats as missing.
     """
 
-    examples: int
+    max_examples: int
     damaged: DamagedPoints
-    _counts: dict[Kind, int] = field(default_factory=dict)
-    _listed: dict[Kind, list[str]] = field(default_factory=dict)
+    _counts: dict[FindingKind, int] = field(default_factory=dict)
+    _examples: dict[FindingKind, list[str]] = field(default_factory=dict)
 
-    def add(self, kind: Kind, example: str) -> None:
+    def add(self, kind: FindingKind, example: str) -> None:
         self._counts[kind] = self._counts.get(kind, 0) + 1
-        listed = self._listed.setdefault(kind, [])
-        if len(listed) < self.examples:
-            listed.append(example)
+        examples = self._examples.setdefault(kind, [])
+        if len(examples) < self.max_examples:
+            examples.append(example)
 
-    def add_damage(self, point: str, place: str, damage: Damage) -> None:
-        """A part of a stored point is damaged. `to_device`: where it is, for people."""
+    def add_damage(self, point: str, location: str, damage: Damage) -> None:
+        """Record that a part of a stored point is damaged. `location` names the point for people."""
         self.damaged.add(point, damage.part)
-        column = "" if damage.part.startswith("/") else f"{damage.part} "
-        self.add(damage.kind, f"{place}: {column}{damage.fault}")
+        vector = "" if damage.part.startswith("/") else f"{damage.part} "
+        self.add(damage.kind, f"{location}: {vector}{damage.fault}")
 
-    def by_kind(self) -> dict[Kind, Finding]:
-        """Those there are, in the order of the kinds."""
-        return {kind: Finding(self._counts[kind], tuple(self._listed[kind])) for kind in Kind if kind in self._counts}
+    def by_kind(self) -> dict[FindingKind, Finding]:
+        """Return the findings of each kind that occurred, in the order of `FindingKind`."""
+        return {kind: Finding(self._counts[kind], tuple(self._examples[kind])) for kind in FindingKind if kind in self._counts}
 
 
 @dataclass(slots=True)
 class Sampler:
-    """Draws `wanted` of the `remaining` points as they come by, each as likely as the others."""
+    """A uniform sample of a stream: draws `wanted` of the `remaining` points as they pass."""
 
     wanted: int
     remaining: int
@@ -81,22 +83,22 @@ class Sampler:
 
 
 @dataclass(frozen=True, slots=True)
-class _Sampled:
-    """A point that is encoded again. `vectors`: those that seem sound."""
+class _SampledPoint:
+    """A point to encode again. `vectors` are the ones that are not damaged."""
 
-    point: str
-    place: str
+    id: str
+    location: str
     text: str
     vectors: Mapping[str, Vector]
 
 
 class Inspector:
-    """Reads the stored points of one collection. One thread.
+    """An inspection of the stored points of one collection. Not thread-safe.
 
     Args:
-        sampler: says which points are encoded again.
-        min_cosine: see `difference`.
-        bounds: of what is encoded together.
+        sampler: selects the points to encode again.
+        min_cosine: see `vector_difference`.
+        bounds: maximum size of a batch of points to encode again.
     """
 
     def __init__(
@@ -114,30 +116,30 @@ class Inspector:
         self._store = store
         self._collection = collection
         self._fingerprints = model_fingerprints(models)
-        self._columns = {model.key: model.dim for model in models}
+        self._dimensions = {model.key: model.dim for model in models}
         self._runner = runner
         self._findings = findings
         self._sampler = sampler
         self._min_cosine = min_cosine
-        self._page = max(1, min(MAX_PAGE, PAGE_BYTES // (_BOXED * vector_bytes(models))))
-        self._together = max(1, min(bounds.chunks, bounds.bytes // vector_bytes(models)))
+        self._page = max(1, min(MAX_PAGE_POINTS, PAGE_BYTES // (_BOXED_RATIO * vector_bytes(models))))
+        self._batch_points = max(1, min(bounds.chunks, bounds.bytes // vector_bytes(models)))
         self.points = 0
         self.sampled = 0
 
     def inspect(self, source: str, stored: PendingDeletes) -> None:
-        """Finds the damages of a source's points, and notes each of its points in `stored`."""
-        sampled: list[_Sampled] = []
+        """Find the damage of a source's points, and record each of its points in `stored`."""
+        sample: list[_SampledPoint] = []
         for page in self._pages(source):
             self.points += len(page)
             for point in page:
                 note_point(point, source, stored)
-            unsound = self._inspect_page(page, source)
-            drawn = (point for point in page if self._sampler.draw())
-            sampled.extend(again for point in drawn if (again := self._to_encode(point, unsound.get(point.id, ()))) is not None)
-            if len(sampled) >= self._together:
-                self._compare(sampled)
-                sampled = []
-        self._compare(sampled)
+            damaged = self._inspect_page(page, source)
+            drawn = [point for point in page if self._sampler.draw()]
+            sample.extend(filter(None, (self._sampled_point(point, damaged.get(point.id, ())) for point in drawn)))
+            if len(sample) >= self._batch_points:
+                self._compare(sample)
+                sample = []
+        self._compare(sample)
 
     def _pages(self, source: str) -> Iterator[list[StoredPoint]]:
         page: list[StoredPoint] = []
@@ -146,7 +148,7 @@ class Inspector:
             if is_signed(point):
                 page.append(point)
             elif is_uuid(point.id):
-                self._findings.damaged.add(point.id, UNSIGNED)
+                self._findings.damaged.add(point.id, NO_FINGERPRINT)
             if len(page) == self._page:
                 yield page
                 page = []
@@ -154,44 +156,44 @@ class Inspector:
             yield page
 
     def _inspect_page(self, page: Sequence[StoredPoint], source: str) -> dict[str, set[str]]:
-        """Point → its damaged parts."""
-        damages = list(inspect_vectors(page, self._columns))
+        """Return the damaged parts of each damaged point, by its id."""
+        damages = list(inspect_vectors(page, self._dimensions))
         damages.extend((point, damage) for point in page for damage in inspect_payload(point, source, self._fingerprints))
-        unsound: dict[str, set[str]] = {}
+        damaged: dict[str, set[str]] = {}
         for point, damage in damages:
-            parts = unsound.setdefault(point.id, set())
-            if damage.part not in parts:  # a vector that is missing or damaged need not be foreign, too
-                self._findings.add_damage(point.id, _place(point), damage)
+            parts = damaged.setdefault(point.id, set())
+            if damage.part not in parts:  # a missing or damaged vector is not reported as foreign too
+                self._findings.add_damage(point.id, _location(point), damage)
             parts.add(damage.part)
-        return unsound
+        return damaged
 
-    def _to_encode(self, point: StoredPoint, unsound: Collection[str]) -> _Sampled | None:
-        """The point with those of its vectors that seem sound.
+    def _sampled_point(self, point: StoredPoint, damaged: Collection[str]) -> _SampledPoint | None:
+        """Return the point with its undamaged vectors, or None if its text is not the text that was encoded.
 
-        Where its text is not the one that was encoded, they cannot be compared: a repair makes them anew.
+        In that case the vectors cannot be compared: they count as damaged, and a repair encodes them again.
         """
-        vectors = {name: vector for name, vector in point.vectors.items() if name not in unsound}
-        made = fingerprint_of(point.id, point.payload)
-        text = encoded_text(point.payload, made) if made is not None else None
+        vectors = {name: vector for name, vector in point.vectors.items() if name not in damaged}
+        fingerprint = fingerprint_of(point.id, point.payload)
+        text = encoded_text(point.payload, fingerprint) if fingerprint is not None else None
         if text is not None:
-            return _Sampled(point.id, _place(point), text, vectors)
+            return _SampledPoint(point.id, _location(point), text, vectors)
         for name in vectors:
             self._findings.damaged.add(point.id, name)
         return None
 
-    def _compare(self, sampled: Sequence[_Sampled]) -> None:
-        self.sampled += len(sampled)
-        of_model = {name: [each for each in sampled if name in each.vectors] for name in self._columns}
-        encoded = self._runner.run({name: [each.text for each in those] for name, those in of_model.items() if those})
-        for name, made in encoded.items():
-            for row, each in enumerate(of_model[name]):
-                if row in made.failed:
+    def _compare(self, sample: Sequence[_SampledPoint]) -> None:
+        self.sampled += len(sample)
+        by_vector = {name: [point for point in sample if name in point.vectors] for name in self._dimensions}
+        texts = {name: [point.text for point in points] for name, points in by_vector.items() if points}
+        for name, encoded in self._runner.run(texts).items():
+            for row, point in enumerate(by_vector[name]):
+                if row in encoded.failed:
                     self._runner.monitor.log_error(
-                        each.place, f"cannot be encoded again, and so not compared: {made.failed[row]}"
+                        point.location, f"cannot be encoded again, so it was not compared: {encoded.failed[row]}"
                     )
-                elif fault := difference(each.vectors[name], made.vectors[row], self._min_cosine):
-                    self._findings.add_damage(each.point, each.place, Damage(Kind.WRONG_VECTORS, name, fault))
+                elif fault := vector_difference(point.vectors[name], encoded.vectors[row], self._min_cosine):
+                    self._findings.add_damage(point.id, point.location, Damage(FindingKind.WRONG_VECTORS, name, fault))
 
 
-def _place(point: StoredPoint) -> str:
+def _location(point: StoredPoint) -> str:
     return f"{point.payload.get('doc_id')} chunk {point.payload.get('chunk')} (point {point.id})"

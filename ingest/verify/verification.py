@@ -1,10 +1,10 @@
-"""Whether what is stored is what a run would have stored, and, if asked for, making it so again.
+"""Compare a collection with its sources and, on request, repair it.
 
-    1  every stored point of the sources is read, with its payload and vectors: what is damaged in itself is noted
-    2  a sample of what seems sound is encoded again and compared: what differs is noted, too
-    3  the sources are read and planned as in a run, with stored fingerprints that lack the damaged parts
+    1  Read every stored point of the sources, with payload and vectors, and record its damage.
+    2  Encode a sample of the undamaged points again, and record the vectors that differ.
+    3  Read and plan the sources like a run, with stored fingerprints that lack the damaged parts.
 
-What the plan then asks for is what is wrong, and doing it is the repair: nothing else is written.
+The actions of that plan are the findings, and carrying them out is the repair. Nothing else is written.
 """
 
 from __future__ import annotations
@@ -35,40 +35,50 @@ from ingest.sync.reading import PlannedDocument, Reader, Window
 from ingest.sync.run_state import DamagedPoints, PendingDeletes, SeenDocuments
 from ingest.sync.sizing import vector_bytes
 from ingest.sync.sources import check_sources
-from ingest.verify.damage import ELSEWHERE, UNSIGNED, Damage, Kind, apparent
+from ingest.verify.damage import NO_FINGERPRINT, WRONG_SOURCE, Damage, FindingKind, without_damage
 from ingest.verify.inspection import Finding, Findings, Inspector, Sampler
 
-EXAMPLES = 20
-"""Of each kind of finding that are kept; the rest are counted."""
+MAX_EXAMPLES = 20
+"""Examples kept of each kind of finding; the rest are only counted."""
 
 MIN_COSINE = 0.999
-"""From which a dense vector passes for what its model makes: other batches and processors round differently."""
+"""Minimum cosine at which a dense vector counts as its model's: batches and CPUs round differently."""
 
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """What was written: whole points, single vectors, payloads alone; and points deleted, or hidden until they are due."""
+    """What a repair wrote.
+
+    Attributes:
+        points: points written whole.
+        vectors: single vectors written.
+        payloads: payloads written alone.
+        deleted: points deleted.
+        soft_deleted: points soft-deleted.
+    """
 
     points: int = 0
     vectors: int = 0
     payloads: int = 0
     deleted: int = 0
-    hidden: int = 0
+    soft_deleted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """What was found, before any repair.
+    """The report of a verification. It describes the collection before any repair.
 
     Attributes:
-        read: documents of the sources; `rejected` of them could not be used and what is stored of them was not compared.
-        points: stored points of the sources that were inspected; `sampled` of them were encoded again.
-        others: points of the collection that this package did not write. They are left alone.
-        tombstoned: documents that are gone from their source and wait, hidden, to be deleted. They are as they should be.
-        findings: by kind, only those there are.
-        clean: nothing was found, and the points did not change meanwhile.
-        repaired: something was found, and all of it has been repaired. `repairs` says what that took.
-        errors: what could not be told or repaired, and why.
+        read: documents read from the sources.
+        rejected: documents that could not be used; their stored versions were not compared.
+        points: stored points of the sources that were inspected.
+        sampled: points that were encoded again.
+        others: points of the collection that this package did not write; they are left alone.
+        soft_deleted: documents that were soft-deleted before and are still in their grace period; not a finding.
+        findings: findings by kind; kinds without findings are absent.
+        clean: whether there are no findings and the number of points did not change meanwhile.
+        repaired: whether there were findings and all of them have been repaired; see `repairs`.
+        errors: what could not be compared or repaired, with the reason.
     """
 
     collection: str
@@ -77,8 +87,8 @@ class Verification:
     points: int
     sampled: int
     others: int
-    tombstoned: int
-    findings: Mapping[Kind, Finding]
+    soft_deleted: int
+    findings: Mapping[FindingKind, Finding]
     clean: bool
     repaired: bool
     repairs: Repairs
@@ -97,60 +107,62 @@ def verify_job(
     repair: bool = False,
     sample: int | Literal["all"] = 0,
     min_cosine: float = MIN_COSINE,
-    examples: int = EXAMPLES,
+    max_examples: int = MAX_EXAMPLES,
     rng: random.Random | None = None,
     now: Callable[[], float] = time.time,
 ) -> Verification:
-    """Compares the sources, the plan and the collection; changes nothing without `repair`. In bounded memory.
+    """Compare the sources with the collection, and return a report. Changes nothing without `repair`; uses bounded memory.
 
-    Documents that are gone count as orphans and are repaired as `DeleteMode.FULL` would delete them, whatever the job's own mode.
+    Documents missing from their source count as orphans. A repair deletes them like a run with `DeleteMode.FULL`, whatever
+    the delete mode of the job.
 
     Args:
-        sample: points whose vectors are encoded again and compared, drawn by `rng`: nothing else finds a vector that is sound
-            and yet not its text's.
-        min_cosine: from which a dense vector is the same (see `damage.difference`).
-        examples: of each kind of finding, to keep.
-        now: seconds since 1970, for tombstones.
+        sample: number of points, drawn by `rng`, whose vectors are encoded again and compared. Only a sample finds valid vectors
+            that do not belong to their text.
+        min_cosine: minimum cosine at which dense vectors are equivalent; see `vector_difference`.
+        max_examples: examples kept of each kind of finding.
+        now: returns seconds since 1970, for soft-deletes.
 
-    Raises what `run_job` does before it encodes, and `CollectionNotFoundError`; with `repair`, also what it does later:
-    `DeletionBrakeError` comes when all is repaired but the documents that are gone. An interrupted repair is continued by the
-    next.
+    Raises what `run_job` raises before it encodes, and `CollectionNotFoundError`; with `repair`, also what it raises later. A
+    `DeletionBrakeError` is raised when everything but the documents missing from their source is repaired. Repeat an interrupted
+    repair to continue it.
     """
     sources = check_sources(sources, deletes_gone=True)
     if sample != "all":
         checked("sample", parse_integer, sample, least=0)
     checked("min_cosine", parse_number, min_cosine, most=1.0)
-    checked("examples", parse_integer, examples, least=0)
+    checked("max_examples", parse_integer, max_examples, least=0)
     runner.monitor.start()
     wanted = job.manifest(models)
     stored = store.manifest(wanted.collection)
     check_manifest(wanted, stored)
-    with ExitStack() as spools:
-        findings = Findings(examples, spools.enter_context(DamagedPoints()))
+    with ExitStack() as run_state:
+        findings = Findings(max_examples, run_state.enter_context(DamagedPoints()))
         verifier = _Verifier(job, stored.collection, store, models, runner, repair, findings)
         checks = [
-            _SourceCheck(source, spools.enter_context(SeenDocuments()), spools.enter_context(PendingDeletes()))
+            _SourceCheck(source, run_state.enter_context(SeenDocuments()), run_state.enter_context(PendingDeletes()))
             for source in sources
         ]
-        held = [verifier.count(check) for check in checks]
+        points_before = [verifier.count_points(check) for check in checks]
+        total_before = sum(points_before)
         inspector = Inspector(
             store,
             stored.collection,
             models,
             runner=runner,
             findings=findings,
-            sampler=Sampler(sum(held) if sample == "all" else sample, sum(held), rng or random.Random()),  # noqa: S311  no secret
+            sampler=Sampler(total_before if sample == "all" else sample, total_before, rng or random.Random()),  # noqa: S311  no secret
             min_cosine=min_cosine,
             bounds=job.bounds,
         )
         for check in checks:
             inspector.inspect(check.source.name, check.deletes)
         with Writer(store, stored.collection) as writer:
-            for check, points in zip(checks, held, strict=True):
-                verifier.compare(check, writer, known_empty=points == 0)
-        verifier.settle(checks, now())
-        settled = verifier.is_settled(checks, sum(held))
-        found = findings.by_kind()
+            for check, before in zip(checks, points_before, strict=True):
+                verifier.compare(check, writer, known_empty=before == 0)
+        verifier.finish(checks, now())
+        consistent = verifier.is_consistent(checks, total_before)
+        by_kind = findings.by_kind()
         return Verification(
             collection=wanted.collection,
             read=verifier.read,
@@ -158,10 +170,10 @@ def verify_job(
             points=inspector.points,
             sampled=inspector.sampled,
             others=verifier.count_others(),
-            tombstoned=sum(check.deletes.count_gone_documents(Fate.WAIT) for check in checks),
-            findings=found,
-            clean=not found and settled,
-            repaired=repair and bool(found) and settled and not verifier.failed,
+            soft_deleted=sum(check.deletes.count_gone_documents(Fate.WAIT) for check in checks),
+            findings=by_kind,
+            clean=not by_kind and consistent,
+            repaired=repair and bool(by_kind) and consistent and not verifier.failed,
             repairs=verifier.repairs,
             seconds=round(runner.monitor.elapsed(), 3),
             models=runner.monitor.model_reports(),
@@ -171,7 +183,7 @@ def verify_job(
 
 @dataclass(slots=True)
 class _SourceCheck:
-    """One source of a verification."""
+    """The state of one source in a verification."""
 
     source: Source
     seen: SeenDocuments
@@ -182,9 +194,11 @@ class _SourceCheck:
 
 @dataclass(slots=True)
 class _Verifier:
-    """Compares what is stored with the sources, once the damages are known, and repairs it. One thread.
+    """The comparison of a collection with its sources, once its damage is known, and the repair. Not thread-safe.
 
-    `added`: points that repair brought under the sources' names; `failed`: documents that it could not encode.
+    Attributes:
+        added: points that the repair added to the sources.
+        failed: documents that the repair could not encode.
     """
 
     job: Job
@@ -200,17 +214,17 @@ class _Verifier:
     added: int = 0
     failed: int = 0
 
-    def count(self, check: _SourceCheck) -> int:
-        """Points stored of the source."""
+    def count_points(self, check: _SourceCheck) -> int:
+        """Return the number of stored points of the source."""
         return count_points(self.store, self.collection, check.source)
 
     def count_others(self) -> int:
-        """Points of the collection that this package did not write."""
+        """Return the number of points of the collection that this package did not write."""
         unsigned = [Condition(DOC_KEY_FIELD, "exists", value=False)]
         return self.store.count(self.collection, unsigned)
 
     def compare(self, check: _SourceCheck, writer: Writer, *, known_empty: bool) -> None:
-        """Reads a source to its end and plans it; with `repair`, does what the plan asks for, but for the deletes."""
+        """Read a source to its end and plan it; with `repair`, carry out the plan except for its deletes."""
         reader = Reader(
             check.source,
             look_up=partial(self._look_up, check),
@@ -229,12 +243,13 @@ class _Verifier:
             self.rejected += window.rejected
             check.unidentified += window.unidentified
             if window.documents:
-                self._judge(window, check, writer)
+                self._compare_window(window, check, writer)
             self.runner.monitor.log_documents(self.read, self.read)
 
-    def settle(self, checks: Sequence[_SourceCheck], now: float) -> None:
-        """Names the orphans; with `repair`, deletes or hides them as `full` would. Raises `DeletionBrakeError` before it
-        touches a document that is gone.
+    def finish(self, checks: Sequence[_SourceCheck], now: float) -> None:
+        """Record the orphans; with `repair`, delete or soft-delete them like a run with `DeleteMode.FULL`.
+
+        Raises `DeletionBrakeError` before it touches a document that is missing from its source.
         """
         for check in checks:
             if check.read == 0:
@@ -245,7 +260,7 @@ class _Verifier:
                 find_gone(check.deletes, check.seen, now=now, delete_after=self.job.delete_after)
             for points in (check.deletes.points_of_gone(Fate.DELETE), check.deletes.points_to_mark()):
                 for point in self._unwanted(points):
-                    self.findings.add(Kind.ORPHANS, f"its document is not in {check.source.name} (point {point})")
+                    self.findings.add(FindingKind.ORPHANS, f"its document is not in {check.source.name} (point {point})")
         if self.repair:
             with Writer(self.store, self.collection) as writer:
                 for check in checks:
@@ -257,74 +272,76 @@ class _Verifier:
                     self._delete(check.deletes.points_of_gone(Fate.DELETE), writer)
             self.store.finalize(self.collection)
 
-    def is_settled(self, checks: Sequence[_SourceCheck], held: int) -> bool:
-        """Whether the store holds the points it should, having `held` so many before: if not, somebody else is writing."""
-        holds, expected = sum(map(self.count, checks)), held + self.added - self.repairs.deleted
-        if holds != expected:
+    def is_consistent(self, checks: Sequence[_SourceCheck], points_before: int) -> bool:
+        """Return whether the store has as many points as expected; if not, another process is writing to it."""
+        points_after = sum(map(self.count_points, checks))
+        expected = points_before + self.added - self.repairs.deleted
+        if points_after != expected:
             self.runner.monitor.log_error(
                 self.job.collection,
-                f"holds {holds} points of these sources where there should be {expected}: if another job is writing"
-                " them, verify again when it is done",
+                f"expected {expected} points of these sources but found {points_after}: if another job is writing them, verify"
+                " again when it is done",
             )
-        return holds == expected
+        return points_after == expected
 
     def _reject(self, source: str, rejected: Rejected) -> None:
-        self.runner.monitor.log_error(source, f"{rejected.position} was rejected and not compared: {rejected.reason}")
+        self.runner.monitor.log_error(source, f"{rejected.position} was rejected, so it was not compared: {rejected.reason}")
 
     def _look_up(self, check: _SourceCheck, doc_keys: Sequence[str]) -> list[Fingerprint]:
-        """What planning is to take for stored: all but what is damaged."""
+        """Return the stored fingerprints without their damaged parts, for planning."""
         stored = self.store.fingerprints(self.collection, doc_keys)
-        for made in stored:
-            if not check.deletes.was_stored(made.doc_key, made.id):
-                fault = f"is not stored under the name of its source {check.source.name}"
-                self.findings.add_damage(made.id, f"point {made.id}", Damage(Kind.DAMAGED_PAYLOADS, ELSEWHERE, fault))
-        damaged = self.findings.damaged.parts_of(made.id for made in stored)
-        return [apparent(made, damaged[made.id]) if made.id in damaged else made for made in stored]
+        for fingerprint in stored:
+            point = fingerprint.id
+            if not check.deletes.was_stored(fingerprint.doc_key, point):
+                fault = f"is not stored under its source {check.source.name}"
+                self.findings.add_damage(point, f"point {point}", Damage(FindingKind.DAMAGED_PAYLOADS, WRONG_SOURCE, fault))
+        damaged = self.findings.damaged.parts_of(each.id for each in stored)
+        return [without_damage(each, damaged[each.id]) if each.id in damaged else each for each in stored]
 
-    def _judge(self, window: Window, check: _SourceCheck, writer: Writer) -> None:
+    def _compare_window(self, window: Window, check: _SourceCheck, writer: Writer) -> None:
         ids = [action.id for planned in window.documents for action in planned.plan.actions if action.write != "nothing"]
         damaged = self.findings.damaged.parts_of(ids)
         self.findings.damaged.want(ids)
         for planned in window.documents:
             check.deletes.add_stale(planned.plan.stale)
-            self._name(planned, damaged)
+            self._compare_document(planned, damaged)
         if self.repair:
-            self._mend(window, damaged, writer)
+            self._repair(window, damaged, writer)
 
-    def _name(self, planned: PlannedDocument, damaged: Mapping[str, set[str]]) -> None:
-        """What is wrong with a document, beyond the damages that are known already."""
+    def _compare_document(self, planned: PlannedDocument, damaged: Mapping[str, set[str]]) -> None:
+        """Record the findings of a document that are not among its known damage."""
         doc_id, plan = planned.document.id, planned.plan
         missing: list[str] = []
         differs = False
         for action, chunk in zip(plan.actions, planned.chunks, strict=True):
-            place = f"{doc_id} chunk {chunk.index} (point {action.id})"
+            location = f"{doc_id} chunk {chunk.index} (point {action.id})"
             parts = damaged.get(action.id, set())
-            if UNSIGNED in parts:
-                self.findings.add(Kind.DAMAGED_PAYLOADS, f"{place}: its fingerprint is gone")
+            if NO_FINGERPRINT in parts:
+                self.findings.add(FindingKind.DAMAGED_PAYLOADS, f"{location}: its fingerprint is missing")
             elif not parts and action.new:
-                missing.append(place)
+                missing.append(location)
             elif not parts:
                 differs |= action.write != "nothing"
         if differs or (missing and plan.stale):
-            self.findings.add(Kind.CHANGED_DOCUMENTS, doc_id)
+            self.findings.add(FindingKind.CHANGED_DOCUMENTS, doc_id)
             return
-        for place in missing:
-            self.findings.add(Kind.MISSING_POINTS, place)
+        for location in missing:
+            self.findings.add(FindingKind.MISSING_POINTS, location)
         for point in self.findings.damaged.unwanted(plan.stale):
-            self.findings.add(Kind.ORPHANS, f"{doc_id} has no such chunk (point {point})")
+            self.findings.add(FindingKind.ORPHANS, f"{doc_id} has no such chunk (point {point})")
 
-    def _mend(self, window: Window, damaged: Mapping[str, set[str]], writer: Writer) -> None:
+    def _repair(self, window: Window, damaged: Mapping[str, set[str]], writer: Writer) -> None:
         encoded = self.runner.run(wanted_texts(window.documents, [model.key for model in self.models]))
         result = collect_effects(window.documents, encoded)
         for failure in result.failures:
             self.failed += 1
-            place = f"{failure.document.document.id} chunk {failure.chunk}"
-            self.runner.monitor.log_error(place, f"cannot be repaired: {failure.reason}")
+            location = f"{failure.document.document.id} chunk {failure.chunk}"
+            self.runner.monitor.log_error(location, f"cannot be repaired: {failure.reason}")
         writer.submit(result.effects)
         new = {action.id for planned in window.documents for action in planned.plan.actions if action.new}
         for point in (*(point.id for point in result.upserts), *result.payloads):
-            # These come to be points of this source: what was nowhere, and what hid under another's name.
-            self.added += ELSEWHERE in damaged[point] if point in damaged else point in new
+            # New points of this source: those that were not stored, and those stored under another source.
+            self.added += WRONG_SOURCE in damaged[point] if point in damaged else point in new
         self.repairs = replace(
             self.repairs,
             points=self.repairs.points + len(result.upserts),
@@ -334,9 +351,9 @@ class _Verifier:
 
     def _soft_delete(self, groups: Iterable[list[str]], writer: Writer, now: float) -> None:
         for ids in self._unwanted_groups(groups):
-            marked = payloads_to_mark(self.store, self.collection, ids, now=now)
-            writer.submit(Effects(payloads=marked))
-            self.repairs = replace(self.repairs, hidden=self.repairs.hidden + len(marked))
+            payloads = payloads_to_mark(self.store, self.collection, ids, now=now)
+            writer.submit(Effects(payloads=payloads))
+            self.repairs = replace(self.repairs, soft_deleted=self.repairs.soft_deleted + len(payloads))
 
     def _delete(self, groups: Iterable[list[str]], writer: Writer) -> None:
         for ids in self._unwanted_groups(groups):
@@ -344,7 +361,7 @@ class _Verifier:
             self.repairs = replace(self.repairs, deleted=self.repairs.deleted + len(ids))
 
     def _unwanted_groups(self, groups: Iterable[list[str]]) -> Iterator[list[str]]:
-        """Without the points that the source has after all, whatever their damaged payloads said."""
+        """Yield the points that the source really lacks: a damaged payload may have named the wrong document."""
         return filter(None, map(self.findings.damaged.unwanted, groups))
 
     def _unwanted(self, groups: Iterable[list[str]]) -> Iterator[str]:

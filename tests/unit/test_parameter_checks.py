@@ -123,7 +123,7 @@ def test_documents_are_named_in_a_list_or_not_at_all(tmp_path: Path) -> None:
     [
         ("sample", [-1, True, 1.5, "10", None]),
         ("min_cosine", [*NO_NUMBER, 1.1]),
-        ("examples", [-1, True, None]),
+        ("max_examples", [-1, True, None]),
     ],
 )
 def test_what_a_verification_cannot_mean_is_refused_before_the_store_is_asked(

@@ -37,7 +37,7 @@ from ingest.errors import (
 from ingest.records import Document, Point, Rejected, doc_key
 from ingest.store.edge.store import EdgeStore
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource, Moment
-from ingest.verify.damage import Kind
+from ingest.verify.damage import FindingKind
 
 SOURCE = ListSource(DOCUMENTS)
 
@@ -161,9 +161,9 @@ def test_a_document_that_is_gone_is_an_orphan_and_deleted(bench: Bench) -> None:
 def test_a_document_that_is_gone_is_hidden_first_where_the_job_says_so(bench: Bench) -> None:
     shorter = ListSource(DOCUMENTS[:-1])
     repaired = bench.verify(shorter, repair=True, delete_after=3600.0)
-    assert (counts(repaired), repaired.repairs.hidden, repaired.repairs.deleted) == ({"orphans": 1}, 1, 0)
+    assert (counts(repaired), repaired.repairs.soft_deleted, repaired.repairs.deleted) == ({"orphans": 1}, 1, 0)
     waiting = bench.verify(shorter, delete_after=3600.0)
-    assert (waiting.clean, waiting.tombstoned) == (True, 1)
+    assert (waiting.clean, waiting.soft_deleted) == (True, 1)
     back = bench.verify(SOURCE, delete_after=3600.0)
     assert counts(back) == {"changed_documents": 1}
     assert bench.verify(SOURCE, repair=True, delete_after=3600.0).repaired
@@ -251,7 +251,7 @@ def test_a_sample_is_as_large_as_asked_for_and_finds_what_it_meets(bench: Bench)
 
 def test_examples_are_few_however_much_is_found(bench: Bench) -> None:
     bench.run(ListSource([Document(f"d{n}", f"text {n}") for n in range(50)], name="many"))
-    finding = bench.verify(ListSource([], name="many")).findings[Kind.ORPHANS]
+    finding = bench.verify(ListSource([], name="many")).findings[FindingKind.ORPHANS]
     assert (finding.count, len(finding.examples)) == (50, 20)
 
 
