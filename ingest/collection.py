@@ -29,7 +29,7 @@ from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.retry import RetryPolicy
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import FusionMethod
-from ingest.search.question import Where
+from ingest.search.request import Where
 from ingest.search.rerank import DEFAULT_RERANKER, Answer, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
 from ingest.source.chunking import ChunkingOptions

@@ -34,7 +34,7 @@ from ingest.encode.resolve import resolve
 from ingest.errors import ConfigurationError, IngestError
 from ingest.records import Hit, StoredPoint
 from ingest.search import Searcher
-from ingest.search.beir import Questions, is_held_out, load_beir
+from ingest.search.beir import JudgedQueries, is_held_out, load_beir
 from ingest.search.fusion import RRF_K
 from ingest.search.rerank import text_to_read
 from ingest.search.searcher import DEFAULT_STORE
@@ -93,7 +93,7 @@ def main() -> None:
     print(f"a reranker is in {arguments.out}; half of the questions were held out: measure it on those")
 
 
-def judged_pairs(searcher: Searcher, store: Store, questions: Questions, *, negatives: int) -> Iterator[Pair]:
+def judged_pairs(searcher: Searcher, store: Store, questions: JudgedQueries, *, negatives: int) -> Iterator[Pair]:
     """Of every question that is not held out: its relevant documents, and the best hits of the fusion that are not relevant.
 
     A label is the judgement's grade, 1 for the best there is. Every chunk of a relevant document that was found counts as

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from ingest.records import Hit, Receipt
 from ingest.schedule.status import JobStatus
 from ingest.search.evaluate import Evaluation, Row
 from ingest.search.rerank import RerankResult
+from ingest.search.tuning import Tuned
 from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Estimate, Preview
 
@@ -151,16 +151,22 @@ def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
     tuned = evaluation.tuned
     return {
         "collection": evaluation.collection,
-        "questions": evaluation.questions,
+        "questions": evaluation.queries,
         "rows": [{"name": row.name, **_figures(row)} for row in evaluation.rows],
-        **({"tuned": {**asdict(tuned), "toml": tuned.toml}} if tuned else {}),
+        **({"tuned": _tuned_json(tuned)} if tuned else {}),
     }
+
+
+def _tuned_json(tuned: Tuned) -> dict[str, Any]:
+    halves = {"training": tuned.training, "held_out": tuned.held_out}
+    figures = {name: {"questions": half.queries, "equal": half.equal, "tuned": half.tuned} for name, half in halves.items()}
+    return {"weights": dict(tuned.weights), **figures, "toml": tuned.toml}
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """How good a collection answers, for people."""
     console = Console()
-    table = Table(title=f"{evaluation.collection}: {evaluation.questions:,} questions", title_justify="left")
+    table = Table(title=f"{evaluation.collection}: {evaluation.queries:,} queries", title_justify="left")
     table.add_column("answered by", no_wrap=True)
     for heading in _figures(evaluation.rows[0]):
         table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
@@ -169,7 +175,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
     console.print(table)
     if tuned := evaluation.tuned:
         for half, which in ((tuned.training, "the weights were found on"), (tuned.held_out, "were held out")):
-            console.print(f"ndcg@10 of the {half.questions} questions that {which}: {half.equal:.3f} → {half.tuned:.3f}")
+            console.print(f"ndcg@10 of the {half.queries} queries that {which}: {half.equal:.3f} → {half.tuned:.3f}")
         console.print(Text(f"in ingest.toml:\n\n{tuned.toml}\n"))
 
 

@@ -1,10 +1,10 @@
-"""Asking a collection.
+"""Search a collection.
 
-searcher    opens a collection and follows its alias                question what can be asked: pure
-view        one collection: every vector queried, rankings to hits  members  the models that made it
-rerank      the best candidates read again by a cross-encoder       fusion   rankings of several vectors → one: pure
-evaluate    how good it is, on judged questions                     beir     … which are read from a folder
-metrics     … and scored by a library                               tuning   weights that score best: pure
+searcher    opens a collection and follows its alias                request  the parameters of a search: pure
+view        one collection: queries every vector, makes the hits    models   the models that made the collection
+rerank      scores the best candidates with a cross-encoder         fusion   rankings of several vectors into one: pure
+evaluate    measures a collection on judged queries                 beir     … read from a folder
+metrics     … scored by ir-measures                                 tuning   finds the best weights: pure
 """
 
 from __future__ import annotations

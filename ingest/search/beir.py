@@ -1,4 +1,4 @@
-"""Judged questions, from a folder in the BEIR layout."""
+"""Judged queries, read from a folder in the BEIR layout."""
 
 from __future__ import annotations
 
@@ -17,56 +17,59 @@ Record = TypeVar("Record")
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
-    """`texts` and `judgements` are by question id, have the same keys, and the order of the file."""
+class JudgedQueries:
+    """Queries with their judgements.
+
+    Attributes:
+        texts: query id → text, in the order of the file.
+        judgements: query id → judgements, with the same keys in the same order.
+    """
 
     texts: Mapping[str, str]
     judgements: Judgements
 
-    def first(self, count: int | None) -> Questions:
-        """The first `count`, or all."""
+    def first(self, count: int | None) -> JudgedQueries:
+        """Return the first `count` queries, or all for None."""
         return self._only(dict(islice(self.texts.items(), count)))
 
-    def held_out(self) -> Questions:
-        """The half that nothing is ever trained or tuned on."""
-        return self._only({question: text for question, text in self.texts.items() if is_held_out(question)})
+    def held_out(self) -> JudgedQueries:
+        """Return the half that is never used for training or tuning."""
+        return self._only({query_id: text for query_id, text in self.texts.items() if is_held_out(query_id)})
 
-    def _only(self, texts: Mapping[str, str]) -> Questions:
-        return Questions(texts, {question: self.judgements[question] for question in texts})
-
-
-def is_held_out(question: str) -> bool:
-    """True for about half of all question ids, always the same ones: those never to be trained on."""
-    return hashlib.sha256(question.encode()).digest()[0] % 2 == 1
+    def _only(self, texts: Mapping[str, str]) -> JudgedQueries:
+        return JudgedQueries(texts, {query_id: self.judgements[query_id] for query_id in texts})
 
 
-def load_beir(folder: Path | str) -> Questions:
-    """Reads `queries.jsonl` and `qrels/test.tsv`. Questions that nobody judged are left out; of two judgements the later counts.
+def is_held_out(query_id: str) -> bool:
+    """Return whether a query belongs to the half that is never used for training or tuning. Depends on the id alone."""
+    return hashlib.sha256(query_id.encode()).digest()[0] % 2 == 1
 
-    Raises `ConfigurationError` if the folder or one of the files is not there, and `SourceError` with file and line for what is
-    malformed, for a judgement of an unknown question, and if nothing is judged.
+
+def load_beir(folder: Path | str) -> JudgedQueries:
+    """Read `queries.jsonl` and `qrels/test.tsv`.
+
+    Queries without judgements are left out. If a pair is judged twice, the later judgement counts.
+
+    Raises `ConfigurationError` if the folder or a file is missing, and `SourceError` with file and line for a malformed record,
+    for a judgement of an unknown query, and if there are no judgements.
     """
     queries, qrels = Path(folder, "queries.jsonl"), Path(folder, "qrels", "test.tsv")
     for path in (queries, qrels):
         if not path.is_file():
-            raise ConfigurationError(
-                f"{path} is not there: name a folder in the BEIR layout, with queries.jsonl and qrels/test.tsv"
-            )
+            raise ConfigurationError(f"{path} does not exist: name a BEIR folder, with queries.jsonl and qrels/test.tsv")
     judgements: dict[str, dict[str, int]] = {}
-    for question, document, relevance in _records(qrels, _judgement):
-        judgements.setdefault(question, {})[document] = relevance
-    texts = {question: text for question, text in _records(queries, _question) if question in judgements}
+    for query_id, document, relevance in _records(qrels, _judgement):
+        judgements.setdefault(query_id, {})[document] = relevance
+    texts = {query_id: text for query_id, text in _records(queries, _query) if query_id in judgements}
     if unknown := sorted(judgements.keys() - texts.keys()):
-        raise SourceError(
-            f"{qrels} judges question {unknown[0]!r}, which is not in {queries}: add it there, or drop its judgements"
-        )
+        raise SourceError(f"{qrels} judges query {unknown[0]!r}, which is not in {queries}: add it there, or drop its judgements")
     if not texts:
-        raise SourceError(f"{qrels} judges nothing: give it lines of question id, document id and relevance, split by tabs")
-    return Questions(texts, {question: judgements[question] for question in texts})
+        raise SourceError(f"{qrels} has no judgements: write lines of query id, document id and relevance, separated by tabs")
+    return JudgedQueries(texts, {query_id: judgements[query_id] for query_id in texts})
 
 
 def _records(path: Path, parse: Callable[[str], Record]) -> Iterator[Record]:
-    """What every line that is not blank holds; a first line of a .tsv that cannot be parsed is its header."""
+    """Yield the record of each non-blank line. A first line of a .tsv file that cannot be parsed is its header."""
     try:
         with path.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, start=1):
@@ -81,7 +84,7 @@ def _records(path: Path, parse: Callable[[str], Record]) -> Iterator[Record]:
         raise SourceError(f"{path} cannot be read: {exc}") from exc
 
 
-def _question(line: str) -> tuple[str, str]:
+def _query(line: str) -> tuple[str, str]:
     try:
         record = json.loads(line)
     except json.JSONDecodeError as exc:
@@ -89,21 +92,21 @@ def _question(line: str) -> tuple[str, str]:
     match record:
         case {"_id": str() | int() as id_, "text": str() as text} if text.strip():
             return str(id_), text
-    raise ValueError("a question needs an _id and a text that is not empty")
+    raise ValueError("a query requires an _id and a text that is not empty")
 
 
 def _judgement(line: str) -> tuple[str, str, int]:
     match line.rstrip("\r\n").split("\t"):
-        case [question, document, relevance] if question and document:
-            return question, document, _relevance(relevance)
-    raise ValueError("a judgement is a question id, a document id and a relevance, split by tabs")
+        case [query_id, document, relevance] if query_id and document:
+            return query_id, document, _relevance(relevance)
+    raise ValueError("a judgement is a query id, a document id and a relevance, separated by tabs")
 
 
 def _relevance(text: str) -> int:
     try:
         relevance = int(text)
     except ValueError as exc:
-        raise ValueError(f"the relevance {text!r} is no whole number") from exc
+        raise ValueError(f"the relevance {text!r} is not a whole number") from exc
     if relevance > MAX_RELEVANCE:
-        raise ValueError(f"the relevance {relevance} is above {MAX_RELEVANCE}: grade on a smaller scale")
+        raise ValueError(f"the relevance {relevance} is above {MAX_RELEVANCE}: use a smaller scale")
     return relevance

@@ -1,4 +1,4 @@
-"""How good a collection answers judged questions: every vector alone, their fusion, and what a reranker makes of it."""
+"""Quality of a collection on judged queries: each vector alone, fused, and reranked."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ingest.records import Hit, ScoredPoint
 from ingest.search.beir import load_beir
 from ingest.search.fusion import documents, fuse
 from ingest.search.metrics import Judge, Judgements, Scores
-from ingest.search.question import MAX_LIMIT, SearchRequest
+from ingest.search.request import MAX_LIMIT, SearchRequest
 from ingest.search.rerank import RERANK_CANDIDATES
 from ingest.search.searcher import Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
@@ -37,20 +37,20 @@ __all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
 logger = logging.getLogger(__name__)
 
 TIMED = 50
-"""Questions that are asked once more, of each vector alone and of all, to see how long that takes."""
+"""Queries that are searched once more, with each vector alone and with all, to measure latency."""
 
 LOG_SECONDS = 10.0
-"""A line about how far it is at most this often."""
+"""Seconds between two log lines about progress, at least."""
 
 Rerank = Callable[[str, Sequence[Hit]], Sequence[Hit]]
-"""A question and hits → the same hits, best first."""
+"""Query and hits → the same hits, best first."""
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One way to answer: how well, and the median and 95th percentile of a question's latency in milliseconds."""
+    """The scores of one ranking method, and the median and 95th percentile of its latency per query in milliseconds."""
 
     name: str
     scores: Scores
@@ -60,17 +60,23 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """How good a collection answers so many `questions`: a row for each vector, `fused`, and `reranked` if that was asked for."""
+    """The quality of a collection.
+
+    Attributes:
+        queries: number of judged queries.
+        rows: one row for each vector, one for `fused`, and one for `reranked` if a reranker was passed.
+        tuned: result of tuning, or None.
+    """
 
     collection: str
-    questions: int
+    queries: int
     rows: tuple[Row, ...]
     tuned: Tuned | None = None
 
 
 @dataclass(slots=True)
-class _Way:
-    """One way to answer: what it found for each question, and the seconds it took."""
+class _Measured:
+    """The run of one ranking method, and the seconds that each query took."""
 
     run: dict[str, list[str]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
@@ -91,23 +97,24 @@ def evaluate(
     candidates: int = RERANK_CANDIDATES,
     tuning: bool = False,
 ) -> Evaluation:
-    """Asks every judged question and scores the documents whose chunks were found, each at the place of its best chunk.
+    """Run every judged query and score the documents that it finds, each ranked by its best chunk.
 
-    All rows come from the same rankings, for which a question is encoded once per vector and asked in one request. Latencies are
-    those of a warm searcher, one question at a time: of `Searcher.search` by each vector alone and by all (`fused`), for the
-    first 50 questions asked once more; for `reranked`, of finding, fetching and reranking the candidates of every question.
+    All rows come from the same rankings: each query is encoded once per vector and sent in one request. Latencies are those of a
+    warm searcher, one query at a time. For each vector alone and for all (`fused`) the first 50 queries are searched again, like
+    in `Searcher.search`; for `reranked` they cover finding, reading and reranking the candidates of every query.
 
     Args:
-        beir_dir: judged questions in the BEIR layout; documents have the ids they were ingested with.
-        depth: chunks that each vector brings. Where documents have many chunks, take more than 100 to find 100 documents.
-        limit: only so many questions, the first.
-        held_out: only the half of the questions that nothing is trained or tuned on.
-        rerank: puts hits in a better order.
-        candidates: hits of the fusion that are reranked; the rest follows in its own order.
-        tuning: also looks for better weights, see `tune`.
+        searcher: an open searcher. The collection that its name stands for at the beginning is used to the end.
+        beir_dir: judged queries in the BEIR layout; documents have the ids they were ingested with.
+        depth: number of chunks per vector. If documents have many chunks, more than 100 are needed to find 100 documents.
+        limit: only the first N queries.
+        held_out: only the half of the queries that is never used for training or tuning.
+        rerank: function that reorders hits.
+        candidates: number of fused hits to rerank; the others follow in fused order.
+        tuning: whether to search for better weights, see `tune`.
 
-    The collection is the one that the name stands for at the beginning, to the end. Raises as `load_beir`, `tune`, `rerank` and
-    `Searcher.rankings` do, `ConfigurationError` for an argument that cannot be used, and `MissingExtraError` without ir-measures.
+    Raises as `load_beir`, `tune`, `rerank` and `Searcher.rankings` do, `ConfigurationError` for an invalid argument, and
+    `MissingExtraError` without ir-measures.
     """
     checked("searcher", parse_instance, searcher, Searcher)
     checked("rerank", optional(_parse_callable), rerank)
@@ -118,38 +125,38 @@ def evaluate(
     tuning = checked("tuning", parse_boolean, tuning)
     judged = load_beir(checked("beir_dir", parse_path, beir_dir))
     view = searcher.view()
-    questions = (judged.held_out() if held_out else judged).first(limit)
-    if not questions.texts:
-        raise ConfigurationError(f"none of the {len(judged.texts)} questions of {beir_dir} is held out: judge more")
-    judge = Judge(questions.judgements)
-    alone = {spec.name: _Way() for spec in view.manifest.vectors}
+    queries = (judged.held_out() if held_out else judged).first(limit)
+    if not queries.texts:
+        raise ConfigurationError(f"none of the {len(judged.texts)} queries of {beir_dir} is held out: judge more")
+    judge = Judge(queries.judgements)
+    alone = {spec.name: _Measured() for spec in view.manifest.vectors}
     if tuning:
-        check_tunable(list(alone), questions.texts.keys())
-    fused, reranked = _Way(), _Way()
+        check_tunable(list(alone), queries.texts.keys())
+    fused, reranked = _Measured(), _Measured()
     kept: dict[str, Mapping[str, Sequence[ScoredPoint]]] = {}
-    _warm_up(view, rerank, next(iter(questions.texts.values())))
-    for question, text in _reported(questions.texts):
+    _warm_up(view, rerank, next(iter(queries.texts.values())))
+    for query_id, text in _reported(queries.texts):
         began = time.perf_counter()
         rankings = view.rankings(text, depth=depth)
         order = fuse(rankings, view.manifest.weights)
-        fused.run[question] = documents(order, rankings)
+        fused.run[query_id] = documents(order, rankings)
         if rerank is not None:
             best = rerank(text, view.hits([order[:candidates]])[0])
             reranked.seconds.append(time.perf_counter() - began)
             rest = documents(order[candidates:], rankings)
-            reranked.run[question] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
-        for name, way in alone.items():
-            way.run[question] = documents(fuse({name: rankings[name]}, {}), rankings)
+            reranked.run[query_id] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
+        for name, of_vector in alone.items():
+            of_vector.run[query_id] = documents(fuse({name: rankings[name]}, {}), rankings)
         if tuning:
-            kept[question] = rankings
-    _time(view, list(questions.texts.values())[:TIMED], alone, fused)
-    _warn_of_strangers(fused.run, questions.judgements)
-    ways = {**alone, "fused": fused, **({"reranked": reranked} if rerank is not None else {})}
+            kept[query_id] = rankings
+    _time(view, list(queries.texts.values())[:TIMED], alone, fused)
+    _warn_of_unknown_documents(fused.run, queries.judgements)
+    measured = {**alone, "fused": fused, **({"reranked": reranked} if rerank is not None else {})}
     return Evaluation(
         searcher.name,
-        len(questions.texts),
-        tuple(way.row(name, judge) for name, way in ways.items()),
-        tune(kept, questions.judgements) if tuning else None,
+        len(queries.texts),
+        tuple(each.row(name, judge) for name, each in measured.items()),
+        tune(kept, queries.judgements) if tuning else None,
     )
 
 
@@ -160,34 +167,34 @@ def _parse_callable(value: object) -> object:
 
 
 def _warm_up(view: CollectionView, rerank: Rerank | None, text: str) -> None:
-    """Loads the models: whoever asks first waits for that, and nobody else."""
+    """Load the models, so that no measured query waits for it."""
     hits = view.hits([fuse(view.rankings(text, depth=1), {})])[0]
     if rerank is not None:
         rerank(text, hits)
 
 
-def _time(view: CollectionView, texts: Sequence[str], alone: Mapping[str, _Way], fused: _Way) -> None:
-    """Goes one way after the other, so that several big models take turns on a device once, not with every question."""
-    for vectors, way in [*(((name,), way) for name, way in alone.items()), (tuple(alone), fused)]:
+def _time(view: CollectionView, texts: Sequence[str], alone: Mapping[str, _Measured], fused: _Measured) -> None:
+    """Measure one method after the other, so that big models swap on a device once and not with every query."""
+    for vectors, measured in [*(((name,), of_vector) for name, of_vector in alone.items()), (tuple(alone), fused)]:
         request = SearchRequest(vectors=vectors)
         view.search(texts[:1], request)
         for text in texts:
             began = time.perf_counter()
             view.search([text], request)
-            way.seconds.append(time.perf_counter() - began)
+            measured.seconds.append(time.perf_counter() - began)
 
 
-def _warn_of_strangers(run: Mapping[str, Sequence[str]], judgements: Judgements) -> None:
-    if not any(document in judgements[question] for question, found in run.items() for document in found):
+def _warn_of_unknown_documents(run: Mapping[str, Sequence[str]], judgements: Judgements) -> None:
+    if not any(id_ in judgements[query_id] for query_id, doc_ids in run.items() for id_ in doc_ids):
         logger.warning(
-            "none of the judged documents was found: is this the collection that was judged, under the same document ids?"
+            "none of the judged documents was found: check that this is the judged collection, with the same document ids"
         )
 
 
 def _reported(items: Mapping[str, Item]) -> Iterator[tuple[str, Item]]:
-    said = time.monotonic()
+    logged_at = time.monotonic()
     for number, item in enumerate(items.items()):
-        if time.monotonic() - said >= LOG_SECONDS:
-            said = time.monotonic()
-            logger.info("%d of %d questions asked", number, len(items))
+        if time.monotonic() - logged_at >= LOG_SECONDS:
+            logged_at = time.monotonic()
+            logger.info("ran %d of %d queries", number, len(items))
         yield item

@@ -1,4 +1,4 @@
-"""Where vectors meet: rankings of several vectors become one. Pure."""
+"""Fusion of the rankings of several vectors into one. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ RRF_K = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
 FusionMethod = Literal["rrf", "dbsf"]
-"""`rrf`: weighted reciprocal ranks. `dbsf`: weighted scores, each vector's brought to one scale by its distribution."""
+"""`rrf`: weighted reciprocal ranks. `dbsf`: weighted scores, normalized by the distribution of each vector."""
 
 Rankings = Mapping[str, Sequence[ScoredPoint]]
-"""Vector name → what it found, best first."""
+"""Vector name → the points it found, best first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """One candidate: its score and, per vector that found it, its rank from 1."""
+    """One candidate: its id, its score, and its rank from 1 in each vector that found it."""
 
     id: str
     score: float
@@ -29,17 +29,17 @@ class Fused:
 
 
 def fuse(rankings: Rankings, weights: Mapping[str, float], method: FusionMethod = "rrf") -> list[Fused]:
-    """One list, best first, ties by id. A vector without a weight counts 1.
+    """Return all candidates, best first, ties by id. The default weight is 1.
 
-    RRF: score = Σ weight / (60 + rank), the best rank being 0. DBSF: score = Σ weight · (s - (μ - 3σ)) / 6σ, with mean and sample
-    deviation of that vector's scores, and 1/2 where they do not differ. Both are what Qdrant computes itself with equal weights.
+    RRF: score = Σ weight / (60 + rank), with ranks from 0. DBSF: score = Σ weight · (s - (μ - 3σ)) / 6σ, with the mean and sample
+    deviation of that vector's scores, or 1/2 if they are all equal. With equal weights both match Qdrant's own fusion.
     """
     score = _METHODS[method]
     scores: dict[str, float] = {}
     ranks: dict[str, dict[str, int]] = {}
-    for name, found in rankings.items():
+    for name, ranking in rankings.items():
         weight = weights.get(name, 1.0)
-        for rank, (point, value) in enumerate(zip(found, score(found), strict=True), start=1):
+        for rank, (point, value) in enumerate(zip(ranking, score(ranking), strict=True), start=1):
             scores[point.id] = scores.get(point.id, 0.0) + weight * value
             ranks.setdefault(point.id, {})[name] = rank
     ordered = sorted(scores, key=lambda id_: (-scores[id_], id_))
@@ -47,17 +47,17 @@ def fuse(rankings: Rankings, weights: Mapping[str, float], method: FusionMethod 
 
 
 def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:
-    """Ids of the candidates' documents, in the order of each one's best chunk; `doc_id` is in the rankings' payloads."""
-    doc_ids = {point.id: str(point.payload["doc_id"]) for found in rankings.values() for point in found}
+    """Return the ids of the candidates' documents by best chunk. The rankings' payloads contain `doc_id`."""
+    doc_ids = {point.id: str(point.payload["doc_id"]) for ranking in rankings.values() for point in ranking}
     return list(dict.fromkeys(doc_ids[candidate.id] for candidate in candidates))
 
 
-def _reciprocal_ranks(found: Sequence[ScoredPoint]) -> list[float]:
-    return [1 / (RRF_K + rank) for rank in range(len(found))]
+def _reciprocal_ranks(ranking: Sequence[ScoredPoint]) -> list[float]:
+    return [1 / (RRF_K + rank) for rank in range(len(ranking))]
 
 
-def _normalized_scores(found: Sequence[ScoredPoint]) -> list[float]:
-    scores = [point.score for point in found]
+def _normalized_scores(ranking: Sequence[ScoredPoint]) -> list[float]:
+    scores = [point.score for point in ranking]
     deviation = stdev(scores) if len(scores) > 1 else 0.0
     if deviation == 0.0:
         return [0.5] * len(scores)

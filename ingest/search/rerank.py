@@ -1,4 +1,4 @@
-"""The best candidates once more: a cross-encoder reads each together with the question, and its scores make the order."""
+"""Reranking: a cross-encoder reads each of the best candidates together with the query, and its scores set the order."""
 
 from __future__ import annotations
 
@@ -40,28 +40,28 @@ from ingest.telemetry import ThroughputMonitor
 DEFAULT_RERANKER = "ms-marco-minilm-l6"
 
 RERANK_CANDIDATES = 50
-"""The best of the fused order that are read again. More cost time in proportion and seldom change the first ten."""
+"""The number of fused candidates to rerank. More cost proportionally more time and seldom change the first ten."""
 
 RERANK_LEASE_SECONDS = 1.0
-"""How long a question waits for the accelerator before it is reranked on the processor instead."""
+"""Seconds a query waits for the accelerator before it is reranked on the CPU instead."""
 
 HUB_SECONDS = 1.0
-"""How long `RerankMode` `auto` waits for the hub to say whether it has the model."""
+"""Seconds that `RerankMode` `auto` waits for the hub to say whether it has the model."""
 
-ASK_AGAIN_SECONDS = 60.0
-"""After a model could not be had, `auto` goes without it for so long before it tries again."""
+RETRY_SECONDS = 60.0
+"""Seconds that `auto` searches without an unavailable model before it tries again."""
 
 TITLE_CHARACTERS = 256
-"""Of a title are read, so that a long one leaves room for the text: about as much as a chunk gives it when it is encoded."""
+"""Characters of a title that are read, so that a long title leaves room for the text. About what chunking allows a title."""
 
 RerankMode = Literal["auto", "on", "off"]
-"""`auto` reranks where the model can be had at once and says so where it cannot, `on` makes that an error, `off` does not."""
+"""`auto` reranks if the model is available and otherwise says why not, `on` raises if it is unavailable, `off` never reranks."""
 
 logger = logging.getLogger(__name__)
 
 
 def parse_rerank(value: object) -> RerankMode:
-    """Return the mode; True means `on` and False `off`."""
+    """Return the mode. True means `on`, False means `off`."""
     modes: tuple[RerankMode, ...] = get_args(RerankMode)
     return ("on" if value else "off") if isinstance(value, bool) else parse_choice(value, modes)
 
@@ -71,15 +71,16 @@ class RerankResult:
     """Hits in the reranker's order, best first.
 
     Attributes:
-        hits: `rerank_score` is the model's and `score` the same. Higher is better; comparable within one model only.
-            A CrossEncoder's is what `CrossEncoder.predict` gives for the pair, with the model's own activation: 0 to 1 where that
-            is a sigmoid (the library's default, and `bge-reranker-v2-m3`), any number where there is none (`ms-marco-minilm-l6`:
-            about -11 to 11, more than 0 meaning rather relevant than not). `coderank-bi-encoder` and `jina-reranker-v3` give
-            cosines, -1 to 1. Ties keep the order they came in.
-        device: what it was computed on: `cuda:0`, `cpu`.
-        fallback: why it was not one of the pipeline's devices, a sentence; None where it was.
-        candidates: hits that were read.
-        seconds: from the question to the answer: turns, lease and, the first time, loading included.
+        hits: hits whose `score` and `rerank_score` are the model's score. Higher is better; comparable within one model only.
+            The score of a CrossEncoder is what `CrossEncoder.predict` returns for the pair, with the model's own activation: 0 to
+            1 for a sigmoid (the library's default, and `bge-reranker-v2-m3`), any number without one (`ms-marco-minilm-l6`: about
+            -11 to 11, where more than 0 means more likely relevant than not). `coderank-bi-encoder` and `jina-reranker-v3` return
+            cosines, -1 to 1. Ties keep their order.
+        model: registry key of the reranker.
+        device: device that computed the scores: `cuda:0`, `cpu`.
+        fallback: why it was not one of the pipeline's devices, one sentence; None if it was.
+        candidates: number of hits that were scored.
+        seconds: time for the query, including waiting for other queries and the lease and, the first time, loading.
     """
 
     hits: tuple[Hit, ...]
@@ -95,28 +96,28 @@ class RerankResult:
 
 
 class RerankPipeline(NotCopied):
-    """A reranker that takes turns on the devices with every other model. Safe from several threads, which wait for each other.
+    """A reranker that leases its devices like every other model. Safe from several threads, which wait for each other.
 
     Args:
         model: registry key, one of `custom_models`, a folder, or a hub repository `owner/name` of a CrossEncoder.
-        devices: to lease, such as `cuda:0`; the first card unless given, else the processor. `cpu` is the processor as it is,
-            without a lease: there a question is answered beside what else runs.
-        lease_timeout: seconds to wait for the devices; then the question is answered on the processor.
-        lease_directory: where processes meet to take turns.
-        exclusive: host-wide; else an orchestrator already owns the devices.
-        max_length: tokens of question and document together, of which more is cut off; the model's own limit unless given.
-        monitor: told of leases, passes and questions.
-        controller: keeps what was learned about batches.
-        custom_models: the user's own, name → fields of `ModelConfig`.
+        devices: devices to lease, such as `cuda:0`. None: the first GPU, or the CPU without one. `cpu` needs no lease: the query
+            shares the CPU with other work.
+        lease_timeout: seconds to wait for the devices; then the query is reranked on the CPU.
+        lease_directory: folder of the lease files, shared by all processes.
+        exclusive: whether the lease is host-wide; False if an orchestrator already owns the devices.
+        max_length: most tokens of query and document together; the rest is cut off. None: the model's own limit.
+        monitor: receives lease, pass and rerank events.
+        controller: learned batch sizes.
+        custom_models: the user's own models, name → fields of `ModelConfig`.
         trust_remote_code: models whose own Python code may run, named like `model`.
-        cache_directory: where models converted for OpenVINO are kept: one that is there is used on the processor, in its
-            precision. Unless given, torch computes.
+        cache_directory: folder of models converted for OpenVINO. A converted model is used on the CPU, in its precision. None:
+            torch computes.
 
-    Nothing is read until the first question. Raises `UnknownModelError` and `ConfigurationError`. A pipeline belongs to the
-    process that made it: in a forked child its methods raise `ForkError`.
+    Nothing is read before the first query. Raises `UnknownModelError` and `ConfigurationError`. A pipeline belongs to the process
+    that created it: in a forked child its methods raise `ForkError`.
     """
 
-    what_instead = "make one in each process"
+    what_instead = "create one in each process"
 
     def __init__(
         self,
@@ -140,7 +141,7 @@ class RerankPipeline(NotCopied):
             max_length=checked("max_length", optional(parse_integer), max_length, least=1),
         )
         self._home = HomeProcess("this RerankPipeline")
-        self._devices = _leased([card.name for card in accelerators()[:1]] if devices is None else devices)
+        self._devices = _leased([gpu.name for gpu in accelerators()[:1]] if devices is None else devices)
         self._lease_timeout = checked("lease_timeout", parse_number, lease_timeout)
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)
@@ -148,14 +149,14 @@ class RerankPipeline(NotCopied):
         self._cache_directory = checked("cache_directory", optional(parse_path), cache_directory)
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
         self._models: dict[str, Reranker] = {}
-        self._turn = threading.Lock()
-        self._bad_news = _BadNews()
+        self._lock = threading.Lock()
+        self._failure = _RecentFailure()
 
     def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> RerankResult:
-        """The `limit` best of `hits`, all unless given, read with their titles as they were encoded.
+        """Return the `limit` best hits (None: all), each scored with its title in front of its text.
 
-        Downloads the model if need be. Raises `ModelError` where the model cannot be had or does not make its scores, and
-        `ConfigurationError` for arguments of the wrong kind.
+        Downloads the model if necessary. Raises `ModelError` if the model is unavailable or cannot compute its scores, and
+        `ConfigurationError` for invalid arguments.
         """
         query = checked("query", parse_unicode, query)
         hits = checked("hits", parse_list, hits, _parse_hit)
@@ -165,7 +166,7 @@ class RerankPipeline(NotCopied):
         device, fallback = self.get_device(), None
         scores: Sequence[float] = ()
         if hits:
-            with self._turn:
+            with self._lock:
                 patience = max(0.0, self._lease_timeout - (time.perf_counter() - started))
                 scores, device, fallback = self._score(query, [text_to_read(hit) for hit in hits], patience)
         ordered = sorted(zip(scores, hits, strict=True), key=lambda pair: -pair[0])
@@ -182,38 +183,38 @@ class RerankPipeline(NotCopied):
         return result
 
     def get_device(self) -> str:
-        """Where the next question will be reranked if the lease is free: `cuda:0`, `cpu`."""
+        """Return the device that reranks the next query if the lease is free: `cuda:0`, `cpu`."""
         return _name(self._devices)
 
     def set_cross_encoder_device(self, device: str) -> None:
-        """Where questions are reranked from now on; waits for the one at work. Raises `ConfigurationError` if it is not there."""
+        """Rerank on this device from now on. Waits for a query under way. Raises `ConfigurationError` if it does not exist."""
         devices = _leased([device])
         self._home.check()
-        with self._turn:
+        with self._lock:
             self._devices = devices
             needed = {compute_dtype(devices)}
             self._models = {dtype: model for dtype, model in self._models.items() if dtype in needed}
 
     def unload_reranker(self) -> None:
-        """Frees the weights, on devices and host; waits for the question at work. The next one loads them again. Idempotent."""
+        """Free the weights on devices and host. Waits for a query under way; the next one loads them again. Idempotent."""
         self._home.check()
-        with self._turn:
+        with self._lock:
             self._models.clear()
             release_cached_memory(self._devices)
 
     def missing(self) -> str | None:
-        """Why the model cannot be had at once, one sentence; None where it is on this machine or the hub has it.
+        """Return why the model is unavailable, one sentence, or None if it is on this machine or the hub has it.
 
-        Takes a second at most. What was said a minute ago, or failed to load, holds.
+        Takes at most a second. A failure of the last minute is not checked again.
         """
-        if (reason := self._bad_news.recent()) is not None:
+        if (reason := self._failure.recent()) is not None:
             return reason
         try:
             if locate(self.config) is not None:
                 return None
         except ModelError as exc:
             return str(exc)
-        return self._bad_news.keep(_refused_by_hub(self.config))
+        return self._failure.keep(_refused_by_hub(self.config))
 
     def _score(self, query: str, texts: Sequence[str], patience: float) -> tuple[list[float], str, str | None]:
         fallback = None
@@ -221,7 +222,7 @@ class RerankPipeline(NotCopied):
             try:
                 return self._score_on(self._devices, query, texts, patience), _name(self._devices), None
             except LeaseTimeoutError as exc:
-                fallback = f"reranked on the processor: {exc}"
+                fallback = f"reranked on the CPU: {exc}"
                 logger.info("%s", fallback)
         return self._score_on((), query, texts, patience), _name(()), fallback
 
@@ -248,10 +249,10 @@ class RerankPipeline(NotCopied):
                 model = self._make(dtype)
                 model.load()
             except ModelError as exc:
-                self._bad_news.keep(str(exc))
+                self._failure.keep(str(exc))
                 raise
             self._models[dtype] = model
-            self._bad_news.keep(None)
+            self._failure.keep(None)
         return self._models[dtype]
 
     def _make(self, dtype: str) -> Reranker:
@@ -264,13 +265,14 @@ class RerankPipeline(NotCopied):
 
 @dataclass(frozen=True, slots=True)
 class Answer(Sequence[Hit]):
-    """What a question came to: a sequence of its hits, best first, and how they came about.
+    """The results of one query: a sequence of hits, best first.
 
     Attributes:
-        reranked: False where the order is the fused one.
-        note: one sentence for whoever asked: why it was not reranked though it might have been, or not where it should have been.
-        details: of the reranking, where there was one.
-        warnings: what is likely a mistake in the question, a sentence each, such as a condition on a field that no chunk has.
+        hits: the hits, best first.
+        reranked: whether a reranker set the order; otherwise it is the fused one.
+        note: one sentence for the user: why the hits were not reranked, or not on the device they should have been. Or None.
+        details: details of the reranking, or None.
+        warnings: likely mistakes in the request, one sentence each, such as a condition on a field that no chunk has.
     """
 
     hits: tuple[Hit, ...]
@@ -295,13 +297,13 @@ class Answer(Sequence[Hit]):
 def rerank_or_explain(
     mode: RerankMode | bool, pipeline: Callable[[], RerankPipeline], query: str, hits: Sequence[Hit], limit: int
 ) -> Answer:
-    """The `limit` best of the candidates: reranked, or in the order they came with a sentence that says why.
+    """Return the `limit` best candidates: reranked, or in their order with a sentence that says why not.
 
     Args:
-        pipeline: asked for unless `mode` is `off`.
+        pipeline: returns the reranker; not called if `mode` is `off`.
 
-    Raises what `pipeline` raises, `ConfigurationError` for an unknown mode and, with `on`, `ModelError` where the model cannot be
-    had.
+    Raises what `pipeline` raises, `ConfigurationError` for an unknown mode and, with `on`, `ModelError` if the model is
+    unavailable.
     """
     fused = tuple(hits[:limit])
     mode = checked("rerank", parse_rerank, mode)
@@ -323,14 +325,14 @@ def _reranked(result: RerankResult) -> Answer:
     return Answer(result.hits, reranked=True, note=result.fallback, details=result)
 
 
-class _BadNews:
-    """Why something failed, while that is recent. Safe from several threads: one assignment each."""
+class _RecentFailure:
+    """The reason of a failure, remembered for `RETRY_SECONDS`. Safe from several threads: each change is one assignment."""
 
     def __init__(self) -> None:
         self._kept: tuple[str | None, float] = (None, 0.0)
 
     def keep(self, reason: str | None) -> str | None:
-        self._kept = (reason, time.monotonic() + ASK_AGAIN_SECONDS)
+        self._kept = (reason, time.monotonic() + RETRY_SECONDS)
         return reason
 
     def recent(self) -> str | None:
@@ -339,32 +341,32 @@ class _BadNews:
 
 
 def _refused_by_hub(config: ModelConfig) -> str | None:
-    """On a thread of its own: neither a name that is being looked up nor a half-dead connection keeps to a timeout."""
-    from huggingface_hub import HfApi  # noqa: PLC0415 - 0.4 s that a search with its model at hand does not pay
+    """Return why the hub does not have the model, or None. A thread bounds the wait: DNS and dead connections ignore timeouts."""
+    from huggingface_hub import HfApi  # noqa: PLC0415 - 0.4 s that a search with a local model does not pay
 
     answers: list[str | None] = []
 
-    def ask() -> None:
+    def fetch() -> None:
         try:
             HfApi().model_info(config.hub_id or "", revision=config.revision, timeout=HUB_SECONDS)
             answers.append(None)
         except Exception as exc:  # noqa: BLE001 - the hub lets the errors of its HTTP library through
             answers.append(next(iter(str(exc).strip().splitlines()), type(exc).__name__))
 
-    asking = threading.Thread(target=ask, name="ask-hub", daemon=True)
-    asking.start()
-    asking.join(HUB_SECONDS)
+    thread = threading.Thread(target=fetch, name="ask-hub", daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
     reason = answers[0] if answers else f"no answer within {HUB_SECONDS:g} s"
     if reason is None:
         return None
     return (
-        f"model {config.key!r} is not on this machine and the hub does not give it ({reason}): "
+        f"model {config.key!r} is not on this machine and cannot be downloaded from the hub ({reason}): "
         f"run 'ingest models pull {config.key}' where the hub can be reached, or name the folder of a CrossEncoder"
     )
 
 
 def text_to_read(hit: Hit) -> str:
-    """What a reranker is given of a hit: title and text, as `Chunk.encoded_text` puts them together."""
+    """Return the text that a reranker reads for a hit: title and text, joined like `Chunk.encoded_text`."""
     title = " ".join((hit.title or "").split())[:TITLE_CHARACTERS]
     return f"{title}\n{hit.text}" if title else hit.text
 
@@ -374,7 +376,7 @@ def _parse_hit(value: object) -> Hit:
 
 
 def _leased(devices: Sequence[str]) -> tuple[str, ...]:
-    """Without `cpu`, which needs no lease. Raises `ConfigurationError` for a card that is not there."""
+    """Return the devices without `cpu`, which needs no lease. Raises `ConfigurationError` for a GPU that does not exist."""
     return tuple(device for device in dict.fromkeys(check_devices(devices)) if device != "cpu")
 
 

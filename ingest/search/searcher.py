@@ -1,9 +1,8 @@
-"""The search helper for applications: it opens a collection, loads the models that made it, and follows its alias."""
+"""The search helper for applications: opens a collection, loads the models that made it, and follows its alias."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import threading
 import time
@@ -14,7 +13,7 @@ from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
 from ingest.encode.devices import check_devices, default_devices, is_accelerator
-from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
+from ingest.errors import ConfigurationError
 from ingest.parameters import (
     checked,
     optional,
@@ -28,9 +27,10 @@ from ingest.parameters import (
 from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit, ScoredPoint
 from ingest.retry import RetryPolicy
+from ingest.search.current_view import CurrentView
 from ingest.search.fusion import Fused, FusionMethod
-from ingest.search.members import ModelLoader, members_of
-from ingest.search.question import MAX_LIMIT, SearchRequest, Where, parse_filter, parse_queries, parse_query, parse_vectors
+from ingest.search.models import ModelLoader, shared_models
+from ingest.search.request import MAX_LIMIT, SearchRequest, Where, parse_filter, parse_queries, parse_query, parse_vectors
 from ingest.search.rerank import Answer, RerankMode, RerankPipeline
 from ingest.search.view import CANDIDATES, CollectionView
 from ingest.store import open_store
@@ -39,37 +39,29 @@ from ingest.store.schema import _normalize_collection_name
 
 DEFAULT_STORE = ".ingest/qdrant"
 
-FOLLOW_SECONDS = 2.0
-"""How often an open searcher looks at most whether its name stands for another collection by now."""
-
 SEARCH_RETRY = RetryPolicy(attempts=3, seconds=10.0, longest=2.0)
-"""For requests to a store that a searcher opened: whoever asks waits for the answer, so it is given up sooner than a run."""
-
-_REPEATS = 5
-"""Times that a search begins anew because its collection was replaced. Reindexes seldom follow each other within one search."""
+"""Retries of a store that a searcher opened. A user waits for the results, so they end sooner than those of a run."""
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
-
 
 class Searcher(NotCopied):
-    """Hybrid search over one collection. Safe from several threads; models are loaded by the first query and kept.
+    """Hybrid search over one collection. Safe from several threads; the first query loads the models, which then stay loaded.
 
-    A searcher follows its name: after a reindex or a rollback it goes on in the collection that the name stands for then, with
-    the models that made that one. A search under way ends in the collection it began in, or begins anew in the other. If the new
-    models are not available, the old collection is searched as long as it is kept.
+    A searcher follows its name: after a reindex or a rollback it searches the collection that the name stands for then, with the
+    models that made that collection. A search under way finishes in the collection it began in, or starts over in the new one. If
+    the new models are not available, the old collection is searched as long as it exists.
 
     It belongs to the process that opened it: a forked child opens its own.
 
     Args:
         store: an open store, which stays open.
-        collection: in any spelling.
-        models: registry keys → staged models; by default from the registries alone.
-        devices: to encode queries on; by default the first GPU, else the CPU. Only accelerators are leased: on the CPU a query
-            runs beside what else runs.
-        lease_directory: where processes meet to take turns on a GPU; by default the user's.
-        reranker: for queries that ask for it; by default the default one, made when it is first needed.
+        collection: name of the collection or alias, in any spelling.
+        models: registry keys → models. None: from the registries alone.
+        devices: devices that encode queries. None: the first GPU, or the CPU without one. Only accelerators are leased; on the
+            CPU a query runs beside other work.
+        lease_directory: folder of the lease files, shared by all processes. None: the user's.
+        reranker: reranker for searches with reranking. None: the default one, created when first needed.
         clock: monotonic seconds.
 
     Raises as `open` does.
@@ -98,13 +90,9 @@ class Searcher(NotCopied):
         self._devices = tuple(filter(is_accelerator, default_devices() if devices is None else check_devices(devices)))
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._reranker = reranker
-        self._making_reranker = threading.Lock()
-        self._clock = clock
-        self._looking = threading.Lock()
+        self._reranker_lock = threading.Lock()
         self._closing = ExitStack()
-        self._reported = ""
-        self._view = self._view_of(store.manifest(self._name), None)
-        self._look_again_at = clock() + FOLLOW_SECONDS
+        self._current = CurrentView(store, self._name, self._open_view, clock=clock)
 
     @classmethod
     def open(
@@ -128,14 +116,14 @@ class Searcher(NotCopied):
         """Open a collection for search with the models that made it.
 
         Args:
-            store: an open store, which stays open; or its path or URL, to be closed with the searcher.
-            api_key, ca_file, timeout, prefer_grpc, grpc_port, allow_plain_http_key: as in `open_store`, if `store` is a path or
-                URL. The environment is not read: pass `api_key=os.environ["INGEST_API_KEY"]`.
-            retry: likewise; by default `SEARCH_RETRY`.
+            store: an open store, which stays open; or a path or URL, whose store is closed with the searcher.
+            api_key, ca_file, timeout, prefer_grpc, grpc_port, allow_plain_http_key: as in `open_store`, for a path or URL. The
+                environment is not read: pass `api_key=os.environ["INGEST_API_KEY"]`.
+            retry: as in `open_store`. None: `SEARCH_RETRY`.
 
         The other arguments are those of `Searcher`. Raises `ConfigurationError`, `StoreError`, `CollectionNotFoundError`,
-        `UnknownModelError` if a model is not in any registry now, and `ManifestMismatchError` if a model of that name would
-        search another vector space than the one that is stored.
+        `UnknownModelError` if a model is in no registry, and `ManifestMismatchError` if the vector space of a model is not the
+        stored one.
         """
         connection = {
             name: value
@@ -152,7 +140,7 @@ class Searcher(NotCopied):
         }
         with ExitStack() as closing:
             searcher = cls(
-                _opened(store, connection, closing),
+                _open_store(store, connection, closing),
                 collection,
                 models=models,
                 devices=devices,
@@ -176,13 +164,13 @@ class Searcher(NotCopied):
 
     @property
     def name(self) -> str:
-        """The name of the collection as the caller uses it; an alias if `manifest.collection` is another."""
+        """The caller's name for the collection; an alias if `manifest.collection` differs."""
         return self._name
 
     @property
     def manifest(self) -> Manifest:
-        """The manifest of the collection that was searched last."""
-        return self._view.manifest
+        """The manifest of the collection searched last."""
+        return self._current.last.manifest
 
     def search(
         self,
@@ -200,18 +188,17 @@ class Searcher(NotCopied):
         """Return the best chunks, best first.
 
         Args:
-            limit: the most hits to return, 1 to 10,000.
-            where: conditions that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, or a list.
-            weights: vector name → weight in the fusion, 1 for a vector that is not named; by default those of the collection.
-            vectors: the vectors to query; by default all.
+            query: the text to search for.
+            limit: most hits to return, 1 to 10,000.
+            where: conditions that every hit must meet: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, or a list.
+            weights: vector name → weight in the fusion, by default 1. None: the weights of the collection.
+            vectors: names of the vectors to query. None: all.
             fusion: `rrf` or `dbsf`, see `fusion.fuse`.
             group_by: `doc_id` returns only the best chunk of each document.
-            context: the number of chunks before and after each hit to return with it.
-            rerank: `auto` reranks the best if the model is available at once, `on` (or True) makes its absence an error, `off`
-                (or False) does not rerank.
+            context: number of chunks before and after each hit to return with it.
+            rerank: `auto` reranks if the model is available, `on` (or True) raises if it is not, `off` (or False) never reranks.
 
-        Raises `ConfigurationError` for an argument that cannot be used, `StoreError`, `ModelError`, and `ForkError` in a forked
-        child.
+        Raises `ConfigurationError` for an invalid argument, `StoreError`, `ModelError`, and `ForkError` in a forked child.
         """
         request = SearchRequest.of(
             limit=limit,
@@ -223,8 +210,7 @@ class Searcher(NotCopied):
             context=context,
             rerank=rerank,
         )
-        text = parse_query(query)
-        return self._ask(lambda view: view.search([text], request))[0]
+        return self._search([parse_query(query)], request)[0]
 
     def search_batch(
         self,
@@ -239,7 +225,7 @@ class Searcher(NotCopied):
         context: int = 0,
         rerank: RerankMode | bool = "off",
     ) -> list[Answer]:
-        """Return the answers to several queries, as `search` does: each model encodes all of them at once, in one request."""
+        """Return the answer to each query, like `search`. Each model encodes all queries at once; the store gets one request."""
         request = SearchRequest.of(
             limit=limit,
             where=where,
@@ -250,8 +236,7 @@ class Searcher(NotCopied):
             context=context,
             rerank=rerank,
         )
-        texts = parse_queries(queries)
-        return self._ask(lambda view: view.search(texts, request))
+        return self._search(parse_queries(queries), request)
 
     async def asearch(
         self,
@@ -266,10 +251,8 @@ class Searcher(NotCopied):
         context: int = 0,
         rerank: RerankMode | bool = "off",
     ) -> Answer:
-        """Run `search` in another thread, for applications on asyncio. Safe to await many at once."""
-        return await asyncio.to_thread(
-            self.search,
-            query,
+        """Run `search` in another thread, for asyncio applications. Safe to await many at once."""
+        request = SearchRequest.of(
             limit=limit,
             where=where,
             weights=weights,
@@ -279,105 +262,55 @@ class Searcher(NotCopied):
             context=context,
             rerank=rerank,
         )
+        answers = await asyncio.to_thread(self._search, [parse_query(query)], request)
+        return answers[0]
 
     def rankings(
         self, query: str, *, depth: int = CANDIDATES, where: Where = None, vectors: Sequence[str] | None = None
     ) -> dict[str, list[ScoredPoint]]:
-        """Return what each vector finds: its `depth` best, best first, with `doc_id` and `source`. Raises as `search` does."""
+        """Return the `depth` best points of each vector, best first, with `doc_id` and `source`. Raises as `search` does."""
         text, conditions, names = parse_query(query), parse_filter(where), parse_vectors(vectors)
         depth = checked("depth", parse_integer, depth, least=1, most=MAX_LIMIT)
         return self._ask(lambda view: view.rankings(text, depth=depth, conditions=conditions, vectors=names))
 
     def hits(self, candidates: Sequence[Sequence[Fused]]) -> list[list[Hit]]:
-        """Return the hits of each query's candidates, in their order; all payloads are read at once.
+        """Return the hits of each query's candidates, in their order. All payloads are read in one request.
 
-        A candidate that is soft-deleted, was deleted meanwhile, or was written by another tool is left out.
+        Candidates that are soft-deleted, deleted since, or written by another tool are left out.
         """
-        fused = checked("candidates", parse_list, candidates, _parse_candidates)
-        return self._ask(lambda view: view.hits(fused))
+        checked_candidates = checked("candidates", parse_list, candidates, _parse_candidates)
+        return self._ask(lambda view: view.hits(checked_candidates))
 
     def view(self) -> CollectionView:
-        """Return the collection that the name stands for, looked up every `FOLLOW_SECONDS`; it stays what it is.
+        """Return a view of the collection that the name stands for now. The view keeps to that collection.
 
         Raises `ForkError` in a forked child.
         """
         self._home.check()
-        if self._clock() >= self._look_again_at and self._looking.acquire(blocking=False):
-            try:
-                self._follow()
-            finally:
-                self._looking.release()
-        return self._view
+        return self._current.get()
+
+    def _search(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
+        return self._ask(lambda view: view.search(queries, request))
 
     def _ask(self, ask: Callable[[CollectionView], T]) -> T:
-        """Ask the collection that the name stands for, and where it stands for another in the end, that one.
+        self._home.check()
+        return self._current.ask(ask)
 
-        What was found before counts for nothing then: a collection of the same name as the first can be in the making by now.
-        """
-        view = self.view()
-        for _ in range(_REPEATS):
-            try:
-                answer = ask(view)
-            except CollectionNotFoundError:
-                view = self._after(view)
-                continue
-            before, view = view, self.view()
-            if view is before:
-                return answer
-        return ask(view)
-
-    def _follow(self) -> None:
-        """Look the name up once. What stands in the way is left to the search itself to find, if it is in its way too."""
-        self._look_again_at = self._clock() + FOLLOW_SECONDS
-        try:
-            manifest = self._store.manifest(self._name)
-            if manifest != self._view.manifest:
-                self._view = self._view_of(manifest, self._view)
-        except StoreError as exc:
-            logger.debug("the name %s was not looked up: %s", self._name, exc)
-        except IngestError as exc:
-            if str(exc) != self._reported:
-                logger.warning("the search of %s goes on in %s: %s", self._name, self._view.manifest.collection, exc)
-                self._reported = str(exc)
-
-    def _after(self, gone: CollectionView) -> CollectionView:
-        """Return what is to be searched instead of a collection that was dropped."""
-        with self._looking:
-            if self._view is gone:
-                self._view = self._newest(gone)
-                self._look_again_at = self._clock() + FOLLOW_SECONDS
-            return self._view
-
-    def _newest(self, before: CollectionView) -> CollectionView:
-        while True:
-            manifest = self._manifest()
-            try:
-                return self._view_of(manifest, before)
-            except ManifestMismatchError:  # also where the name moves again before a loader looks it up
-                if self._manifest() == manifest:
-                    raise
-
-    def _manifest(self) -> Manifest:
-        try:
-            return self._store.manifest(self._name)
-        except CollectionNotFoundError:  # also where the alias moves between the two requests that this takes
-            return self._store.manifest(self._name)
-
-    def _view_of(self, manifest: Manifest, before: CollectionView | None) -> CollectionView:
-        """Search in the manifest's collection. A model that also made the collection before it is kept."""
-        members = members_of(manifest, self._name, self._load_models, (before.manifest, before.members) if before else None)
+    def _open_view(self, manifest: Manifest, before: CollectionView | None) -> CollectionView:
+        """Open the collection of a manifest for search. A model that also made the collection before it is kept."""
+        models = shared_models(manifest, self._name, self._load_models, (before.manifest, before.models) if before else None)
         return CollectionView(
             self._store,
             self._name,
             manifest,
-            members,
+            models,
             devices=self._devices,
             lease_directory=self._lease_directory,
             get_reranker=self._get_reranker,
         )
 
     def _get_reranker(self) -> RerankPipeline:
-        with self._making_reranker:
+        with self._reranker_lock:
             if self._reranker is None:
                 self._reranker = RerankPipeline(devices=self._devices)
             return self._reranker
@@ -387,13 +320,13 @@ def _parse_candidates(value: object) -> list[Fused]:
     return parse_list(value, lambda each: parse_instance(each, Fused))
 
 
-def _opened(store: object, connection: Mapping[str, object], closing: ExitStack) -> Store:
-    """Open the store at a location, to be closed by `closing`; return one that is open as it is."""
+def _open_store(store: object, connection: Mapping[str, object], closing: ExitStack) -> Store:
+    """Return an open store: the given one, or that at a location, which `closing` closes."""
     if isinstance(store, str | os.PathLike):
         options: dict[str, Any] = {"retry": SEARCH_RETRY, **connection}
         return closing.enter_context(open_store(Path(store) if isinstance(store, os.PathLike) else store, **options))
     if not callable(getattr(store, "manifest", None)):
         raise ConfigurationError(f"store: {shown(store)} is neither a path, a URL nor an open store")
     if connection:
-        raise ConfigurationError(f"{', '.join(connection)}: the store is open already: pass it to open_store")
+        raise ConfigurationError(f"{', '.join(connection)}: the store is already open: pass it to open_store")
     return store  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""Weights of the fusion, found on half of the judged questions and tried on the other half. Pure."""
+"""Fusion weights, found on half of the judged queries and tested on the other half. Pure."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ from ingest.search.fusion import Rankings, documents, fuse
 from ingest.search.metrics import Judge, Judgements, Run
 
 WEIGHTS = tuple(sorted((2 ** (step / 2) for step in range(-8, 9)), key=lambda weight: (abs(math.log(weight)), weight)))
-"""What is tried for a vector while the first has 1: 1/16 to 16 in steps of √2, the nearest to 1 first, so that it wins a tie."""
+"""Weights tried for a vector while the first has 1: 1/16 to 16 in steps of √2. The nearest to 1 comes first and wins a tie."""
 
 ROUNDS = 5
-"""Times that all vectors are gone through at most; it ends sooner where nothing gets better."""
+"""Most passes over all vectors. The search ends sooner when a pass improves nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Half:
-    """One half of the questions: how many, and their mean nDCG@10 with equal and with tuned weights."""
+    """One half of the queries: their number, and their mean nDCG@10 with equal and with tuned weights."""
 
-    questions: int
+    queries: int
     equal: float
     tuned: float
 
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """What tuning found.
+    """The result of tuning.
 
     Attributes:
-        weights: vector name → weight; what counts is their ratio.
-        training: the half they were found on: never worse than equal weights there.
-        held_out: the half they were not: what to expect of other questions.
+        weights: vector name → weight; only their ratio counts.
+        training: the half that the weights were found on; they never score below equal weights there.
+        held_out: the other half, which shows what to expect of other queries.
     """
 
     weights: Mapping[str, float]
@@ -50,20 +50,20 @@ class Tuned:
 
 
 def tune(rankings: Mapping[str, Rankings], judgements: Judgements) -> Tuned:
-    """Weights with a better nDCG@10 on the questions that are not held out, by coordinate search from equal weights.
+    """Return weights that raise nDCG@10 on the queries that are not held out, by coordinate search from equal weights.
 
-    A weight is changed only where that gains more than the standard error of the gain over the questions: less is as likely luck,
-    and lost on other questions. So equal weights stay where the vectors are about as good as each other.
+    Change a weight only if nDCG improves by more than one standard error over the queries; smaller gains are noise. So vectors of
+    about the same quality keep equal weights.
 
     Args:
-        rankings: question id → what each vector found, with `doc_id` in the payloads; the same vectors for every question.
-        judgements: of the same questions.
+        rankings: query id → rankings, with `doc_id` in the payloads and the same vectors for every query.
+        judgements: judgements of the same queries.
 
     Raises as `check_tunable` does.
     """
-    names = list(dict.fromkeys(name for found in rankings.values() for name in found))
+    names = list(dict.fromkeys(name for of_query in rankings.values() for name in of_query))
     check_tunable(names, judgements)
-    halves = (_Questions(rankings, judgements, held_out=held_out) for held_out in (False, True))
+    halves = (_HalfOfQueries(rankings, judgements, held_out=held_out) for held_out in (False, True))
     training, held_out = halves
     equal = dict.fromkeys(names, 1.0)
     weights = _search(training, equal)
@@ -73,20 +73,20 @@ def tune(rankings: Mapping[str, Rankings], judgements: Judgements) -> Tuned:
     )
 
 
-def check_tunable(vectors: Sequence[str], questions: Collection[str]) -> None:
-    """Raises `ConfigurationError` if there is one vector only, or a half without questions."""
+def check_tunable(vectors: Sequence[str], query_ids: Collection[str]) -> None:
+    """Raise `ConfigurationError` if there is only one vector, or a half without queries."""
     if len(vectors) < 2:  # noqa: PLR2004  one has no ratio to another
         raise ConfigurationError(
             f"tuning weighs vectors against each other, and there is only {', '.join(vectors)}: leave it out"
         )
-    if len({is_held_out(question) for question in questions}) < 2:  # noqa: PLR2004  both halves
+    if len({is_held_out(query_id) for query_id in query_ids}) < 2:  # noqa: PLR2004  both halves
         raise ConfigurationError(
-            f"{len(questions)} judged questions are too few to tune on half of them: judge more, or leave it out"
+            f"{len(query_ids)} judged queries are too few to tune on half of them: judge more, or leave tuning out"
         )
 
 
-class _Questions:
-    """One half of the questions, to be fused again and again."""
+class _HalfOfQueries:
+    """One half of the queries, fused once for each set of weights."""
 
     def __init__(self, rankings: Mapping[str, Rankings], judgements: Judgements, *, held_out: bool) -> None:
         self.judgements = {id_: judged for id_, judged in judgements.items() if is_held_out(id_) == held_out}
@@ -94,19 +94,19 @@ class _Questions:
         self._judge = Judge(self.judgements)
 
     def ndcg_10(self, weights: Mapping[str, float]) -> list[float]:
-        """Of each question."""
-        run: Run = {id_: documents(fuse(found, weights), found) for id_, found in self._rankings.items()}
+        """Return the nDCG@10 of each query."""
+        run: Run = {id_: documents(fuse(of_query, weights), of_query) for id_, of_query in self._rankings.items()}
         return list(self._judge.ndcg_10(run).values())
 
 
-def _search(questions: _Questions, start: Mapping[str, float]) -> dict[str, float]:
-    weights, best = dict(start), questions.ndcg_10(start)
+def _search(queries: _HalfOfQueries, start: Mapping[str, float]) -> dict[str, float]:
+    weights, best = dict(start), queries.ndcg_10(start)
     for _ in range(ROUNDS):
         before = weights
         for name in list(weights)[1:]:  # only ratios count: the first keeps its weight
             for weight in WEIGHTS:
                 tried = {**weights, name: weight}
-                if _is_better(ndcg := questions.ndcg_10(tried), best):
+                if _is_better(ndcg := queries.ndcg_10(tried), best):
                     weights, best = tried, ndcg
         if weights == before:
             break

@@ -17,7 +17,7 @@ from ingest.encode.contract import Model
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError
 from ingest.reindex.reindex import roll_back
 from ingest.search import Searcher
-from ingest.search.searcher import FOLLOW_SECONDS
+from ingest.search.current_view import FOLLOW_SECONDS
 from ingest.store.contract import Manifest, Store
 from ingest.testing import FakeClock, HashEncoder
 
@@ -117,7 +117,7 @@ def test_it_follows_a_swap_and_a_rollback_where_the_old_one_is_kept(bench: Bench
 def test_it_looks_seldom_and_keeps_the_models_that_stay(bench: Bench, text: str) -> None:
     clock, watched = FakeClock(), Watched(bench.store)
     searcher = opened(bench, clock, watched)
-    load, kept = searcher._load_models, searcher.view().members["kept"]
+    load, kept = searcher._load_models, searcher.view().models["kept"]
     for _ in range(5):
         searcher.search(text)
     assert watched.manifests == 1
@@ -132,7 +132,7 @@ def test_it_looks_seldom_and_keeps_the_models_that_stay(bench: Bench, text: str)
     clock.now += FOLLOW_SECONDS
     assert_finds(searcher, text, NEW)
     assert load.calls == 2
-    assert searcher.view().members["kept"] is kept
+    assert searcher.view().models["kept"] is kept
 
 
 def test_weights_that_change_in_place_are_followed_too(bench: Bench, text: str) -> None:

@@ -102,7 +102,7 @@ def test_json_has_a_row_for_every_vector_and_their_fusion(desk: Path) -> None:
 def test_a_person_gets_a_table(desk: Path) -> None:
     done = evaluate(desk, "--limit", "3", "--tune")
     assert done.code == 0, done.err
-    assert "topics: 3 questions" in done.out
+    assert "topics: 3 queries" in done.out
     assert [line for line in done.out.splitlines() if "all-miniLM-l6" in line and "1.0" in line]
     assert "[weights]" in done.out
 

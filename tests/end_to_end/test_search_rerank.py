@@ -75,7 +75,7 @@ def test_a_question_does_not_wait_for_an_ingestion_beyond_the_timeout(desk: Path
         answer = reranked(desk, INGEST_DEVICE="cpu:1", INGEST_RERANK_LEASE_TIMEOUT="0.2")
     assert answer["rerank"]["device"] == "cpu"
     assert answer["note"] == answer["rerank"]["fallback"]
-    assert "reranked on the processor" in answer["note"]
+    assert "reranked on the CPU" in answer["note"]
     assert f"process {pid}" in answer["note"]
     assert set(list(scores(answer))[:2]) == {"right", "titled"}
 

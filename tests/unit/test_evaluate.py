@@ -78,7 +78,7 @@ def test_every_figure_is_what_a_pencil_finds(searcher: Searcher, beir: Path) -> 
     evaluation = evaluate(searcher, beir)
     first, second, fused = evaluation.rows
 
-    assert (evaluation.collection, evaluation.questions) == ("angles", 3)
+    assert (evaluation.collection, evaluation.queries) == ("angles", 3)
     assert [row.name for row in evaluation.rows] == ["first", "second", "fused"]
     best = 7 + 1 / log2(3)
     # from 0°: A B (A) C; from 90°: C A B (A)
@@ -118,14 +118,14 @@ def test_depth_bounds_what_a_vector_brings(searcher: Searcher, beir: Path) -> No
 
 def test_a_limit_takes_the_first_questions_that_are_judged(searcher: Searcher, beir: Path) -> None:
     evaluation = evaluate(searcher, beir, limit=2)
-    assert evaluation.questions == 2
+    assert evaluation.queries == 2
     assert evaluation.rows[0].scores.recall_100 == 1.0  # without the one that has no answer
 
 
 def test_the_half_that_is_held_out_can_be_asked_alone(searcher: Searcher, beir: Path) -> None:
     held_out = [question for question, *_ in JUDGEMENTS if is_held_out(question)]
     assert 0 < len(set(held_out)) < 3
-    assert evaluate(searcher, beir, held_out=True).questions == len(set(held_out))
+    assert evaluate(searcher, beir, held_out=True).queries == len(set(held_out))
 
 
 def test_a_collection_that_was_not_judged_is_told(searcher: Searcher, beir: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -168,17 +168,17 @@ def test_questions_keep_their_order_and_numbers_become_ids(beir: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "content", "error", "says"),
     [
-        ("queries.jsonl", None, ConfigurationError, "queries.jsonl is not there"),
-        ("qrels/test.tsv", None, ConfigurationError, "test.tsv is not there"),
+        ("queries.jsonl", None, ConfigurationError, "queries.jsonl does not exist"),
+        ("qrels/test.tsv", None, ConfigurationError, "test.tsv does not exist"),
         ("queries.jsonl", b'{"_id": "a"', SourceError, r"queries.jsonl:1: not JSON"),
         ("queries.jsonl", b'{"_id": "from-0", "text": "x"}\n[]\n', SourceError, r"queries.jsonl:2: .*_id"),
         ("queries.jsonl", b'{"_id": "from-0", "text": " "}\n', SourceError, "not empty"),
         ("queries.jsonl", b"\xff\xfe", SourceError, "cannot be read"),
         ("queries.jsonl", b'{"_id": "from-0", "text": "x"}\n', SourceError, "'from-90', which is not in"),
-        ("qrels/test.tsv", b"", SourceError, "judges nothing"),
-        ("qrels/test.tsv", b"query-id\tcorpus-id\tscore\n", SourceError, "judges nothing"),
-        ("qrels/test.tsv", b"from-0\tA\t1\nfrom-0\tA\n", SourceError, r"test.tsv:2: .*split by tabs"),
-        ("qrels/test.tsv", b"from-0\tA\t1\nfrom-0\tB\t0.5\n", SourceError, r"test.tsv:2: .*'0.5' is no whole number"),
+        ("qrels/test.tsv", b"", SourceError, "no judgements"),
+        ("qrels/test.tsv", b"query-id\tcorpus-id\tscore\n", SourceError, "no judgements"),
+        ("qrels/test.tsv", b"from-0\tA\t1\nfrom-0\tA\n", SourceError, r"test.tsv:2: .*separated by tabs"),
+        ("qrels/test.tsv", b"from-0\tA\t1\nfrom-0\tB\t0.5\n", SourceError, r"test.tsv:2: .*'0.5' is not a whole number"),
         ("qrels/test.tsv", b"from-0\tA\t1\nfrom-0\tB\t100\n", SourceError, r"test.tsv:2: .*smaller scale"),
     ],
 )

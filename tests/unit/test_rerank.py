@@ -126,7 +126,7 @@ def test_a_device_another_process_holds_is_not_waited_for_long(trained: Path, le
     assert held.hits == free.hits
     assert answer.reranked
     assert answer.note is not None
-    assert "on the processor" in answer.note
+    assert "on the CPU" in answer.note
 
 
 def test_a_device_another_thread_holds_is_not_waited_for_long(trained: Path, leases: Path) -> None:

@@ -54,7 +54,7 @@ def test_a_misleading_vector_loses_weight(
 ) -> None:
     tuned = tune(rankings, {question: {"right": 1} for question in QUESTIONS})
     assert tuned.weights == pytest.approx(weights)
-    assert (tuned.training.questions, tuned.held_out.questions) == (4, 3)
+    assert (tuned.training.queries, tuned.held_out.queries) == (4, 3)
     best = 1.0 if "good" in weights else 0.0
     assert (tuned.training.tuned, tuned.held_out.tuned) == (best, best)
     assert (tuned.training.equal < best) == (tuned.weights != dict.fromkeys(weights, 1.0))

@@ -1,4 +1,4 @@
-"""What a search can ask for: parameters, their defaults and their checks. Pure."""
+"""The parameters of a search, their defaults and checks. Pure."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ MAX_CONTEXT = 10_000
 _GROUPS: tuple[Literal["doc_id"]] = ("doc_id",)
 
 Where = Mapping[str, Any] | str | Sequence[str | Mapping[str, Any] | Condition] | None
-"""Conditions that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, a list of either, or None."""
+"""Conditions that every hit must meet: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, a list of either, or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """The parameters of `Searcher.search` except the query, checked as far as that needs no collection.
+    """The parameters of `Searcher.search` except the query, checked as far as possible without the collection.
 
     Attributes:
-        conditions: `where`, parsed.
-        weights: None for those of the collection.
-        vectors: None for all.
+        conditions: parsed conditions of `where`.
+        weights: vector name → weight. None: those of the collection.
+        vectors: names of the vectors to query. None: all.
     """
 
     limit: int = 10
@@ -66,7 +66,7 @@ class SearchRequest:
         context: int,
         rerank: RerankMode | bool,
     ) -> Self:
-        """Check the parameters as a caller gave them. Raises `ConfigurationError`."""
+        """Check the parameters of a caller. Raises `ConfigurationError`."""
         return cls(
             limit=checked("limit", parse_integer, limit, least=1, most=MAX_LIMIT),
             conditions=parse_filter(where),
@@ -80,12 +80,12 @@ class SearchRequest:
 
 
 def parse_query(query: object) -> str:
-    """Return the query if it is a text that says something. Raises `ConfigurationError`."""
+    """Return the query if it is a text that is not blank. Raises `ConfigurationError`."""
     return checked("query", _parse_query, query)
 
 
 def parse_queries(queries: object) -> list[str]:
-    """Return the queries of a batch. Raises `ConfigurationError`, also for a single text."""
+    """Return the queries of a batch. Raises `ConfigurationError`, even for a single text."""
     return checked("queries", parse_list, queries, _parse_query)
 
 
@@ -143,9 +143,9 @@ def check_names(name: str, given: Collection[str], known: Collection[str], colle
         )
 
 
-def check_some_weight(weights: Mapping[str, float], asked: Collection[str]) -> None:
-    """Raise `ConfigurationError` if no vector that is asked has a weight: every score would be zero."""
-    if all(weights.get(name, 1.0) == 0 for name in asked):
+def check_some_weight(weights: Mapping[str, float], queried: Collection[str]) -> None:
+    """Raise `ConfigurationError` if every vector to query has the weight 0: all scores would be 0."""
+    if all(weights.get(name, 1.0) == 0 for name in queried):
         raise ConfigurationError(
-            f"weights: every vector that is queried ({', '.join(asked)}) has the weight 0: give one of them another"
+            f"weights: every vector that is queried ({', '.join(queried)}) has the weight 0: give one of them another"
         )

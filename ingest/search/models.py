@@ -1,4 +1,4 @@
-"""The models that made a collection, as a search uses them."""
+"""The models that made a collection, shared by the threads that search it."""
 
 from __future__ import annotations
 
@@ -14,37 +14,38 @@ from ingest.errors import ManifestMismatchError
 from ingest.store.contract import Manifest
 
 ModelLoader = Callable[[Sequence[str]], Sequence[Model]]
-"""Registry keys → one staged model each, in their order."""
+"""Registry keys → one model each, in the same order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Member:
+class SharedModel:
     """A model and the lock under which its encoder serves one thread at a time."""
 
     model: Model
-    turn: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def members_of(
-    manifest: Manifest, name: str, load: ModelLoader | None, before: tuple[Manifest, Mapping[str, Member]] | None = None
-) -> Mapping[str, Member]:
-    """Return the models that made a collection, by the name of their vector.
+def shared_models(
+    manifest: Manifest, name: str, load: ModelLoader | None, before: tuple[Manifest, Mapping[str, SharedModel]] | None = None
+) -> Mapping[str, SharedModel]:
+    """Return vector name → the model that made it.
 
     Args:
-        name: the name the caller uses for the collection, for messages.
-        load: by default from the registries alone.
-        before: the manifest and the models of a collection that was searched so far: a model that made both is kept.
+        manifest: manifest of the collection.
+        name: the caller's name for the collection, for messages.
+        load: the loader. None: from the registries alone.
+        before: manifest and models of the collection searched so far; a model that made both collections is kept.
 
-    Raises `UnknownModelError`, and `ManifestMismatchError` for a model that would search another vector space than is stored.
+    Raises `UnknownModelError`, and `ManifestMismatchError` for a model whose vector space is not the stored one.
     """
     known = {(spec.name, spec.fingerprint): before[1][spec.name] for spec in before[0].vectors} if before else {}
     kept = {spec.name: known[spec.name, spec.fingerprint] for spec in manifest.vectors if (spec.name, spec.fingerprint) in known}
     keys = [spec.name for spec in manifest.vectors]
     if len(kept) == len(keys):
         return kept
-    staged = load(keys) if load else _registered(keys, manifest)
-    _check_spaces(name, manifest, staged)
-    return {model.key: kept.get(model.key) or Member(model) for model in staged}
+    models = load(keys) if load else _registered(keys, manifest)
+    _check_spaces(name, manifest, models)
+    return {model.key: kept.get(model.key) or SharedModel(model) for model in models}
 
 
 def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[Model]:
@@ -54,10 +55,10 @@ def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[Model]:
 
 def _check_spaces(name: str, manifest: Manifest, models: Sequence[Model]) -> None:
     """Raise `ManifestMismatchError` unless these are the models of the manifest, in its order."""
-    wanted, given = [spec.name for spec in manifest.vectors], [model.key for model in models]
-    if given != wanted:
+    expected, given = [spec.name for spec in manifest.vectors], [model.key for model in models]
+    if given != expected:
         raise ManifestMismatchError(
-            f"collection {name!r} was made with {', '.join(wanted)}, and the models are {', '.join(given)}: give one model for"
+            f"collection {name!r} was made with {', '.join(expected)}, but the models are {', '.join(given)}: pass one model for"
             " each, in this order"
         )
     for spec, model in zip(manifest.vectors, models, strict=True):
