@@ -33,7 +33,7 @@ from ingest.search.request import Where
 from ingest.search.rerank import DEFAULT_RERANKER, Answer, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
 from ingest.source.chunking import ChunkingOptions
-from ingest.source.given import Given, reads_once, sources_of
+from ingest.source.inputs import SourceLike, reads_once, sources_of
 from ingest.source.sizes import hold_bytes
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
@@ -121,7 +121,7 @@ class Collection:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def plan(self, source: Given, *, name: str | None = None, delete: Delete = "incremental", **limits: Any) -> Preview:
+    def plan(self, source: SourceLike, *, name: str | None = None, delete: Delete = "incremental", **limits: Any) -> Preview:
         """Return what `sync` with the same arguments would do, without doing it."""
         sources, stored = sources_of(source, name=name), self._stored()
         models = self._models(stored, self._encoding, worth_converting=hold_bytes(sources, WORTH_CONVERTING_BYTES))
@@ -129,7 +129,7 @@ class Collection:
 
     def sync(
         self,
-        source: Given,
+        source: SourceLike,
         *,
         name: str | None = None,
         delete: Delete = "incremental",
@@ -171,7 +171,7 @@ class Collection:
             logger.warning("%s; starting again in float32", exc)
         return self._run(sources, kept, self._encoding.in_float32(), on_progress, stop, **given)
 
-    async def async_sync(self, source: Given, *, stop: Callable[[], bool] = lambda: False, **options: Any) -> Receipt:
+    async def async_sync(self, source: SourceLike, *, stop: Callable[[], bool] = lambda: False, **options: Any) -> Receipt:
         """Run `sync` in another thread. Cancelling it ends the run after the window in hand, and then raises `CancelledError`."""
         cancelled = threading.Event()
         run = asyncio.ensure_future(asyncio.to_thread(self.sync, source, stop=lambda: cancelled.is_set() or stop(), **options))
@@ -184,7 +184,7 @@ class Collection:
 
     def verify(
         self,
-        source: Given,
+        source: SourceLike,
         *,
         name: str | None = None,
         repair: bool = False,
@@ -233,7 +233,7 @@ class Collection:
         return undelete(self._store, self.name, sources, doc_ids)
 
     def export(
-        self, source: Given, directory: str | Path, *, name: str | None = None, on_progress: OnProgress | None = None
+        self, source: SourceLike, directory: str | Path, *, name: str | None = None, on_progress: OnProgress | None = None
     ) -> Receipt:
         """Encode sources into Parquet files in `directory`, for `load` on a machine that reaches Qdrant."""
         sources, path = sources_of(source, name=name), Path(directory)
