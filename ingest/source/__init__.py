@@ -1,12 +1,13 @@
-"""Documents in. `open_source` says what a location is; all else follows from there.
+"""Sources of documents, and their chunks. `open_source` turns a location into a source.
 
-open          location → source
-files         one file, standard input, folders and globs       sql    rows of a database
-tables        JSON Lines, CSV, TSV, Parquet → records           kinds  suffix → format
-fields        record → document, or why not
-conversion    file → document: HTML, office documents, titles
-streams       bytes from any file system, decompressed
-chunking      documents → chunks that fit every model           splitting  where a text may be cut
+open        location → source                                     inputs      argument of `Collection` → sources
+files       one file, standard input, folders and globs           sql         rows of a database
+memory      documents and mappings from Python                    partitions  a source in parts, for several processes
+tables      JSON Lines, CSV, TSV, Parquet → records               formats     suffix → format
+fields      record → document, or the reason for its rejection    sizes       bytes of a source
+convert     file → document: HTML, office documents, titles
+streams     bytes from any file system, decompressed
+chunking    documents → chunks that fit every model               splitting   borders at which a text may be cut
 """
 
 from ingest.source.fields import FieldMap

@@ -1,7 +1,7 @@
-"""Documents into chunks that every model of the ensemble takes whole.
+"""From documents to chunks that no model of the ensemble truncates.
 
-Cut by characters first, count the tokens of all pieces in one go, cut again only what overflows: searching for every border
-with a tokenizer is hundreds of times slower. A document that surely fits is not counted at all.
+Documents are cut by characters first; then the tokens of all pieces are counted in one call, and only pieces that are too large
+are cut again. Searching each border with a tokenizer is hundreds of times slower. A document that surely fits is not counted.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_ve
 
 MAX_OVERLAP = 0.5
 UNLIMITED_TOKENS = 500
-"""Size of a chunk where no model sets a bound, in tokens of `CHARACTERS_PER_TOKEN`."""
+"""Size of a chunk if no model limits it, in tokens of `CHARACTERS_PER_TOKEN`."""
 CHARACTERS_PER_TOKEN = 4
 CONTEXT_SHARE = 4
-"""The context takes at most one part in so many of a chunk."""
+"""The context of a chunk takes at most one part in this many of its size."""
 
-_ALGORITHM = 1  # raise it whenever the same document would be cut elsewhere
-_HEADROOM = 0.95  # pieces of one size in characters differ in tokens
-_EVENNESS = 1.1  # room for borders when a piece is cut into equal parts
-_MARGIN = 8  # tokens by which prompt and text may cost more together than apart
-_WORD_COUNTED = 2**17  # characters up to which a whole document of few words is counted before it is cut
-_TITLE_CHARACTERS = 16  # per token: more of a title is not even counted
-_COUNTED_AT_ONCE = 2**20  # characters, so that a tokenizer's output stays small beside a window
+_ALGORITHM = 1  # raise it with every change to the borders of the same document
+_HEADROOM = 0.95  # pieces with equally many characters differ in tokens
+_EVENNESS = 1.1  # slack for borders when a piece is cut into equal parts
+_MARGIN = 8  # tokens that prompt and text may cost more together than apart
+_WORD_COUNTED = 2**17  # characters up to which a document of few words is counted whole before it is cut
+_TITLE_CHARACTERS = 16  # per token: a longer title is cut before it is counted
+_COUNTED_AT_ONCE = 2**20  # characters per call, so that the output of a tokenizer stays small
 
 
 @dataclass(frozen=True, slots=True)
 class ChunkingOptions:
-    """How documents are cut.
+    """The size and overlap of chunks.
 
     Attributes:
-        tokens: wished size of a chunk with its context, without prompts and special tokens; None: as much as the models take.
+        tokens: most tokens of a chunk with its context, without prompts and special tokens; None: the models' limit.
         overlap: share of a chunk repeated at the start of the next, 0 to 0.5.
 
-    Raises `ConfigurationError` where one of them is out of range.
+    Raises `ConfigurationError` for a value out of range.
     """
 
     tokens: int | None = None
@@ -52,11 +52,11 @@ class ChunkingOptions:
 
 
 class Chunker:
-    """Cuts documents so that no model ever truncates a chunk. One thread at a time.
+    """A chunker: cuts documents so that no model truncates a chunk. One thread at a time.
 
     Args:
-        limits: what the models take; without any, a chunk is bounded by characters.
-        options: the wished size and overlap.
+        limits: the token limits of the models; without any, the size of a chunk is limited in characters.
+        options: the size and overlap of chunks.
     """
 
     def __init__(self, limits: Sequence[TokenLimit], options: ChunkingOptions = ChunkingOptions()) -> None:
@@ -64,22 +64,23 @@ class Chunker:
         self._options = options
         self._gauge = _TokenGauge(self._limits, options.tokens) if limits else _CharacterGauge(options.tokens)
 
-    def fingerprint(self, format: str) -> str:  # noqa: A002  the word of `Document.format`
-        """Digest of all that decides the borders in a document of this format. Cheap: no tokenizer is loaded for it."""
+    def fingerprint(self, format: str) -> str:  # noqa: A002  as in `Document.format`
+        """Return a digest of everything that decides the borders in a document of this format. Loads no tokenizer."""
         kind = splitter_kind(format)
         limits = [[limit.model, limit.max_tokens] for limit in self._limits]
         return digest([_ALGORITHM, self._options.tokens, self._options.overlap, limits, kind, splitter_version(kind)])
 
     def chunk(self, documents: Sequence[Document], doc_keys: Sequence[str]) -> list[list[Chunk] | Rejected]:
-        """The chunks of each document in order, or why it cannot be cut small enough.
+        """Return the chunks of each document in order, or `Rejected` if it cannot be cut small enough.
 
-        Chunks hold all of the text but whitespace, have none at their ends, and fit every limit. A document that fits whole
-        is one chunk; one with more words than tokens, or over 131,072 characters, is taken not to without counting.
+        Together the chunks contain all of the text but whitespace; they have none at their ends, and fit every limit. A document
+        that fits whole is one chunk. A document with more words than tokens, or over 131,072 characters, is cut without counting.
 
         Args:
+            documents: the documents to cut.
             doc_keys: `records.doc_key` of each document.
 
-        Raises `ConfigurationError` where a model's prompt leaves no room for text, and what the token counters raise.
+        Raises `ConfigurationError` if a model's prompt leaves no room for text, and the errors of the token counters.
         """
         contexts = self._contexts(documents)
         chunked = [self._single(*each) for each in zip(documents, doc_keys, contexts, strict=True)]
@@ -93,7 +94,7 @@ class Chunker:
         return chunked
 
     def _single(self, document: Document, doc_key: str, context: str) -> list[Chunk] | Rejected:
-        """The one chunk of a document that need not be counted, or nothing yet. Most documents end here, so it is short."""
+        """Return the only chunk of a document that surely fits, or no chunk. The path of most documents, so it is short."""
         text = document.text.strip()
         if not text:
             return Rejected(document.position, "the text is empty", "", document.id)
@@ -114,7 +115,7 @@ class Chunker:
             yield from self._cut(whole, max(size - len(draft.context) - 1, size - size // CONTEXT_SHARE - 1))
 
     def _settle(self, piece: _Piece, load: float) -> Iterator[_Piece]:
-        """Keeps a piece that fits; else what to count next in its place."""
+        """Keep a piece that fits; otherwise yield the pieces to count in its place."""
         length = piece.cut.end - piece.cut.start
         if load <= 1:
             piece.draft.settled.append(piece)
@@ -124,7 +125,9 @@ class Chunker:
         elif piece.context:
             yield _Piece(piece.draft, piece.cut, "")
         else:
-            piece.draft.unfit = f"the character {piece.text!r} alone is {load:.3g} times what a chunk may cost: use larger chunks"
+            piece.draft.unfit = (
+                f"the character {piece.text!r} alone takes {load:.3g} times the tokens of a chunk: use larger chunks"
+            )
 
     def _cut(self, piece: _Piece, capacity: int) -> Iterator[_Piece]:
         draft = piece.draft
@@ -134,7 +137,7 @@ class Chunker:
             yield _Piece(draft, cut, piece.context)
 
     def _contexts(self, documents: Sequence[Document]) -> list[str]:
-        """Each document's title on one line, cut to its share of a chunk."""
+        """Return the title of each document on one line, cut to its share of a chunk."""
         if not any(document.title for document in documents):
             return [""] * len(documents)
         longest = self._gauge.characters * _TITLE_CHARACTERS // (CONTEXT_SHARE * CHARACTERS_PER_TOKEN)
@@ -151,7 +154,7 @@ class Chunker:
 
 @dataclass(slots=True)
 class _Draft:
-    """A document on its way into chunks."""
+    """A document that is being cut."""
 
     document: Document
     context: str
@@ -166,7 +169,7 @@ class _Draft:
         times: dict[str, int] = {}
         for piece in sorted(self.settled, key=lambda piece: (piece.cut.start, -piece.cut.end)):
             start, _, end = piece.cut
-            if chunks and end <= chunks[-1].end:  # an overlap has brought it already
+            if chunks and end <= chunks[-1].end:  # inside the overlap of the previous chunk
                 continue
             text = piece.text
             nth = times.get(text, 0)
@@ -191,7 +194,7 @@ class _Piece:
 
 
 class _CharacterGauge:
-    """Measures by characters, where no model sets a bound."""
+    """A gauge in characters, for chunks that no model limits."""
 
     def __init__(self, tokens: int | None) -> None:
         self.characters = (tokens or UNLIMITED_TOKENS) * CHARACTERS_PER_TOKEN
@@ -199,7 +202,7 @@ class _CharacterGauge:
     def surely_fits(self, text: str, share: int = 1) -> bool:
         return len(text) * share <= self.characters
 
-    def may_fit(self, text: str) -> bool:  # noqa: ARG002  what does not surely fit does not fit
+    def may_fit(self, text: str) -> bool:  # noqa: ARG002  a text that does not surely fit does not fit
         return False
 
     def loads(self, texts: Sequence[str]) -> list[float]:
@@ -207,9 +210,9 @@ class _CharacterGauge:
 
 
 class _TokenGauge:
-    """Measures against every model; the tokenizers are first asked when a text must be measured.
+    """A gauge in tokens of every model. It loads the tokenizers when the first text is counted.
 
-    A load is the tokens a text costs, over those there is room for, in the model where that is most: it fits up to 1.
+    The load of a text is its tokens divided by the available tokens, in the model with the highest quotient; up to 1 fits.
     """
 
     def __init__(self, limits: Sequence[TokenLimit], tokens: int | None) -> None:
@@ -218,14 +221,14 @@ class _TokenGauge:
 
     @cached_property
     def _rooms(self) -> list[tuple[TokenLimit, int, int]]:
-        """Per model: what the prompt and special tokens cost, and the tokens left for a chunk."""
+        """Return, per model, the tokens of prompt and special tokens, and the tokens left for a chunk."""
         rooms = []
         for limit in self._limits:
             overhead = limit.count([""])[0]
             room = limit.max_tokens - overhead
             if room < 1:
                 raise ConfigurationError(
-                    f"model {limit.model} takes {limit.max_tokens} tokens and its prompt costs {overhead}: shorten the prompt"
+                    f"model {limit.model} accepts {limit.max_tokens} tokens and its prompt takes {overhead}: shorten the prompt"
                 )
             rooms.append((limit, overhead, min(room, self._tokens or room)))
         return rooms
@@ -236,15 +239,15 @@ class _TokenGauge:
 
     @property
     def characters(self) -> int:
-        """Of an ordinary text that about fills the smallest room."""
+        """Return the characters of an ordinary text that about fills a chunk."""
         return self._room * CHARACTERS_PER_TOKEN
 
     def surely_fits(self, text: str, share: int = 1) -> bool:
-        """Whether it fits, or a `share`-th of the room, even at a token for every byte."""
+        """Return whether the text fits a `share`-th of a chunk even at one token per byte."""
         return (len(text) + _MARGIN) * share <= self._room and (_most_tokens(text) + _MARGIN) * share <= self._room
 
     def may_fit(self, text: str) -> bool:
-        """False where it has more words than tokens it may cost, or is too long to find out."""
+        """Return False if the text has more words than a chunk has tokens, or is too long to count."""
         return len(text) <= _WORD_COUNTED and len(text.split(None, self._room)) <= self._room
 
     def loads(self, texts: Sequence[str]) -> list[float]:
@@ -257,7 +260,7 @@ class _TokenGauge:
 
 
 def _encoded(context: str, text: str) -> str:
-    """What `Chunk.encoded_text` will be."""
+    """Return the future `Chunk.encoded_text`."""
     return f"{context}\n{text}" if context else text
 
 
@@ -272,14 +275,14 @@ def _counted_together(texts: Sequence[str]) -> Iterator[Span]:
 
 
 def _most_tokens(text: str) -> int:
-    """Bytes, also of the form a tokenizer may normalize to: one character can decompose into many."""
+    """Return an upper bound of the tokens of a text: its bytes, also in NFKD, which a tokenizer may normalize to."""
     if text.isascii():
         return len(text)
     return max(len(text.encode()), len(unicodedata.normalize("NFKD", text).encode()))
 
 
 def _shorten(text: str, length: int) -> str:
-    """At most `length` characters, at a word's end where that costs no more than half."""
+    """Return at most `length` characters of the text, cut at the end of a word if that keeps at least half."""
     if len(text) <= length:
         return text
     cut = text[:length]

@@ -1,4 +1,4 @@
-"""A record of any table into a document: which field is what, and what a document may hold."""
+"""From a record to a document: the mapping of fields, and the limits of ids, texts and metadata."""
 
 from __future__ import annotations
 
@@ -23,17 +23,20 @@ TITLE_FIELDS = ("title",)
 MAX_ID = 1_000
 """Characters."""
 MAX_DEPTH = 64
-"""Levels of lists and objects in metadata; engines' JSON readers give up at about twice that."""
+"""Levels of lists and objects in metadata; the JSON parsers of the engines fail at about twice that."""
 _INT64 = 2**63
 
 
 @dataclass(frozen=True, slots=True)
 class FieldMap:
-    """Which fields of a record hold what; None: guessed by `ID_FIELDS`, `TEXT_FIELDS`, `TITLE_FIELDS`, the first that is there.
+    """The fields of a record that hold id, text, title and metadata.
 
     Attributes:
-        metadata: the fields that become metadata; None: all others. A field `metadata` that holds an object is merged into it,
-            and yields to fields of the record itself.
+        id: the field with the id; None: the first one present of `ID_FIELDS`.
+        text: the field with the text; None: the first one present of `TEXT_FIELDS`.
+        title: the field with the title; None: `TITLE_FIELDS`.
+        metadata: the fields that become metadata; None: all others. An object in a field named `metadata` is merged into
+            the metadata; fields of the record itself take precedence.
     """
 
     id: str | None = None
@@ -47,9 +50,9 @@ class FieldMap:
         normalize(self, "metadata", optional(parse_texts))
 
     def check(self, columns: Sequence[str], where: str) -> None:
-        """Raises `Unusable` where a table with these columns can yield no document at all."""
+        """Raise `Unusable` if a table with these columns cannot yield documents."""
         if twice := sorted(name for name, times in Counter(columns).items() if times > 1):
-            raise Unusable(f"{where} has several columns named {_listed(twice)}: give each its own name")
+            raise Unusable(f"{where} has several columns named {_listed(twice)}: rename all but one")
         listed = _listed(columns) or "none"
         for name in (self.id, self.text, self.title, *(self.metadata or ())):
             if name is not None and name not in columns:
@@ -58,7 +61,7 @@ class FieldMap:
             raise Unusable(f"{where} has no column named {', '.join(TEXT_FIELDS)} (its columns: {listed}): map the text field")
 
     def columns(self, columns: Sequence[str]) -> list[str]:
-        """Those of a table's columns that a document is made of."""
+        """Return the columns of a table that a document is made of."""
         if self.metadata is None:
             return list(columns)
         chosen = {self.id, self.text, self.title, *self.metadata}
@@ -70,8 +73,8 @@ class FieldMap:
 GUESSED = FieldMap()
 
 
-class Unusable(Exception):  # noqa: N818  it never leaves the room: it becomes a `Rejected` or a `SourceError`
-    """A record, file or table cannot become documents; the message is the reason."""
+class Unusable(Exception):  # noqa: N818  internal: it becomes a `Rejected` or a `SourceError`
+    """A record, file or table that cannot become documents; the message is the reason."""
 
 
 class ImpossibleId(Unusable):
@@ -87,10 +90,14 @@ def document_from(
     raw: Callable[[], str],
     prefix: str = "",
 ) -> Document | Rejected:
-    """The record as a document, or why it cannot be one.
+    """Return the record as a document, or as `Rejected` with a reason.
 
     Args:
-        raw: the record as it came, asked for only where it is rejected.
+        record: the parsed record.
+        fields: the fields of the record.
+        position: where the record is, for messages.
+        max_bytes: the size above which the record is rejected, in bytes.
+        raw: returns the original record; called only for a rejected one.
         prefix: put before the record's id.
     """
     doc_id: str | None = None
@@ -109,23 +116,23 @@ def document_from(
 
 
 def _listed(columns: Sequence[str]) -> str:
-    """The first of them, on one line."""
+    """Return the first 20 names on one line."""
     return " ".join(", ".join(columns[:20]).split())
 
 
 def raw_of(data: bytes) -> str:
-    """The first of a bad record's bytes, as text that takes no more than `RAW_LIMIT` bytes itself."""
+    """Return the start of a rejected record as text of at most `RAW_LIMIT` bytes."""
     text = data[:RAW_LIMIT].decode(errors="replace")
     return text.encode()[:RAW_LIMIT].decode(errors="ignore")
 
 
 def raw_json(record: Any) -> str:
-    """The same for a record that did not come as bytes."""
+    """Return the start of a parsed record as JSON of at most `RAW_LIMIT` bytes."""
     return raw_of(json.dumps(record, default=repr, ensure_ascii=False).encode(errors="replace"))
 
 
 def checked_id(doc_id: str) -> str:
-    """Return the id. Raise `ImpossibleId` if no document can have it, `Unusable` if it is empty, which is no id at all."""
+    """Return the id. Raise `ImpossibleId` if no document can have it, `Unusable` if it is empty."""
     if not doc_id:
         raise Unusable("the id is empty")
     if len(doc_id) > MAX_ID:
@@ -137,14 +144,14 @@ def checked_id(doc_id: str) -> str:
 
 
 def checked_text(text: str) -> str:
-    """Raises `Unusable` for a text that cannot be a document's."""
+    """Return the text. Raise `Unusable` if it is empty or contains characters that no store accepts."""
     if not text or text.isspace():
         raise Unusable("the text is empty")
     return checked_string(text, "the text")
 
 
 def checked_string(value: str, what: str) -> str:
-    """Raises `Unusable` for characters that no store takes."""
+    """Return the value. Raise `Unusable` if it contains characters that no store accepts."""
     if "\0" in value:
         raise Unusable(f"{what} contains a NUL character")
     if not value.isascii():
@@ -221,7 +228,7 @@ def _key(name: Any) -> str:
 
 
 def _plain(value: Any, name: str, depth: int, max_bytes: int) -> Any:
-    """The value as JSON can hold it; dates and times in ISO 8601, decimals as floats, durations in seconds."""
+    """Return the value as JSON: dates and times in ISO 8601, decimals as floats, durations in seconds."""
     if isinstance(value, str):
         _check_size(value, max_bytes)
         return checked_string(value, f"metadata.{name}")
@@ -257,12 +264,12 @@ def _plain_other(value: Any, name: str) -> str:
     if isinstance(value, UUID):
         return str(value)
     what = "binary" if isinstance(value, (bytes, bytearray, memoryview)) else _kind(value)
-    raise Unusable(f"metadata.{name} is {what}, which JSON cannot hold: choose the metadata fields without it")
+    raise Unusable(f"metadata.{name} is {what}, which JSON cannot represent: choose the metadata fields without it")
 
 
 def _check_size(text: str, max_bytes: int) -> None:
     if len(text) > max_bytes or (len(text) * 4 > max_bytes and len(text.encode(errors="replace")) > max_bytes):
-        raise Unusable(f"the record is larger than {max_bytes:,} bytes: raise max_record_bytes to take it")
+        raise Unusable(f"the record is larger than {max_bytes:,} bytes: raise max_record_bytes to accept it")
 
 
 _KINDS = {

@@ -11,30 +11,32 @@ from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from ingest.errors import MissingExtraError, SourceError
 from ingest.records import Document, Rejected
-from ingest.source.conversion import document_from_file
+from ingest.source.convert import document_from_file
 from ingest.source.fields import Unusable, raw_of
-from ingest.source.kinds import Kind, kind_of
+from ingest.source.formats import FileFormat, format_of_path
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
 from ingest.source.tables import Part, Table
 
 JUNK = ("node_modules", "__pycache__")
-"""Folders that are never entered; nor is anything entered whose name begins with a dot."""
+"""Folders that are left out, like every file and folder whose name begins with a dot."""
 
 RECORD_SEPARATOR = "//"
-"""Between a file's path and a record's id in a folder's ids. No path contains it, so ids of two files cannot meet."""
+"""The separator of file path and record id in the ids of a folder. No path contains it, so ids of two files never collide."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One file, or a part of its records: the records, or the one document it is, whose id is `doc_id`.
+    """A single file: a table of records, or one document.
 
     Attributes:
+        doc_id: the document's id, if it is one document.
+        part: the records to read; None: all.
         origin: see `Source`.
     """
 
     name: str
     place: Place
-    kind: Kind
+    file_format: FileFormat
     table: Table
     doc_id: str
     part: Part | None = None
@@ -42,22 +44,22 @@ class FileSource:
 
     def read(self) -> Iterator[Document | Rejected]:
         try:
-            stream = _open(self.place, self.place.path, self.name, self.kind, self.part)
+            stream = _open(self.place, self.place.path, self.name, self.file_format, self.part)
         except (FileNotFoundError, PermissionError) as exc:
-            raise SourceError(f"cannot open {self.name}: {first_line(exc)}; mend it and run again") from exc
+            raise SourceError(f"cannot open {self.name}: {first_line(exc)}; fix it and run again") from exc
         with stream:
-            yield from _read_alone(stream, self.kind, self.table, self.doc_id, self.part)
+            yield from _read_alone(stream, self.file_format, self.table, self.doc_id, self.part)
 
 
 @dataclass(slots=True)
 class StdinSource:
-    """What is piped in. It can be read once, and a producer that died looks like its end."""
+    """Standard input. It can be read once, and the end of a crashed producer looks like the end of the data."""
 
     end_is_certain: ClassVar[bool] = False
     reads_once: ClassVar[bool] = True
 
     name: str
-    kind: Kind
+    file_format: FileFormat
     table: Table
     spent: bool = False
 
@@ -65,53 +67,53 @@ class StdinSource:
         if self.spent:
             raise SourceError("stdin was read already: write it to a file to read it twice")
         self.spent = True
-        with stdin_stream(self.kind.compression) as stream:
-            yield from _read_alone(stream, self.kind, self.table, "stdin")
+        with stdin_stream(self.file_format.compression) as stream:
+            yield from _read_alone(stream, self.file_format, self.table, "stdin")
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file of a folder, or a part of its records."""
+    """A file of a folder, or a part of its records (None: all)."""
 
     entry: Entry
-    kind: Kind
+    file_format: FileFormat
     part: Part | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSource:
-    """The files of a folder and all below, in sorted order.
+    """The files of a folder and its subfolders, in sorted order.
 
-    A document's id is its path from the folder; a record's is the path of its file, `//`, and its own id. Left out: links,
-    pipes, devices, hidden files, `JUNK`, and files of no known kind. What cannot be used of the rest is `Rejected`.
+    A document's id is its path from the folder; a record's id is the path of its file, `//`, and its own id. Left out: links,
+    pipes, devices, hidden files, `JUNK`, and files of unknown format. A file that cannot be used is `Rejected`.
 
     Attributes:
-        kind: what every file is taken for; None: what its suffix says.
-        wanted: of paths from the folder.
+        file_format: the format of every file; None: the one its suffix stands for.
+        matches: returns whether to read the file at a path from the folder.
         origin: see `Source`.
     """
 
     name: str
     place: Place
-    kind: Kind | None
+    file_format: FileFormat | None
     table: Table
-    wanted: Callable[[str], bool]
+    matches: Callable[[str], bool]
     origin: str | None = None
 
-    def files(self) -> Iterator[tuple[Entry, Kind]]:
-        """Yield those that are read, with their kinds; none of an empty folder, as no record of an empty table."""
+    def files(self) -> Iterator[tuple[Entry, FileFormat]]:
+        """Yield the files to read, with their formats."""
         for entry in self.place.files(_is_junk):
-            kind = self.kind or kind_of(entry.relative)
-            if kind is not None and self.wanted(entry.relative):
-                yield entry, kind
+            file_format = self.file_format or format_of_path(entry.relative)
+            if file_format is not None and self.matches(entry.relative):
+                yield entry, file_format
 
     def read(self) -> Iterator[Document | Rejected]:
-        return read_pieces(self.place, self.table, (Piece(entry, kind) for entry, kind in self.files()))
+        return read_pieces(self.place, self.table, (Piece(entry, file_format) for entry, file_format in self.files()))
 
 
 @dataclass(frozen=True, slots=True)
 class PiecesSource:
-    """Some files of a `FolderSource`, or parts of them, read as it reads them."""
+    """Some files of a `FolderSource`, or parts of them."""
 
     name: str
     place: Place
@@ -123,27 +125,28 @@ class PiecesSource:
 
 
 def read_pieces(place: Place, table: Table, pieces: Iterable[Piece]) -> Iterator[Document | Rejected]:
-    """See `FolderSource`."""
+    """Yield the documents of files in a folder. See `FolderSource`."""
     for piece in pieces:
-        entry, kind = piece.entry, piece.kind
+        entry, file_format = piece.entry, piece.file_format
         where = printable(f"{place.name}/{entry.relative}")
-        doc_id = None if kind.is_table else printable(entry.relative)
+        doc_id = None if file_format.is_table else printable(entry.relative)
         own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
         try:
-            with _open(place, entry.path, where, kind, piece.part) as stream:
-                yield from _read(stream, kind, own, entry.relative, piece.part)
-        except (MissingExtraError, Unusable) as exc:  # wrong for this file, which is no reason to give up the others
+            with _open(place, entry.path, where, file_format, piece.part) as stream:
+                yield from _read(stream, file_format, own, entry.relative, piece.part)
+        except (MissingExtraError, Unusable) as exc:  # concerns this file only
             yield Rejected(where, str(exc), doc_id=doc_id)
         except (FileNotFoundError, PermissionError) as exc:
-            if doc_id is None:  # which records are missing now is not known, so nothing may be deleted
-                raise SourceError(f"cannot open {where}: {first_line(exc)}; mend it and run again") from exc
+            if doc_id is None:  # the missing records are unknown, so nothing may be deleted
+                raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
             yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
 
 
 def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a path from the folder is wanted: it matches `glob`, one of `include` if there are any, and none of `exclude`.
+    """Return a predicate: the path matches `glob`, one of `include` if there are any, and none of `exclude`.
 
-    These are shell patterns, `**` for any folders. In `include` and `exclude` one without a slash is of the name alone.
+    Patterns are shell patterns with `**` for any folders. A pattern of `include` or `exclude` without a slash is matched with
+    the file name alone.
     """
     whole = re.compile(glob_translate(glob or "**"))
     included, excluded = (
@@ -157,32 +160,34 @@ def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) ->
     return lambda path: bool(whole.match(path)) and (not included or matches(included, path)) and not matches(excluded, path)
 
 
-def _open(place: Place, path: str, where: str, kind: Kind, part: Part | None) -> ByteStream:
-    """Raises `SourceError` where a part was found in another version of the file, for its bounds are not the parts' now."""
+def _open(place: Place, path: str, where: str, file_format: FileFormat, part: Part | None) -> ByteStream:
+    """Open a file. Raise `SourceError` if it changed since it was divided into parts, whose bounds are then wrong."""
     if part is not None and place.version(path) != part.version:
-        raise SourceError(f"{where} changed while it was read in parts: run again once it holds still")
-    return place.open(path, where, kind.compression)
+        raise SourceError(f"{where} changed while it was read in parts: run again when nothing writes to it")
+    return place.open(path, where, file_format.compression)
 
 
 def _read_alone(
-    stream: ByteStream, kind: Kind, table: Table, doc_id: str, part: Part | None = None
+    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: Part | None = None
 ) -> Iterator[Document | Rejected]:
-    """Where the file is all there is, a table that can be no documents is a source that cannot be read."""
+    """Read the only file of a source: a table without usable columns is then an unreadable source."""
     try:
-        yield from _read(stream, kind, table, doc_id, part)
+        yield from _read(stream, file_format, table, doc_id, part)
     except Unusable as exc:
         raise SourceError(str(exc)) from exc
 
 
-def _read(stream: ByteStream, kind: Kind, table: Table, doc_id: str, part: Part | None) -> Iterator[Document | Rejected]:
-    if kind.is_table:
-        yield from table.read(stream, kind.format, part)
+def _read(
+    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: Part | None
+) -> Iterator[Document | Rejected]:
+    if file_format.is_table:
+        yield from table.read(stream, file_format.name, part)
         return
     data = stream.read_all(table.max_bytes)
     try:
         if data is None:
-            raise Unusable(f"the file is larger than {table.max_bytes:,} bytes: raise max_record_bytes to take it")  # noqa: TRY301
-        yield document_from_file(data, kind.format, doc_id=doc_id, position=stream.where)
+            raise Unusable(f"the file is larger than {table.max_bytes:,} bytes: raise max_record_bytes to accept it")  # noqa: TRY301
+        yield document_from_file(data, file_format.name, doc_id=doc_id, position=stream.where)
     except Unusable as exc:
         yield Rejected(stream.where, str(exc), raw_of(data or b""), printable(doc_id))
 

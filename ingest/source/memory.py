@@ -1,4 +1,4 @@
-"""Records that a program holds as a source: documents or mappings, in any iterable."""
+"""A source of records from Python: documents or mappings, in any iterable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OF_DOCUMENTS = FieldMap(id="id", text="text", title="title")
 
 @dataclass(slots=True)
 class RecordsSource:
-    """A source over the records of an iterable. Made by `records_source`.
+    """A source over the records of an iterable. Create one with `records_source`.
 
     An iterator can be read once; a second `read` raises `SourceError`, because an empty second read would look as if every
     document had been removed.
@@ -62,7 +62,7 @@ def records_source(
     fields: FieldMap = GUESSED,
     max_record_bytes: int = MAX_RECORD_BYTES,
 ) -> RecordsSource:
-    """Make a source of records that a program holds.
+    """Return a source of the records in an iterable.
 
     Args:
         records: documents or mappings. A list can be read any number of times; an iterator, such as a generator, once.

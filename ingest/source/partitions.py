@@ -1,7 +1,7 @@
-"""A source in parts for several processes: each is a source of its own, under the name of the whole, so that ids are equal.
+"""A source divided into parts for several processes. Each part is a source with the name of the whole, so that ids are equal.
 
-Parts follow each other as the whole is read. Files of a folder go together until they are large enough; JSON Lines are cut where
-lines start, Parquet between row groups, rows of a database by the values of their id. What cannot be cut is one part.
+Parts keep the order of the source. Small files of a folder are grouped; JSON Lines are cut at line starts, Parquet between row
+groups, rows of a database by ranges of their id. A source that cannot be divided is one part.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest.parameters import normalize, parse_integer
 from ingest.records import Source
 from ingest.source.fields import Unusable
 from ingest.source.files import FileSource, FolderSource, Piece, PiecesSource, StdinSource
-from ingest.source.kinds import Kind
+from ingest.source.formats import FileFormat
 from ingest.source.sql import SqlSource, absolute_location
 from ingest.source.streams import Place, source_errors
 from ingest.source.tables import Part, Table
@@ -24,16 +24,17 @@ from ingest.source.tables import Part, Table
 logger = logging.getLogger(__name__)
 
 _NEAR = 2**16
-"""Bytes read at once to find where a line starts."""
+"""Bytes per read in the search for a line start."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartSize:
-    """How large a part is: so that there are `parts` of them, within these bounds.
+    """The size of a part: a source is divided into `parts`, within these bounds.
 
     Attributes:
-        least_bytes, most_bytes: of files. What a part comes to is held in memory, so that it must not be too large.
-        least_rows: of a database.
+        parts: the number of parts to aim for.
+        least_bytes, most_bytes: bounds in bytes for files. The points of a part are kept in memory, so it must not be too large.
+        least_rows: least rows per part of a database.
     """
 
     parts: int
@@ -46,13 +47,13 @@ class PartSize:
             normalize(self, name, parse_integer, least=least)
 
     def of(self, total: int) -> int:
-        """Bytes of each part of so many."""
+        """Return the bytes per part for `total` bytes."""
         return max(1, self.least_bytes, min(self.most_bytes, -(-total // self.parts)))
 
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """A part of a source: `source` reads it, `extent` says to people what it is."""
+    """A part of a source: `source` reads it, `extent` describes it in messages."""
 
     source: Source
     extent: str
@@ -60,20 +61,20 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A source in its parts, in the order of the whole. `ids_may_meet`: records of two of them may have the same id."""
+    """The parts of a source, in its order. `ids_may_meet`: records of two parts may have the same id."""
 
     partitions: tuple[Partition, ...]
     ids_may_meet: bool = False
 
 
 def split(source: Source, size: PartSize) -> Split:
-    """Looks at the source and finds where it can be cut. Together the parts yield what it does, each record once.
+    """Divide a source into parts. Together they yield every record of the source exactly once.
 
     Raises `ConfigurationError` for standard input, which only one process can read, and `SourceError`.
     """
     if isinstance(source, StdinSource):
         raise ConfigurationError(
-            "standard input cannot be split, and other machines cannot read it: write it to a file that they can read, or run it"
+            "standard input cannot be split, and other machines cannot read it: write it to a file that they can read, or run"
             " without --engine ray"
         )
     if isinstance(source, FolderSource):
@@ -86,16 +87,16 @@ def split(source: Source, size: PartSize) -> Split:
 
 
 def line_starts(file: BinaryIO, size: int, step: int) -> list[int]:
-    """Offsets that cut the first `size` bytes of a file into about `step` each: 0, starts of lines in rising order, `size`."""
+    """Return offsets that divide the first `size` bytes of a file into about `step` each: 0, ascending line starts, `size`."""
     starts = [0]
     at = step
     while at < size:
         file.seek(at - 1)
         start = at - 1
         while block := file.read(_NEAR):
-            found = block.find(b"\n")
-            if found >= 0:
-                start += found + 1
+            newline = block.find(b"\n")
+            if newline >= 0:
+                start += newline + 1
                 break
             start += len(block)
         if start >= size:
@@ -111,22 +112,22 @@ def _whole(source: Source) -> Split:
 
 
 def _split_file(source: FileSource, size: PartSize) -> Split:
-    parts = _parts(source.place, source.place.path, source.kind, source.table, size)
+    parts = _parts(source.place, source.place.path, source.file_format, source.table, size)
     if len(parts) == 1:
-        return Split((Partition(source, f"all of {source.name}"),)) if _is_cuttable(source.kind) else _whole(source)
+        return Split((Partition(source, f"all of {source.name}"),)) if _is_cuttable(source.file_format) else _whole(source)
     return Split(
-        tuple(Partition(replace(source, part=part), f"{_extent(part, source.kind)} of {source.name}") for part in parts),
+        tuple(Partition(replace(source, part=part), f"{_extent(part, source.file_format)} of {source.name}") for part in parts),
         ids_may_meet=True,
     )
 
 
 def _split_folder(source: FolderSource, size: PartSize) -> Split:
-    files = [(Piece(entry, kind), _length(source.place, entry.path)) for entry, kind in source.files()]
+    files = [(Piece(entry, file_format), _length(source.place, entry.path)) for entry, file_format in source.files()]
     step = size.of(sum(each for _, each in files))
     cut = replace(size, least_bytes=step, most_bytes=step)
     partitions: list[Partition] = []
     gathered: list[Piece] = []
-    held = 0
+    gathered_bytes = 0
 
     def close() -> Iterator[Partition]:
         if gathered:
@@ -136,14 +137,14 @@ def _split_folder(source: FolderSource, size: PartSize) -> Split:
 
     ids_may_meet = False
     for piece, length in files:
-        parts = _parts(source.place, piece.entry.path, piece.kind, source.table, cut) if length > step else [None]
+        parts = _parts(source.place, piece.entry.path, piece.file_format, source.table, cut) if length > step else [None]
         ids_may_meet |= len(parts) > 1
         for part in parts:
             gathered.append(replace(piece, part=part))
-            held += length // len(parts)
-            if held >= step:
+            gathered_bytes += length // len(parts)
+            if gathered_bytes >= step:
                 partitions.extend(close())
-                held = 0
+                gathered_bytes = 0
     partitions.extend(close())
     if not partitions:
         partitions.append(Partition(PiecesSource(source.name, source.place, source.table, ()), f"all of {source.name}"))
@@ -162,22 +163,22 @@ def _split_rows(source: SqlSource, size: PartSize) -> Split:
     return Split(tuple(Partition(replace(source, keys=keys), f"{keys} of {source.name}") for keys in ranges))
 
 
-def _is_cuttable(kind: Kind) -> bool:
-    return kind.compression is None and kind.format in {"jsonl", "parquet"}
+def _is_cuttable(file_format: FileFormat) -> bool:
+    return file_format.compression is None and file_format.name in {"jsonl", "parquet"}
 
 
-def _parts(place: Place, path: str, kind: Kind, table: Table, size: PartSize) -> list[Part | None]:
-    """Of one file, in order; [None] is all of it, also where something is wrong with it, which its reader will find and say."""
-    if not _is_cuttable(kind):
+def _parts(place: Place, path: str, file_format: FileFormat, table: Table, size: PartSize) -> list[Part | None]:
+    """Return the parts of one file in order. [None] is the whole file, also if it is damaged: reading it reports the error."""
+    if not _is_cuttable(file_format):
         return [None]
     try:
         version = place.version(path)
         with place.open(path, place.name, None) as stream:
-            if kind.format == "parquet":
+            if file_format.name == "parquet":
                 bounds: list[int] = _group_bounds(table.row_groups(stream), size)
             else:
                 length = _length(place, path)
-                with source_errors(f"look at {place.name}"):
+                with source_errors(f"access {place.name}"):
                     bounds = line_starts(stream.seekable(), length, size.of(length))
     except (SourceError, Unusable, FileNotFoundError, PermissionError):
         return [None]
@@ -188,33 +189,33 @@ def _parts(place: Place, path: str, kind: Kind, table: Table, size: PartSize) ->
 
 
 def _length(place: Place, path: str) -> int:
-    """In bytes; 0 where the file system does not say."""
-    with source_errors(f"look at {place.name}"):
+    """Return a file's size in bytes, or 0 if the file system does not know it."""
+    with source_errors(f"access {place.name}"):
         return int(place.system.size(path) or 0)
 
 
 def _group_bounds(groups: list[int], size: PartSize) -> list[int]:
     step = size.of(sum(groups))
     bounds = [0]
-    held = 0
+    size_of_part = 0
     for number, length in enumerate(groups):
-        held += length
-        if held >= step and number + 1 < len(groups):
+        size_of_part += length
+        if size_of_part >= step and number + 1 < len(groups):
             bounds.append(number + 1)
-            held = 0
+            size_of_part = 0
     return [*bounds, len(groups)]
 
 
-def _extent(part: Part | None, kind: Kind) -> str:
+def _extent(part: Part | None, file_format: FileFormat) -> str:
     if part is None:
         return "all"
-    unit = "bytes" if kind.format == "jsonl" else "row groups"
+    unit = "bytes" if file_format.name == "jsonl" else "row groups"
     return f"{unit} {part.start:,} to {'the end' if part.end is None else f'{part.end:,}'}"
 
 
 def _first_and_last(pieces: list[Piece]) -> str:
     names = [
-        piece.entry.relative if piece.part is None else f"{_extent(piece.part, piece.kind)} of {piece.entry.relative}"
+        piece.entry.relative if piece.part is None else f"{_extent(piece.part, piece.file_format)} of {piece.entry.relative}"
         for piece in (pieces[0], pieces[-1])
     ]
     return names[0] if len(pieces) == 1 else f"{len(pieces)} files, {names[0]} to {names[1]},"

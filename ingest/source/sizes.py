@@ -1,4 +1,4 @@
-"""How much there is to read, as far as that shows without reading."""
+"""The size of sources, as far as it is known before reading."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from ingest.source.files import FileSource, FolderSource
 from ingest.source.streams import Place, source_errors
 
 
-def hold_bytes(sources: Iterable[Source], wanted: int) -> bool:
-    """Whether files of these sources hold that many bytes together. False where it does not show: a pipe, a database."""
-    left = wanted
+def hold_bytes(sources: Iterable[Source], least: int) -> bool:
+    """Return whether the files of these sources have at least `least` bytes in total; pipes and databases count as empty."""
+    left = least
     for size in _sizes(sources):
         left -= size
         if left <= 0:
@@ -22,7 +22,7 @@ def hold_bytes(sources: Iterable[Source], wanted: int) -> bool:
 
 
 def _sizes(sources: Iterable[Source]) -> Iterator[int]:
-    """Of files, in bytes. What cannot be looked at now fails when it is read, if it still cannot."""
+    """Yield the size of each file in bytes. Skips files that cannot be opened: reading them reports the error."""
     for source in sources:
         with suppress(SourceError):
             if isinstance(source, FileSource):
@@ -33,5 +33,5 @@ def _sizes(sources: Iterable[Source]) -> Iterator[int]:
 
 
 def _size(place: Place, path: str) -> int:
-    with source_errors(f"look at {place.name}"):
+    with source_errors(f"access {place.name}"):
         return int(place.system.size(path) or 0)

@@ -1,4 +1,4 @@
-"""Where a text may be cut: at its own structure, sized by characters. Which pieces fit a model is `chunking`'s business."""
+"""Cutting a text along its structure, sized by characters. Whether a piece fits a model is decided in `chunking`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Span = tuple[int, int]
 
 
 class Cut(NamedTuple):
-    """A piece: it begins at `start` with what it repeats of the text before, if anything; its own part begins at `own`."""
+    """A piece of a text: from `start` to `own` it repeats the preceding text (overlap); from `own` to `end` it is new."""
 
     start: int
     own: int
@@ -25,14 +25,14 @@ class Cut(NamedTuple):
 
 _BLOCK = 32_768
 _BLOCK_CAPACITIES = 8
-# The first of these that occurs in the second half of a block ends it.
+# The first of these separators that occurs in the second half of a block ends it.
 _BORDERS = {"markdown": ("\n#", "\n\n", "\n", " "), "text": ("\n\n", "\n", ". ", " "), "code": ("\n\n", "\n", " ")}
 _REPEAT_BORDERS = ("\n\n", "\n", ". ", " ")
 
 
 @lru_cache(maxsize=256)
-def splitter_kind(format: str) -> str:  # noqa: A002  the word of `Document.format`
-    """The splitter a document of this format really gets: `text` where it is unknown or its grammar is not installed."""
+def splitter_kind(format: str) -> str:  # noqa: A002  as in `Document.format`
+    """Return the splitter for a format: `text` if the format is unknown or its grammar is not installed."""
     family, _, language = format.partition(":")
     if family == "code":
         return format if _grammar(language) is not None else "text"
@@ -40,32 +40,34 @@ def splitter_kind(format: str) -> str:  # noqa: A002  the word of `Document.form
 
 
 def splitter_version(kind: str) -> str:
-    """What the borders of a kind of splitter depend on beside the text: library and grammar versions."""
+    """Return the library and grammar versions on which the borders of a splitter depend."""
     versions = f"semantic-text-splitter {version('semantic-text-splitter')}"
     family, _, language = kind.partition(":")
     if family == "code":
         grammar = f"tree-sitter-{language.replace('_', '-')}"
         try:
             versions += f", {grammar} {version(grammar)}"
-        except PackageNotFoundError:  # a grammar module on the path that no distribution brought
+        except PackageNotFoundError:  # a grammar module without a distribution
             versions += f", {grammar}"
     return versions
 
 
 def trim(text: str, span: Span) -> Span:
-    """The span without the whitespace at its ends; empty where there was nothing else."""
+    """Return the span without the whitespace at its ends, or an empty span if it is all whitespace."""
     piece = text[span[0] : span[1]]
     end = span[0] + len(piece.rstrip())
     return min(end, span[0] + len(piece) - len(piece.lstrip())), end
 
 
 def split(text: str, span: Span, kind: str, *, capacity: int, overlap: float) -> list[Cut]:
-    """Cuts a span into trimmed pieces in order, none empty, only whitespace between their own parts.
+    """Cut a span into trimmed pieces in order. No piece is empty, and only whitespace lies between the new parts of pieces.
 
     Args:
+        text: the whole text.
+        span: the span to cut.
         kind: see `splitter_kind`.
-        capacity: characters of a piece with what it repeats, at least 1.
-        overlap: share of the capacity that repeats the text before, 0 to 0.5; the span's own beginning is preceded by it too.
+        capacity: most characters of a piece, overlap included; at least 1.
+        overlap: share of the capacity that repeats preceding text, 0 to 0.5; the first piece repeats text before the span.
     """
     repeated = int(capacity * overlap)
     splitter = _splitter(kind, capacity - repeated)
@@ -80,7 +82,7 @@ def split(text: str, span: Span, kind: str, *, capacity: int, overlap: float) ->
 
 
 def _blocks(text: str, span: Span, kind: str, size: int) -> Iterator[Span]:
-    """Cuts a long span first: the splitters' time grows with the square of what they are given."""
+    """Yield parts of a long span: the time of a splitter grows with the square of its input."""
     start, end = span
     while end - start > size:
         border = _border(text, start + size // 2, start + size, kind)
@@ -91,20 +93,20 @@ def _blocks(text: str, span: Span, kind: str, size: int) -> Iterator[Span]:
 
 def _border(text: str, low: int, high: int, kind: str) -> int:
     for separator in _BORDERS[kind.partition(":")[0]]:
-        found = text.rfind(separator, low, high)
-        if found >= 0:
-            return found + 1
+        border = text.rfind(separator, low, high)
+        if border >= 0:
+            return border + 1
     return high
 
 
 def _repeat_from(text: str, low: int, high: int) -> int:
-    """Where the repeated part begins: at a paragraph, else a line, a sentence, a word, else at once."""
+    """Return the start of the overlap: at a paragraph, else a line, a sentence, a word, else anywhere."""
     if low == 0:
         return trim(text, (0, high + 1))[0]
     for separator in _REPEAT_BORDERS:
-        found = text.find(separator, low, high)
-        if 0 <= found < (low + high) // 2:
-            low = found
+        border = text.find(separator, low, high)
+        if 0 <= border < (low + high) // 2:
+            low = border
             break
     return min(high, trim(text, (low + 1, high + 1))[0])
 
@@ -126,4 +128,4 @@ def _grammar(language: str) -> ModuleType | None:
         module = importlib.import_module(f"tree_sitter_{language}")
     except ImportError:
         return None
-    return module if hasattr(module, "language") else None  # a few packages hold several dialects under other names
+    return module if hasattr(module, "language") else None  # some packages name several dialects otherwise

@@ -1,4 +1,4 @@
-"""Rows of a database into documents, through SQLAlchemy, as the server sends them. Nothing is ever written or committed."""
+"""From the rows of a database to documents, through SQLAlchemy, streaming. Never writes or commits anything."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, CursorResult, Engine
 
 DIALECTS = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
-"""What a URL's scheme may be to be taken for a database without more ado; with a query any dialect will do."""
+"""The URL schemes that mean a database; with a query or table, any SQLAlchemy dialect is accepted."""
 
 _ROWS = 256
 _LOGIN = re.compile(r"user|username|uid|.*(password|passwd|pwd|passphrase|secret|token)", re.IGNORECASE)
@@ -32,14 +32,14 @@ _ODBC_LOGIN = re.compile(r"\b(uid|user id|user|pwd|password)\s*=\s*(\{([^}]|\}\}
 
 
 def is_database(location: str) -> bool:
-    """Whether the location is an SQLAlchemy URL by its scheme."""
+    """Return whether the scheme of a location is that of an SQLAlchemy URL."""
     scheme, separator, _ = location.partition("://")
     return bool(separator) and scheme.partition("+")[0] in DIALECTS
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRange:
-    """Rows by the value of one column: from `low` on (None: from the least, and those without one), below `high` (None: all)."""
+    """The rows whose value in one column is at least `low` (None: any value, or NULL) and below `high` (None: any value)."""
 
     column: str
     low: Any
@@ -52,12 +52,13 @@ class KeyRange:
 
 @dataclass(frozen=True, slots=True)
 class SqlSource:
-    """What a query returns, or a whole table; or some of the rows.
+    """The rows of a query or of a table.
 
     Attributes:
-        location: SQLAlchemy URL; may hold a password, so it is not shown.
-        query: sent as it is. Exactly one of `query` and `from_table` is given.
+        location: SQLAlchemy URL; may contain a password, so it is not shown.
+        query: a query, sent unchanged. Exactly one of `query` and `from_table` is set.
         from_table: `table` or `schema.table`.
+        keys: the rows to read; None: all.
         origin: see `Source`.
     """
 
@@ -70,7 +71,7 @@ class SqlSource:
     origin: str | None = None
 
     def read(self) -> Iterator[Document | Rejected]:
-        """Raises `SourceError` where the database fails at any point, or its rows can be no documents."""
+        """Yield the documents. Raise `SourceError` if the database fails at any point, or the columns cannot yield documents."""
         url = _url(self.location)
         shown = _shown(url)
         where = shown if self.keys is None else f"{shown}, {self.keys}"
@@ -89,9 +90,9 @@ class SqlSource:
                     yield self.table.document(dict(row), f"{where}: row {number}")
 
     def ranges(self, parts: int, least: int) -> list[KeyRange]:
-        """Of the ids, about as many with about as many rows each, at least `least`; none where the rows have no id column.
+        """Return about `parts` ranges of ids with about equally many rows, at least `least`; none if there is no id column.
 
-        Raises `SourceError` where the database fails, or cannot say.
+        Raises `SourceError` if the database fails or cannot number rows.
         """
         import sqlalchemy  # noqa: PLC0415  an extra
 
@@ -126,13 +127,13 @@ class SqlSource:
         return next((name for name in (ID_FIELDS if mapped is None else (mapped,)) if name in names), None)
 
     def _all_rows(self) -> Any:
-        """As something that can be selected from."""
+        """Return the table, or the query as a subquery, to select from."""
         import sqlalchemy  # noqa: PLC0415  an extra
 
         if self.from_table is not None:
             schema, _, name = self.from_table.rpartition(".")
             return sqlalchemy.table(name, schema=schema or None)
-        # As it is: a colon in it is no parameter, and what stands behind a last comment mark is not part of the comment.
+        # Unchanged: a colon is no parameter, and the line break ends a trailing comment.
         query = (self.query or "").rstrip().rstrip(";").replace(":", r"\:")
         return sqlalchemy.text(f"({query}\n) ingest_rows")
 
@@ -158,10 +159,10 @@ class SqlSource:
         elif self.from_table is not None:
             result = connection.execute(sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows()))
         else:
-            # As it is: a colon or percent sign in it is no parameter.
+            # Unchanged: a colon or percent sign is no parameter.
             result = connection.exec_driver_sql(self.query or "")
         if not result.returns_rows:
-            raise SourceError(f"the query on {shown} returns no rows: ask with a SELECT")
+            raise SourceError(f"the query on {shown} returns no rows: use a SELECT")
         try:
             self.table.fields.check(list(result.keys()), f"the query on {shown}")
         except Unusable as exc:
@@ -170,7 +171,7 @@ class SqlSource:
 
 
 def database_name(location: str, query: str | None, from_table: str | None) -> str:
-    """The URL without user and password, its options as a digest, and which rows of it: the table, or a digest of the query."""
+    """Return the URL without user and password, with a digest of its options, and the table or a digest of the query."""
     url = _url(location)
     rows = from_table if query is None else _short_digest(query)
     options = "" if _sqlite_path(url) else _options(url)
@@ -178,7 +179,7 @@ def database_name(location: str, query: str | None, from_table: str | None) -> s
 
 
 def _options(url: URL) -> str:
-    """A digest of those that may say which database it is, without users and passwords; "" where there are none."""
+    """Return a digest of the options that identify the database, without users and passwords, or "" if there are none."""
     options = {
         key: [_ODBC_LOGIN.sub("", value) for value in values]
         for key, values in sorted(url.normalized_query.items())
@@ -192,7 +193,7 @@ def _short_digest(text: str) -> str:
 
 
 def check_database(location: str) -> None:
-    """Raises `SourceError` where an SQLite file does not exist, `ConfigurationError` where no driver takes the URL."""
+    """Raise `SourceError` if an SQLite file does not exist, `ConfigurationError` if no driver accepts the URL."""
     path = _sqlite_path(_url(location))
     if path is not None and not path.is_file():
         raise SourceError(f"there is no database {path}: check the path (an absolute one has four slashes: sqlite:////srv/x.db)")
@@ -204,19 +205,19 @@ def _url(location: str) -> URL:
     try:
         import sqlalchemy  # noqa: PLC0415  an extra
     except ImportError as exc:
-        raise MissingExtraError("reading a database needs the extra sql: pip install 'qdrant-ingest[sql]'") from exc
+        raise MissingExtraError("reading a database requires the extra sql: pip install 'qdrant-ingest[sql]'") from exc
     try:
         return sqlalchemy.make_url(location)
     except sqlalchemy.exc.ArgumentError as exc:
-        raise ConfigurationError("the database URL cannot be understood: write dialect://user:password@host/database") from exc
+        raise ConfigurationError("the database URL cannot be parsed: write dialect://user:password@host/database") from exc
 
 
 def _sqlite_path(url: URL) -> Path | None:
-    """The file of an SQLite database read with Python's own driver. Raises `ConfigurationError` where there is none to be."""
+    """Return the file of an SQLite database, or None for other drivers. Raise `ConfigurationError` for one in memory."""
     if url.get_backend_name() != "sqlite" or url.drivername not in ("sqlite", "sqlite+pysqlite"):
         return None
     if not url.database or url.database == ":memory:":
-        raise ConfigurationError("an SQLite database in memory has no rows to read: name a file, sqlite:///x.db")
+        raise ConfigurationError("an SQLite database in memory has no rows to read: use a file, sqlite:///x.db")
     return Path(url.database).resolve()
 
 
@@ -241,7 +242,7 @@ def _connected(url: URL, shown: str) -> Iterator[Connection]:
 
 
 def absolute_location(location: str) -> str:
-    """The same database from whatever working directory: the path of an SQLite file made absolute."""
+    """Return the URL with the path of an SQLite file made absolute, so that it works in any working directory."""
     url = _url(location)
     path = _sqlite_path(url)
     return location if path is None else url.set(database=path.as_posix()).render_as_string(hide_password=False)
@@ -256,9 +257,9 @@ def _engine(url: URL) -> Engine:
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro", uri=True)
-        # A text that is not UTF-8 spoils its own row, found there by its lone surrogates, and not the whole query.
+        # A text that is not UTF-8 gets lone surrogates, so that its row is rejected and the query goes on.
         connection.text_factory = lambda data: data.decode(errors="surrogateescape")
-        # Opened to be read or not, VACUUM INTO would write another file.
+        # Even on a read-only database, VACUUM INTO would write another file.
         connection.set_authorizer(
             lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
         )
@@ -280,6 +281,6 @@ def _translated(doing: str) -> Iterator[None]:
     except ImportError as exc:
         raise MissingExtraError(f"cannot {doing}: {first_line(exc)}; install the database's driver") from exc
     except sqlalchemy.exc.DBAPIError as exc:
-        raise SourceError(f"cannot {doing}: {first_line(exc.orig or exc)}; mend it and run again") from exc
-    except Exception as exc:  # SQLAlchemy's own, and what a driver raises beside the exceptions it declares
-        raise SourceError(f"cannot {doing}: {first_line(exc)}; mend it and run again") from exc
+        raise SourceError(f"cannot {doing}: {first_line(exc.orig or exc)}; fix it and run again") from exc
+    except Exception as exc:  # SQLAlchemy's own errors, and those a driver does not declare
+        raise SourceError(f"cannot {doing}: {first_line(exc)}; fix it and run again") from exc

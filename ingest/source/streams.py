@@ -1,7 +1,7 @@
-"""Bytes in: any place fsspec knows, decompressed on the way, a bounded piece at a time.
+"""Byte streams from any file system fsspec knows, decompressed, read in bounded pieces.
 
-Every failure to list, open or read is a `SourceError` from here: the source as a whole is in doubt then, and nothing may be
-deleted because of what it did not yield.
+Every failure to list, open or read raises `SourceError`: the source may then be incomplete, so nothing may be deleted because
+the source did not yield it.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from ingest.errors import ConfigurationError, IngestError, MissingExtraError, So
 
 Compression = Literal["gzip", "zstd"]
 COMPRESSIONS: Mapping[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
-"""Suffix → how the file is compressed."""
+"""Suffix → compression."""
 
 BLOCK = 2**20
-"""Bytes read at once."""
+"""Bytes per read."""
 _SPOOLED = 2**24
 HTTP = ("http", "https")
 _LOCAL = ("file", "local")
-_NO_USER = ("abfs", "abfss", "az", "git", "github", "zip", "tar", "libarchive", "memory")  # what stands before @ says which file
+_NO_USER = ("abfs", "abfss", "az", "git", "github", "zip", "tar", "libarchive", "memory")  # text before @ is part of the path
 _LINK = re.compile(r"::(?=[\w+.-]+://)")  # between the URLs of a chain
-_QUERY = re.compile(r"\?(?P<query>[\w.%-]+=.*)", re.DOTALL)  # any other ? is one of a pattern
+_QUERY = re.compile(r"\?(?P<query>[\w.%-]+=.*)", re.DOTALL)  # any other ? belongs to a glob
 _HTTP_QUERY = re.compile(r"[?#](?P<query>.*)", re.DOTALL)
 
 
 class ByteStream:
-    """Reads forward and decompresses. A context manager; one thread.
+    """A forward-only reader that decompresses. A context manager for one thread.
 
     Args:
-        opened: a binary file, closed with this.
-        where: what to call it in errors.
+        opened: a binary file; closed with the stream.
+        where: the name of the file in errors.
 
     Attributes:
-        start: of what it reads, in bytes of the file.
+        start: offset of the first byte it reads, in bytes of the file.
     """
 
     def __init__(self, opened: BinaryIO, where: str, compression: Compression | None = None) -> None:
@@ -62,7 +62,7 @@ class ByteStream:
         self.start = 0
 
     def narrow(self, start: int, end: int | None) -> None:
-        """From here on it is the bytes from `start` up to `end` (None: its end) of an uncompressed file, and says so."""
+        """Restrict the stream to the bytes from `start` up to `end` (None: the end) of an uncompressed file."""
         with source_errors(f"find byte {start:,} of {self.where}"):
             self._opened.seek(start)
         self._left = None if end is None else end - start
@@ -71,18 +71,18 @@ class ByteStream:
             self.where = f"{self.where} from byte {start}"
 
     def read(self, size: int) -> bytes:
-        """At most `size` bytes, none only at the end. Raises `SourceError` where reading or decompressing fails."""
+        """Return up to `size` bytes, none only at the end. Raise `SourceError` if reading or decompressing fails."""
         with source_errors(f"read {self.where} after {self._bytes:,} bytes"):
             data = cast("bytes", self._stream.read(size if self._left is None else min(size, self._left)))
             if self._left is not None:
                 self._left -= len(data)
             if self._packed and not self._packed.bytes:
-                raise EOFError("it is empty, which no compressed file is: it was cut short")
+                raise EOFError("the file is empty, which no compressed file is: it was truncated")
         self._bytes += len(data)
         return data
 
     def read_all(self, limit: int) -> bytes | None:
-        """The rest, or None where it is more than `limit` bytes; not much more than that is ever held."""
+        """Return the remaining bytes, or None if there are more than `limit`. Uses little more memory than `limit`."""
         parts: list[bytes] = []
         left = limit + 1
         while left and (data := self.read(min(left, BLOCK))):
@@ -91,7 +91,7 @@ class ByteStream:
         return b"".join(parts) if left else None
 
     def seekable(self) -> BinaryIO:
-        """The whole as a file one can seek in: itself, or a copy on disk where it is compressed or a pipe. Closed with this."""
+        """Return the content as a seekable file: the file itself, or a copy on disk of a compressed file or a pipe."""
         if self._packed is None and self._opened.seekable():
             return self._opened
         self._spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOLED))  # noqa: SIM115  closed in __exit__
@@ -110,7 +110,7 @@ class ByteStream:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A regular file of a place: `path` is the file system's own, `relative` is POSIX, from the place."""
+    """A regular file below a place: `path` as its file system writes it, `relative` as a POSIX path from the place."""
 
     path: str
     relative: str
@@ -121,8 +121,8 @@ class Place:
     """A file or folder in some file system.
 
     Attributes:
-        path: as the file system writes it, without a trailing slash.
-        name: stable and without secrets: the resolved absolute path, or the URL.
+        path: the path as its file system writes it, without a trailing slash.
+        name: a stable name without secrets: the resolved absolute path, or the URL.
     """
 
     path: str = field(repr=False)
@@ -131,44 +131,44 @@ class Place:
 
     @property
     def file_name(self) -> str:
-        """The last part of the path, without a query."""
+        """Return the last part of the path, without a query."""
         if isinstance(self.system, LocalFileSystem):
             return PurePosixPath(self.path).name
         url = self.path if "://" in self.path else f"any:///{self.path}"  # over HTTP it is the whole URL
         return PurePosixPath(public_url(url)).name
 
     def kind(self) -> Literal["file", "directory", "other"] | None:
-        """None where there is nothing."""
-        with source_errors(f"look at {self.name}"):
+        """Return the type of the entry at this path, or None if it does not exist."""
+        with source_errors(f"access {self.name}"):
             self.system.invalidate_cache()
             try:
                 info = self.system.info(self.path)
             except FileNotFoundError:
                 return None
-        # A link that was named explicitly is followed; links met in a folder are not.
+        # A link that the user named is followed; links inside a folder are not.
         if info["type"] == "other" and isinstance(self.system, LocalFileSystem) and Path(self.path).is_file():
             return "file"
         return cast("Literal['file', 'directory', 'other']", info["type"])
 
     def open(self, path: str, where: str, compression: Compression | None) -> ByteStream:
-        """Raises `FileNotFoundError` and `PermissionError` as they are: what to make of them depends on what the file is for."""
+        """Open a file. Does not translate `FileNotFoundError` and `PermissionError`: the caller decides what follows."""
         with source_errors(f"open {where}", passing=(FileNotFoundError, PermissionError)):
             return ByteStream(cast("BinaryIO", self.system.open(path, "rb")), where, compression)
 
     def version(self, path: str) -> str:
-        """Another one where the file has changed, as far as the file system says."""
-        with source_errors(f"look at {path}", passing=(FileNotFoundError, PermissionError)):
+        """Return a token that changes with the file, as far as the file system can tell."""
+        with source_errors(f"access {path}", passing=(FileNotFoundError, PermissionError)):
             self.system.invalidate_cache()
             return str(self.system.ukey(path))
 
     def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
-        """All regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.
+        """Yield all regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.
 
         Args:
-            skip: whether a file or folder of this name is left out.
+            skip: returns whether to leave out a file or folder of this name.
         """
         with source_errors(f"list {self.name}"):
-            self.system.invalidate_cache()  # a long-lived process must not see yesterday's listing
+            self.system.invalidate_cache()  # a long-lived process must not see an old listing
         yield from self._files(self.path, "", skip)
 
     def _files(self, folder: str, relative: str, skip: Callable[[str], bool]) -> Iterator[Entry]:
@@ -185,7 +185,10 @@ class Place:
 
 
 def place_of(location: str, storage_options: Mapping[str, Any] | None = None) -> Place:
-    """Raises `ConfigurationError` for a URL of an unknown protocol, `MissingExtraError` where its library is not installed."""
+    """Return the place of a path or URL, whether or not it exists.
+
+    Raises `ConfigurationError` for an unknown protocol, `MissingExtraError` if the protocol's library is not installed.
+    """
     if "://" not in location:
         path = Path(location).absolute()
         return Place(str(path), printable(Path(os.path.realpath(path)).as_posix()), LocalFileSystem())
@@ -202,22 +205,22 @@ def place_of(location: str, storage_options: Mapping[str, Any] | None = None) ->
 
 
 def printable(path: str) -> str:
-    """A path whose bytes are not UTF-8 has lone surrogates, which neither an id nor the file of rejects can hold."""
+    """Return the path with its lone surrogates escaped: a path that is not UTF-8 has them, and neither ids nor JSON can."""
     return path.encode(errors="backslashreplace").decode()
 
 
 def public_url(url: str) -> str:
-    """The URL without user, password and query in any link of its chain (`zip://a.txt::https://…`); a path as it is."""
+    """Return the URL without user, password and query in any link of its chain (`zip://a.txt::https://…`); a path unchanged."""
     return "::".join(_public(link)[0] for link in _LINK.split(url))
 
 
 def has_query(url: str) -> bool:
-    """Whether `public_url` leaves a query out, so that URLs of two things may look the same."""
+    """Return whether `public_url` removes a query, so that two different URLs may look the same."""
     return any(_public(link)[1] for link in _LINK.split(url))
 
 
 def _public(link: str) -> tuple[str, str]:
-    """One link of a chain, and its query."""
+    """Return one link of a chain without secrets, and its query."""
     scheme, separator, rest = link.partition("://")
     if not separator or scheme in _LOCAL:
         return link, ""
@@ -231,22 +234,22 @@ def _public(link: str) -> tuple[str, str]:
 
 
 def stdin_stream(compression: Compression | None) -> ByteStream:
-    """Standard input, which stays open when the stream is closed. Raises `SourceError` where it is closed already.
+    """Return standard input, which stays open when the stream is closed. Raise `SourceError` if it is closed already.
 
-    Read past `sys.stdin`: a thread that waits in its buffer when the interpreter ends would abort the process.
+    It bypasses `sys.stdin`: a thread that waits in its buffer when the interpreter ends would abort the process.
     """
     closed = SourceError("standard input is closed: pipe the documents in, or name a file")
-    if sys.__stdin__ is None:  # from the start, and its number may be that of any file by now
+    if sys.__stdin__ is None:  # it was never open, and its descriptor may now belong to any file
         raise closed
     try:
-        opened = open(os.dup(0), "rb", buffering=0)  # noqa: PTH123, SIM115  a descriptor; the stream closes it
+        opened = open(os.dup(0), "rb", buffering=0)  # noqa: PTH123, SIM115  a descriptor, which the stream closes
     except OSError as exc:
         raise closed from exc
     return ByteStream(cast("BinaryIO", opened), "stdin", compression)
 
 
 class _Counted(io.RawIOBase):
-    """Knows whether anything was read through it."""
+    """A reader that counts the bytes read through it."""
 
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
@@ -263,23 +266,23 @@ class _Counted(io.RawIOBase):
 
 @contextmanager
 def source_errors(doing: str, passing: tuple[type[Exception], ...] = ()) -> Iterator[None]:
-    """Translates what a file system, a decompressor or Arrow raise into `SourceError`, but for the types in `passing`."""
+    """Translate the exceptions of file systems, decompressors and Arrow into `SourceError`, except the types in `passing`."""
     try:
         yield
     except IngestError:
         raise
     except passing:
         raise
-    except Exception as exc:  # every file system brings its own exceptions; only calls into one stand in here
-        raise SourceError(f"cannot {doing}: {first_line(exc)}; mend it and run again") from exc
+    except Exception as exc:  # file systems raise exceptions of their own; only calls into one belong in here
+        raise SourceError(f"cannot {doing}: {first_line(exc)}; fix it and run again") from exc
 
 
 def first_line(exc: BaseException) -> str:
-    """An exception's message on one line, or its type where it has none; logins and queries are taken out of URLs in it."""
+    """Return the first line of an exception's message, or its type if it has none, without logins and queries in URLs."""
     lines = str(exc).strip().splitlines()
     return without_secrets(lines[0].strip().rstrip(".") if lines else type(exc).__name__)
 
 
 def without_secrets(text: str) -> str:
-    """The text with logins and queries taken out of the URLs in it."""
+    """Return the text without the logins and queries of the URLs in it."""
     return re.sub(r"://[^/\s'\"]*@", "://", re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text))

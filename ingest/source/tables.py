@@ -1,4 +1,4 @@
-"""Records of JSON Lines, CSV, TSV and Parquet into documents, streaming. A bad record is a `Rejected`, and the next is read."""
+"""From JSON Lines, CSV, TSV and Parquet to documents, streaming. A bad record is a `Rejected`; reading goes on with the next."""
 
 from __future__ import annotations
 
@@ -25,9 +25,12 @@ _BESIDE_NO_QUOTE = re.compile(r'(?<!")[^"](?!")')
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Some of the records of one file: those from `start` up to `end`, None for the last.
+    """A range of the records of one file.
 
-    Bytes of JSON Lines, both at the start of a line, or row groups of Parquet. `version`: of the file they were found in.
+    Attributes:
+        start: a byte offset at a line start for JSON Lines, a row group for Parquet.
+        end: the same, exclusive; None: the end of the file.
+        version: the version of the file for which the range is valid, see `Place.version`.
     """
 
     start: int
@@ -37,12 +40,12 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """How the records of one stream are read.
+    """A reader of records.
 
     Attributes:
-        fields: which field is what.
-        max_bytes: of a record.
-        prefix: put before every id; "" or something no other table of the source has.
+        fields: the fields of a record.
+        max_bytes: the size above which a record is rejected, in bytes.
+        prefix: put before every id; differs between the tables of a source.
     """
 
     fields: FieldMap
@@ -52,11 +55,12 @@ class Table:
     def read(
         self,
         stream: ByteStream,
-        format: str,  # noqa: A002  the users' word
+        format: str,  # noqa: A002  as in `Document.format`
         part: Part | None = None,
     ) -> Iterator[Document | Rejected]:
-        """The records, or those in a part. Raises `SourceError` where the stream breaks, `Unusable` where its columns can be no
-        documents.
+        """Return an iterator over the records of a stream, or of a part of it.
+
+        Raises `SourceError` if reading fails, `Unusable` if the columns cannot yield documents.
         """
         if format == "jsonl":
             if part is not None:
@@ -82,7 +86,7 @@ class Table:
                 yield self._document(record, position, line.data)
 
     def _slowly(self, data: bytes, position: str) -> Document | Rejected:
-        """What the quick parser refuses. The standard one says why, and lets a record's id be read where only a string is bad."""
+        """Read a line the fast parser refused. The standard parser names the reason, and finds the id if only a string is bad."""
         try:
             record = json.loads(data.decode())
         except UnicodeDecodeError as exc:
@@ -96,14 +100,14 @@ class Table:
         return Rejected(position, reason, raw_of(data))
 
     def _csv(self, stream: ByteStream, delimiter: str) -> Iterator[Document | Rejected]:
-        # The module has one limit for the whole process and it is far below ours, so it is only ever raised.
+        # The limit is global to the process and its default is below ours, so only ever raise it.
         csv.field_size_limit(max(csv.field_size_limit(), self.max_bytes))
         lines = _CsvLines(stream, self.max_bytes)
         header: list[str] | None = None
         for row in _csv_rows(lines, delimiter):
             if isinstance(row, str):
                 if header is None:
-                    raise SourceError(f"the header of {stream.where} cannot be read: {row}; mend it and run again")
+                    raise SourceError(f"the header of {stream.where} cannot be read: {row}; fix it and run again")
                 yield Rejected(lines.position, row, raw_of(lines.raw))
             elif header is None:
                 header = [name.strip() for name in row]
@@ -115,7 +119,7 @@ class Table:
                 yield self._document(dict(zip(header, row, strict=True)), lines.position, lines.raw)
 
     def row_groups(self, stream: ByteStream) -> list[int]:
-        """Bytes of each row group of a Parquet file. Raises `SourceError`, `Unusable` where its columns can be no documents."""
+        """Return the bytes per row group of a Parquet file. Raise `SourceError`, or `Unusable` if it cannot yield documents."""
         with source_errors(f"read {stream.where} as Parquet"):
             file = pq.ParquetFile(stream.seekable())
             groups = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
@@ -124,7 +128,7 @@ class Table:
 
     def _parquet(self, stream: ByteStream, part: Part | None) -> Iterator[Document | Rejected]:
         with source_errors(f"read {stream.where} as Parquet"):
-            # Pages are read as they are needed: a row group may be larger than memory.
+            # Pages are read on demand: a row group may be larger than memory.
             file = pq.ParquetFile(stream.seekable(), buffer_size=BLOCK, pre_buffer=False)
             names = list(file.schema_arrow.names)
             groups = range(file.metadata.num_row_groups)[part.start : part.end] if part else range(file.metadata.num_row_groups)
@@ -145,7 +149,7 @@ class Table:
                     yield self.document(row, position)
 
     def document(self, record: Any, position: str) -> Document | Rejected:
-        """A record that did not come as bytes."""
+        """Return a parsed record as a document, or as `Rejected`."""
         return document_from(
             record,
             fields=self.fields,
@@ -167,11 +171,11 @@ class Table:
 
 
 def _too_large(limit: int) -> str:
-    return f"the record is larger than {limit:,} bytes: raise max_record_bytes to take it"
+    return f"the record is larger than {limit:,} bytes: raise max_record_bytes to accept it"
 
 
 class Line(NamedTuple):
-    """One line without its end; of one that is too long, the first `RAW_LIMIT` bytes."""
+    """A line without its line end, or the first `RAW_LIMIT` bytes of a line that is too long."""
 
     number: int
     data: bytes
@@ -179,26 +183,26 @@ class Line(NamedTuple):
 
 
 def read_lines(stream: ByteStream, limit: int) -> Iterator[Line]:
-    """The lines of a stream from 1, little more than `limit` bytes of one held; a byte order mark at the start is left out."""
+    """Yield the lines of a stream, numbered from 1, without a byte order mark. Keeps little more than `limit` bytes of a line."""
     number = 1
     first = stream.start == 0
     parts: list[bytes] = []
-    held = 0
+    size = 0
     while block := stream.read(BLOCK):
         *ended, rest = block.split(b"\n")
         for piece in ended:
             data = b"".join([*parts, piece]) if parts else piece
-            yield _line(number, data, held + len(piece), limit, first=first)
+            yield _line(number, data, size + len(piece), limit, first=first)
             number += 1
-            parts, held = [], 0
-        held += len(rest)
-        parts = [*parts, rest] if held <= limit else [b"".join([*parts, rest])[:RAW_LIMIT]]
-    if held:
-        yield _line(number, b"".join(parts), held, limit, first=first)
+            parts, size = [], 0
+        size += len(rest)
+        parts = [*parts, rest] if size <= limit else [b"".join([*parts, rest])[:RAW_LIMIT]]
+    if size:
+        yield _line(number, b"".join(parts), size, limit, first=first)
 
 
 def _line(number: int, data: bytes, size: int, limit: int, *, first: bool) -> Line:
-    """`size`: of the whole line, of which `data` may be the start. `first`: line 1 is the first of its file."""
+    """Return a line. `size`: bytes of the whole line, of which `data` may be the start. `first`: line 1 starts the file."""
     if number == 1 and first:
         data = data.removeprefix(_BOM)
     return Line(number, data, too_long=False) if size <= limit else Line(number, data[:RAW_LIMIT], too_long=True)
@@ -209,7 +213,7 @@ class _TooLargeError(Exception):
 
 
 def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[list[str] | str]:
-    """The rows that are not empty; of one that cannot be read, the reason. Raises `SourceError` where a quote is never closed."""
+    """Yield the rows that are not empty, or the reason a row cannot be read. Raise `SourceError` if a quote is never closed."""
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.begin()
@@ -220,9 +224,9 @@ def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[list[str] | str]:
         except _TooLargeError:
             yield _too_large(lines.limit)
         except csv.Error as exc:
-            if lines.ended:  # every line has its end, so nothing but an open quote can be short of one
+            if lines.ended:  # only an open quote reaches the end within a row
                 raise SourceError(
-                    f"cannot read {lines.position}: a quote opens in this row and is never closed, which hides all that follows; "
+                    f"cannot read {lines.position}: a quote opens in this row and is never closed, which hides all other rows; "
                     "close it, or double it within a quoted field, and run again"
                 ) from exc
             yield _too_large(lines.limit) if lines.too_large else f"the row{lines.extent} is not well-formed: {exc}"
@@ -234,15 +238,15 @@ def _csv_rows(lines: _CsvLines, delimiter: str) -> Iterator[list[str] | str]:
 
 
 class _CsvLines:
-    """Feeds the CSV reader, which asks for as many lines as a quoted field spans, and bounds what one row may take.
+    """The lines a CSV reader reads, with a bound for the size of a row; a quoted field may span several lines.
 
-    An iterator and no generator: after it has raised it goes on with the next line, and so does the reader.
+    An iterator rather than a generator: after an exception, it and the reader go on with the next line.
 
     Attributes:
-        limit: bytes of a row. Of a larger one the reader gets no more than it takes to find its end.
+        limit: most bytes of a row. Of a larger row, the reader gets only the characters it needs to find the row's end.
         ended: whether there are no more lines.
-        too_large: whether the row is.
-        raw: the row's first bytes.
+        too_large: whether the row is larger than `limit`.
+        raw: the first bytes of the row.
     """
 
     def __init__(self, stream: ByteStream, limit: int) -> None:
@@ -257,7 +261,7 @@ class _CsvLines:
         self.raw = b""
 
     def begin(self) -> None:
-        """A new row begins with the next line."""
+        """Start a new row at the next line."""
         self._first = self._number + 1
         self._size = 0
         self.too_large = False
@@ -265,12 +269,12 @@ class _CsvLines:
 
     @property
     def position(self) -> str:
-        """Where the row begins."""
+        """Return the line at which the row begins."""
         return f"{self._where}:{self._first}"
 
     @property
     def extent(self) -> str:
-        """To which line it has come, where it is not one line: a stray quote may have drawn others into it."""
+        """Return the lines the row spans, or "" for one line: a stray quote may have merged other rows into it."""
         return f" (lines {self._first} to {self._number})" if self._number > self._first else ""
 
     def __iter__(self) -> _CsvLines:
@@ -287,7 +291,7 @@ class _CsvLines:
             self.raw += line.data[:RAW_LIMIT] + b"\n"
         if line.too_long:
             raise _TooLargeError
-        # What is not UTF-8 becomes lone surrogates, which the record's own check finds in the very field.
+        # Bytes that are not UTF-8 become lone surrogates, which the check of the record finds in their field.
         text = line.data.decode(errors="surrogateescape") + "\n"
         if self._size > self.limit:
             self.too_large = True
@@ -296,13 +300,13 @@ class _CsvLines:
 
 
 def _skeleton(line: str) -> str:
-    """What shows where a quoted field that spans this line ends, for it is not held: quotes, and what stands beside them."""
+    """Return the quotes of a line and their neighbors: all the reader needs to find the end of a field that is not kept."""
     single = line.replace('""', "")
     return _BESIDE_NO_QUOTE.sub("", single) if '"' in single else ""
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-    """A batch's rows; a row that Arrow cannot give to Python (text that is not UTF-8, say) as the reason."""
+    """Yield the rows of a batch, or the reason a row cannot be read, such as text that is not UTF-8."""
     columns = [_plain_times(column) for column in batch.columns]
     names = batch.schema.names
     try:
@@ -319,7 +323,7 @@ def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
 
 
 def _plain_times(column: pa.Array[Any]) -> pa.Array[Any]:
-    """Nanoseconds as microseconds: Python's own types hold no more."""
+    """Return the column with nanoseconds as microseconds, the precision of Python's types."""
     kind = column.type
     if pa.types.is_timestamp(kind) and kind.unit == "ns":
         return column.cast(pa.timestamp("us", kind.tz), safe=False)

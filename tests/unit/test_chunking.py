@@ -265,7 +265,7 @@ def test_a_character_that_fits_no_chunk_rejects_only_its_document() -> None:
 
 
 def test_a_prompt_that_leaves_no_room_is_a_configuration_error() -> None:
-    with pytest.raises(ConfigurationError, match="model bytes takes 7 tokens and its prompt costs 7"):
+    with pytest.raises(ConfigurationError, match="model bytes accepts 7 tokens and its prompt takes 7"):
         chunk_one(Document("d", "text"), [limit("bytes", 7)])
 
 

@@ -145,7 +145,7 @@ def test_html_becomes_markdown(tmp_path: Path) -> None:
         ("a.md", b"", "the text is empty"),
         ("a.html", b"<p></p>", "the text is empty"),
         ("a.html", b"<div>" * 5_000 + b"x", "the HTML is nested too deeply"),
-        ("a.txt", b"x" * 100_001, "the file is larger than 100,000 bytes: raise max_record_bytes to take it"),
+        ("a.txt", b"x" * 100_001, "the file is larger than 100,000 bytes: raise max_record_bytes to accept it"),
         ("a.docx", b"not a zip file", "the file cannot be read as docx: "),
         ("a.pdf", b"not a PDF", "the file cannot be read as pdf: "),
     ],
@@ -255,7 +255,7 @@ def test_globs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ("nowhere", SourceError, "there is no .*nowhere: check the path"),
         ("nowhere/*.md", SourceError, "there is no folder .*nowhere"),
-        ("picture.png", ConfigurationError, "does not show in its name: give its format"),
+        ("picture.png", ConfigurationError, "the format of .* is unknown: name it with --format"),
         ("array.json", ConfigurationError, r"jq -c '\.\[\]'"),
         ("pipe", SourceError, "neither a file nor a folder"),
         ("nope://x/y.md", ConfigurationError, "nope://x/y.md"),

@@ -71,7 +71,7 @@ def test_bad_rows_are_rejected_alone(path: Path) -> None:
         (
             "5",
             f"sqlite:///{path}: row 6",
-            "metadata.picture is binary, which JSON cannot hold: choose the metadata fields without it",
+            "metadata.picture is binary, which JSON cannot represent: choose the metadata fields without it",
         ),
         ("6", f"sqlite:///{path}: row 7", "the text (text) is of type bytes, not a string"),
     ]
@@ -102,7 +102,7 @@ def test_rows_are_streamed(tmp_path: Path) -> None:
 def test_a_database_that_dies_is_a_broken_source(path: Path) -> None:
     query = "SELECT id, text FROM docs WHERE id < 600 OR abs(-9223372036854775808 + id - 700) > 0"
     found: list[Document | Rejected] = []
-    with pytest.raises(SourceError, match=r"cannot read sqlite:.* after row \d+: integer overflow; mend it and run again"):
+    with pytest.raises(SourceError, match=r"cannot read sqlite:.* after row \d+: integer overflow; fix it and run again"):
         found.extend(open_source(url(path), query=query).read())
     assert len(found) > 500
 
@@ -114,8 +114,8 @@ def test_a_database_that_dies_is_a_broken_source(path: Path) -> None:
         ({"query": "SELECT 1", "table": "docs"}, ConfigurationError, "either a query or a table"),
         ({"query": "SELECT id FROM docs"}, SourceError, "has no column named text"),
         ({"query": "SELECT id, id, text FROM docs"}, SourceError, "several columns named id"),
-        ({"query": "PRAGMA temp_store = MEMORY"}, SourceError, "returns no rows: ask with a SELECT"),
-        ({"query": "SELEKT"}, SourceError, 'syntax error; mend it|near "SELEKT": syntax error'),
+        ({"query": "PRAGMA temp_store = MEMORY"}, SourceError, "returns no rows: use a SELECT"),
+        ({"query": "SELEKT"}, SourceError, 'syntax error; fix it|near "SELEKT": syntax error'),
         ({"table": "absent"}, SourceError, "no such table: absent"),
         ({"table": "docs; DROP TABLE docs"}, SourceError, "no such table"),
     ],
@@ -135,7 +135,7 @@ def test_what_cannot_be_asked_says_why(path: Path, options: dict[str, str], erro
         ("postgres://me:secret@host/db", ConfigurationError, "check the dialect"),
         ("mysql+nothing://me:secret@host/db", ConfigurationError, "check the dialect"),
         ("mssql+pymssql://me:secret@host/db", MissingExtraError, "install the database's driver"),
-        ("corpus.jsonl", ConfigurationError, "a query or table is of a database"),
+        ("corpus.jsonl", ConfigurationError, "a query or table requires a database"),
     ],
 )
 def test_databases_that_cannot_be_opened_say_why(location: str, error: type[IngestError], message: str) -> None:

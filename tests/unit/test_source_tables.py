@@ -103,8 +103,8 @@ def test_bad_rows_are_rejected_and_the_next_is_read(tmp_path: Path) -> None:
         ("6", "the text contains a NUL character"),
         ("7", "the text is empty"),
         ("8", "the row is not well-formed: ',' expected after '\"'"),
-        ("9", "the record is larger than 1,000 bytes: raise max_record_bytes to take it"),
-        ("10", "the record is larger than 1,000 bytes: raise max_record_bytes to take it"),
+        ("9", "the record is larger than 1,000 bytes: raise max_record_bytes to accept it"),
+        ("10", "the record is larger than 1,000 bytes: raise max_record_bytes to accept it"),
     ]
     assert found[9:] == [
         ("12", "10"),
@@ -298,7 +298,7 @@ def test_a_table_compressed_from_nothing_has_no_records(tmp_path: Path, suffix: 
 
 def test_the_format_can_be_forced(tmp_path: Path) -> None:
     path = write(tmp_path / "export.dat", b'{"id": "a", "text": "t"}\n')
-    with pytest.raises(ConfigurationError, match="give its format"):
+    with pytest.raises(ConfigurationError, match="name it with --format"):
         open_source(str(path))
     assert documents(read(path, format="jsonl"))[0].id == "a"
     squeezed = write(tmp_path / "export.gz", compress(path.read_bytes(), "gzip"))
@@ -350,7 +350,7 @@ def test_standard_input_of_other_formats() -> None:
 
 @pytest.mark.parametrize("form", ["jsonl.gz", "csv.zst", "text.gz"])
 def test_nothing_is_no_compressed_standard_input(form: str) -> None:
-    with stdin(b""), pytest.raises(SourceError, match="cannot read stdin after 0 bytes: it is empty"):
+    with stdin(b""), pytest.raises(SourceError, match="cannot read stdin after 0 bytes: the file is empty"):
         list(open_source("-", format=form).read())
 
 

@@ -1,4 +1,4 @@
-"""What a file is, by its name: the tables of suffixes, and nothing else."""
+"""File formats by name and by suffix."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.source.streams import COMPRESSIONS, Compression
 TABLES = ("jsonl", "csv", "tsv", "parquet")
 OFFICE = ("pdf", "docx", "pptx", "xlsx")
 FORMATS = (*TABLES, "text", "markdown", "html", *OFFICE)
-"""What can be asked for by name, beside `code:<language>`; each also with `.gz` or `.zst` behind it."""
+"""The format names a user may give, beside `code:<language>`; each may be followed by `.gz` or `.zst`."""
 
 _SUFFIXES: Mapping[str, str] = {
     ".jsonl": "jsonl",
@@ -75,32 +75,37 @@ _CODE = {f".{suffix}": f"code:{language}" for language, suffixes in _LANGUAGES.i
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """How a file is read: one of `FORMATS` or `code:<language>`, and how it is compressed."""
+class FileFormat:
+    """The format of a file.
 
-    format: str
+    Attributes:
+        name: one of `FORMATS` or `code:<language>`.
+        compression: the compression around it, if any.
+    """
+
+    name: str
     compression: Compression | None = None
 
     @property
     def is_table(self) -> bool:
-        """True where it holds records, False where it is one document."""
-        return self.format in TABLES
+        """Return whether the file is a table of records; otherwise it is one document."""
+        return self.name in TABLES
 
 
-def kind_of(path: str) -> Kind | None:
-    """By the suffixes of its name, whatever their case; None where they say nothing."""
+def format_of_path(path: str) -> FileFormat | None:
+    """Return the format that the suffixes of a file name stand for, in any case, or None if they are unknown."""
     stem, compression = _without_compression(PurePosixPath(path).name.lower())
     suffix = PurePosixPath(stem).suffix
-    found = _SUFFIXES.get(suffix) or _CODE.get(suffix)
-    return Kind(found, compression) if found else None
+    name = _SUFFIXES.get(suffix) or _CODE.get(suffix)
+    return FileFormat(name, compression) if name else None
 
 
-def kind_named(format: str, path: str = "") -> Kind:  # noqa: A002  the users' word
-    """What was asked for by name; the compression may still show in the path. Raises `ConfigurationError` for an unknown name."""
+def format_named(format: str, path: str = "") -> FileFormat:  # noqa: A002  as in `Document.format`
+    """Return the format a user named; the path may add a compression. Raise `ConfigurationError` for an unknown name."""
     stem, compression = _without_compression(format)
     if stem not in FORMATS and not (stem.startswith("code:") and stem != "code:"):
         raise ConfigurationError(f"no format is called {format!r}: use {', '.join(FORMATS)} or code:<language>")
-    return Kind(stem, compression or _without_compression(path.lower())[1])
+    return FileFormat(stem, compression or _without_compression(path.lower())[1])
 
 
 def _without_compression(name: str) -> tuple[str, Compression | None]:
