@@ -128,7 +128,7 @@ def _print(done: Reindexed) -> None:
         table.add_row(name, f"{chunks:,} copied")
     for name, chunks in done.encoded.items():
         table.add_row(name, f"{chunks:,} encoded")
-    table.add_row("stored as", done.uses)
+    table.add_row("stored as", done.stored_as)
     table.add_row("kept for --rollback", done.previous or "nothing")
     for name in done.dropped:
         table.add_row("dropped", name)

@@ -1,4 +1,4 @@
-"""Making a collection again with other models beside itself, and swapping it in.
+"""Rebuild a collection with other models beside itself, and swap it in.
 
-reindex  build, check, swap, roll back, clean up          rebuild  one collection's points from another's
+reindex  build, check, swap, roll back, clean up          rebuild  make the points of one collection from another's
 """

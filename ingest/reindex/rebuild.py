@@ -1,4 +1,4 @@
-"""One collection's points made anew in another: what is still good is copied with its vectors, the rest is encoded."""
+"""Make the points of one collection again in another: copy the vectors that are still valid, encode the rest."""
 
 from __future__ import annotations
 
@@ -24,36 +24,45 @@ from ingest.sync.sizing import SPARSE_VECTOR_BYTES
 
 logger = logging.getLogger(__name__)
 
-FETCHED_POINTS = 256
-"""Points read whole, with their vectors, at a time."""
+PAGE_POINTS = 256
+"""Points read at a time with payload and vectors."""
 
-COUNTED_CHARACTERS = 2**20
-"""Text whose tokens are counted at a time."""
+COUNT_CHARACTERS = 2**20
+"""Characters of text tokenized at a time to count their tokens."""
 
 
 def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
-    """Raises `ConfigurationError` unless these models can encode every chunk as it is stored. Reads only.
+    """Raise `ConfigurationError` if one of these models cannot encode a stored chunk. Reads only.
 
-    Raises `StoreError` at a point that this package did not write: nothing could be made of it, and a swap would lose it.
+    Raises `StoreError` for a point that this package did not write: it cannot be rebuilt, and a swap would lose it.
     """
     fields = ["text", "title", "source", "doc_id", "chunk", INGEST_FIELD]
     limits = [limit for model in models if (limit := model.token_limit) is not None]
     stored = store.scroll(collection, payload=fields)
-    for points in batches(stored, lambda point: len(str(point.payload.get("text"))), 1000, COUNTED_CHARACTERS):
-        made = [_made_from(point, collection) for point in points]
-        texts = [_text_of(point, each) for point, each in zip(points, made, strict=True)] if models else []
+    for points in batches(stored, lambda point: len(str(point.payload.get("text"))), 1000, COUNT_CHARACTERS):
+        fingerprints = [_fingerprint(point, collection) for point in points]
+        texts = [_text(*each) for each in zip(points, fingerprints, strict=True)] if models else []
         for limit in limits:
-            for point, cost in zip(points, limit.count(texts), strict=True):
-                if cost > limit.max_tokens:
+            for point, tokens in zip(points, limit.count(texts), strict=True):
+                if tokens > limit.max_tokens:
                     raise ConfigurationError(
-                        f"{_place(point)} costs {limit.model} {cost} tokens, and it takes {limit.max_tokens}: smaller chunks need"
-                        " their source, so nothing was made; use ingest run SOURCE with these models and a new collection"
+                        f"{_location(point)} is {tokens} tokens long for {limit.model}, which takes {limit.max_tokens}: smaller"
+                        " chunks require the source, so no collection was made; use ingest run SOURCE with these models and a"
+                        " new collection"
                     )
 
 
 @dataclass(slots=True)
-class _Work:
-    """What one point of the new collection needs. `fingerprint`: what it will be made from; `text`: "" if nothing is encoded."""
+class _PointRebuild:
+    """What it takes to make one point of the new collection.
+
+    Attributes:
+        point: the live point.
+        fingerprint: fingerprint of the new point.
+        copied: vectors to copy.
+        encoded: names of the vectors to encode.
+        text: text to encode; "" if nothing is encoded.
+    """
 
     point: StoredPoint
     fingerprint: Fingerprint
@@ -65,23 +74,30 @@ class _Work:
 
 @dataclass(slots=True)
 class _Window:
-    work: list[_Work] = field(default_factory=list)
-    gone: list[str] = field(default_factory=list)
+    """The points that are made and deleted together."""
+
+    rebuilds: list[_PointRebuild] = field(default_factory=list)
+    deletes: list[str] = field(default_factory=list)
     bytes: int = 0
 
-    def add(self, work: _Work, vector_bytes: int) -> None:
-        self.work.append(work)
-        self.bytes += 2 * len(str(work.point.payload.get("text", ""))) + vector_bytes
+    def add(self, rebuild: _PointRebuild, vector_bytes: int) -> None:
+        self.rebuilds.append(rebuild)
+        self.bytes += 2 * len(str(rebuild.point.payload.get("text", ""))) + vector_bytes
 
 
 class Rebuild:
-    """Makes `target` hold exactly the points of `live`, with the vectors of `manifest`. One thread at a time.
+    """A copy of the points of `live` in `target`, with the vectors of `manifest`. Not thread-safe.
 
     Args:
-        live: the collection to read; it is never written.
-        target: made for `manifest`; what it holds already is kept where it is right.
-        copied: vectors that both have alike, and that need not be encoded.
-        runner: of all the models of `manifest`.
+        live: collection to read; it is never written.
+        target: collection created for `manifest`; points that it already has are kept if they are right.
+        copied: names of the vectors that need not be encoded because both collections have the same.
+        runner: runner with all models of `manifest`.
+        bounds: maximum size of a window.
+
+    Attributes:
+        copied: vector name → number of points it was copied to.
+        encoded: vector name → number of points it was encoded for.
     """
 
     def __init__(
@@ -100,88 +116,86 @@ class Rebuild:
         self._target = target
         self._dimensions = {spec.name: spec.dim for spec in manifest.vectors}
         self._models = {spec.name: spec.fingerprint for spec in manifest.vectors}
-        self._copied = list(copied)
+        self._copied_vectors = list(copied)
         self._runner = runner
         self._bounds = bounds
         self.copied: Counter[str] = Counter()
-        """Vector → points that it was copied to."""
         self.encoded: Counter[str] = Counter()
-        """Vector → points that it was encoded for."""
 
     def catch_up(self) -> int:
-        """One pass over both collections: points that are missing, differ, or should not be there. Gives how many there were.
+        """Compare both collections once, and write and delete the points that differ. Return their number.
 
-        Raises `ModelError` where a chunk cannot be encoded, and what the store raises. What was acknowledged stays.
+        Raises `ModelError` if a chunk cannot be encoded, and what the store raises. Acknowledged points stay.
         """
-        differed = 0
+        differing = 0
         with Writer(self._store, self._target) as writer, Prefetch(self._windows()) as windows:
             for window in windows:
                 writer.submit(self._effects(window))
-                differed += len(window.work) + len(window.gone)
-                if window.work:
-                    logger.info("%d points of %s are made from %s", differed, self._target, self._live)
-        return differed
+                differing += len(window.rebuilds) + len(window.deletes)
+                if window.rebuilds:
+                    logger.info("made %d points of %s from %s", differing, self._target, self._live)
+        return differing
 
     def verify(self) -> None:
-        """Reads all of the new collection. Raises `StoreError` if a vector is missing, has a wrong dimension or is not finite.
+        """Raise `StoreError` if a vector of the new collection is missing, has a wrong dimension or is not finite.
 
-        Points at fault are deleted from it, so that the next reindex makes them anew.
+        The faulty points are deleted, so that the next reindex makes them again.
         """
-        stored = self._store.scroll(self._target, payload=[INGEST_FIELD], vectors=True, page=FETCHED_POINTS)
-        faulty = {point.id: fault for point in stored if (fault := self._fault_of(point)) is not None}
+        stored = self._store.scroll(self._target, payload=[INGEST_FIELD], vectors=True, page=PAGE_POINTS)
+        faulty = {point.id: fault for point in stored if (fault := self._fault(point)) is not None}
         if faulty:
             with Writer(self._store, self._target) as writer:
                 writer.submit(Effects(deletes=list(faulty)))
             first, fault = next(iter(faulty.items()))
             raise StoreError(
-                f"{len(faulty)} points of the new collection {self._target} are wrong, the first is {first} ({fault}): they were"
-                " removed from it, and nothing was swapped; run reindex again to make them anew"
+                f"{len(faulty)} points of the new collection {self._target} were wrong, the first is {first} ({fault}): they were"
+                " deleted from it, and the collections were not swapped; run reindex again to make them again"
             )
 
-    def _fault_of(self, point: StoredPoint) -> str | None:
-        made = fingerprint_of(point.id, point.payload)
-        if made is None or made.vectors != self._models:
+    def _fault(self, point: StoredPoint) -> str | None:
+        fingerprint = fingerprint_of(point.id, point.payload)
+        if fingerprint is None or fingerprint.vectors != self._models:
             return "made by other models"
         for name, dim in self._dimensions.items():
             if name not in point.vectors:
-                return f"no vector {name}"
+                return f"has no vector {name}"
             if not _is_sound(point.vectors[name], dim):
                 return f"its vector {name} has another dimension or is not finite"
         return None
 
     def _windows(self) -> Iterator[_Window]:
         live = self._store.scroll(self._live, payload=[INGEST_FIELD])
-        made = self._store.scroll(self._target, payload=[INGEST_FIELD])
-        differing = ((wanted, there) for wanted, there in paired(live, made) if self._differ(wanted, there))
+        target = self._store.scroll(self._target, payload=[INGEST_FIELD])
+        differing = ((wanted, stored) for wanted, stored in pair_by_id(live, target) if self._differ(wanted, stored))
         window = _Window()
-        size = sum(SPARSE_VECTOR_BYTES if dim is None else 4 * dim for dim in self._dimensions.values())
-        together = min(FETCHED_POINTS, self._bounds.chunks)
-        for pairs in batches(differing, lambda _: 1, together, together):
-            window.gone.extend(there.id for wanted, there in pairs if wanted is None and there is not None)
-            stored = {wanted.id: there for wanted, there in pairs if wanted is not None}
-            if stored:
-                for point in self._store.retrieve(self._live, list(stored), vectors=self._copied or False):
-                    window.add(self._work(point, stored[point.id]), size)
-            if len(window.work) >= self._bounds.chunks or window.bytes >= self._bounds.bytes:
+        vector_bytes = sum(SPARSE_VECTOR_BYTES if dim is None else 4 * dim for dim in self._dimensions.values())
+        page = min(PAGE_POINTS, self._bounds.chunks)
+        for pairs in batches(differing, lambda _: 1, page, page):
+            window.deletes.extend(stored.id for wanted, stored in pairs if wanted is None and stored is not None)
+            stored_by_id = {wanted.id: stored for wanted, stored in pairs if wanted is not None}
+            if stored_by_id:
+                for point in self._store.retrieve(self._live, list(stored_by_id), vectors=self._copied_vectors or False):
+                    window.add(self._plan(point, stored_by_id[point.id]), vector_bytes)
+            if len(window.rebuilds) >= self._bounds.chunks or window.bytes >= self._bounds.bytes:
                 yield window
                 window = _Window()
         yield window
 
-    def _differ(self, wanted: StoredPoint | None, there: StoredPoint | None) -> bool:
-        if wanted is None or there is None:
+    def _differ(self, wanted: StoredPoint | None, stored: StoredPoint | None) -> bool:
+        if wanted is None or stored is None:
             return True
-        return self._remade(wanted) != fingerprint_of(there.id, there.payload)
+        return self._wanted_fingerprint(wanted) != fingerprint_of(stored.id, stored.payload)
 
-    def _remade(self, live: StoredPoint) -> Fingerprint:
-        """What a point of the live collection will be made from in the new one."""
-        return replace(_made_from(live, self._live), vectors=self._models)
+    def _wanted_fingerprint(self, live: StoredPoint) -> Fingerprint:
+        """Return the fingerprint that a live point must have in the new collection."""
+        return replace(_fingerprint(live, self._live), vectors=self._models)
 
-    def _work(self, point: StoredPoint, there: StoredPoint | None) -> _Work:
-        """Decided from the point as it is now: it may have changed since both were compared."""
-        live = _made_from(point, self._live)
-        wanted = self._remade(point)
-        stored = fingerprint_of(there.id, there.payload) if there is not None else None
-        [action] = plan_document([wanted], [stored] if stored is not None else [], DeleteMode.NONE).actions
+    def _plan(self, point: StoredPoint, stored: StoredPoint | None) -> _PointRebuild:
+        """Return what it takes to make a point. `point` was just read: it may have changed since the comparison."""
+        live = _fingerprint(point, self._live)
+        wanted = self._wanted_fingerprint(point)
+        before = fingerprint_of(stored.id, stored.payload) if stored is not None else None
+        [action] = plan_document([wanted], [before] if before is not None else [], DeleteMode.NONE).actions
         copied = {
             name: point.vectors[name]
             for name in action.columns
@@ -190,50 +204,52 @@ class Rebuild:
             and _is_sound(point.vectors[name], self._dimensions[name])
         }
         encoded = tuple(name for name in action.columns if name not in copied)
-        return _Work(point, wanted, action, copied, encoded, _text_of(point, live) if encoded else "")
+        return _PointRebuild(point, wanted, action, copied, encoded, _text(point, live) if encoded else "")
 
     def _effects(self, window: _Window) -> Effects:
-        made = self._encode(window.work)
         upserts: list[Point] = []
-        columns: dict[str, Mapping[str, Vector]] = {}
+        vector_updates: dict[str, Mapping[str, Vector]] = {}
         payloads: dict[str, Payload] = {}
-        for work, fresh in zip(window.work, made, strict=True):
-            id_, vectors = work.point.id, {**work.copied, **fresh}
-            visible = {name: value for name, value in work.point.payload.items() if name != INGEST_FIELD}
-            payload = with_fingerprint(visible, work.fingerprint)
-            if work.action.write == "point":
+        for rebuild, encoded in zip(window.rebuilds, self._encode(window.rebuilds), strict=True):
+            id_, vectors = rebuild.point.id, {**rebuild.copied, **encoded}
+            visible = {name: value for name, value in rebuild.point.payload.items() if name != INGEST_FIELD}
+            payload = with_fingerprint(visible, rebuild.fingerprint)
+            if rebuild.action.write == "point":
                 upserts.append(Point(id_, vectors, payload))
                 continue
             payloads[id_] = payload
             if vectors:
-                columns[id_] = vectors
-        return Effects(upserts=upserts, vector_updates=columns, payloads=payloads, deletes=window.gone)
+                vector_updates[id_] = vectors
+        return Effects(upserts=upserts, vector_updates=vector_updates, payloads=payloads, deletes=window.deletes)
 
-    def _encode(self, window: Sequence[_Work]) -> list[dict[str, Vector]]:
-        """The vectors of each that could not be copied."""
-        texts = {name: [work.text for work in window if name in work.encoded] for name in self._models}
-        encoded = self._runner.run({name: wanted for name, wanted in texts.items() if wanted})
-        cursors = dict.fromkeys(encoded, 0)
-        rows: list[dict[str, Vector]] = []
-        for work in window:
-            row: dict[str, Vector] = {}
-            for name in work.encoded:
-                at = cursors[name]
-                cursors[name] = at + 1
-                if at in encoded[name].failed:
+    def _encode(self, rebuilds: Sequence[_PointRebuild]) -> list[dict[str, Vector]]:
+        """Return the encoded vectors of each point, by name."""
+        texts = {name: [each.text for each in rebuilds if name in each.encoded] for name in self._models}
+        encoded = self._runner.run({name: texts_of_model for name, texts_of_model in texts.items() if texts_of_model})
+        next_rows = dict.fromkeys(encoded, 0)
+        vectors: list[dict[str, Vector]] = []
+        for rebuild in rebuilds:
+            of_point: dict[str, Vector] = {}
+            for name in rebuild.encoded:
+                row = next_rows[name]
+                next_rows[name] += 1
+                if row in encoded[name].failed:
                     raise ModelError(
-                        f"{name} cannot encode {_place(work.point)} ({encoded[name].failed[at]}), so nothing was swapped:"
-                        " reindex with another model, or mend that document in its source and run ingest run first"
+                        f"{name} cannot encode {_location(rebuild.point)} ({encoded[name].failed[row]}), so the collections"
+                        " were not swapped: reindex with another model, or correct that document in its source and run ingest"
+                        " run first"
                     )
-                row[name] = encoded[name].vectors[at]
-            rows.append(row)
-            self.copied.update(work.copied.keys())
-            self.encoded.update(work.encoded)
-        return rows
+                of_point[name] = encoded[name].vectors[row]
+            vectors.append(of_point)
+            self.copied.update(rebuild.copied.keys())
+            self.encoded.update(rebuild.encoded)
+        return vectors
 
 
-def paired(left: Iterable[StoredPoint], right: Iterable[StoredPoint]) -> Iterator[tuple[StoredPoint | None, StoredPoint | None]]:
-    """The points of two collections, both by id: those of one id together, None beside one that the other does not have."""
+def pair_by_id(
+    left: Iterable[StoredPoint], right: Iterable[StoredPoint]
+) -> Iterator[tuple[StoredPoint | None, StoredPoint | None]]:
+    """Yield the points of two collections, both ordered by id, in pairs of one id; None stands for a point that one lacks."""
     lefts, rights = iter(left), iter(right)
     one, other = next(lefts, None), next(rights, None)
     while one is not None or other is not None:
@@ -254,26 +270,28 @@ def _is_sound(vector: Vector, dim: int | None) -> bool:
     return vector.shape == (dim,) and bool(np.isfinite(vector).all())
 
 
-def _made_from(point: StoredPoint, collection: str) -> Fingerprint:
-    made = fingerprint_of(point.id, point.payload)
-    if made is None:
+def _fingerprint(point: StoredPoint, collection: str) -> Fingerprint:
+    """Return the fingerprint of a stored point. Raise `StoreError` if it has none."""
+    fingerprint = fingerprint_of(point.id, point.payload)
+    if fingerprint is None:
         raise StoreError(
-            f"the point {point.id} of {collection} was not written by this version of ingest, and a new collection"
-            " cannot take it over: delete it, or move it to a collection of its own, and run reindex again"
+            f"the point {point.id} of {collection} was not written by this version of ingest, so it cannot be copied to a new"
+            " collection: delete it, or move it to a collection of its own, and run reindex again"
         )
-    return made
+    return fingerprint
 
 
-def _text_of(point: StoredPoint, made: Fingerprint) -> str:
-    text = encoded_text(point.payload, made)
+def _text(point: StoredPoint, fingerprint: Fingerprint) -> str:
+    """Return the text that was encoded for a stored point. Raise `StoreError` if the payload no longer has it."""
+    text = encoded_text(point.payload, fingerprint)
     if text is None:
         raise StoreError(
-            f"the text or title of {_place(point)} was changed after it was encoded: mend it with ingest verify SOURCE --repair,"
-            " or use ingest run SOURCE and a new collection"
+            f"the text or title of {_location(point)} was changed after it was encoded: repair it with ingest verify SOURCE"
+            " --repair, or use ingest run SOURCE and a new collection"
         )
     return text
 
 
-def _place(point: StoredPoint) -> str:
-    """Which chunk it is, for people."""
+def _location(point: StoredPoint) -> str:
+    """Return a description of the chunk for people."""
     return f"chunk {point.payload.get('chunk')} of {point.payload.get('doc_id')!r} ({point.payload.get('source')})"

@@ -1,11 +1,12 @@
-"""Blue-green: a collection made anew beside the one in use, and swapped for it in one step.
+"""Blue-green reindexing: build a collection again beside the live one, and swap the two in one step.
 
-    NAME            alias: what is searched and written
-    NAME__previous  alias: what it was before the last swap; the way back
-    NAME__next      alias: what is being made, or what is no longer wanted
+    NAME            alias: the live collection, which is searched and written
+    NAME__previous  alias: the live collection before the last swap, for a rollback
+    NAME__next      alias: the collection being built, or one that is no longer needed
 
-Behind them are collections `NAME__<8 hex>`. There is no other ledger: what a crash leaves is found by these names. Only a
-collection that was provably created for NAME is changed or dropped, and none that another alias names; see `ownership`.
+The collections behind the aliases are called `NAME__<8 hex digits>`. There is no other record: these names are enough to clean up
+after a crash. Only a collection that was provably created for NAME, and that no other alias names, is changed or dropped; see
+`ownership`.
 """
 
 from __future__ import annotations
@@ -35,27 +36,29 @@ from ingest.telemetry import ThroughputMonitor
 logger = logging.getLogger(__name__)
 
 MAX_PASSES = 10
-"""Over a collection that keeps changing, before a reindex gives up and leaves the rest to the next."""
+"""Maximum number of passes over a collection that keeps changing before a reindex gives up."""
 
 Gate = Callable[[str, str], None]
-"""Given the collection in use and the new one; raises an `IngestError` where the new one is not to take its place."""
+"""A check of (live collection, new collection) that raises an `IngestError` to prevent the swap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reindexed:
-    """What a reindex came to.
+    """The report of a reindex or a rollback.
 
     Attributes:
-        collection: as it is called.
-        uses: the collection that this name stands for now; `previous`: the one it stood for before, if that is kept.
-        dropped: collections that were deleted.
-        kept: collection that is no longer wanted, and was not deleted → why not.
-        points: that it holds.
-        copied, encoded: vector → points it was copied to, or encoded for, in this very run.
+        collection: normalized name of the collection.
+        stored_as: the live collection, to which the name points now.
+        previous: the collection kept for a rollback.
+        dropped: collections that were dropped.
+        kept: collections that are no longer needed but were not dropped → the reason.
+        points: points of the live collection.
+        copied: vector name → number of points it was copied to in this run.
+        encoded: vector name → number of points it was encoded for in this run.
     """
 
     collection: str
-    uses: str
+    stored_as: str
     previous: str | None
     dropped: tuple[str, ...]
     kept: Mapping[str, str]
@@ -76,32 +79,37 @@ def reindex(
     gate: Gate | None = None,
     keep_old: bool = True,
 ) -> Reindexed:
-    """Makes the job's collection anew with these models, from its own points, and swaps it in once it is complete and verified.
+    """Build the job's collection again with these models, from its own points, and swap it in once it is complete and verified.
 
-    Vectors whose model did not change are copied. Run again after a crash, it goes on where it was. The collection in use answers
-    all the time, and what is written to it meanwhile is brought over before the swap; a run that goes on writing after the swap
-    writes to the collection it began with, and the next run brings that over. `keep_old`: for `roll_back`.
-    The new collection gets the payload indexes and settings of the old one, except for `job.options` that are not the defaults.
+    Vectors of an unchanged model are copied. Repeat an interrupted reindex to continue it. The live collection is searchable all
+    the time, and points written to it meanwhile are copied before the swap. A run that is still writing after the swap writes to
+    the previous collection; the next run writes its changes to the new one.
 
-    Raises `ConfigurationError` before anything is made where the new models cannot take the chunks as they are, the collection
-    has no alias, or one of the aliases stands for a collection that was not created for this name; `ManifestMismatchError` if
-    other chunks are asked for; what `gate` raises, `ModelError`, `LeaseError` and `StoreError`: then nothing was swapped.
+    The new collection gets the payload indexes and settings of the live one, except for `job.options` that are not the defaults.
+
+    Args:
+        gate: called with the live and the new collection before the swap; raises to prevent it.
+        keep_old: keep the previous collection for `roll_back`.
+
+    Raises `ConfigurationError` before anything is created if a new model cannot take a stored chunk, if the collection has no
+    alias, or if one of the aliases names a collection that was not created for this name; `ManifestMismatchError` if the job
+    requires other chunks. Raises what `gate` raises, `ModelError`, `LeaseError` and `StoreError` without having swapped.
     """
     monitor = runner.monitor
     monitor.start()
     name = _normalize_collection_name(job.collection, job.aliases)
-    live = _in_use(store, name)
+    live = _live_collection(store, name)
     check_aliases(store, name)
     stored = store.manifest(live)
-    wanted = _wanted(job.manifest(models), stored, name)
+    wanted = _new_manifest(job.manifest(models), stored, name)
     cleanup = _Cleanup(store, name)
-    if _made_with(stored) == _made_with(wanted):
+    if _content_key(stored) == _content_key(wanted):
         cleanup.drop_abandoned(keep=None)
         return _report(name, store, monitor, cleanup)
     copied = [spec.name for spec in wanted.vectors if any(_is_same_vector(spec, old) for old in stored.vectors)]
     check_texts(store, live, [model for model in models if model.key not in copied])
 
-    target = _target(store, wanted, name)
+    target = _target_name(store, wanted, name)
     cleanup.drop_abandoned(keep=target)
     new = replace(wanted, collection=target)
     store.ensure(new, job.options, live)
@@ -115,79 +123,80 @@ def reindex(
     if gate is not None:
         gate(live, target)
     _catch_up(rebuild, store, live, target)
-    store.ensure(new, job.options, live)  # settings may have changed meanwhile
+    store.ensure(new, job.options, live)  # its settings may have changed meanwhile
     store.update_notes(target, store.notes(live))
     cleanup.swap(live, target, keep_old=keep_old)
     return _report(name, store, monitor, cleanup, rebuild)
 
 
 def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | None = None) -> Reindexed:
-    """Swaps a collection with what it was before its last swap, at once; a second time, forward again.
+    """Swap a collection at once with the one before its last swap. A second call swaps them back.
 
-    Documents that changed since that swap are as they were then, until the next run. `aliases`: as of a job.
-    Raises `ConfigurationError` if nothing is kept of what it was, or an alias stands for a collection that was not created for
-    this name.
+    Documents that changed since that swap have their old version until the next run.
+
+    Args:
+        aliases: see `Job`.
+
+    Raises `ConfigurationError` if no previous collection is kept, or an alias names a collection that was not created for this
+    name.
     """
     name = _normalize_collection_name(collection, aliases)
-    live = _in_use(store, name)
+    live = _live_collection(store, name)
     previous = store.aliases().get(previous_alias(name))
     if previous is None:
         raise ConfigurationError(
-            f"nothing is kept of what the collection {name} was before, so it cannot be rolled back: reindex it with the models"
-            " it had then"
+            f"no previous collection of {name} is kept, so it cannot be rolled back: reindex it with the models it had before"
         )
     check_aliases(store, name)
     store.set_aliases({name: previous, previous_alias(name): live})
     return _report(name, store, ThroughputMonitor(), _Cleanup(store, name))
 
 
-def _in_use(store: Store, name: str) -> str:
-    """The collection that the name stands for. Raises `ConfigurationError` where it is no alias: nothing could be swapped in."""
+def _live_collection(store: Store, name: str) -> str:
+    """Return the collection that the name points to. Raise `ConfigurationError` if the name is no alias and cannot be swapped."""
     live = store.aliases().get(name)
     if live is None:
-        store.manifest(name)  # says so where there is no such collection at all
+        store.manifest(name)  # raises CollectionNotFoundError if there is none
         raise ConfigurationError(
-            f"{name} is the collection's own name and no alias, as older versions made it, so nothing can take its place at once:"
-            f" use ingest run SOURCE and a new collection, and drop {name} when nobody asks it any more"
+            f"{name} is the name of a collection and no alias, so another collection cannot be swapped in: use ingest run SOURCE"
+            f" and a new collection, and drop {name} when it is no longer searched"
         )
     return live
 
 
-def _wanted(asked: Manifest, stored: Manifest, name: str) -> Manifest:
-    """What the new collection says of itself. Raises `ManifestMismatchError` if it should have other chunks."""
-    if dict(asked.chunking) != dict(stored.chunking):
+def _new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
+    """Return the manifest of the new collection. Raise `ManifestMismatchError` if it requires other chunks."""
+    if dict(requested.chunking) != dict(stored.chunking):
         raise ManifestMismatchError(
-            f"the chunks of the collection {name} were made with {dict(stored.chunking)} and {dict(asked.chunking)} is asked for,"
-            " which needs the source: ask for the same chunks (--chunk-tokens, --chunk-overlap), or use ingest run SOURCE and a"
-            " new collection"
+            f"the chunks of the collection {name} were made with {dict(stored.chunking)}, and other chunks"
+            f" ({dict(requested.chunking)}) require the source: use the same chunks (--chunk-tokens, --chunk-overlap), or use"
+            " ingest run SOURCE and a new collection"
         )
-    names = {spec.name for spec in asked.vectors}
+    names = {spec.name for spec in requested.vectors}
     weights = {vector: weight for vector, weight in stored.weights.items() if vector in names}
-    weights = {**weights, **asked.weights}
-    return replace(asked, raw_name=stored.raw_name, weights=weights)
+    return replace(requested, raw_name=stored.raw_name, weights={**weights, **requested.weights})
 
 
-def _made_with(manifest: Manifest) -> tuple[object, object]:
-    """All that decides what a collection holds."""
-    return {spec.name: (spec.dim, spec.distance, spec.idf, spec.fingerprint) for spec in manifest.vectors}, dict(
-        manifest.chunking
-    )
+def _content_key(manifest: Manifest) -> tuple[object, object]:
+    """Return everything in a manifest that determines the contents of the collection."""
+    vectors = {spec.name: (spec.dim, spec.distance, spec.idf, spec.fingerprint) for spec in manifest.vectors}
+    return vectors, dict(manifest.chunking)
 
 
 def _is_same_vector(one: VectorSpec, other: VectorSpec) -> bool:
-    """Whether a vector of the one can stand in the other: vectors have unit norm, so the distance is free to change."""
+    """Return whether a vector can be copied from one to the other. All have unit norm, so the distance does not matter."""
     return (one.name, one.dim, one.fingerprint) == (other.name, other.dim, other.fingerprint)
 
 
-def _target(store: Store, wanted: Manifest, name: str) -> str:
-    """Return the name of the new collection: one that an earlier reindex began or kept with the same models, else a free one."""
+def _target_name(store: Store, wanted: Manifest, name: str) -> str:
+    """Return the name of the new collection: one that an earlier reindex with the same models left, else an unused one."""
     base = physical_name(wanted)
     names = (base if number == 1 else f"{base}_{number}" for number in count(1))
     return next(target for target in names if _can_be_built(store, target, wanted, name))
 
 
 def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> bool:
-    """Whether a reindex of `name` may create a collection, or change its points because nobody else can be using it."""
+    """Return whether a reindex of `name` may create a collection, or change its points because it is not in use."""
     aliases = store.aliases()
     if target in aliases or other_aliases(aliases, target, name):
         return False
@@ -197,13 +206,13 @@ def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> boo
         return True
     except ForeignCollectionError:
         return False
-    if not is_version_of(manifest, name) or _made_with(manifest) != _made_with(wanted):
+    if not is_version_of(manifest, name) or _content_key(manifest) != _content_key(wanted):
         return False
     return target in {aliases.get(next_alias(name)), aliases.get(previous_alias(name))} or store.count(target) == 0
 
 
 class _Cleanup:
-    """What becomes of the collections that a reindex of `name` no longer wants."""
+    """The swap of a reindex of `name`, and the removal of collections that it no longer needs."""
 
     def __init__(self, store: Store, name: str) -> None:
         self._store = store
@@ -212,7 +221,7 @@ class _Cleanup:
         self.kept: dict[str, str] = {}
 
     def drop_abandoned(self, *, keep: str | None) -> None:
-        """Drop what an earlier reindex began or replaced and did not drop any more."""
+        """Drop the collection that an interrupted reindex left, unless it is `keep`."""
         aliases, alias = self._store.aliases(), next_alias(self._name)
         abandoned = aliases.get(alias)
         if abandoned is None:
@@ -222,18 +231,18 @@ class _Cleanup:
             self._store.set_aliases({alias: None})
 
     def swap(self, live: str, target: str, *, keep_old: bool) -> None:
-        """Point the name to the new collection, and only then drop what is no longer wanted."""
+        """Point the name to the new collection, and only then drop the collections that are no longer needed."""
         older = self._store.aliases().get(previous_alias(self._name))
-        unwanted = None if older in {None, live, target} or self._keeps(older) else older
-        swapped = {self._name: target, previous_alias(self._name): live, next_alias(self._name): unwanted}
+        unneeded = None if older in {None, live, target} or self._keeps(older) else older
+        swapped = {self._name: target, previous_alias(self._name): live, next_alias(self._name): unneeded}
         self._store.set_aliases(swapped)
-        if unwanted is not None and not self._drop(unwanted):
+        if unneeded is not None and not self._drop(unneeded):
             self._store.set_aliases({next_alias(self._name): None})
         if not keep_old:
             self._drop(live)
 
     def _drop(self, collection: str) -> bool:
-        """Drop a collection unless it is to be kept. Returns whether it was dropped."""
+        """Drop a collection unless it must be kept. Return whether it was dropped."""
         if self._keeps(collection):
             return False
         self._store.drop(collection)
@@ -245,18 +254,20 @@ class _Cleanup:
         reason = why_kept(self._store, self._name, collection)
         if reason is not None and collection not in self.kept:
             self.kept[collection] = reason
-            logger.warning("the collection %s is no longer needed for %s, but was kept (%s)", collection, self._name, reason)
+            logger.warning(
+                "the collection %s is no longer needed for %s but was not dropped (%s)", collection, self._name, reason
+            )
         return reason is not None
 
 
 def _catch_up(rebuild: Rebuild, store: Store, live: str, target: str) -> None:
-    """Until the new collection holds what the one in use does."""
+    """Copy points until the new collection equals the live one. Raise `StoreError` if that keeps changing."""
     for _ in range(MAX_PASSES):
         if rebuild.catch_up() == 0 and store.count(live) == store.count(target):
             return
     raise StoreError(
-        f"the collection {live} kept changing while {target} was made of it, so nothing was swapped: run reindex again once what"
-        " writes to it is done; it goes on from there"
+        f"the collection {live} kept changing while {target} was built from it, so they were not swapped: run reindex again when"
+        " no other job is writing to it; it continues from there"
     )
 
 
@@ -264,7 +275,7 @@ def _report(name: str, store: Store, monitor: ThroughputMonitor, cleanup: _Clean
     aliases = store.aliases()
     return Reindexed(
         collection=name,
-        uses=aliases[name],
+        stored_as=aliases[name],
         previous=aliases.get(previous_alias(name)),
         dropped=tuple(cleanup.dropped),
         kept=cleanup.kept,

@@ -42,7 +42,7 @@ def test_a_model_of_the_same_shape_is_swapped_and_swapped_back(desk: Path) -> No
     assert (swapped["collection"], swapped["points"]) == ("beasts", 6)
     assert (swapped["encoded"], swapped["copied"]) == ({"tiny": 6}, {"bm25": 6})
     back = ingest("reindex", "Beasts", "--rollback", "--json", cwd=desk).json
-    assert (back["uses"], back["previous"]) == (swapped["previous"], swapped["uses"])
+    assert (back["stored_as"], back["previous"]) == (swapped["previous"], swapped["stored_as"])
     accepted = ingest("run", "beasts.jsonl", "-c", "Beasts", "--accept-fingerprints", "--json", cwd=desk)
     assert (accepted.json["unchanged"], accepted.json["models"]) == (6, [])
 

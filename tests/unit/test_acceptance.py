@@ -71,7 +71,7 @@ def test_what_was_accepted_can_be_made_anew_with_the_old_model(bench: Bench) -> 
     """Though the collection in use has the very name that the one made by the old model would have."""
     bench.run(DOCUMENTS, [KEPT, NEW], accept_fingerprints=True)
     report = bench.reindex([KEPT, OLD])
-    assert report.uses == f"{report.previous}_2"
+    assert report.stored_as == f"{report.previous}_2"
     assert bench.run(DOCUMENTS, [KEPT, OLD]).unchanged == len(DOCUMENTS)
 
 

@@ -15,7 +15,7 @@ from reindexing import LONG_TITLE, Bench, documents
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
 from ingest.records import Chunk, Document, Point, StoredPoint, TokenLimit
-from ingest.reindex.rebuild import paired
+from ingest.reindex.rebuild import pair_by_id
 from ingest.reindex.reindex import roll_back
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions
@@ -115,7 +115,7 @@ def test_a_vector_can_be_added_and_left_out(bench: Bench) -> None:
 def test_a_second_reindex_with_the_same_models_does_nothing(bench: Bench) -> None:
     first = bench.reindex([KEPT, NEW])
     second = bench.reindex([KEPT, NEW])
-    assert (second.uses, second.previous, second.encoded, second.copied) == (first.uses, first.previous, {}, {})
+    assert (second.stored_as, second.previous, second.encoded, second.copied) == (first.stored_as, first.previous, {}, {})
 
 
 def test_the_one_before_the_last_is_dropped_and_named(bench: Bench) -> None:
@@ -123,15 +123,15 @@ def test_the_one_before_the_last_is_dropped_and_named(bench: Bench) -> None:
     bench.reindex([KEPT, NEW])
     report = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
     assert report.dropped == (oldest,)
-    assert {info.name for info in bench.store.collections()} == {report.uses, report.previous}
+    assert {info.name for info in bench.store.collections()} == {report.stored_as, report.previous}
 
 
 def test_the_old_one_is_dropped_where_it_is_not_kept(bench: Bench) -> None:
     old = bench.store.aliases()["docs"]
     report = bench.reindex([KEPT, NEW], keep_old=False)
     assert (report.dropped, report.previous) == ((old,), None)
-    assert [info.name for info in bench.store.collections()] == [report.uses]
-    with pytest.raises(ConfigurationError, match="nothing is kept"):
+    assert [info.name for info in bench.store.collections()] == [report.stored_as]
+    with pytest.raises(ConfigurationError, match="no previous collection"):
         roll_back("docs", store=bench.store)
 
 
@@ -143,7 +143,7 @@ def test_what_another_alias_names_is_kept_and_said(bench: Bench) -> None:
     assert second.previous == first
     third = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
     assert (third.dropped, third.kept) == ((), second.kept)
-    assert bench.store.aliases() == {"docs": third.uses, "docs__previous": second.uses, "production": first}
+    assert bench.store.aliases() == {"docs": third.stored_as, "docs__previous": second.stored_as, "production": first}
     bench.store.set_aliases({next_alias("docs"): first})  # as a crash would leave it
     again = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
     assert (again.dropped, again.kept) == ((), second.kept)
@@ -197,7 +197,7 @@ def test_going_back_to_the_models_of_the_one_that_is_kept_brings_it_up_to_date(b
     bench.run(DOCUMENTS[1:], [KEPT, NEW])
     recorder = HashEncoder("swapped", 16, record=True)
     report = bench.reindex([KEPT, recorder])
-    assert (report.uses, recorder.encoded) == (old, [])
+    assert (report.stored_as, recorder.encoded) == (old, [])
     assert bench.content() == {id_: what for id_, what in before.items() if what[0]["doc_id"] != "d0"}
 
 
@@ -206,7 +206,7 @@ def test_rolling_back_swaps_and_swaps_again(bench: Bench) -> None:
     report = bench.reindex([KEPT, NEW])
     new = bench.content()
     back = roll_back("Docs", store=bench.store)
-    assert (back.uses, back.previous) == (report.previous, report.uses)
+    assert (back.stored_as, back.previous) == (report.previous, report.stored_as)
     assert bench.content() == old
     with pytest.raises(ManifestMismatchError, match="reindex"):
         bench.run(DOCUMENTS, [KEPT, NEW])
@@ -262,7 +262,7 @@ def test_after_a_crash_at_any_effect_the_old_one_answers_and_another_run_complet
             assert bench.content() in (old, expected)
             report = bench.reindex([KEPT, NEW])
             assert bench.content() == expected
-            assert {info.name for info in store.collections()} == {report.uses, report.previous}
+            assert {info.name for info in store.collections()} == {report.stored_as, report.previous}
             assert next_alias("docs") not in store.aliases()
             roll_back("docs", store=store)
             assert bench.content() == old
@@ -292,7 +292,7 @@ def test_one_that_was_abandoned_for_other_models_is_dropped(bench: Bench) -> Non
     abandoned = bench.store.aliases()[next_alias("docs")]
     report = bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")])
     assert abandoned in report.dropped
-    assert {info.name for info in bench.store.collections()} == {report.uses, report.previous}
+    assert {info.name for info in bench.store.collections()} == {report.stored_as, report.previous}
 
 
 # --- while somebody writes
@@ -359,7 +359,7 @@ def test_a_gate_that_refuses_leaves_the_old_one_in_use(bench: Bench) -> None:
 
 def test_chunks_that_are_too_long_for_the_new_model_are_an_error_before_anything_is_made(bench: Bench) -> None:
     with pytest.raises(
-        ConfigurationError, match=r"chunk \d of 'd\d+' .* costs swapped \d+ tokens, and it takes 20: .*ingest run"
+        ConfigurationError, match=r"chunk \d of 'd\d+' .* is \d+ tokens long for swapped, which takes 20: .*ingest run"
     ):
         bench.reindex([KEPT, Limited(20)])
     assert len(bench.store.collections()) == 1
@@ -421,7 +421,7 @@ def test_the_encoded_text_is_told_from_the_payload() -> None:
 @given(st.sets(st.uuids()), st.sets(st.uuids()), st.sets(st.uuids()))
 def test_points_of_one_id_are_paired(left: set[object], right: set[object], both: set[object]) -> None:
     lefts, rights = (sorted(map(str, ids | both)) for ids in (left, right))
-    pairs = list(paired([StoredPoint(id_, {}) for id_ in lefts], [StoredPoint(id_, {}) for id_ in rights]))
+    pairs = list(pair_by_id([StoredPoint(id_, {}) for id_ in lefts], [StoredPoint(id_, {}) for id_ in rights]))
     ids = [(one.id if one else None, other.id if other else None) for one, other in pairs]
     expected = sorted({*lefts, *rights})
     assert ids == [(id_ if id_ in lefts else None, id_ if id_ in rights else None) for id_ in expected]
