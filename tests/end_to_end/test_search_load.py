@@ -17,7 +17,7 @@ from ingest.sync.rejects import RejectsFile
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 THREADS = 8
-QUESTIONS = 200
+QUESTIONS = 50
 
 
 def loaded(keys: Sequence[str]) -> list[Model]:
@@ -25,7 +25,7 @@ def loaded(keys: Sequence[str]) -> list[Model]:
 
 
 def test_eight_threads_get_what_one_gets(server_url: str, collection: str, tmp_path: Path) -> None:
-    documents = list(generated_documents(300, words=40))
+    documents = list(generated_documents(100, words=40))
     models = loaded(["hash", "bm25"])
     with (
         open_store(server_url) as store,
