@@ -26,6 +26,7 @@ from ingest.cli.session import (
 from ingest.cluster.capacity import Assumptions, Sizing, size_job
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import vector_bytes
 from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
@@ -45,7 +46,6 @@ from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Estimate, Preview, estimate
 from ingest.sync.rates import load_rates, remember_rates
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.sizing import vector_bytes
 from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor, serve_metrics
 

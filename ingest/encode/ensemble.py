@@ -17,10 +17,14 @@ from ingest.encode.registry import CustomModels, EnsembleConfig, find_model, kno
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
 from ingest.parameters import shown
+from ingest.records import TokenLimit
 from ingest.retry import RetryPolicy
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_MODELS = ("all-miniLM-l6", "bm25")
+
+SPARSE_VECTOR_BYTES = 2048
+"""Estimated size of a sparse vector: 256 entries. The size of a dense one is known."""
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +116,37 @@ class Ensemble:
     @property
     def fingerprints(self) -> dict[str, str]:
         """Vector name → fingerprint of the model that makes it."""
-        return {model.key: model.fingerprint for model in self.models}
+        return fingerprints(self.models)
+
+    @property
+    def token_limits(self) -> list[TokenLimit]:
+        """The limits that a chunk must stay within, of the models that have one."""
+        return token_limits(self.models)
+
+    @property
+    def vector_bytes(self) -> int:
+        """Estimated bytes of one chunk's vectors."""
+        return vector_bytes(self.models)
+
+    @property
+    def monitor(self) -> ThroughputMonitor:
+        """The runner's monitor, which receives lease, pass and progress events."""
+        return self.runner.monitor
+
+
+def fingerprints(models: Sequence[Model]) -> dict[str, str]:
+    """Return vector name → fingerprint of the model that makes it."""
+    return {model.key: model.fingerprint for model in models}
+
+
+def token_limits(models: Sequence[Model]) -> list[TokenLimit]:
+    """Return the limits that a chunk must stay within, of the models that have one."""
+    return [limit for model in models if (limit := model.token_limit) is not None]
+
+
+def vector_bytes(models: Sequence[Model]) -> int:
+    """Return the estimated bytes of one chunk's vectors."""
+    return sum(SPARSE_VECTOR_BYTES if model.dim is None else 4 * model.dim for model in models)
 
 
 @contextmanager

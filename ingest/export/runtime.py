@@ -15,6 +15,7 @@ from typing import Self
 import pyarrow as pa
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import vector_bytes
 from ingest.encode.runner import BatchRunner
 from ingest.errors import DeletionBrakeError, SourceError
 from ingest.export.directory import MANIFEST, ExportDirectory, Shard, translated
@@ -36,7 +37,7 @@ from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import Reader, Window
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
-from ingest.sync.sizing import WindowSizing, vector_bytes
+from ingest.sync.sizing import WindowSizing
 from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor
 

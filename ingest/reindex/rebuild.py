@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import SPARSE_VECTOR_BYTES
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector
@@ -20,7 +21,6 @@ from ingest.store.writer import Effects, Writer
 from ingest.sync.plan import ChunkAction, DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import WindowBounds
-from ingest.sync.sizing import SPARSE_VECTOR_BYTES
 
 logger = logging.getLogger(__name__)
 

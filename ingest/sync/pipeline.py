@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import vector_bytes
 from ingest.encode.runner import BatchRunner
 from ingest.records import Rejected, Source, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
@@ -16,7 +17,7 @@ from ingest.sync.effects import Failure, collect_effects, wanted_texts
 from ingest.sync.plan import DeleteMode
 from ingest.sync.prefetch import Prefetch
 from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
-from ingest.sync.sizing import WindowSizing, vector_bytes
+from ingest.sync.sizing import WindowSizing
 
 
 def token_limits(models: Sequence[Model]) -> list[TokenLimit]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from itertools import chain
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import vector_bytes
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
@@ -22,7 +23,6 @@ from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
-from ingest.sync.sizing import vector_bytes
 from ingest.sync.sources import check_sources
 
 LISTED_REJECTS = 20

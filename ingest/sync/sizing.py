@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
-from ingest.encode.contract import Model
 from ingest.sync.reading import Window, WindowBounds
 from ingest.telemetry import ThroughputMonitor
 
 SWAP_SHARE = 0.02
 """Of the run's time, that moving models on and off devices may take."""
-
-SPARSE_VECTOR_BYTES = 2048
-"""What a sparse vector is taken for: 256 entries. A dense one's size is known."""
 
 
 def next_bounds(bounds: WindowBounds, window: Window, *, swap_seconds: float, seconds: float) -> WindowBounds:
@@ -26,11 +21,6 @@ def next_bounds(bounds: WindowBounds, window: Window, *, swap_seconds: float, se
     if cut_short or swap_seconds <= seconds * SWAP_SHARE:
         return bounds
     return replace(bounds, chunks=2 * bounds.chunks, documents=2 * bounds.documents)
-
-
-def vector_bytes(models: Sequence[Model]) -> int:
-    """What the vectors of one chunk take."""
-    return sum(SPARSE_VECTOR_BYTES if model.dim is None else 4 * model.dim for model in models)
 
 
 class WindowSizing:

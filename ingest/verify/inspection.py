@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import vector_bytes
 from ingest.encode.runner import BatchRunner
 from ingest.records import StoredPoint, Vector, is_uuid
 from ingest.store.contract import Condition, Store
@@ -15,7 +16,6 @@ from ingest.sync.deletion import is_signed, note_point
 from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.reading import WindowBounds
 from ingest.sync.run_state import DamagedPoints, PendingDeletes
-from ingest.sync.sizing import vector_bytes
 from ingest.verify.damage import NO_FINGERPRINT, Damage, FindingKind, inspect_payload, inspect_vectors, vector_difference
 
 PAGE_BYTES = 16 * 2**20

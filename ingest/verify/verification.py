@@ -18,6 +18,7 @@ from functools import partial
 from typing import Literal
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import vector_bytes
 from ingest.encode.runner import BatchRunner
 from ingest.parameters import checked, parse_integer, parse_number
 from ingest.records import Fingerprint, ModelReport, Rejected, Source
@@ -33,7 +34,6 @@ from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
 from ingest.sync.plan import DeleteMode, Fate
 from ingest.sync.reading import PlannedDocument, Reader, Window
 from ingest.sync.run_state import DamagedPoints, PendingDeletes, SeenDocuments
-from ingest.sync.sizing import vector_bytes
 from ingest.sync.sources import check_sources
 from ingest.verify.damage import NO_FINGERPRINT, WRONG_SOURCE, Damage, FindingKind, without_damage
 from ingest.verify.inspection import Finding, Findings, Inspector, Sampler

@@ -14,7 +14,7 @@ from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job, run_job
 from ingest.sync.reading import Window, WindowBounds
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.sizing import SWAP_SHARE, next_bounds, vector_bytes
+from ingest.sync.sizing import SWAP_SHARE, next_bounds
 from ingest.telemetry import PassReport, ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
@@ -108,7 +108,3 @@ def test_no_window_grows_past_its_bytes(store: EdgeStore, tmp_path: Path) -> Non
     assert sum(monitor.chunks) == 400
     assert max(monitor.chunks) <= 12 * 164 // 64
     assert monitor.chunks[1:] != [8] * 49
-
-
-def test_dense_vectors_are_counted_by_their_dimensions() -> None:
-    assert vector_bytes([HashEncoder(dim=384), HashEncoder("b", dim=1024)]) == 4 * (384 + 1024)
