@@ -25,7 +25,6 @@ from ingest.cli.session import (
 )
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import Model
-from ingest.encode.ensemble import vector_bytes
 from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
