@@ -251,7 +251,8 @@ class Collection:
 
     def evaluate(self, beir_dir: str | Path, *, limit: int | None = None, rerank: bool = False) -> Evaluation:
         """Measure how well the collection answers judged queries: each vector alone, fused, and reranked."""
-        return evaluate(self.searcher, beir_dir, limit=limit, rerank=rerank)
+        reranker = (lambda query, hits: self._reranker.rerank(query, hits).hits) if rerank else None
+        return evaluate(self.searcher, beir_dir, limit=limit, rerank=reranker)
 
     def info(self) -> CollectionDetails:
         """Return what is stored and what it was made with. Raises `CollectionNotFoundError`."""

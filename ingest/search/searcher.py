@@ -306,12 +306,10 @@ class Searcher(NotCopied):
             models,
             devices=self._devices,
             lease_directory=self._lease_directory,
-            get_reranker=lambda: self.reranker,
+            get_reranker=self._get_reranker,
         )
 
-    @property
-    def reranker(self) -> RerankPipeline:
-        """The reranker for queries that ask for it. Nothing is loaded before the first."""
+    def _get_reranker(self) -> RerankPipeline:
         with self._reranker_lock:
             if self._reranker is None:
                 self._reranker = RerankPipeline(devices=self._devices)

@@ -234,37 +234,22 @@ class CollectionDetails:
     """What is stored under a name, and what it was made with.
 
     Attributes:
-        name: normalized name that the collection is called by.
-        points: exact number of points.
-        manifest: the stored manifest.
+        name: as it is asked for, normalized. `stored_as`: the collection it stands for.
+        points: exact number.
+        vectors: one for each named vector.
+        chunking, weights: see `Manifest`.
     """
 
     name: str
+    stored_as: str
     points: int
-    manifest: Manifest
-
-    @property
-    def stored_as(self) -> str:
-        """The name under which the collection is stored."""
-        return self.manifest.collection
-
-    @property
-    def vectors(self) -> tuple[VectorSpec, ...]:
-        """The named vectors."""
-        return self.manifest.vectors
-
-    @property
-    def chunking(self) -> Mapping[str, Any]:
-        """How its documents were split into chunks."""
-        return self.manifest.chunking
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """Vector name → weight in query-time fusion."""
-        return self.manifest.weights
+    vectors: tuple[VectorSpec, ...]
+    chunking: Mapping[str, Any]
+    weights: Mapping[str, float]
 
 
 def describe_collection(store: Store, name: str) -> CollectionDetails:
     """Return the details of a collection. Raises `CollectionNotFoundError` and `StoreError`."""
     stored = store.manifest(name)
-    return CollectionDetails(name, store.count(stored.collection), stored)
+    points = store.count(stored.collection)
+    return CollectionDetails(name, stored.collection, points, stored.vectors, stored.chunking, stored.weights)
