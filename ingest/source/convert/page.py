@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +14,10 @@ class Page:
         text: the text.
         format: the format of the text: `markdown`, `text` or `code:<language>`.
         title: the title, if the file has one.
+        metadata: other facts the file states about itself, by name.
     """
 
     text: str
     format: str = "markdown"
     title: str | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
