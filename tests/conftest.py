@@ -6,12 +6,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from qdrant_server import Address, NoServerError, any_server
 from store_data import manifest
 
+import ingest
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
 
@@ -92,3 +93,31 @@ def ready(store: Store, collection: str) -> Store:
     """A store with the collection in it, empty."""
     store.ensure(manifest(collection), CollectionOptions())
     return store
+
+
+STEMS = {"stems": {"kind": "sparse", "hub_id": "Qdrant/bm25", "idf": True, "backend": "qdrant"}}
+"""A custom model: a second sparse one, which needs no weights."""
+
+
+@pytest.fixture
+def rules() -> list[dict[str, Any]]:
+    """Three records of a handbook."""
+    return [
+        {"id": "refunds", "text": "The head of support approves refunds.", "year": 2020},
+        {"id": "leave", "text": "Every employee has thirty days of leave.", "year": 2021},
+        {"id": "laptops", "text": "Laptops are encrypted.", "year": 2022},
+    ]
+
+
+@pytest.fixture(params=["embedded", "server"])
+def handbook(request: pytest.FixtureRequest, collection: str, tmp_path: Path) -> Iterator[ingest.Collection]:
+    """A new collection of BM25 vectors, which knows the model `stems`, too."""
+    store = tmp_path / "store" if request.param == "embedded" else request.getfixturevalue("server_url")
+    encoding = ingest.EncodingOptions(custom_models=STEMS)
+    with ingest.Collection(collection, store=store, models=["bm25"], encoding=encoding, state=tmp_path / "state") as opened:
+        yield opened
+    if request.param == "server":
+        with ingest.open_store(store) as opened_store:
+            for made in opened_store.collections():
+                if made.name.startswith(collection):
+                    opened_store.drop(made.name)
