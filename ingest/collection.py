@@ -145,13 +145,13 @@ class Collection:
         Args:
             source: a path, a URL, a `Source`, several of them, or an iterable of documents or mappings.
             name: the source's name, part of every id. Records need one.
-            delete: what may be deleted: `none`, `incremental` (stale chunks) or `full` (also documents that are gone).
-            delete_after: how long `full` keeps documents that are gone soft-deleted: seconds, or text such as `7d`.
+            delete: what may be deleted: `none`, `incremental` (stale chunks) or `full` (also documents missing from the source).
+            delete_after: grace period for which `full` keeps missing documents soft-deleted: seconds, or text such as `7d`.
             max_delete: share of a source's documents that `full` may delete before the run stops.
             accept_fingerprints: accept the stored vectors as compatible with the models although their fingerprints differ.
             rejects: the rejects file. None: `rejects/NAME.jsonl` in the state folder.
             on_progress: called with each `Progress`, from the run's threads.
-            stop: asked after each window; once it returns True the run ends, and nothing that is gone is deleted.
+            stop: asked after each window; once it returns True the run ends, and no missing document is deleted.
 
         Raises what `run_job` raises. Text that int8 cannot encode well enough is encoded in float32, unless int8 was asked for.
         """

@@ -142,7 +142,7 @@ class DeletionBrakeError(IngestError):
     """The run would delete more of the source's documents than allowed, so nothing more was changed.
 
     Attributes:
-        doc_ids: the documents that would have gone (at most the first 1,000).
+        doc_ids: the documents that would have been deleted (at most the first 1,000).
     """
 
     exit_code: ClassVar[int] = 4

@@ -151,7 +151,7 @@ class Fingerprint:
         text_fp: digest of what the encoders were given.
         payload_fp: digest of the visible payload.
         vectors: vector name → fingerprint of the model that made it.
-        gone_since: its tombstone: when its document was found to be gone from the source (ISO 8601, UTC); None for a live one.
+        soft_deleted_at: when its document was soft-deleted (ISO 8601, UTC); None if it was not.
         context: characters of the title, on one line, that were encoded in front of the text; None for the whole title.
     """
 
@@ -162,7 +162,7 @@ class Fingerprint:
     text_fp: str
     payload_fp: str
     vectors: Mapping[str, str]
-    gone_since: str | None = None
+    soft_deleted_at: str | None = None
     context: int | None = None
 
 
@@ -259,7 +259,7 @@ class Receipt:
     says it should hold for these sources.
 
     Attributes:
-        tombstoned: documents found to be gone, hidden from search and to be deleted by a later run.
+        soft_deleted: documents missing from the source that search no longer finds; a later run purges them.
         window: chunks that the last window was allowed to hold.
         swap_share: share of the run (0 to 1) that went into moving models on and off devices.
         stopped: the run was told to stop before its sources ended; what it read is done, and nothing was deleted.
@@ -281,7 +281,7 @@ class Receipt:
     errors: tuple[str, ...] = ()
     window: int = 0
     swap_share: float = 0.0
-    tombstoned: int = 0
+    soft_deleted: int = 0
     stopped: bool = False
     moved: int = 0
 
@@ -294,7 +294,7 @@ class Source(Protocol):
     comes out as `Rejected`; an unreadable source raises `SourceError`. Called from one thread at a time.
 
     Optional: `end_is_certain: bool`, True if absent. A source that cannot tell its end from a producer that died, such as
-    standard input, sets it to False. It is refused wherever documents that it did not yield would count as gone.
+    standard input, sets it to False. It is refused wherever documents that it did not yield would count as missing.
 
     Optional: `origin: str | None`, where it is read from, whatever its name is: the absolute path or the URL, without secrets. By
     it a run notices that the same documents are stored under another name.

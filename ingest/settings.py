@@ -169,7 +169,7 @@ class RunSettings(_Table):
     )
     delete_after: Duration | None = Field(
         None,
-        description="Time for which documents that `full` finds gone are hidden before they are deleted (at once if not given).",
+        description="Grace period: how long `full` keeps missing documents soft-deleted before it purges them. Default: none.",
     )
     max_rejects: Allowance = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
     rejects: Path | None = Field(None, description="The rejects file (`.ingest/rejects/COLLECTION.jsonl` if not given).")

@@ -102,15 +102,15 @@ class SyncBench:
         }
 
     def live(self) -> set[str]:
-        """Ids of the documents that have no tombstone on any of their points."""
-        return self._documents() - self.hidden().keys()
+        """Ids of the documents of which no point is soft-deleted."""
+        return self._documents() - self.soft_deleted().keys()
 
-    def hidden(self) -> dict[str, str]:
-        """Document id → its tombstone; of those that have one on all of their points, and the same."""
-        tombstones: dict[str, set[str | None]] = {}
+    def soft_deleted(self) -> dict[str, str]:
+        """Document id → when it was soft-deleted; of those whose points all say the same time."""
+        times: dict[str, set[str | None]] = {}
         for point in self.store.scroll(self.collection, payload=["doc_id", "_ingest"]):
-            tombstones.setdefault(point.payload["doc_id"], set()).add(point.payload["_ingest"].get("gone_since"))
-        return {id_: since for id_, marks in tombstones.items() if len(marks) == 1 and (since := next(iter(marks))) is not None}
+            times.setdefault(point.payload["doc_id"], set()).add(point.payload["_ingest"].get("soft_deleted_at"))
+        return {id_: since for id_, found in times.items() if len(found) == 1 and (since := next(iter(found))) is not None}
 
     def _documents(self) -> set[str]:
         return {point.payload["doc_id"] for point in self.store.scroll(self.collection, payload=["doc_id"])}
@@ -133,7 +133,7 @@ def document(id_: str, letters: str, **metadata: Any) -> Document:
 def counts(receipt: Receipt) -> Mapping[str, int]:
     """Of documents, without zeros. The receipt must balance."""
     assert receipt.balanced, receipt.errors
-    names = ("read", "written", "updated", "unchanged", "deleted", "tombstoned", "rejected")
+    names = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")
     return {name: value for name in names if (value := getattr(receipt, name))}
 
 

@@ -129,7 +129,7 @@ def forget(
     else:
         typer.echo(
             f"{what}: {forgotten.deleted:,} deleted, {forgotten.soft_deleted:,} soft-deleted now,"
-            f" {forgotten.waiting:,} soft-deleted before"
+            f" {forgotten.in_grace_period:,} soft-deleted before"
         )
 
 
@@ -144,7 +144,7 @@ def undelete_documents(
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring back documents that are gone from their source and not deleted yet: search finds them again."""
+    """Bring back soft-deleted documents: search finds them again."""
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
     name = _normalize_collection_name(collection, settings.collections.aliases)

@@ -35,7 +35,9 @@ def embed(
     precision: options.Precision = None,
     max_delete: Annotated[
         str | None,
-        typer.Option("--max-delete", help="Share of DIR's documents that may be taken out of it as gone. [default: 20%]"),
+        typer.Option(
+            "--max-delete", help="Share of DIR's documents that may be removed as missing from the source. [default: 20%]"
+        ),
     ] = None,
     rejects: Annotated[Path | None, typer.Option("--rejects", help="Rejects file. [default: .ingest/rejects/DIR.jsonl]")] = None,
     max_rejects: options.MaxRejects = None,
@@ -71,7 +73,7 @@ def embed(
     prepared = prepare(settings, "export", sources, name=name, data_format=data_format, query=query)
     prepared = replace(prepared, rejects_file=rejects_path(settings, out.absolute().name))
     continued = (out / MANIFEST).exists()
-    check_sources(prepared.sources, deletes_gone=continued)
+    check_sources(prepared.sources, deletes_missing=continued)
     stored = ExportDirectory.read(out).manifest if continued else None
     with StopSignals() as stop, encoding(prepared, stored, telemetry=telemetry, metrics_port=metrics_port) as made:
         receipt = ExportRuntime(out).embed(

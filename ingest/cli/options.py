@@ -39,11 +39,13 @@ Precision = Annotated[
 ]
 Delete = Annotated[
     str | None,
-    typer.Option("--delete", help="none, incremental (stale chunks) or full (also gone documents). [default: incremental]"),
+    typer.Option("--delete", help="none, incremental (stale chunks) or full (also missing documents). [default: incremental]"),
 ]
 DeleteAfter = Annotated[
     str | None,
-    typer.Option("--delete-after", help="How long full hides gone documents before it deletes them: 12h, 7d. [default: at once]"),
+    typer.Option(
+        "--delete-after", help="Grace period of full: soft-delete missing documents, purge them after 12h, 7d. [default: none]"
+    ),
 ]
 MaxDelete = Annotated[
     str | None, typer.Option("--max-delete", help="Share of the documents that full may delete. [default: 20%]")

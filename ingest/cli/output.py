@@ -23,7 +23,7 @@ from ingest.sync.preview import Estimate, Preview
 
 SNIPPET_CHARACTERS = 300
 
-_DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "tombstoned", "rejected")
+_DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")
 
 
 def print_json(value: Any) -> None:
@@ -81,7 +81,18 @@ def print_preview(preview: Preview, expected: Estimate) -> None:
     console = Console()
     state = "" if preview.exists else " (does not exist yet)"
     table = Table(title=f"plan for {preview.collection}{state}", title_justify="left", show_header=False)
-    names = ("read", "added", "updated", "unchanged", "rejected", "gone", "tombstoned", "waiting", "stale_chunks", "payload_only")
+    names = (
+        "read",
+        "added",
+        "updated",
+        "unchanged",
+        "rejected",
+        "deleted",
+        "soft_deleted",
+        "in_grace_period",
+        "stale_chunks",
+        "payload_only",
+    )
     for name in names:
         table.add_row(name.replace("_", " "), f"{getattr(preview, name):,}")
     for model, chunks in preview.chunks.items():

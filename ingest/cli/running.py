@@ -94,7 +94,7 @@ def prepare(
         job=job,
         rejects_allowed=parse_share_or_number(settings.max_rejects),
         rejects_file=rejects_path(settings, _normalize_collection_name(collection, settings.collections.aliases)),
-        sources=check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL),
+        sources=check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL),
     )
 
 

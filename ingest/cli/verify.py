@@ -62,7 +62,7 @@ def verify(
     )
     size = _sample_size(sample)
     job = job_of(settings, collection)
-    opened = check_sources(sources_of(settings, sources, name=name, data_format=data_format, query=query), deletes_gone=True)
+    opened = check_sources(sources_of(settings, sources, name=name, data_format=data_format, query=query), deletes_missing=True)
     with store_of(settings) as opened_store:
         manager = models_of(settings, stored_manifest(settings, opened_store, collection))
         with watched_runner(settings, manager) as runner:

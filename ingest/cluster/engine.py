@@ -5,7 +5,7 @@
     coordinator                       who reads what, who may write, whether to stop
     shards                        which documents were seen, what was stored
 
-Nothing is deleted or hidden before every part has ended without an error and everything new is acknowledged.
+Nothing is deleted or soft-deleted before every part has ended without an error and everything new is acknowledged.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def run_on_ray(
 
     Raises also `MissingExtraError`, and `ConfigurationError` for a source that cannot be split or an address without a Ray.
     """
-    sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
     check_move(job.moved_from, sources)
     check_name(_normalize_collection_name(job.collection, job.aliases))
     monitor.start()
@@ -245,11 +245,11 @@ def _settle(job: Job, settlements: Sequence[Settlement], totals: _Totals, settle
         with Writer(settlement.store, settlement.collection) as writer:
             settlement.settle_read(writer, totals.tally)
     for number, settlement in enumerate(settlements):
-        settlement.find_gone(settled, read=totals.read[number], unidentified=totals.unidentified[number])
+        settlement.find_missing(settled, read=totals.read[number], unidentified=totals.unidentified[number])
     check_brake([settlement.ended for settlement in settlements], job.max_delete)
     for settlement in settlements:
         with Writer(settlement.store, settlement.collection) as writer:
-            settlement.settle_gone(writer, settled, totals.tally)
+            settlement.delete_missing(writer, settled, totals.tally)
 
 
 @dataclass(slots=True)

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from ingest.cluster.connection import fetch, start_actor, streamed
-from ingest.sync.plan import Fate
+from ingest.sync.plan import MissingAction
 from ingest.sync.run_state import TOGETHER, ClaimedDocuments, PendingDeletes, SeenDocuments
 
 SHARDS = 16
@@ -21,7 +21,7 @@ AHEAD = 32
 """Batches on their way to shards at once."""
 
 StoredRow = tuple[str, str, str, float | None]
-"""Point, document key, document id, tombstone; see `PendingDeletes.add_stored`."""
+"""Point, document key, document id, time of the soft delete; see `PendingDeletes.add_stored`."""
 
 
 class Shard:
@@ -44,8 +44,8 @@ class Shard:
         for row in rows:
             self._deletes[source].add_stored(*row)
 
-    def mark_gone(self, source: int, decide: Callable[[float | None], Fate]) -> None:
-        self._deletes[source].mark_gone(self._claimed[source], decide)
+    def add_missing(self, source: int, decide: Callable[[float | None], MissingAction]) -> None:
+        self._deletes[source].add_missing(self._claimed[source], decide)
 
     def ask(self, source: int, question: str, *arguments: Any) -> Any:
         """What a method of `PendingDeletes` gives."""
@@ -85,8 +85,8 @@ class Shards:
             chosen.setdefault(self._shard_of(row[1]), []).append(row)
         return [self._actors[shard].add_stored.remote(source, own) for shard, own in chosen.items()]
 
-    def mark_gone(self, source: int, decide: Callable[[float | None], Fate]) -> None:
-        fetch([actor.mark_gone.remote(source, decide) for actor in self._actors])
+    def add_missing(self, source: int, decide: Callable[[float | None], MissingAction]) -> None:
+        fetch([actor.add_missing.remote(source, decide) for actor in self._actors])
 
     def ask_all(self, source: int, question: str, *arguments: Any) -> list[Any]:
         answers: list[Any] = fetch([actor.ask.remote(source, question, *arguments) for actor in self._actors])
@@ -144,7 +144,7 @@ class PartSeen:
 
 
 class ShardedDeletes(PendingDeletes):
-    """Pending deletes of a source of which only the stale points are here; what was stored, and is gone, is in the shards.
+    """Pending deletes of a source of which only the stale points are here; what was stored, and is missing, is in the shards.
 
     They know themselves what was seen: what is given as that is not looked at.
     """
@@ -156,32 +156,32 @@ class ShardedDeletes(PendingDeletes):
         self._rows: list[StoredRow] = []
         self._on_their_way: list[Any] = []
 
-    def add_stored(self, point: str, doc_key: str, doc_id: str, gone_since: float | None = None) -> None:
-        self._rows.append((point, doc_key, doc_id, gone_since))
+    def add_stored(self, point: str, doc_key: str, doc_id: str, soft_deleted_at: float | None = None) -> None:
+        self._rows.append((point, doc_key, doc_id, soft_deleted_at))
         if len(self._rows) >= TOGETHER:
             self._send()
 
-    def mark_gone(self, _seen: Container[str], decide: Callable[[float | None], Fate]) -> None:
+    def add_missing(self, _seen: Container[str], decide: Callable[[float | None], MissingAction]) -> None:
         self._settle_in()
-        self._shards.mark_gone(self._source, decide)
+        self._shards.add_missing(self._source, decide)
 
     def count_live_documents(self) -> int:
         return sum(self._shards.ask_all(self._source, "count_live_documents"))
 
-    def count_newly_gone_documents(self) -> int:
-        return sum(self._shards.ask_all(self._source, "count_newly_gone_documents"))
+    def count_newly_missing_documents(self) -> int:
+        return sum(self._shards.ask_all(self._source, "count_newly_missing_documents"))
 
-    def count_gone_documents(self, fate: Fate) -> int:
-        return sum(self._shards.ask_all(self._source, "count_gone_documents", fate))
+    def count_missing_documents(self, action: MissingAction) -> int:
+        return sum(self._shards.ask_all(self._source, "count_missing_documents", action))
 
-    def newly_gone_documents(self, limit: int) -> list[str]:
-        return list(islice(heapq.merge(*self._shards.ask_all(self._source, "newly_gone_documents", limit)), limit))
+    def newly_missing_documents(self, limit: int) -> list[str]:
+        return list(islice(heapq.merge(*self._shards.ask_all(self._source, "newly_missing_documents", limit)), limit))
 
-    def points_of_gone(self, fate: Fate) -> Iterator[list[str]]:
-        yield from self._shards.points_of_all(self._source, "points_of_gone", fate)
+    def points_of_missing(self, action: MissingAction) -> Iterator[list[str]]:
+        yield from self._shards.points_of_all(self._source, "points_of_missing", action)
 
-    def points_to_mark(self) -> Iterator[list[str]]:
-        yield from self._shards.points_of_all(self._source, "points_to_mark")
+    def points_to_soft_delete(self) -> Iterator[list[str]]:
+        yield from self._shards.points_of_all(self._source, "points_to_soft_delete")
 
     def points_that_came_back(self, _seen: Container[str]) -> Iterator[list[str]]:
         self._settle_in()

@@ -67,7 +67,7 @@ class ExportIndex(_Spool):
     def count_chunks(self, source: str) -> int:
         return self._sum("SUM(chunks)", source)
 
-    def gone(self, source: str, seen: SeenDocuments) -> list[tuple[str, str]]:
+    def missing(self, source: str, seen: SeenDocuments) -> list[tuple[str, str]]:
         """(key, id) of the source's documents that were not seen."""
         with self._lock:
             rows = self._database.execute("SELECT doc_key, doc_id FROM documents WHERE source = ?", (source,)).fetchall()

@@ -66,16 +66,16 @@ class ExportRuntime:
     ) -> Receipt:
         """Makes the export equal to the sources. Neither the job's collection nor its delete mode matters here.
 
-        An export that is there is continued: a document whose very version is in a whole shard is not encoded again, one that
-        changed is made again as a whole, and one that is gone is taken out, under the brake. Balances where every document that
-        was read has an outcome and the shards have exactly the rows that these documents make. Once `stop` says True, which it
-        must keep saying, it finishes the window in hand and leaves the export to be continued.
+        An export that exists is continued: a document whose very version is in a whole shard is not encoded again, one that
+        changed is made again as a whole, and one that is missing from its source is removed, under the brake. Balances where
+        every document that was read has an outcome and the shards have exactly the rows that these documents make. Once `stop`
+        says True, which it must keep saying, it finishes the window in hand and leaves the export to be continued.
 
         Raises `ConfigurationError` for sources that `check_sources` refuses (one whose end is uncertain can begin an export, but
         not go on with one), if the directory holds something else, or an export of other sources; `ManifestMismatchError` for one
         with other models or chunking; `DeletionBrakeError`; else what a run does. What was written stays; run it again.
         """
-        sources = check_sources(sources, deletes_gone=(self._path / MANIFEST).exists())
+        sources = check_sources(sources, deletes_missing=(self._path / MANIFEST).exists())
         monitor = runner.monitor
         monitor.start()
         with (
@@ -97,15 +97,15 @@ class ExportRuntime:
                     if not stop():
                         embedding.run(source, writer, known_empty=held[source.name] == 0)
             stopped = stop()
-            gone = [] if stopped else [key for source in sources for key in embedding.gone(source, held[source.name])]
-            index.remove(gone)
+            missing = [] if stopped else [key for source in sources for key in embedding.missing(source, held[source.name])]
+            index.remove(missing)
             _take_out_what_is_not_current(export, index)
             if not stopped:
                 export.finish()
             counts = embedding.counts
             if stopped:  # what was read ahead of the last window is for the next time
                 counts["read"] = _done(counts)
-            counts["deleted"] = len(gone)
+            counts["deleted"] = len(missing)
             counts["chunks_deleted"] = rows + counts["chunks_written"] - _rows(export)
             whole = _rows(export) == sum(index.count_chunks(source.name) for source in sources)
             receipt = _receipt(str(export.path), counts, monitor, whole=whole)
@@ -191,19 +191,19 @@ class _Embedding:
             for window in windows:
                 self._process(source, window, writer)
 
-    def gone(self, source: Source, held: int) -> list[str]:
+    def missing(self, source: Source, held: int) -> list[str]:
         """Keys of the documents that the source no longer has, of the `held` there were. Raises `DeletionBrakeError`."""
         if self.counts[f"read in {source.name}"] == 0:
             self.runner.monitor.log_error(source.name, nothing_read())
         if unidentified := self.counts[f"unidentified in {source.name}"]:
             self.runner.monitor.log_error(source.name, deletes_held_back(unidentified))
             return []
-        gone = self.index.gone(source.name, self.seen)
+        missing = self.index.missing(source.name, self.seen)
         share, read = self.job.max_delete, self.counts[f"read in {source.name}"]
-        if is_braked(len(gone), held, share, read=read):
-            doc_ids = sorted(doc_id for _, doc_id in gone)[:LISTED]
-            raise DeletionBrakeError(brake_message(source.name, len(gone), held, share, doc_ids, read=read), doc_ids=doc_ids)
-        return [key for key, _ in gone]
+        if is_braked(len(missing), held, share, read=read):
+            doc_ids = sorted(doc_id for _, doc_id in missing)[:LISTED]
+            raise DeletionBrakeError(brake_message(source.name, len(missing), held, share, doc_ids, read=read), doc_ids=doc_ids)
+        return [key for key, _ in missing]
 
     def _process(self, source: Source, window: Window, writer: _ShardWriter) -> None:
         counts = self.counts
@@ -280,7 +280,7 @@ class _ShardWriter:
 
 
 def _take_out_what_is_not_current(export: ExportDirectory, index: ExportIndex) -> None:
-    """Writes anew each shard that holds an older version of a document, or one that is gone."""
+    """Writes anew each shard that holds an older version of a document, or one that is missing."""
     for shard in [shard for shard in export.shards if shard.name in index.stale_shards]:
         file = export.new_shard()
         try:

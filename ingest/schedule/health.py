@@ -102,4 +102,4 @@ _FIGURES: Sequence[tuple[str, str, Callable[[JobStatus], float | None]]] = (
     ("next_run_timestamp_seconds", "When it is due.", lambda status: _seconds(status.next_run)),
 )
 
-_DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "tombstoned", "rejected")
+_DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")

@@ -18,7 +18,7 @@ from ingest.search.models import SharedModel
 from ingest.search.request import SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import RERANK_CANDIDATES, Answer, RerankPipeline, rerank_or_explain
 from ingest.store.contract import Condition, Manifest, Store, VectorQuery
-from ingest.store.schema import DOC_KEY_FIELD, GONE_FIELD, INGEST_FIELD
+from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD
 
 CANDIDATES = 100
 """Least number of points per vector that enter the fusion."""
@@ -27,10 +27,10 @@ GROUP_DEPTH = 5
 """Chunks per vector for each document that a search grouped by document returns."""
 
 DOCUMENT_FIELDS = ("doc_id", "source")
-HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", GONE_FIELD)
-_REQUIRED_FIELDS = frozenset(HIT_FIELDS) - {"title", "metadata", GONE_FIELD}
+HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", SOFT_DELETED_FIELD)
+_REQUIRED_FIELDS = frozenset(HIT_FIELDS) - {"title", "metadata", SOFT_DELETED_FIELD}
 
-SHOWN = (Condition(GONE_FIELD, "exists", value=False), Condition("doc_id", "exists", value=True))
+SHOWN = (Condition(SOFT_DELETED_FIELD, "exists", value=False), Condition("doc_id", "exists", value=True))
 """Conditions that exclude soft-deleted points and those of other tools. Rarely sent: see `CollectionView.search`."""
 
 LEASE_SECONDS = 1.0
@@ -106,7 +106,7 @@ class CollectionView:
     ) -> dict[str, list[ScoredPoint]]:
         """Return the `depth` best points of each vector for a checked query, best first, with `doc_id` and `source`."""
         encoded = self._encoded([query], self._vectors(vectors))
-        rankings = self._query(encoded, depth, conditions, payload=(*DOCUMENT_FIELDS, GONE_FIELD))[0]
+        rankings = self._query(encoded, depth, conditions, payload=(*DOCUMENT_FIELDS, SOFT_DELETED_FIELD))[0]
         if all(_is_shown(point.payload) for ranking in rankings.values() for point in ranking):
             return rankings
         return self._query(encoded, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
@@ -197,7 +197,7 @@ class CollectionView:
                 Condition("chunk", "gte", hit.chunk - reach),
                 Condition("chunk", "lte", hit.chunk + reach),
             ],
-            payload=["text", "chunk", "doc_id", GONE_FIELD],
+            payload=["text", "chunk", "doc_id", SOFT_DELETED_FIELD],
         )
         texts = sorted((point.payload["chunk"], point.payload["text"]) for point in neighbours if _is_shown(point.payload))
         return replace(
@@ -214,7 +214,7 @@ def _absence_passes(condition: Condition) -> bool:
 def _is_shown(payload: Payload) -> bool:
     """Return whether a point meets `SHOWN`; `payload` has at least its fields."""
     own = payload.get(INGEST_FIELD)
-    soft_deleted = isinstance(own, dict) and own.get("gone_since") is not None
+    soft_deleted = isinstance(own, dict) and own.get("soft_deleted_at") is not None
     return not soft_deleted and payload.get("doc_id") is not None
 
 

@@ -1,7 +1,7 @@
 """The names, payloads and manifests that are stored: pure, the same for every store.
 
 Payload of a point: `text`, `title`?, `metadata{…}`, `source`, `doc_id`, `chunk`, `start`, `end`, and
-`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, gone_since?, context?}`.
+`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?}`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ INGEST_FIELD = "_ingest"
 
 DOC_KEY_FIELD = "_ingest.doc_key"
 
-GONE_FIELD = "_ingest.gone_since"
-"""The tombstone: only the points of documents that are gone from their source, and still kept, have it."""
+SOFT_DELETED_FIELD = "_ingest.soft_deleted_at"
+"""When a document was soft-deleted; only points of soft-deleted documents have it."""
 
 INDEXED_FIELDS: Mapping[str, Literal["keyword", "uuid"]] = {
     DOC_KEY_FIELD: "uuid",
-    GONE_FIELD: "keyword",
+    SOFT_DELETED_FIELD: "keyword",
     "source": "keyword",
     "doc_id": "keyword",
 }
@@ -102,18 +102,18 @@ def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
     if fingerprint.context is not None:
         made["context"] = fingerprint.context
     stored = {**visible, INGEST_FIELD: made}
-    return stored if fingerprint.gone_since is None else with_tombstone(stored, fingerprint.gone_since)
+    return stored if fingerprint.soft_deleted_at is None else with_soft_delete(stored, fingerprint.soft_deleted_at)
 
 
-def with_tombstone(payload: Payload, gone_since: str) -> Payload:
-    """A stored payload, marked as of a document that is gone. `payload` is left as it is."""
-    return {**payload, INGEST_FIELD: {**payload[INGEST_FIELD], "gone_since": gone_since}}
+def with_soft_delete(payload: Payload, soft_deleted_at: str) -> Payload:
+    """Return a copy of a stored payload, soft-deleted at this time."""
+    return {**payload, INGEST_FIELD: {**payload[INGEST_FIELD], "soft_deleted_at": soft_deleted_at}}
 
 
-def without_tombstone(payload: Payload) -> Payload:
-    """A stored payload as it was before it was marked. `payload` is left as it is."""
+def without_soft_delete(payload: Payload) -> Payload:
+    """Return a copy of a stored payload as it was before the soft delete."""
     made = payload[INGEST_FIELD]
-    return {**payload, INGEST_FIELD: {name: value for name, value in made.items() if name != "gone_since"}}
+    return {**payload, INGEST_FIELD: {name: value for name, value in made.items() if name != "soft_deleted_at"}}
 
 
 def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
@@ -137,7 +137,7 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
             text_fp=made["text_fp"],
             payload_fp=made["payload_fp"],
             vectors=vectors if isinstance(vectors, dict) else {},
-            gone_since=made.get("gone_since"),
+            soft_deleted_at=made.get("soft_deleted_at"),
             context=context,
         )
     except KeyError:

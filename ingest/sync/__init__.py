@@ -6,7 +6,7 @@ reading      documents in, planned windows out             prefetch     … made
 effects      vectors → what to write: pure                 sizing       how much a window holds
 manifest     agreement with what the collection was made with            ownership    which collections may be changed
 acceptance   stored vectors accepted for another fingerprint             sources      the check of a job's sources
-deletion     documents that are gone, and the brake        settling     what becomes of them at the end
+deletion     documents missing from their source           settling     what becomes of them at the end
 moving       taking points along from a source's former name             stored_sources  what is stored of which source
 run_state    what a run must remember, on disk             account      the receipt
 preview      what the loop would do                        rates        how fast models were

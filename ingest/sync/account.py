@@ -17,7 +17,7 @@ class Tally:
     updated: int = 0
     unchanged: int = 0
     deleted: int = 0
-    tombstoned: int = 0
+    soft_deleted: int = 0
     rejected: int = 0
     chunks_inserted: int = 0
     chunks_written: int = 0
@@ -60,7 +60,7 @@ def close_account(
         updated=tally.updated,
         unchanged=tally.unchanged,
         deleted=tally.deleted,
-        tombstoned=tally.tombstoned,
+        soft_deleted=tally.soft_deleted,
         rejected=tally.rejected,
         chunks=ChunkCounts(tally.chunks_written, tally.chunks_reused, tally.chunks_deleted),
         balanced=read == tally.done and holds == expected,

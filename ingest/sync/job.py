@@ -3,7 +3,7 @@
     reader thread          calling thread             writer thread
     source → plan  ──►  queue  ──►  encode  ──►  queue  ──►  upsert, acknowledge
 
-Nothing is deleted or hidden before every source has ended without an error and everything new is acknowledged.
+Nothing is deleted or soft-deleted before every source has ended without an error and everything new is acknowledged.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Job:
     Attributes:
         collection: name of the collection, in any spelling; it is normalized.
         delete: what a run may delete: a `DeleteMode`, or its text (`none`, `incremental`, `full`).
-        delete_after: seconds for which `full` keeps a document that is gone, soft-deleted; None deletes it at once. Also text
-            such as `7d`, or a `timedelta`.
+        delete_after: grace period in seconds for which `full` keeps a missing document soft-deleted; None purges it at once.
+            Also text such as `7d`, or a `timedelta`.
         max_delete: share of a source's live documents that `full` may delete or soft-delete before the brake stops the run: a
             number from 0 to 1, or text such as `20%`. It is compared exactly; see `ingest.sync.deletion.is_braked`.
         chunking: how documents are cut.
@@ -162,7 +162,7 @@ def run_job(
     loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the run could not go on (what was acknowledged stays,
     the next run continues from there); `DeletionBrakeError` if the brake held.
     """
-    sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
     check_move(job.moved_from, sources)
     monitor = runner.monitor
     monitor.start()
@@ -203,11 +203,11 @@ def run_job(
                 for _, settlement in runs:
                     settlement.settle_read(writer, tally)
             for run, settlement in runs:
-                settlement.find_gone(settled, read=run.read, unidentified=run.unidentified)
+                settlement.find_missing(settled, read=run.read, unidentified=run.unidentified)
             check_brake([settlement.ended for _, settlement in runs], job.max_delete)
             with Writer(store, collection) as writer:
                 for _, settlement in runs:
-                    settlement.settle_gone(writer, settled, tally)
+                    settlement.delete_missing(writer, settled, tally)
     store.finalize(collection)
     if not stopped:
         note_runs(store, collection, sources, settled)

@@ -24,15 +24,16 @@ class DeleteMode(StrEnum):
     FULL = "full"
 
 
-class Fate(StrEnum):
-    """What a run does with a document that is gone from its source.
+class MissingAction(StrEnum):
+    """What a run does with a stored document that is missing from its source.
 
-    `tombstone`: marks it, which hides it from search. `wait`: nothing, it was marked before. `delete`: removes it.
+    `soft_delete`: search no longer finds it. `keep`: it was soft-deleted before, and its grace period has not passed.
+    `purge`: its points are deleted.
     """
 
-    TOMBSTONE = "tombstone"
-    WAIT = "wait"
-    DELETE = "delete"
+    SOFT_DELETE = "soft_delete"
+    KEEP = "keep"
+    PURGE = "purge"
 
 
 class ChunkAction(NamedTuple):
@@ -62,14 +63,14 @@ class DocumentPlan(NamedTuple):
 def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str, str], delete: DeleteMode) -> bool:
     """Return whether a document need not even be chunked, because every chunk of this version is stored by these models.
 
-    The number of stored chunks must be the number that every one of them records, and none may have a tombstone. Leftovers of an
+    The number of stored chunks must be the number that every one of them records, and none may be soft-deleted. Leftovers of an
     older version make the document changed, unless nothing may be deleted anyway.
     """
     current = [point for point in stored if point.doc_fp == doc_fp]
     if not current or (len(current) != len(stored) and delete != DeleteMode.NONE):
         return False
     chunks = len(current)
-    return all(point.doc_chunks == chunks and point.vectors == models and point.gone_since is None for point in current)
+    return all(point.doc_chunks == chunks and point.vectors == models and point.soft_deleted_at is None for point in current)
 
 
 def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], delete: DeleteMode) -> DocumentPlan:
@@ -85,17 +86,17 @@ def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], 
     return DocumentPlan("updated" if changed else "unchanged", actions, stale)
 
 
-def fate_of_gone(gone_since: float | None, now: float, delete_after: float | None) -> Fate:
-    """What is to be done with a document that is gone, and has had its tombstone since then (None: it has none yet).
+def plan_missing_document(soft_deleted_at: float | None, now: float, delete_after: float | None) -> MissingAction:
+    """Return what to do with a missing document that was soft-deleted at this time (None: it was not).
 
-    `delete_after`: seconds that it is kept, None for not at all; the others are seconds since 1970. A tombstone from the future
-    was set by a clock that was wrong, or this one is: the document waits.
+    `delete_after`: grace period in seconds, None for none. Times are seconds since 1970. A time in the future was set by a wrong
+    clock, or this one is wrong: the document is kept.
     """
     if delete_after is None:
-        return Fate.DELETE
-    if gone_since is None:
-        return Fate.TOMBSTONE
-    return Fate.DELETE if now >= gone_since + delete_after else Fate.WAIT
+        return MissingAction.PURGE
+    if soft_deleted_at is None:
+        return MissingAction.SOFT_DELETE
+    return MissingAction.PURGE if now >= soft_deleted_at + delete_after else MissingAction.KEEP
 
 
 def _plan_chunk(wanted: Fingerprint, stored: Fingerprint | None) -> ChunkAction:

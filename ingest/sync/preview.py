@@ -14,12 +14,12 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.chunking import Chunker
 from ingest.store.contract import Store
-from ingest.sync.deletion import find_gone, is_braked, note_stored
+from ingest.sync.deletion import find_missing, is_braked, note_stored
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
-from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
@@ -36,8 +36,10 @@ class Preview:
     Attributes:
         chunks: model key → chunks it would encode.
         payload_only: chunks whose payload alone would change.
-        gone: documents that `full` would delete; `stale_chunks` would go with them or with an edit.
-        tombstoned: documents that `full` would hide, to delete them later; `waiting` are hidden already, and not yet due.
+        deleted: documents that `full` would delete now.
+        stale_chunks: chunks that would be deleted, of those documents or because of an edit.
+        soft_deleted: documents that `full` would soft-delete now.
+        in_grace_period: documents soft-deleted before, whose grace period has not passed.
         unidentified: rejected records without a readable id; while there are any, `full` deletes no document.
         brake: True if the deletion brake would stop the run.
     """
@@ -50,9 +52,9 @@ class Preview:
     unchanged: int
     rejected: int
     unidentified: int
-    gone: int
-    tombstoned: int
-    waiting: int
+    deleted: int
+    soft_deleted: int
+    in_grace_period: int
     stale_chunks: int
     payload_only: int
     chunks: dict[str, int]
@@ -92,7 +94,7 @@ def preview_job(
 
     Raises what `run_job` would before encoding: `ConfigurationError`, `ManifestMismatchError`, `SourceError`, `StoreError`.
     """
-    sources = check_sources(sources, deletes_gone=job.delete == DeleteMode.FULL)
+    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
     wanted = job.manifest(models)
     check_name(wanted.collection)
     try:
@@ -149,11 +151,11 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
         preview.read += read
         preview.unidentified += unidentified
         if not unidentified:
-            find_gone(deletes, seen, now=now, delete_after=job.delete_after)
-        preview.gone += deletes.count_gone_documents(Fate.DELETE)
-        preview.tombstoned += deletes.count_gone_documents(Fate.TOMBSTONE)
-        preview.waiting += deletes.count_gone_documents(Fate.WAIT)
-        gone, live = deletes.count_newly_gone_documents(), deletes.count_live_documents()
-        preview.brake |= is_braked(gone, live, job.max_delete, read=read)
-        going = chain(deletes.stale_points(), deletes.points_of_gone(Fate.DELETE))
+            find_missing(deletes, seen, now=now, delete_after=job.delete_after)
+        preview.deleted += deletes.count_missing_documents(MissingAction.PURGE)
+        preview.soft_deleted += deletes.count_missing_documents(MissingAction.SOFT_DELETE)
+        preview.in_grace_period += deletes.count_missing_documents(MissingAction.KEEP)
+        missing, live = deletes.count_newly_missing_documents(), deletes.count_live_documents()
+        preview.brake |= is_braked(missing, live, job.max_delete, read=read)
+        going = chain(deletes.stale_points(), deletes.points_of_missing(MissingAction.PURGE))
         preview.stale_chunks += sum(map(len, going))

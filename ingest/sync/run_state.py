@@ -15,7 +15,7 @@ from typing import Any, Self
 from uuid import UUID
 
 from ingest.errors import IngestError
-from ingest.sync.plan import Fate
+from ingest.sync.plan import MissingAction
 
 TOGETHER = 1000
 """Points that are handed out at a time."""
@@ -153,46 +153,48 @@ class PendingDeletes(_Spool):
     def __init__(self) -> None:
         super().__init__(
             "CREATE TABLE stale (point BLOB PRIMARY KEY) WITHOUT ROWID;"
-            "CREATE TABLE stored (doc_key BLOB, point BLOB, doc_id TEXT, gone_since REAL,"
+            "CREATE TABLE stored (doc_key BLOB, point BLOB, doc_id TEXT, soft_deleted_at REAL,"
             " PRIMARY KEY (doc_key, point)) WITHOUT ROWID;"
-            "CREATE TABLE gone (doc_key BLOB PRIMARY KEY, newly INTEGER, fate TEXT) WITHOUT ROWID;"
+            "CREATE TABLE missing (doc_key BLOB PRIMARY KEY, newly INTEGER, action TEXT) WITHOUT ROWID;"
         )
 
     def add_stale(self, points: Iterable[str]) -> None:
         """Points that their own document no longer has."""
         self._database.executemany("INSERT OR IGNORE INTO stale VALUES (?)", ((_packed(point),) for point in points))
 
-    def add_stored(self, point: str, doc_key: str, doc_id: str, gone_since: float | None = None) -> None:
-        """A point that was there when the run began; `gone_since` (seconds since 1970) if it has a tombstone."""
-        row = (_packed(doc_key), _packed(point), doc_id, gone_since)
+    def add_stored(self, point: str, doc_key: str, doc_id: str, soft_deleted_at: float | None = None) -> None:
+        """Add a point that was stored when the run began; `soft_deleted_at` is in seconds since 1970."""
+        row = (_packed(doc_key), _packed(point), doc_id, soft_deleted_at)
         self._database.execute("INSERT OR IGNORE INTO stored VALUES (?, ?, ?, ?)", row)
 
-    def mark_gone(self, seen: Container[str], decide: Callable[[float | None], Fate]) -> None:
-        """The source has ended: of what was stored, the documents that it does not have are gone, and `decide` says what next.
+    def add_missing(self, seen: Container[str], decide: Callable[[float | None], MissingAction]) -> None:
+        """Add the stored documents that the source, which has ended, does not have, with the action that `decide` returns.
 
-        It is given the time of the document's tombstone, or None if any of its points has none: the document is live.
+        `decide` receives the time of the soft delete, or None for a live document: one with any point that is not soft-deleted.
         """
         documents = self._database.execute(
-            "SELECT doc_key, CASE WHEN COUNT(*) = COUNT(gone_since) THEN MAX(gone_since) END FROM stored GROUP BY doc_key"
+            "SELECT doc_key, CASE WHEN COUNT(*) = COUNT(soft_deleted_at) THEN MAX(soft_deleted_at) END"
+            " FROM stored GROUP BY doc_key"
         )
-        gone = ((key, since is None, decide(since)) for key, since in documents if str(UUID(bytes=key)) not in seen)
-        self._database.executemany("INSERT OR IGNORE INTO gone VALUES (?, ?, ?)", gone)
+        missing = ((key, since is None, decide(since)) for key, since in documents if str(UUID(bytes=key)) not in seen)
+        self._database.executemany("INSERT OR IGNORE INTO missing VALUES (?, ?, ?)", missing)
 
     def count_live_documents(self) -> int:
-        """Of those stored: those without a tombstone."""
-        return self._count("SELECT COUNT(DISTINCT doc_key) FROM stored WHERE gone_since IS NULL")
+        """Return the number of stored documents that are not soft-deleted."""
+        return self._count("SELECT COUNT(DISTINCT doc_key) FROM stored WHERE soft_deleted_at IS NULL")
 
-    def count_newly_gone_documents(self) -> int:
-        """Of those live."""
-        return self._count("SELECT COUNT(*) FROM gone WHERE newly")
+    def count_newly_missing_documents(self) -> int:
+        """Return the number of live documents that are missing."""
+        return self._count("SELECT COUNT(*) FROM missing WHERE newly")
 
-    def count_gone_documents(self, fate: Fate) -> int:
-        return self._count("SELECT COUNT(*) FROM gone WHERE fate = ?", fate)
+    def count_missing_documents(self, action: MissingAction) -> int:
+        return self._count("SELECT COUNT(*) FROM missing WHERE action = ?", action)
 
-    def newly_gone_documents(self, limit: int) -> list[str]:
+    def newly_missing_documents(self, limit: int) -> list[str]:
         """The first `limit` of their ids, sorted."""
         rows = self._database.execute(
-            "SELECT DISTINCT doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM gone WHERE newly) ORDER BY doc_id LIMIT ?",
+            "SELECT DISTINCT doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM missing WHERE newly)"
+            " ORDER BY doc_id LIMIT ?",
             (limit,),
         )
         return [doc_id for (doc_id,) in rows]
@@ -201,27 +203,28 @@ class PendingDeletes(_Spool):
         """Yield the points that their own document no longer has, each once."""
         return _unpacked(point for (point,) in self._database.execute("SELECT point FROM stale"))
 
-    def points_to_mark(self) -> Iterator[list[str]]:
-        """Those that need a tombstone."""
+    def points_to_soft_delete(self) -> Iterator[list[str]]:
+        """Yield the points to soft-delete."""
         rows = self._database.execute(
-            "SELECT point FROM stored WHERE gone_since IS NULL AND doc_key IN (SELECT doc_key FROM gone WHERE fate = ?)",
-            (Fate.TOMBSTONE,),
+            "SELECT point FROM stored WHERE soft_deleted_at IS NULL"
+            " AND doc_key IN (SELECT doc_key FROM missing WHERE action = ?)",
+            (MissingAction.SOFT_DELETE,),
         )
         return _unpacked(point for (point,) in rows)
 
     def points_that_came_back(self, seen: Container[str]) -> Iterator[list[str]]:
-        """Those that had a tombstone when the run began, and whose document the source has and keeps them."""
+        """Yield the soft-deleted points whose document the source has again, the stale ones left out."""
         rows = self._database.execute(
-            "SELECT doc_key, point FROM stored WHERE gone_since IS NOT NULL AND point NOT IN (SELECT point FROM stale)"
+            "SELECT doc_key, point FROM stored WHERE soft_deleted_at IS NOT NULL AND point NOT IN (SELECT point FROM stale)"
         )
         return _unpacked(point for key, point in rows if str(UUID(bytes=key)) in seen)
 
-    def points_of_gone(self, fate: Fate) -> Iterator[list[str]]:
-        """Those of documents with this fate, the stale ones left out."""
+    def points_of_missing(self, action: MissingAction) -> Iterator[list[str]]:
+        """Those of documents with this action, the stale ones left out."""
         rows = self._database.execute(
-            "SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM gone WHERE fate = ?)"
+            "SELECT point FROM stored WHERE doc_key IN (SELECT doc_key FROM missing WHERE action = ?)"
             " AND point NOT IN (SELECT point FROM stale)",
-            (fate,),
+            (action,),
         )
         return _unpacked(point for (point,) in rows)
 

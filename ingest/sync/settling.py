@@ -11,13 +11,13 @@ from ingest.sync.account import Tally
 from ingest.sync.deletion import (
     Ended,
     deletes_held_back,
-    find_gone,
+    find_missing,
     note_stored,
     nothing_read,
-    payloads_to_mark,
     payloads_to_restore,
+    payloads_to_soft_delete,
 )
-from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.run_state import PendingDeletes
 from ingest.telemetry import ThroughputMonitor
 
@@ -44,7 +44,7 @@ class Settlement:
 
     @property
     def ended(self) -> Ended:
-        """After `find_gone`, for the brake."""
+        """After `find_missing`, for the brake."""
         return Ended(self.source, self.read, self.deletes)
 
     def note_stored(self, *, known_empty: bool) -> None:
@@ -52,8 +52,8 @@ class Settlement:
         if self.delete == DeleteMode.FULL and not known_empty:
             note_stored(self.store, self.collection, self.source, self.deletes)
 
-    def find_gone(self, now: float, *, read: int, unidentified: int) -> None:
-        """Find the documents that are gone, now that the source has ended without an error: those stored and not seen.
+    def find_missing(self, now: float, *, read: int, unidentified: int) -> None:
+        """Find the stored documents that the source, which has ended without an error, no longer has.
 
         Args:
             read: records that the source yielded.
@@ -66,13 +66,13 @@ class Settlement:
             if unidentified:
                 self.monitor.log_error(self.source, deletes_held_back(unidentified))
             else:
-                find_gone(self.deletes, self.seen, now=now, delete_after=self.delete_after)
+                find_missing(self.deletes, self.seen, now=now, delete_after=self.delete_after)
 
     def settle_read(self, writer: Writer, tally: Tally) -> None:
         """Delete the stale chunks of the documents that the source has, and restore those that were soft-deleted.
 
-        Runs before the brake, which guards only the documents that are gone. Everything that was written is acknowledged by now,
-        so no payload read here is older than one still on its way; the same holds in `settle_gone`.
+        Runs before the brake, which guards only missing documents. Everything that was written is acknowledged by now,
+        so no payload read here is older than one still on its way; the same holds in `delete_missing`.
         """
         store, collection, deletes = self.store, self.collection, self.deletes
         for ids in deletes.points_that_came_back(self.seen):
@@ -82,14 +82,13 @@ class Settlement:
             writer.submit(Effects(deletes=ids))
             tally.chunks_deleted += len(ids)
 
-    def settle_gone(self, writer: Writer, now: float, tally: Tally) -> None:
-        """Soft-delete the documents that are newly gone, and delete those whose time has come. The brake has let them go."""
+    def delete_missing(self, writer: Writer, now: float, tally: Tally) -> None:
+        """Soft-delete the newly missing documents and purge those whose grace period has passed. Runs after the brake."""
         store, collection, deletes = self.store, self.collection, self.deletes
-        for ids in deletes.points_to_mark():
-            marked = payloads_to_mark(store, collection, ids, now=now)
-            writer.submit(Effects(payloads=marked))
-        for ids in deletes.points_of_gone(Fate.DELETE):
+        for ids in deletes.points_to_soft_delete():
+            writer.submit(Effects(payloads=payloads_to_soft_delete(store, collection, ids, now=now)))
+        for ids in deletes.points_of_missing(MissingAction.PURGE):
             writer.submit(Effects(deletes=ids))
             tally.chunks_deleted += len(ids)
-        tally.tombstoned += deletes.count_gone_documents(Fate.TOMBSTONE)
-        tally.deleted += deletes.count_gone_documents(Fate.DELETE)
+        tally.soft_deleted += deletes.count_missing_documents(MissingAction.SOFT_DELETE)
+        tally.deleted += deletes.count_missing_documents(MissingAction.PURGE)

@@ -8,14 +8,14 @@ from ingest.errors import ConfigurationError
 from ingest.records import Source
 
 
-def check_sources(sources: Iterable[Source], *, deletes_gone: bool) -> tuple[Source, ...]:
+def check_sources(sources: Iterable[Source], *, deletes_missing: bool) -> tuple[Source, ...]:
     """Return the sources if what they do not yield can be told from what was never theirs. Reads none of them.
 
     Two sources of one name would each delete what the other wrote. A source whose `end_is_certain` is False may end early without
-    an error, and everything it did not yield would count as gone.
+    an error, and everything it did not yield would count as missing.
 
     Args:
-        deletes_gone: whether documents that a source no longer has are deleted, soft-deleted or reported as orphans.
+        deletes_missing: whether documents that a source no longer has are deleted, soft-deleted or reported as orphans.
 
     Raises `ConfigurationError`; nothing has been touched then.
     """
@@ -28,10 +28,10 @@ def check_sources(sources: Iterable[Source], *, deletes_gone: bool) -> tuple[Sou
         if not name.strip():
             raise ConfigurationError(f"sources: a {type(source).__name__} has no name: it is part of every id, so give it one")
     _check_names([source.name for source in checked])
-    if deletes_gone and (uncertain := next((source for source in checked if not is_end_certain(source)), None)):
+    if deletes_missing and (uncertain := next((source for source in checked if not is_end_certain(source)), None)):
         raise ConfigurationError(
             f"the source {uncertain.name} cannot tell its end from a producer that died, so documents that never came would be"
-            " taken for gone (--delete full, verify, an export that exists): write standard input to a file first"
+            " taken for missing (--delete full, verify, an export that exists): write standard input to a file first"
         )
     return checked
 

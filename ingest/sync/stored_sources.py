@@ -19,11 +19,11 @@ from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.parameters import checked, optional, parse_duration, parse_text
 from ingest.records import Source, digest
 from ingest.store.contract import Condition, Store
-from ingest.store.schema import GONE_FIELD
+from ingest.store.schema import SOFT_DELETED_FIELD
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
-from ingest.sync.deletion import find_gone
-from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.deletion import find_missing
+from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.run_state import PendingDeletes
 from ingest.sync.settling import Settlement
 from ingest.telemetry import ThroughputMonitor
@@ -64,15 +64,15 @@ class Forgotten:
     """What `forget_source` did. Documents, but for `points`, the points that it deleted.
 
     Attributes:
-        soft_deleted: documents that are hidden from search from now on.
-        waiting: documents that were soft-deleted before, and whose time has not come.
+        soft_deleted: documents soft-deleted by this call.
+        in_grace_period: documents soft-deleted before, whose grace period has not passed.
     """
 
     collection: str
     source: str
     deleted: int
     soft_deleted: int
-    waiting: int
+    in_grace_period: int
     points: int
 
 
@@ -176,13 +176,13 @@ def forget_source(
     with PendingDeletes() as deletes:
         settlement = Settlement(source, collection, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
         settlement.note_stored(known_empty=False)
-        find_gone(deletes, (), now=moment, delete_after=grace)
+        find_missing(deletes, (), now=moment, delete_after=grace)
         with Writer(store, collection) as writer:
-            settlement.settle_gone(writer, moment, tally)
-        waiting = deletes.count_gone_documents(Fate.WAIT)
-    if not (tally.tombstoned or waiting):
+            settlement.delete_missing(writer, moment, tally)
+        in_grace_period = deletes.count_missing_documents(MissingAction.KEEP)
+    if not (tally.soft_deleted or in_grace_period):
         drop_note(store, collection, source)
-    return Forgotten(collection, source, tally.deleted, tally.tombstoned, waiting, tally.chunks_deleted)
+    return Forgotten(collection, source, tally.deleted, tally.soft_deleted, in_grace_period, tally.chunks_deleted)
 
 
 def drop_note(store: Store, collection: str, source: str) -> None:
@@ -195,7 +195,7 @@ def _count_documents(store: Store, collection: str) -> tuple[dict[str, int] | No
     """Return the documents and the soft-deleted documents of each source."""
     try:
         documents = store.facet(collection, "source", [_FIRST_CHUNK])
-        return documents, store.facet(collection, "source", [_FIRST_CHUNK, Condition(GONE_FIELD, "exists", value=True)])
+        return documents, store.facet(collection, "source", [_FIRST_CHUNK, Condition(SOFT_DELETED_FIELD, "exists", value=True)])
     except StoreUnavailableError:
         raise
     except StoreError as exc:  # strict mode may refuse a filter on a field without an index

@@ -26,12 +26,12 @@ from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD
 from ingest.store.writer import Effects, Writer
-from ingest.sync.deletion import Ended, check_brake, deletes_held_back, find_gone, nothing_read, payloads_to_mark
+from ingest.sync.deletion import Ended, check_brake, deletes_held_back, find_missing, nothing_read, payloads_to_soft_delete
 from ingest.sync.effects import collect_effects, wanted_texts
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
-from ingest.sync.plan import DeleteMode, Fate
+from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.reading import PlannedDocument, Reader, Window
 from ingest.sync.run_state import DamagedPoints, PendingDeletes, SeenDocuments
 from ingest.sync.sources import check_sources
@@ -127,7 +127,7 @@ def verify_job(
     `DeletionBrakeError` is raised when everything but the documents missing from their source is repaired. Repeat an interrupted
     repair to continue it.
     """
-    sources = check_sources(sources, deletes_gone=True)
+    sources = check_sources(sources, deletes_missing=True)
     if sample != "all":
         checked("sample", parse_integer, sample, least=0)
     checked("min_cosine", parse_number, min_cosine, most=1.0)
@@ -170,7 +170,7 @@ def verify_job(
             points=inspector.points,
             sampled=inspector.sampled,
             others=verifier.count_others(),
-            soft_deleted=sum(check.deletes.count_gone_documents(Fate.WAIT) for check in checks),
+            soft_deleted=sum(check.deletes.count_missing_documents(MissingAction.KEEP) for check in checks),
             findings=by_kind,
             clean=not by_kind and consistent,
             repaired=repair and bool(by_kind) and consistent and not verifier.failed,
@@ -257,8 +257,8 @@ class _Verifier:
             if check.unidentified:
                 self.runner.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
             else:
-                find_gone(check.deletes, check.seen, now=now, delete_after=self.job.delete_after)
-            for points in (check.deletes.points_of_gone(Fate.DELETE), check.deletes.points_to_mark()):
+                find_missing(check.deletes, check.seen, now=now, delete_after=self.job.delete_after)
+            for points in (check.deletes.points_of_missing(MissingAction.PURGE), check.deletes.points_to_soft_delete()):
                 for point in self._unwanted(points):
                     self.findings.add(FindingKind.ORPHANS, f"its document is not in {check.source.name} (point {point})")
         if self.repair:
@@ -268,8 +268,8 @@ class _Verifier:
             check_brake([Ended(check.source.name, check.read, check.deletes) for check in checks], self.job.max_delete)
             with Writer(self.store, self.collection) as writer:
                 for check in checks:
-                    self._soft_delete(check.deletes.points_to_mark(), writer, now)
-                    self._delete(check.deletes.points_of_gone(Fate.DELETE), writer)
+                    self._soft_delete(check.deletes.points_to_soft_delete(), writer, now)
+                    self._delete(check.deletes.points_of_missing(MissingAction.PURGE), writer)
             self.store.finalize(self.collection)
 
     def is_consistent(self, checks: Sequence[_SourceCheck], points_before: int) -> bool:
@@ -351,7 +351,7 @@ class _Verifier:
 
     def _soft_delete(self, groups: Iterable[list[str]], writer: Writer, now: float) -> None:
         for ids in self._unwanted_groups(groups):
-            payloads = payloads_to_mark(self.store, self.collection, ids, now=now)
+            payloads = payloads_to_soft_delete(self.store, self.collection, ids, now=now)
             writer.submit(Effects(payloads=payloads))
             self.repairs = replace(self.repairs, soft_deleted=self.repairs.soft_deleted + len(payloads))
 

@@ -46,7 +46,7 @@ def test_a_soft_deleted_document_whose_record_is_back_is_found_again_although_th
     bench.full(DOCUMENTS[1:])
     with pytest.raises(DeletionBrakeError):
         bench.full([Rejected("line 1", "the text is empty", doc_id="d0")])
-    assert bench.hidden() == {}
+    assert bench.soft_deleted() == {}
 
 
 def test_up_to_five_documents_never_need_leave_and_six_do(bench: SyncBench) -> None:

@@ -21,7 +21,7 @@ from ingest.testing import ListSource
 
 SOURCE = ListSource([*DOCUMENTS, Document("long", BOOK, title="A title that is too long for its share of a chunk. " * 20)])
 
-FIELDS = ("doc_key", "doc_fp", "doc_chunks", "text_fp", "payload_fp", "vectors", "schema", "gone_since", "context")
+FIELDS = ("doc_key", "doc_fp", "doc_chunks", "text_fp", "payload_fp", "vectors", "schema", "soft_deleted_at", "context")
 
 MISSING = "missing"
 LOST = "lost"

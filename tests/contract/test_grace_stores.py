@@ -9,7 +9,7 @@ from sync_bench import DAY, FIRST_SECOND, Stored, SyncBench, counts, document
 
 from ingest.records import Document
 from ingest.store.contract import Condition, Store
-from ingest.store.schema import GONE_FIELD, with_tombstone, without_tombstone
+from ingest.store.schema import SOFT_DELETED_FIELD, with_soft_delete, without_soft_delete
 from ingest.sync.deletion import undelete
 from ingest.sync.plan import DeleteMode
 from ingest.testing import HashEncoder, ListSource
@@ -27,22 +27,22 @@ def bench(store: Store, collection: str, tmp_path: Path) -> SyncBench:
 
 
 def unmarked(stored: Stored) -> Stored:
-    return {id_: (without_tombstone(payload), vectors) for id_, (payload, vectors) in stored.items()}
+    return {id_: (without_soft_delete(payload), vectors) for id_, (payload, vectors) in stored.items()}
 
 
 def test_a_gone_document_is_hidden_first_and_removed_when_its_time_has_come(bench: SyncBench) -> None:
     before = bench.stored()
     encoder = HashEncoder("hash", 8, record=True)
-    assert counts(bench.full(WITHOUT_FIRST, models=[encoder])) == {"read": 5, "unchanged": 5, "tombstoned": 1}
-    assert bench.hidden() == {"d0": FIRST_SECOND}
+    assert counts(bench.full(WITHOUT_FIRST, models=[encoder])) == {"read": 5, "unchanged": 5, "soft_deleted": 1}
+    assert bench.soft_deleted() == {"d0": FIRST_SECOND}
     assert unmarked(bench.stored()) == before
     assert encoder.encoded == []
-    live = [Condition(GONE_FIELD, "exists", value=False)]
+    live = [Condition(SOFT_DELETED_FIELD, "exists", value=False)]
     assert bench.store.count(bench.collection, live) == sum(payload["doc_id"] != "d0" for payload, _ in before.values())
 
     bench.clock += 7 * DAY - 1
     assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5}
-    assert bench.hidden() == {"d0": FIRST_SECOND}
+    assert bench.soft_deleted() == {"d0": FIRST_SECOND}
 
     bench.clock += 1
     assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5, "deleted": 1}
@@ -53,7 +53,7 @@ def test_without_grace_what_is_gone_is_removed_at_once_hidden_or_not(bench: Sync
     bench.full(WITHOUT_FIRST)
     assert counts(bench.full(WITHOUT_FIRST[1:], delete_after=None)) == {"read": 4, "unchanged": 4, "deleted": 2}
     assert bench.live() == {"d2", "d3", "d4", "d5"}
-    assert bench.hidden() == {}
+    assert bench.soft_deleted() == {}
 
 
 def test_a_document_that_comes_back_is_as_it_was_and_no_model_is_asked(bench: SyncBench) -> None:
@@ -80,10 +80,10 @@ def test_a_document_that_comes_back_edited_encodes_its_edit_alone(bench: SyncBen
 
 def test_a_document_that_a_crash_left_half_marked_is_marked_whole_and_waits_for_its_last_part(bench: SyncBench) -> None:
     first, *rest = bench.stored(doc_id="d0").items()
-    long_ago = with_tombstone(first[1][0], "2001-01-01T00:00:00+00:00")
+    long_ago = with_soft_delete(first[1][0], "2001-01-01T00:00:00+00:00")
     bench.store.set_payload(bench.collection, {first[0]: long_ago})
-    assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5, "tombstoned": 1}
-    marks = {id_: payload["_ingest"].get("gone_since") for id_, (payload, _) in bench.stored(doc_id="d0").items()}
+    assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5, "soft_deleted": 1}
+    marks = {id_: payload["_ingest"].get("soft_deleted_at") for id_, (payload, _) in bench.stored(doc_id="d0").items()}
     assert marks == {first[0]: "2001-01-01T00:00:00+00:00", **dict.fromkeys([id_ for id_, _ in rest], FIRST_SECOND)}
     bench.clock += 7 * DAY - 1
     assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5}
@@ -97,11 +97,11 @@ def test_undelete_brings_back_what_was_asked_for_until_a_run_misses_it_again(ben
     before = bench.stored()
     nothing: list[Document] = []
     sources = [ListSource(nothing), ListSource(nothing, name="other")]
-    assert counts(bench.full(sources, max_delete=1.0)) == {"tombstoned": 12}
+    assert counts(bench.full(sources, max_delete=1.0)) == {"soft_deleted": 12}
 
     assert undelete(store, collection, ["elsewhere"]) == 0
     assert undelete(store, collection, ["list"], ["d0", "d1"]) == 2
-    back = {id_ for id_, (payload, _) in bench.stored().items() if "gone_since" not in payload["_ingest"]}
+    back = {id_ for id_, (payload, _) in bench.stored().items() if "soft_deleted_at" not in payload["_ingest"]}
     assert back == {
         id_ for id_, (payload, _) in before.items() if payload["source"] == "list" and payload["doc_id"] in {"d0", "d1"}
     }
@@ -109,8 +109,8 @@ def test_undelete_brings_back_what_was_asked_for_until_a_run_misses_it_again(ben
     assert bench.stored() == before
 
     bench.clock += 30 * DAY
-    assert counts(bench.full(sources, max_delete=1.0)) == {"tombstoned": 12}
-    assert set(bench.hidden().values()) == {"2025-07-15T15:06:40+00:00"}
+    assert counts(bench.full(sources, max_delete=1.0)) == {"soft_deleted": 12}
+    assert set(bench.soft_deleted().values()) == {"2025-07-15T15:06:40+00:00"}
 
 
 def test_hidden_documents_stay_as_they_are_where_a_run_deletes_no_documents(bench: SyncBench) -> None:

@@ -111,7 +111,7 @@ def test_a_run_that_deletes(stage: Stage, delete_after: float | None) -> None:
     stage.run(BEFORE, store=stage.store)
     receipt = stage.run(AFTER, store=stage.retrying, delete=DeleteMode.FULL, delete_after=delete_after)
     assert receipt.balanced
-    assert (receipt.updated, receipt.unchanged, receipt.deleted + receipt.tombstoned) == (3, 8, 1)
+    assert (receipt.updated, receipt.unchanged, receipt.deleted + receipt.soft_deleted) == (3, 8, 1)
     kept = {BEFORE[11].text} if delete_after else set()
     assert stage.texts() == {each.text for each in AFTER} | kept
     assert stage.failed("manifest", "ensure", "count", "scroll", "fingerprints", "upsert", "delete", "finalize")
@@ -144,7 +144,7 @@ def test_a_plan(stage: Stage) -> None:
     stage.run(BEFORE, store=stage.store)
     job = stage.job(delete=DeleteMode.FULL)
     preview = preview_job(job, [ListSource(AFTER)], store=stage.retrying, models=[MODEL])
-    assert (preview.read, preview.updated, preview.unchanged, preview.gone) == (11, 3, 8, 1)
+    assert (preview.read, preview.updated, preview.unchanged, preview.deleted) == (11, 3, 8, 1)
     assert stage.failed("manifest", "count", "scroll", "fingerprints")
 
 

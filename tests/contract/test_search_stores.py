@@ -31,12 +31,12 @@ def point(
     number: int = 0,
     *,
     metadata: Mapping[str, Any] | None = None,
-    gone_since: str | None = None,
+    soft_deleted_at: str | None = None,
 ) -> Point:
     document = Document(doc_id or text, text, metadata=metadata or {})
     key = doc_key("test", document.id)
     chunk = Chunk(chunk_id(key, text, 0), number, 0, len(text), text)
-    made_from = Fingerprint(chunk.id, key, "", 1, "", "", {}, gone_since)
+    made_from = Fingerprint(chunk.id, key, "", 1, "", "", {}, soft_deleted_at)
     vectors = {model.key: model.encode_documents([text])[0] for model in MODELS}
     return Point(chunk.id, vectors, with_fingerprint(build_payload(document, chunk, "test"), made_from))
 
@@ -96,8 +96,8 @@ def test_hits_are_whole(searcher: Searcher) -> None:
 
 
 def test_what_waits_for_its_deletion_is_never_shown(searcher: Searcher, filled: Store, collection: str) -> None:
-    filled.upsert(collection, [point(f"note {number}", gone_since=LONG_AGO) for number in (1, 2)])
-    filled.upsert(collection, [point("page 1 as it was", "book", 1, gone_since=LONG_AGO)])
+    filled.upsert(collection, [point(f"note {number}", soft_deleted_at=LONG_AGO) for number in (1, 2)])
+    filled.upsert(collection, [point("page 1 as it was", "book", 1, soft_deleted_at=LONG_AGO)])
     shown = {hit.text for hit in searcher.search("note 1")}
     assert shown == {"note 0", "note 3", "page 0", "page 1", "page 2"}
     assert len(searcher.search("note 1", limit=5)) == 5
@@ -114,7 +114,7 @@ def test_nothing_is_filtered_for_where_nothing_waits(filled: Store, collection: 
     assert len(searcher.search("note 1")) == 7
     [asked] = watched.seen
     assert [query.conditions for query in asked] == [(), ()]
-    filled.upsert(collection, [point("note 1", gone_since=LONG_AGO)])
+    filled.upsert(collection, [point("note 1", soft_deleted_at=LONG_AGO)])
     assert len(searcher.search("note 1")) == 6
     assert len(watched.seen) == 3
 

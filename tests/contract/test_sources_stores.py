@@ -79,10 +79,10 @@ def test_a_source_is_forgotten_after_a_time_in_which_it_can_be_brought_back(benc
 
     def forget() -> tuple[int, int, int]:
         done = forget_source(bench.store, bench.collection, "old", delete_after="7d", now=lambda: bench.clock)
-        return done.soft_deleted, done.waiting, done.deleted
+        return done.soft_deleted, done.in_grace_period, done.deleted
 
     assert forget() == (3, 0, 0)
-    assert bench.hidden().keys() == {"d1", "twice"}  # another source has d0, too
+    assert bench.soft_deleted().keys() == {"d1", "twice"}  # another source has d0, too
     assert forget() == (0, 3, 0)
     assert undelete(bench.store, bench.collection, ["old"]) == 3
     assert bench.stored() == before
@@ -108,7 +108,7 @@ def test_a_moved_source_is_what_a_fresh_run_makes_and_nothing_is_encoded(bench: 
 def test_a_moved_source_keeps_what_is_soft_deleted_and_edits_are_encoded_alone(bench: SyncBench) -> None:
     bench.full([ListSource(DOCUMENTS[1:], name="old")])
     assert move_source(bench.store, bench.collection, "old", "new") == Moved(10, 0)
-    gone = {payload["_ingest"].get("gone_since") for payload, _ in bench.stored(source="new", doc_id="d0").values()}
+    gone = {payload["_ingest"].get("soft_deleted_at") for payload, _ in bench.stored(source="new", doc_id="d0").values()}
     assert gone == {FIRST_SECOND}
     encoder = HashEncoder("hash", 8, record=True)
     receipt = bench.run([ListSource([document("d0", "abz", year=1999), *DOCUMENTS[1:]], name="new")], models=[encoder])

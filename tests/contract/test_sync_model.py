@@ -30,7 +30,7 @@ from ingest.records import Document, Point, Rejected
 from ingest.reindex.reindex import reindex
 from ingest.store import open_store
 from ingest.store.contract import Store
-from ingest.store.schema import with_tombstone, without_tombstone
+from ingest.store.schema import with_soft_delete, without_soft_delete
 from ingest.sync.plan import DeleteMode
 from ingest.testing import Crash, FlakyStore, HashEncoder, Moment
 
@@ -167,20 +167,20 @@ def expected(before: Stored, fresh: Stored, shelf: Shelf, round_: Round, now: fl
         elif round_.delete is not DeleteMode.FULL:
             wanted |= points
         elif id_ in shelf.broken:
-            wanted |= {point: (without_tombstone(payload), vectors) for point, (payload, vectors) in points.items()}
+            wanted |= {point: (without_soft_delete(payload), vectors) for point, (payload, vectors) in points.items()}
         elif round_.grace is not None:
             wanted |= hidden_or_due(points, now, round_.grace)
     return wanted
 
 
 def hidden_or_due(points: Stored, now: float, grace: float) -> Stored:
-    marks = [payload["_ingest"].get("gone_since") for payload, _ in points.values()]
+    marks = [payload["_ingest"].get("soft_deleted_at") for payload, _ in points.values()]
     if None not in marks:
         due = max(datetime.fromisoformat(mark).timestamp() for mark in marks) + grace <= now
         return {} if due else points
     mark = datetime.fromtimestamp(now, UTC).isoformat()
     return {
-        point: (payload if "gone_since" in payload["_ingest"] else with_tombstone(payload, mark), vectors)
+        point: (payload if "soft_deleted_at" in payload["_ingest"] else with_soft_delete(payload, mark), vectors)
         for point, (payload, vectors) in points.items()
     }
 

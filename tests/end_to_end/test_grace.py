@@ -28,11 +28,11 @@ def test_a_gone_document_is_hidden_until_it_is_brought_back_or_due(tmp_path: Pat
     assert run("run", str(corpus), "-c", "words").code == 0
     write_jsonl(corpus, records[1:])
     hidden = run("run", str(corpus), "-c", "words", "--json").json
-    assert (hidden["tombstoned"], hidden["deleted"], hidden["balanced"]) == (1, 0, True)
+    assert (hidden["soft_deleted"], hidden["deleted"], hidden["balanced"]) == (1, 0, True)
     assert answers("apple") == []
 
     due = run("plan", str(corpus), "-c", "words", "--delete-after", "0s", "--json").json
-    assert (due["gone"], due["tombstoned"], due["waiting"]) == (1, 0, 0)
+    assert (due["deleted"], due["soft_deleted"], due["in_grace_period"]) == (1, 0, 0)
     back = run("collections", "undelete", "words", "--source", str(corpus), "--doc-id", "apple", "--json")
     assert (back.code, back.json) == (0, {"collection": "words", "undeleted": 1})
     assert answers("apple") == ["apple"]

@@ -122,11 +122,11 @@ def test_a_clock_that_jumps_back_deletes_nothing_early_and_ends_nothing_late(tmp
     with EdgeStore(tmp_path / "qdrant") as store:
         bench = BackwardClockBench(store, "docs", tmp_path)
         bench.full(documents)
-        assert counts(bench.full(documents[1:])) == {"read": 9, "unchanged": 9, "tombstoned": 1}
+        assert counts(bench.full(documents[1:])) == {"read": 9, "unchanged": 9, "soft_deleted": 1}
         receipt = bench.full(documents[1:])
         assert counts(receipt) == {"read": 9, "unchanged": 9}
         assert receipt.seconds >= 0
-        assert bench.hidden().keys() == {"d0"}
+        assert bench.soft_deleted().keys() == {"d0"}
         bench.clock = START + 30 * DAY
         assert counts(bench.full(documents[1:])) == {"read": 9, "unchanged": 9, "deleted": 1}
 

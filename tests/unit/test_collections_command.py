@@ -56,7 +56,7 @@ def test_forget_deletes_a_source_after_a_question() -> None:
     with pytest.raises(ConfigurationError, match="old was not deleted"):
         run("collections", "forget", "docs", "--source", "old", answer="n\n")
     hidden = printed("collections", "forget", "docs", "--source", "old", "--delete-after", "7d")
-    assert hidden == {"collection": "docs", "source": "old", "deleted": 0, "soft_deleted": 4, "waiting": 0, "points": 0}
+    assert hidden == {"collection": "docs", "source": "old", "deleted": 0, "soft_deleted": 4, "in_grace_period": 0, "points": 0}
     assert run("collections", "forget", "docs", "--source", "old", answer="y\n")[0] == 0
     assert printed("collections", "info", "docs")["sources"] == []
 

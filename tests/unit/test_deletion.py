@@ -1,4 +1,4 @@
-"""What is gone, what the brake makes of it, and when a tombstone's time has come."""
+"""What is gone, what the brake makes of it, and when a grace period has passed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.parameters import parse_share
 from ingest.records import DenseMatrix, Rejected
 from ingest.source import open_source
 from ingest.store.edge.store import EdgeStore
-from ingest.store.schema import with_tombstone
+from ingest.store.schema import with_soft_delete
 from ingest.sync.deletion import is_braked
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
@@ -44,22 +44,22 @@ def test_a_source_that_lost_most_of_its_documents_hides_and_removes_nothing(benc
 
 
 def test_what_an_earlier_run_hid_does_not_count_against_the_next(bench: SyncBench) -> None:
-    assert counts(bench.full(DOCUMENTS[2:])) == {"read": 8, "unchanged": 8, "tombstoned": 2}
-    assert counts(bench.full(DOCUMENTS[3:])) == {"read": 7, "unchanged": 7, "tombstoned": 1}
+    assert counts(bench.full(DOCUMENTS[2:])) == {"read": 8, "unchanged": 8, "soft_deleted": 2}
+    assert counts(bench.full(DOCUMENTS[3:])) == {"read": 7, "unchanged": 7, "soft_deleted": 1}
     bench.clock += 7 * DAY
-    assert counts(bench.full(DOCUMENTS[4:])) == {"read": 6, "unchanged": 6, "tombstoned": 1, "deleted": 3}
-    assert bench.hidden().keys() == {"d3"}
+    assert counts(bench.full(DOCUMENTS[4:])) == {"read": 6, "unchanged": 6, "soft_deleted": 1, "deleted": 3}
+    assert bench.soft_deleted().keys() == {"d3"}
 
 
 def test_the_share_is_of_the_live_documents(bench: SyncBench) -> None:
     bench.full(DOCUMENTS[2:])
     with pytest.raises(DeletionBrakeError, match="6 of the 8 documents"):
         bench.full(DOCUMENTS[8:], max_delete=0.7)
-    assert bench.hidden().keys() == {"d0", "d1"}
+    assert bench.soft_deleted().keys() == {"d0", "d1"}
 
 
 @pytest.mark.parametrize(
-    ("gone", "live", "share", "read", "braked"),
+    ("missing", "live", "share", "read", "braked"),
     [
         (0, 10, 0.2, 10, False),
         (5, 5, 0.2, 1, False),  # up to five may always go
@@ -75,8 +75,8 @@ def test_the_share_is_of_the_live_documents(bench: SyncBench) -> None:
         (0, 0, 0.2, 0, False),
     ],
 )
-def test_the_brake_by_table(gone: int, live: int, share: float, read: int, braked: bool) -> None:
-    assert is_braked(gone, live, parse_share(share), read=read) is braked
+def test_the_brake_by_table(missing: int, live: int, share: float, read: int, braked: bool) -> None:
+    assert is_braked(missing, live, parse_share(share), read=read) is braked
 
 
 def test_the_brake_names_the_first_documents_on_one_line(bench: SyncBench) -> None:
@@ -137,7 +137,7 @@ def test_a_record_without_an_id_holds_everything_back(bench: SyncBench) -> None:
     bench.clock += 30 * DAY
     before = bench.stored()
     receipt = bench.full([*DOCUMENTS[2:], Rejected("line 1", "not JSON")])
-    assert (receipt.deleted, receipt.tombstoned, receipt.balanced) == (0, 0, True)
+    assert (receipt.deleted, receipt.soft_deleted, receipt.balanced) == (0, 0, True)
     assert "no readable id" in receipt.errors[0]
     assert bench.stored() == before
 
@@ -147,7 +147,7 @@ def test_a_run_that_was_stopped_hides_and_removes_nothing(bench: SyncBench) -> N
     bench.clock += 30 * DAY
     before = bench.stored()
     receipt = bench.full(DOCUMENTS[2:], stop=lambda: True)
-    assert (receipt.deleted, receipt.tombstoned, receipt.stopped) == (0, 0, True)
+    assert (receipt.deleted, receipt.soft_deleted, receipt.stopped) == (0, 0, True)
     assert bench.stored() == before
 
 
@@ -155,25 +155,27 @@ def test_a_clock_that_went_back_removes_nothing_early(bench: SyncBench) -> None:
     bench.full(DOCUMENTS[1:])
     right = bench.clock
     bench.clock -= 365 * DAY
-    assert counts(bench.full(DOCUMENTS[2:])) == {"read": 8, "unchanged": 8, "tombstoned": 1}
+    assert counts(bench.full(DOCUMENTS[2:])) == {"read": 8, "unchanged": 8, "soft_deleted": 1}
     bench.clock = right
     assert counts(bench.full(DOCUMENTS[2:])) == {"read": 8, "unchanged": 8, "deleted": 1}
-    assert bench.hidden() == {"d0": FIRST_SECOND}
+    assert bench.soft_deleted() == {"d0": FIRST_SECOND}
 
 
-def test_a_tombstone_is_never_a_moment_too_young(bench: SyncBench) -> None:
-    bench.clock += 0.001
+def test_a_soft_delete_is_exact_to_the_microsecond(bench: SyncBench) -> None:
+    bench.clock += 0.25
     bench.full(DOCUMENTS[1:], delete_after=1.0)
-    assert bench.hidden() == {"d0": FIRST_SECOND.replace(":40", ":41")}
-    bench.clock += 1.0
+    assert bench.soft_deleted() == {"d0": FIRST_SECOND.replace(":40", ":40.250000")}
+    bench.clock += 0.75
     assert counts(bench.full(DOCUMENTS[1:], delete_after=1.0)) == {"read": 9, "unchanged": 9}
+    bench.clock += 0.25
+    assert counts(bench.full(DOCUMENTS[1:], delete_after=1.0)) == {"read": 9, "unchanged": 9, "deleted": 1}
 
 
-def test_a_tombstone_that_cannot_be_read_is_written_anew(bench: SyncBench) -> None:
+def test_a_soft_delete_whose_time_cannot_be_read_is_written_anew(bench: SyncBench) -> None:
     ((id_, (payload, _)),) = bench.stored(doc_id="d0").items()
-    bench.store.set_payload("docs", {id_: with_tombstone(payload, "last week")})
-    assert counts(bench.full(DOCUMENTS[1:])) == {"read": 9, "unchanged": 9, "tombstoned": 1}
-    assert bench.hidden() == {"d0": FIRST_SECOND}
+    bench.store.set_payload("docs", {id_: with_soft_delete(payload, "last week")})
+    assert counts(bench.full(DOCUMENTS[1:])) == {"read": 9, "unchanged": 9, "soft_deleted": 1}
+    assert bench.soft_deleted() == {"d0": FIRST_SECOND}
 
 
 def test_a_hidden_document_whose_record_broke_is_back_as_it_was(bench: SyncBench) -> None:
@@ -202,7 +204,7 @@ def test_what_came_back_after_another_edit_and_a_crash_leaves_no_old_chunk(bench
     receipt = bench.full([document("d0", "xyz"), *DOCUMENTS[1:]])
     assert counts(receipt) == {"read": 10, "unchanged": 9, "updated": 1}
     assert (receipt.chunks.written, receipt.chunks.deleted) == (3, 1)
-    assert bench.hidden() == {}
+    assert bench.soft_deleted() == {}
 
 
 def test_a_preview_tells_what_will_be_hidden_what_waits_and_what_is_due(bench: SyncBench) -> None:
@@ -214,7 +216,7 @@ def test_a_preview_tells_what_will_be_hidden_what_waits_and_what_is_due(bench: S
     job = bench.job(delete=DeleteMode.FULL, delete_after=7 * DAY)
     left = DOCUMENTS[4:]
     preview = preview_job(job, [ListSource(left)], store=bench.store, models=[HashEncoder("hash", 8)], now=lambda: bench.clock)
-    assert (preview.gone, preview.waiting, preview.tombstoned, preview.brake) == (2, 1, 1, False)
+    assert (preview.deleted, preview.in_grace_period, preview.soft_deleted, preview.brake) == (2, 1, 1, False)
     assert bench.stored() == before
     receipt = bench.full(left)
-    assert (receipt.deleted, receipt.tombstoned, receipt.chunks.deleted) == (2, 1, preview.stale_chunks)
+    assert (receipt.deleted, receipt.soft_deleted, receipt.chunks.deleted) == (2, 1, preview.stale_chunks)

@@ -69,7 +69,7 @@ def test_a_watcher_reads_health_and_figures_as_they_are_now(tmp_path: Path) -> N
         assert (answer.status, said["healthy"], said["jobs"]["nightly"]["status"]) == (200, True, "never")
 
         running = begun(JobStatus("nightly", failures=2), NOW, 7)
-        receipt = {"read": 5, "written": 2, "updated": 0, "unchanged": 3, "deleted": 0, "tombstoned": 0, "rejected": 0}
+        receipt = {"read": 5, "written": 2, "updated": 0, "unchanged": 3, "deleted": 0, "soft_deleted": 0, "rejected": 0}
         with records["nightly"].hold():
             records["nightly"].write(ended(running, Outcome("failed", 1, "broken", receipt), NOW + timedelta(seconds=4)))
         with pytest.raises(HTTPError) as raised:

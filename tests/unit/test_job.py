@@ -332,7 +332,7 @@ def test_a_preview_counts_what_a_run_then_does(bench: Bench) -> None:
     preview = preview_job(job, [changed], store=bench.store, models=[HashEncoder()])
     assert bench.stored() == before
     receipt = bench.run(changed, delete=DeleteMode.FULL)
-    assert (preview.added, preview.updated, preview.unchanged, preview.gone) == (
+    assert (preview.added, preview.updated, preview.unchanged, preview.deleted) == (
         receipt.written,
         receipt.updated,
         receipt.unchanged,

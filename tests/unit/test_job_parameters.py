@@ -42,7 +42,7 @@ def test_the_delete_mode_as_text_deletes_what_it_says(bench: SyncBench) -> None:
     assert len(bench.stored()) == 2, "the stale chunk is deleted"
     job = bench.job(delete=plain("full"), max_delete=1.0)
     preview = preview_job(job, [ListSource(edited)], store=bench.store, models=[HashEncoder("hash", 8)])
-    assert preview.gone == 1
+    assert preview.deleted == 1
     assert counts(bench.run(edited, delete=plain("full"), max_delete=1.0)) == {"read": 1, "unchanged": 1, "deleted": 1}
     assert bench.live() == {"a"}
 

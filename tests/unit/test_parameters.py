@@ -49,7 +49,7 @@ def test_a_share_is_exactly_what_was_written(value: object, share: Fraction) -> 
 
 @given(st.integers(0, 10_000), st.integers(1, 10_000))
 def test_a_float_of_at_most_six_decimals_and_its_text_are_one_share(part: int, whole: int) -> None:
-    """So `gone > live * share` is decided as on paper."""
+    """So `missing > live * share` is decided as on paper."""
     percent = round(min(part / whole, 1.0) * 100, 4)
     share = parse_share(f"{percent}%")
     assert parse_share(float(f"{percent / 100:.6f}")) == share

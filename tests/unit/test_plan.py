@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.records import Fingerprint
-from ingest.sync.plan import ChunkAction, DeleteMode, DocumentPlan, Fate, fate_of_gone, is_unchanged, plan_document
+from ingest.sync.plan import (
+    ChunkAction,
+    DeleteMode,
+    DocumentPlan,
+    MissingAction,
+    is_unchanged,
+    plan_document,
+    plan_missing_document,
+)
 
 MODELS = {"a": "a1", "b": "b1"}
 GONE = "2025-06-15T15:06:40+00:00"
@@ -28,7 +36,7 @@ def point(id_: str, **changes: object) -> Fingerprint:
         pytest.param(point("1", text_fp="t0"), ChunkAction("1", "point", ("a", "b")), id="other context"),
         pytest.param(point("1", payload_fp="p0"), ChunkAction("1", "payload"), id="metadata"),
         pytest.param(point("1", doc_fp="v0"), ChunkAction("1", "payload"), id="another part of the document"),
-        pytest.param(point("1", gone_since=GONE), ChunkAction("1", "payload"), id="came back"),
+        pytest.param(point("1", soft_deleted_at=GONE), ChunkAction("1", "payload"), id="came back"),
         pytest.param(point("1", vectors={"a": "a1", "b": "b0"}), ChunkAction("1", "vectors", ("b",)), id="one model swapped"),
         pytest.param(point("1", vectors={"a": "a1"}), ChunkAction("1", "vectors", ("b",)), id="one model new"),
         pytest.param(point("1", vectors={"a": "a0", "b": "b0"}), ChunkAction("1", "point", ("a", "b")), id="all models swapped"),
@@ -58,7 +66,7 @@ def test_without_deletes_nothing_is_stale() -> None:
         pytest.param([], DeleteMode.INCREMENTAL, False, id="not stored"),
         pytest.param([point("1", doc_chunks=2)], DeleteMode.INCREMENTAL, False, id="a crash left half"),
         pytest.param([point("1", doc_fp="v0")], DeleteMode.INCREMENTAL, False, id="older version"),
-        pytest.param([point("1", gone_since=GONE)], DeleteMode.NONE, False, id="came back"),
+        pytest.param([point("1", soft_deleted_at=GONE)], DeleteMode.NONE, False, id="came back"),
         pytest.param([point("1", vectors={"a": "a1", "b": "b0"})], DeleteMode.INCREMENTAL, False, id="model swapped"),
         pytest.param([point("1"), point("2", doc_fp="v0")], DeleteMode.INCREMENTAL, False, id="leftovers"),
         pytest.param([point("1"), point("2", doc_fp="v0")], DeleteMode.NONE, True, id="leftovers that may stay"),
@@ -71,19 +79,21 @@ def test_unchanged_documents_are_known_before_they_are_chunked(
 
 
 @pytest.mark.parametrize(
-    ("gone_since", "delete_after", "fate"),
+    ("soft_deleted_at", "delete_after", "action"),
     [
-        pytest.param(None, None, Fate.DELETE, id="newly gone, no grace"),
-        pytest.param(50.0, None, Fate.DELETE, id="hidden, no grace any more"),
-        pytest.param(None, 10.0, Fate.TOMBSTONE, id="newly gone"),
-        pytest.param(None, 0.0, Fate.TOMBSTONE, id="newly gone, until the next run"),
-        pytest.param(90.5, 10.0, Fate.WAIT, id="hidden, not yet due"),
-        pytest.param(90.0, 10.0, Fate.DELETE, id="due"),
-        pytest.param(100.5, 0.0, Fate.WAIT, id="hidden by a clock that was ahead"),
+        pytest.param(None, None, MissingAction.PURGE, id="newly gone, no grace"),
+        pytest.param(50.0, None, MissingAction.PURGE, id="hidden, no grace any more"),
+        pytest.param(None, 10.0, MissingAction.SOFT_DELETE, id="newly gone"),
+        pytest.param(None, 0.0, MissingAction.SOFT_DELETE, id="newly gone, until the next run"),
+        pytest.param(90.5, 10.0, MissingAction.KEEP, id="hidden, not yet due"),
+        pytest.param(90.0, 10.0, MissingAction.PURGE, id="due"),
+        pytest.param(100.5, 0.0, MissingAction.KEEP, id="hidden by a clock that was ahead"),
     ],
 )
-def test_what_becomes_of_a_document_that_is_gone(gone_since: float | None, delete_after: float | None, fate: Fate) -> None:
-    assert fate_of_gone(gone_since, 100.0, delete_after) is fate
+def test_what_becomes_of_a_document_that_is_gone(
+    soft_deleted_at: float | None, delete_after: float | None, action: MissingAction
+) -> None:
+    assert plan_missing_document(soft_deleted_at, 100.0, delete_after) is action
 
 
 ids = st.sampled_from("123456")
@@ -94,7 +104,7 @@ fingerprints = st.builds(
     text_fp=st.sampled_from(["t0", "t1"]),
     payload_fp=st.sampled_from(["p0", "p1"]),
     vectors=st.dictionaries(st.sampled_from("ab"), st.sampled_from(["x", "y"])),
-    gone_since=st.sampled_from([None, GONE]),
+    soft_deleted_at=st.sampled_from([None, GONE]),
 )
 documents = st.lists(fingerprints, unique_by=lambda each: each.id)
 
