@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
+from job_bench import PARAGRAPHS, Bench, counts, document
 
-from ingest.encode.contract import Model
-from ingest.encode.runner import BatchRunner
 from ingest.errors import (
-    DeletionBrakeError,
     ManifestMismatchError,
     ModelUnavailableError,
     SourceError,
     StoreError,
     StoreUnavailableError,
 )
-from ingest.records import ChunkCounts, DenseMatrix, Document, Point, Receipt, Rejected, Source
+from ingest.records import ChunkCounts, DenseMatrix, Document
 from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.contract import Store
 from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.sync.reading import WindowBounds
-from ingest.sync.rejects import RejectsFile
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
-
-PARAGRAPHS = [f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcdefgh"]
-
-
-def document(id_: str, text: str, **metadata: object) -> Document:
-    return Document(id_, text, metadata=metadata)
 
 
 @pytest.fixture
@@ -45,65 +34,9 @@ def store(tmp_path: Path) -> Iterator[EdgeStore]:
         yield opened
 
 
-class Bench:
-    """Runs jobs over one store."""
-
-    def __init__(self, store: Store, folder: Path) -> None:
-        self.store = store
-        self.rejects = folder / "rejects.jsonl"
-        self.leases = folder / "leases"
-
-    def run(
-        self,
-        source: Source | Sequence[Source],
-        *,
-        models: Sequence[Model] | None = None,
-        store: Store | None = None,
-        delete: DeleteMode = DeleteMode.INCREMENTAL,
-        max_delete: float = 0.2,
-        tokens: int = 100,
-        window: int = 4,
-        weights: Mapping[str, float] | None = None,
-        retry: RetryPolicy = RetryPolicy(),
-    ) -> Receipt:
-        members = models or [HashEncoder()]
-        job = Job(
-            "docs",
-            delete=delete,
-            max_delete=max_delete,
-            chunking=ChunkingOptions(tokens=tokens),
-            bounds=WindowBounds(chunks=window),
-            weights=weights or {},
-        )
-        runner = BatchRunner(members, lease_directory=self.leases, retry=retry)
-        with runner, RejectsFile(self.rejects) as rejects:
-            return run_job(
-                job,
-                [source] if isinstance(source, ListSource) else list(source),  # type: ignore[arg-type]  # a source or several
-                store=store or self.store,
-                models=members,
-                runner=runner,
-                rejects=rejects,
-            )
-
-    def stored(self) -> dict[str, tuple[object, list[float]]]:
-        return {
-            point.id: (point.payload, point.vectors["hash"].tolist())  # type: ignore[union-attr]  # the hash vector is dense
-            for point in self.store.scroll("docs", vectors=True)
-        }
-
-    def doc_ids(self) -> set[str]:
-        return {point.payload["doc_id"] for point in self.store.scroll("docs")}
-
-
 @pytest.fixture
 def bench(store: EdgeStore, tmp_path: Path) -> Bench:
     return Bench(store, tmp_path)
-
-
-def counts(receipt: Receipt) -> dict[str, int]:
-    names = ("read", "written", "updated", "unchanged", "deleted", "rejected")
-    return {name: value for name in names if (value := getattr(receipt, name))}
 
 
 def test_a_first_run_writes_everything_and_a_second_nothing(bench: Bench) -> None:
@@ -179,14 +112,6 @@ def test_leftovers_are_not_counted_as_reused(bench: Bench) -> None:
     assert bench.run(edited, delete=DeleteMode.NONE).chunks == ChunkCounts(written=0, reused=1, deleted=0)
 
 
-def test_two_sources_in_one_collection_never_touch_each_other(bench: Bench) -> None:
-    bench.run(ListSource([document("d", PARAGRAPHS[0])], name="one"))
-    bench.run(ListSource([document("d", PARAGRAPHS[0])], name="two"))
-    receipt = bench.run(ListSource([], name="one"), delete=DeleteMode.FULL, max_delete=1.0)
-    assert (receipt.deleted, receipt.balanced) == (1, True)
-    assert {payload["source"] for payload, _ in bench.stored().values()} == {"two"}  # type: ignore[index]  # a payload
-
-
 def test_several_sources_in_one_run(bench: Bench) -> None:
     receipt = bench.run([ListSource([document("d", text)], name=text[:11]) for text in PARAGRAPHS[:3]])
     assert (receipt.written, receipt.balanced) == (3, True)
@@ -199,75 +124,6 @@ def test_a_second_document_of_the_same_id_is_rejected(bench: Bench) -> None:
     (reject,) = [json.loads(line) for line in bench.rejects.read_text().splitlines()]
     assert reject["doc_id"] == "d"
     assert "unique" in reject["reason"]
-
-
-@pytest.mark.parametrize("delete", DeleteMode)
-def test_a_source_that_dies_half_way_deletes_nothing(bench: Bench, delete: DeleteMode) -> None:
-    bench.run(ListSource([document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]))
-    before = bench.stored()
-    with pytest.raises(SourceError):
-        bench.run(ListSource([document("d0", PARAGRAPHS[7]), Crash()]), delete=delete, max_delete=1.0)
-    assert before.keys() <= bench.stored().keys()
-
-
-def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench: Bench) -> None:
-    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
-    bench.run(ListSource(documents))
-    before = bench.stored()
-    with pytest.raises(DeletionBrakeError) as stopped:
-        bench.run(ListSource(documents[:1]), delete=DeleteMode.FULL)
-    assert stopped.value.doc_ids == tuple(f"d{n}" for n in range(1, 8))
-    assert bench.stored() == before
-
-
-def test_a_source_whose_documents_were_all_replaced_is_stopped_however_many_are_new(bench: Bench) -> None:
-    bench.run(ListSource([document(f"old{n}", text) for n, text in enumerate(PARAGRAPHS[:6])]))
-    with pytest.raises(DeletionBrakeError):
-        bench.run(ListSource([document(f"new{n}", text) for n, text in enumerate(PARAGRAPHS)]), delete=DeleteMode.FULL)
-    assert {"old0", "old5"} <= bench.doc_ids()
-
-
-def test_full_deletes_within_the_allowed_share(bench: Bench) -> None:
-    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
-    bench.run(ListSource(documents))
-    receipt = bench.run(ListSource(documents[1:]), delete=DeleteMode.FULL)
-    assert receipt.balanced
-    assert counts(receipt) == {"read": 7, "unchanged": 7, "deleted": 1}
-    assert "d0" not in bench.doc_ids()
-
-
-def test_no_source_loses_anything_if_one_of_them_trips_the_brake(bench: Bench) -> None:
-    one = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
-    bench.run([ListSource(one, name="one"), ListSource(one, name="two")])
-    before = bench.stored()
-    with pytest.raises(DeletionBrakeError, match="two"):
-        bench.run([ListSource(one[1:], name="one"), ListSource(one[:1], name="two")], delete=DeleteMode.FULL)
-    assert bench.stored() == before
-
-
-def test_what_another_run_adds_meanwhile_is_not_gone(bench: Bench) -> None:
-    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
-    bench.run(ListSource(documents))
-
-    class Slow(ListSource):
-        def read(self) -> Iterator[Document | Rejected]:
-            yield from documents
-            bench.run(ListSource([*documents, document("new", "written by the other run")]))
-
-    receipt = bench.run(Slow([]), delete=DeleteMode.FULL, max_delete=1.0)
-    assert "new" in bench.doc_ids()
-    assert (receipt.deleted, receipt.balanced) == (0, False)
-    assert "another job" in receipt.errors[0]
-
-
-def test_points_that_another_tool_wrote_are_left_alone(bench: Bench) -> None:
-    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
-    bench.run(ListSource(documents))
-    vector = np.ones(384, np.float32)
-    bench.store.upsert("docs", [Point("11111111-1111-4111-8111-111111111111", {"hash": vector}, {"source": "list"})])
-    receipt = bench.run(ListSource(documents[1:]), delete=DeleteMode.FULL)
-    assert (receipt.deleted, receipt.balanced) == (1, True)
-    assert "11111111-1111-4111-8111-111111111111" in bench.stored()
 
 
 def test_a_first_run_that_failed_pins_nothing(bench: Bench) -> None:
@@ -284,27 +140,6 @@ def test_weights_may_change_at_any_time(bench: Bench) -> None:
     bench.run(source, weights={"hash": 3.0})
     bench.run(source)
     assert bench.store.manifest("docs").weights == {"hash": 3.0}
-
-
-def test_a_record_that_broke_keeps_what_is_stored_of_it(bench: Bench) -> None:
-    documents = [document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS)]
-    bench.run(ListSource(documents))
-    known = bench.run(ListSource([*documents[1:], Rejected("line 1", "the text is empty", doc_id="d0")]), delete=DeleteMode.FULL)
-    assert (known.deleted, known.balanced) == (0, True)
-    unknown = bench.run(ListSource([*documents[1:], Rejected("line 1", "not JSON")]), delete=DeleteMode.FULL)
-    assert (unknown.deleted, unknown.balanced) == (0, True)
-    assert "no readable id" in unknown.errors[0]
-    assert "d0" in bench.doc_ids()
-
-
-def test_without_deletes_old_chunks_stay(bench: Bench) -> None:
-    bench.run(ListSource([document("d", PARAGRAPHS[0])]))
-    receipt = bench.run(ListSource([document("d", PARAGRAPHS[1])]), delete=DeleteMode.NONE)
-    assert (receipt.balanced, receipt.chunks.deleted) == (True, 0)
-    assert bench.run(ListSource([document("d", PARAGRAPHS[1])]), delete=DeleteMode.NONE).unchanged == 1
-    cleaned = bench.run(ListSource([document("d", PARAGRAPHS[1])]))
-    assert (cleaned.updated, cleaned.balanced) == (1, True)
-    assert cleaned.chunks.deleted > 0
 
 
 def test_another_model_under_the_same_name_is_refused_before_the_source_is_read(bench: Bench) -> None:
@@ -347,6 +182,8 @@ EDITED = [
     document("d3", PARAGRAPHS[3], year=1),
     document("book", "\n\n".join(PARAGRAPHS[2:])),
 ]
+
+
 ORIGINAL = [
     *(document(f"d{n}", text) for n, text in enumerate(PARAGRAPHS[:4])),
     document("book", "\n\n".join(PARAGRAPHS)),
