@@ -251,8 +251,7 @@ class Collection:
 
     def evaluate(self, beir_dir: str | Path, *, limit: int | None = None, rerank: bool = False) -> Evaluation:
         """Measure how well the collection answers judged queries: each vector alone, fused, and reranked."""
-        reranker = (lambda query, hits: self._reranker.rerank(query, hits).hits) if rerank else None
-        return evaluate(self.searcher, beir_dir, limit=limit, rerank=reranker)
+        return evaluate(self.searcher, beir_dir, limit=limit, rerank=rerank)
 
     def info(self) -> CollectionDetails:
         """Return what is stored and what it was made with. Raises `CollectionNotFoundError`."""

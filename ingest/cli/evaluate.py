@@ -9,7 +9,7 @@ import typer
 
 from ingest.cli import options
 from ingest.cli.output import evaluation_json, plain, print_evaluation, print_json
-from ingest.cli.session import Invocation, reranker_of, searcher_of, store_of
+from ingest.cli.session import Invocation, searcher_of, store_of
 from ingest.search.evaluate import evaluate
 
 
@@ -43,10 +43,6 @@ def evaluate_collection(
     settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
     with store_of(settings) as opened_store:
         searcher = searcher_of(settings, opened_store, collection)
-        pipeline = reranker_of(settings)
-        missing = pipeline.missing() if settings.rerank == "auto" else None
-        if missing:
-            typer.echo(f"not reranked: {plain(missing)}", err=True)
         evaluation = evaluate(
             searcher,
             beir_dir,
@@ -54,8 +50,10 @@ def evaluate_collection(
             limit=limit,
             held_out=held_out,
             tuning=tune,
-            rerank=None if missing or settings.rerank == "off" else lambda query, hits: pipeline.rerank(query, hits).hits,
+            rerank=settings.rerank,
         )
+    if evaluation.note:
+        typer.echo(plain(evaluation.note), err=True)
     if as_json:
         print_json(evaluation_json(evaluation))
     else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -19,7 +20,7 @@ from ingest.search.evaluate import Evaluation, Row
 from ingest.search.rerank import RerankResult
 from ingest.search.tuning import Tuned
 from ingest.sync.deletion import deletes_held_back
-from ingest.sync.preview import Estimate, Preview
+from ingest.sync.preview import Preview
 
 SNIPPET_CHARACTERS = 300
 
@@ -76,9 +77,15 @@ def print_statuses(statuses: Sequence[JobStatus]) -> None:
             errors.print(Text(f"  would delete {plain(doc_id)}"))
 
 
-def print_preview(preview: Preview, expected: Estimate) -> None:
-    """What a run would do, for people."""
-    console = Console()
+def preview_json(preview: Preview) -> dict[str, Any]:
+    """Return the JSON object of a plan."""
+    counts = {name: value for name, value in asdict(preview).items() if name not in {"vector_bytes", "rates"}}
+    return {**counts, "estimate_seconds": preview.estimate.seconds, "unmeasured": preview.estimate.unmeasured}
+
+
+def print_preview(preview: Preview) -> None:
+    """Print what a run would do, as a table."""
+    console, expected = Console(), preview.estimate
     state = "" if preview.exists else " (does not exist yet)"
     table = Table(title=f"plan for {preview.collection}{state}", title_justify="left", show_header=False)
     names = (

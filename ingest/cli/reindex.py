@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,11 +16,10 @@ from ingest.cli.output import print_json
 from ingest.cli.running import watched_runner
 from ingest.cli.session import Invocation, job_of, models_of, searcher_of, store_of, stored_manifest
 from ingest.encode.openvino.choice import WORTH_CONVERTING_CHUNKS
-from ingest.errors import ConfigurationError, IngestError, ManifestMismatchError, UnknownModelError
-from ingest.reindex.reindex import Gate, Reindexed, reindex, roll_back
-from ingest.search.evaluate import evaluate
+from ingest.errors import ConfigurationError
+from ingest.reindex.reindex import Reindexed, reindex, roll_back
+from ingest.search.gate import QualityGate
 from ingest.settings import Settings
-from ingest.store.contract import Store
 
 
 def reindex_collection(
@@ -87,37 +87,9 @@ def _reindexed(settings: Settings, collection: str, golden: Path | None, ratio: 
                 store=store,
                 models=manager.members,
                 runner=runner,
-                gate=_gate(settings, store, collection, golden, ratio) if golden else None,
+                gate=QualityGate(partial(searcher_of, settings, store), collection, golden, ratio) if golden else None,
                 keep_old=keep_old,
             )
-
-
-def _gate(settings: Settings, store: Store, collection: str, golden: Path, ratio: float) -> Gate:
-    """Measures the collection in use now, before anything is made, and the new one when asked."""
-    try:
-        before = _ndcg(settings, store, collection, golden)
-    except (ManifestMismatchError, UnknownModelError) as exc:
-        raise ConfigurationError(
-            f"--golden compares with the collection in use, and its models are not those that are configured now ({exc}): give"
-            " the new model a name of its own so that both can be had, or leave --golden out"
-        ) from exc
-
-    def gate(_: str, new: str) -> None:
-        after = _ndcg(settings, store, new, golden)
-        if after < ratio * before:
-            raise IngestError(
-                f"{collection} was not swapped: the new collection reaches nDCG@10 {after:.4f}, less than {ratio:g} of the"
-                f" {before:.4f} it has now; the new one is kept as {new}: try other models, or lower --min-ndcg-ratio"
-            )
-
-    return gate
-
-
-def _ndcg(settings: Settings, store: Store, collection: str, golden: Path) -> float:
-    """Of the fused answers."""
-    with searcher_of(settings, store, collection) as searcher:
-        rows = evaluate(searcher, golden).rows
-    return next(row.scores.ndcg_10 for row in rows if row.name == "fused")
 
 
 def _print(done: Reindexed) -> None:

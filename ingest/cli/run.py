@@ -8,10 +8,10 @@ import typer
 
 from ingest.cli import options
 from ingest.cli.interruption import StopSignals
-from ingest.cli.output import print_json, print_preview, print_receipt, print_sizing
-from ingest.cli.running import estimated, execute, prepare, sized
+from ingest.cli.output import preview_json, print_json, print_preview, print_receipt, print_sizing
+from ingest.cli.running import execute, measured, prepare
 from ingest.cli.session import Invocation, models_of, store_of, stored_manifest
-from ingest.cluster.capacity import Assumptions
+from ingest.cluster.capacity import Assumptions, size_plan
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
 from ingest.schedule.status import judge
 from ingest.source.sizes import hold_bytes
@@ -79,13 +79,12 @@ def plan(
         stored = stored_manifest(settings, store, wanted.collection)
         models = models_of(settings, stored, worth_converting=hold_bytes(prepared.sources, WORTH_CONVERTING_BYTES)).members
         preview = preview_job(prepared.job, prepared.sources, store=store, models=models)
-    expected = estimated(settings, models, preview.chunks)
+    preview = replace(preview, rates=measured(settings, models))
     assumed = replace(Assumptions(replicas=settings.layout.replicas), **machines.assumed)
-    sizing = sized(settings, models, preview, assumed) if settings.engine == "ray" else None
+    sizing = size_plan(preview, assumed) if settings.engine == "ray" else None
     if as_json:
-        more = {"sizing": asdict(sizing)} if sizing else {}
-        print_json({**asdict(preview), "estimate_seconds": expected.seconds, "unmeasured": expected.unmeasured, **more})
+        print_json({**preview_json(preview), **({"sizing": asdict(sizing)} if sizing else {})})
     else:
-        print_preview(preview, expected)
+        print_preview(preview)
         if sizing:
             print_sizing(sizing)

@@ -23,10 +23,8 @@ from ingest.cli.session import (
     store_of,
     stored_manifest,
 )
-from ingest.cluster.capacity import Assumptions, Sizing, size_job
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import Model
-from ingest.encode.ensemble import vector_bytes
 from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
@@ -43,8 +41,7 @@ from ingest.sync.job import Job, run_job
 from ingest.sync.moving import check_move
 from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.plan import DeleteMode
-from ingest.sync.preview import Estimate, Preview, estimate
-from ingest.sync.rates import load_rates, remember_rates
+from ingest.sync.rates import load_rates, measured_rates, remember_rates
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor, serve_metrics
@@ -193,28 +190,12 @@ def _execute_on_ray(
     return receipt
 
 
-def estimated(settings: Settings, models: Sequence[Model], chunks: dict[str, int]) -> Estimate:
-    """How long it would take to encode so many chunks per model, by what earlier runs here measured."""
-    return estimate(chunks, _places(settings, models), load_rates(MEASURED_RATES))
-
-
-def sized(settings: Settings, models: Sequence[Model], preview: Preview, assumptions: Assumptions) -> Sizing:
-    """What it would take on Ray, by the same measurements."""
-    return size_job(
-        preview.added + preview.updated,
-        max(preview.chunks.values(), default=0),
-        _places(settings, models),
-        load_rates(MEASURED_RATES),
-        vector_bytes=vector_bytes(models),
-        assumptions=assumptions,
-    )
-
-
-def _places(settings: Settings, models: Sequence[Model]) -> dict[str, tuple[str, str]]:
-    """Model → its fingerprint, and its devices as rates name them."""
-    return {
+def measured(settings: Settings, models: Sequence[Model]) -> dict[str, float]:
+    """Return model key → chunks per second that earlier runs here measured."""
+    places = {
         model.key: (model.fingerprint, ",".join(places_of(model, devices_of(model, settings.device or None)))) for model in models
     }
+    return measured_rates(load_rates(MEASURED_RATES), places)
 
 
 def open_telemetry(path: Path) -> TextIO:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ingest.parameters import normalize, parse_integer, parse_number
-from ingest.sync.rates import Rates
+from ingest.sync.preview import Preview
 
 SCALES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
 """Chunks, beside those of the plan itself."""
@@ -79,11 +79,23 @@ class Sizing:
     assumptions: Assumptions
 
 
+def size_plan(preview: Preview, assumptions: Assumptions = Assumptions()) -> Sizing:
+    """Return how many machines it takes, for how long, to do what a plan says is to be done, and the same at larger scales."""
+    return size_job(
+        preview.added + preview.updated,
+        max(preview.chunks.values(), default=0),
+        preview.chunks,
+        preview.rates,
+        vector_bytes=preview.vector_bytes,
+        assumptions=assumptions,
+    )
+
+
 def size_job(
     documents: int,
     chunks: int,
-    places: Mapping[str, tuple[str, str]],
-    rates: Rates,
+    models: Collection[str],
+    rates: Mapping[str, float],
     *,
     vector_bytes: int,
     assumptions: Assumptions,
@@ -92,11 +104,12 @@ def size_job(
 
     Args:
         documents, chunks: of the plan; their ratio holds for every scale.
-        places: model → (its fingerprint, its devices as `rates` name them).
+        models: keys of the models that encode them.
+        rates: model key → measured chunks per second of one worker.
         vector_bytes: of one chunk's vectors.
     """
-    measured = {model: rates[place].per_second for model, place in places.items() if place in rates}
-    unmeasured = tuple(model for model in places if model not in measured)
+    measured = {model: rates[model] for model in models if model in rates}
+    unmeasured = tuple(model for model in models if model not in rates)
     per_second = None if unmeasured or not measured else 1 / math.fsum(1 / rate for rate in measured.values())
     each = round(vector_bytes * assumptions.overhead) + assumptions.chunk_bytes
     scales = sorted({chunks, *SCALES} - {0})

@@ -35,7 +35,7 @@ from ingest.cluster.connection import (
 from ingest.cluster.coordinator import Coordinator, Standing
 from ingest.cluster.seen import SHARDS, ShardedDeletes, Shards
 from ingest.cluster.worker import Outcome, Work, Worker, WorkerSetup, claim_documents, describe
-from ingest.errors import IngestError, SourceError
+from ingest.errors import ConfigurationError, IngestError, SourceError
 from ingest.parameters import normalize, optional, parse_instance, parse_integer, parse_text
 from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
@@ -97,6 +97,15 @@ class _Totals:
     failures: list[tuple[int, IngestError]] = field(default_factory=list)
     window: int = 0
     stopped: bool = False
+
+
+def check_location(store: object) -> None:
+    """Raise `ConfigurationError` unless the store is the URL of a server, which the workers can open too."""
+    if not (isinstance(store, str) and store.lower().startswith(("http://", "https://"))):
+        raise ConfigurationError(
+            f"engine ray needs a Qdrant server, since the embedded store at {store} serves one process at a time: give"
+            " --store http://…"
+        )
 
 
 def run_on_ray(

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from ingest.encode.batching import CPU_TOKENS, AdaptiveBatchController
 from ingest.encode.contract import Model
-from ingest.encode.lease import DEFAULT_TIMEOUT
+from ingest.encode.lease import DEFAULT_TIMEOUT, devices_of, places_of
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import CustomModels, EnsembleConfig, find_model, known_models
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, PrecisionError
 from ingest.parameters import shown
 from ingest.records import TokenLimit
 from ingest.retry import RetryPolicy
@@ -25,6 +26,8 @@ DEFAULT_MODELS = ("all-miniLM-l6", "bm25")
 
 SPARSE_VECTOR_BYTES = 2048
 """Estimated size of a sparse vector: 256 entries. The size of a dense one is known."""
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,23 @@ class EncodingOptions:
     def in_float32(self) -> EncodingOptions:
         """Return the same options with float32 as the precision on the CPU."""
         return replace(self, backend_options=replace(self.backend_options, precision="float32"))
+
+    def or_in_float32(self, run: Callable[[EncodingOptions], T], *, repeatable: bool) -> T:
+        """Return `run(self)`, or if int8 is not accurate enough for its texts, `run` with these options in float32.
+
+        A precision that is configured is kept, and `PrecisionError` raised; likewise if the run is not `repeatable`.
+        """
+        try:
+            return run(self)
+        except PrecisionError as exc:
+            if self.backend_options.precision is not None or not repeatable:
+                raise
+            logger.warning("%s; starting again in float32", exc)
+        return run(self.in_float32())
+
+    def places(self, models: Sequence[Model]) -> dict[str, tuple[str, str]]:
+        """Return model key → the model's fingerprint, and its devices as a `ModelReport` names them."""
+        return {model.key: (model.fingerprint, ",".join(places_of(model, devices_of(model, self.devices)))) for model in models}
 
     def check(self, models: Sequence[str | Model]) -> tuple[str | Model, ...]:
         """Return the models if each is known and named once. Raises `UnknownModelError` and `ConfigurationError`."""

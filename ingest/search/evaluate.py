@@ -13,21 +13,19 @@ import numpy as np
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
-    InvalidValueError,
     checked,
     optional,
     parse_boolean,
     parse_instance,
     parse_integer,
     parse_path,
-    shown,
 )
 from ingest.records import Hit, ScoredPoint
 from ingest.search.beir import load_beir
 from ingest.search.fusion import documents, fuse
 from ingest.search.metrics import Judge, Judgements, Scores
 from ingest.search.request import MAX_LIMIT, SearchRequest
-from ingest.search.rerank import RERANK_CANDIDATES
+from ingest.search.rerank import RERANK_CANDIDATES, RerankMode, parse_rerank
 from ingest.search.searcher import Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
 from ingest.search.view import CANDIDATES, CollectionView
@@ -66,12 +64,14 @@ class Evaluation:
         queries: number of judged queries.
         rows: one row for each vector, one for `fused`, and one for `reranked` if a reranker was passed.
         tuned: result of tuning, or None.
+        note: why nothing was reranked although that was asked for if possible, or None.
     """
 
     collection: str
     queries: int
     rows: tuple[Row, ...]
     tuned: Tuned | None = None
+    note: str | None = None
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ def evaluate(
     depth: int = CANDIDATES,
     limit: int | None = None,
     held_out: bool = False,
-    rerank: Rerank | None = None,
+    rerank: Rerank | RerankMode | bool = "off",
     candidates: int = RERANK_CANDIDATES,
     tuning: bool = False,
 ) -> Evaluation:
@@ -109,7 +109,8 @@ def evaluate(
         depth: number of chunks per vector. If documents have many chunks, more than 100 are needed to find 100 documents.
         limit: only the first N queries.
         held_out: only the half of the queries that is never used for training or tuning.
-        rerank: function that reorders hits.
+        rerank: a function that reorders hits, or when to use the searcher's reranker: `auto` (if the model is available), `on`
+            (or True), `off` (or False).
         candidates: number of fused hits to rerank; the others follow in fused order.
         tuning: whether to search for better weights, see `tune`.
 
@@ -117,7 +118,7 @@ def evaluate(
     `MissingExtraError` without ir-measures.
     """
     checked("searcher", parse_instance, searcher, Searcher)
-    checked("rerank", optional(_parse_callable), rerank)
+    reorder, note = _reranking(searcher, rerank)
     depth = checked("depth", parse_integer, depth, least=1, most=MAX_LIMIT)
     candidates = checked("candidates", parse_integer, candidates, least=1, most=MAX_LIMIT)
     limit = checked("limit", optional(parse_integer), limit, least=1)
@@ -134,14 +135,14 @@ def evaluate(
         check_tunable(list(alone), queries.texts.keys())
     fused, reranked = _Measured(), _Measured()
     kept: dict[str, Mapping[str, Sequence[ScoredPoint]]] = {}
-    _warm_up(view, rerank, next(iter(queries.texts.values())))
+    _warm_up(view, reorder, next(iter(queries.texts.values())))
     for query_id, text in _reported(queries.texts):
         began = time.perf_counter()
         rankings = view.rankings(text, depth=depth)
         order = fuse(rankings, view.manifest.weights)
         fused.run[query_id] = documents(order, rankings)
-        if rerank is not None:
-            best = rerank(text, view.hits([order[:candidates]])[0])
+        if reorder is not None:
+            best = reorder(text, view.hits([order[:candidates]])[0])
             reranked.seconds.append(time.perf_counter() - began)
             rest = documents(order[candidates:], rankings)
             reranked.run[query_id] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
@@ -151,19 +152,27 @@ def evaluate(
             kept[query_id] = rankings
     _time(view, list(queries.texts.values())[:TIMED], alone, fused)
     _warn_of_unknown_documents(fused.run, queries.judgements)
-    measured = {**alone, "fused": fused, **({"reranked": reranked} if rerank is not None else {})}
+    measured = {**alone, "fused": fused, **({"reranked": reranked} if reorder is not None else {})}
     return Evaluation(
         searcher.name,
         len(queries.texts),
         tuple(each.row(name, judge) for name, each in measured.items()),
         tune(kept, queries.judgements) if tuning else None,
+        note,
     )
 
 
-def _parse_callable(value: object) -> object:
-    if not callable(value):
-        raise InvalidValueError(f"{shown(value)} is not a function of a query and hits")
-    return value
+def _reranking(searcher: Searcher, rerank: Rerank | RerankMode | bool) -> tuple[Rerank | None, str | None]:
+    """Return the function that reorders hits, if any, and a sentence if there is none because the model is not available."""
+    if callable(rerank):
+        return rerank, None
+    mode = checked("rerank", parse_rerank, rerank)
+    if mode == "off":
+        return None, None
+    pipeline = searcher.reranker
+    if mode == "auto" and (missing := pipeline.missing()) is not None:
+        return None, f"not reranked: {missing}"
+    return lambda query, hits: pipeline.rerank(query, hits).hits, None
 
 
 def _warm_up(view: CollectionView, rerank: Rerank | None, text: str) -> None:

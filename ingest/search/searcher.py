@@ -306,10 +306,12 @@ class Searcher(NotCopied):
             models,
             devices=self._devices,
             lease_directory=self._lease_directory,
-            get_reranker=self._get_reranker,
+            get_reranker=lambda: self.reranker,
         )
 
-    def _get_reranker(self) -> RerankPipeline:
+    @property
+    def reranker(self) -> RerankPipeline:
+        """The reranker for queries that ask for it. Nothing is loaded before the first."""
         with self._reranker_lock:
             if self._reranker is None:
                 self._reranker = RerankPipeline(devices=self._devices)

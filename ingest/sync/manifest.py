@@ -234,22 +234,37 @@ class CollectionDetails:
     """What is stored under a name, and what it was made with.
 
     Attributes:
-        name: as it is asked for, normalized. `stored_as`: the collection it stands for.
-        points: exact number.
-        vectors: one for each named vector.
-        chunking, weights: see `Manifest`.
+        name: normalized name that the collection is called by.
+        points: exact number of points.
+        manifest: the stored manifest.
     """
 
     name: str
-    stored_as: str
     points: int
-    vectors: tuple[VectorSpec, ...]
-    chunking: Mapping[str, Any]
-    weights: Mapping[str, float]
+    manifest: Manifest
+
+    @property
+    def stored_as(self) -> str:
+        """The name under which the collection is stored."""
+        return self.manifest.collection
+
+    @property
+    def vectors(self) -> tuple[VectorSpec, ...]:
+        """The named vectors."""
+        return self.manifest.vectors
+
+    @property
+    def chunking(self) -> Mapping[str, Any]:
+        """How its documents were split into chunks."""
+        return self.manifest.chunking
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Vector name → weight in query-time fusion."""
+        return self.manifest.weights
 
 
 def describe_collection(store: Store, name: str) -> CollectionDetails:
     """Return the details of a collection. Raises `CollectionNotFoundError` and `StoreError`."""
     stored = store.manifest(name)
-    points = store.count(stored.collection)
-    return CollectionDetails(name, stored.collection, points, stored.vectors, stored.chunking, stored.weights)
+    return CollectionDetails(name, store.count(stored.collection), stored)

@@ -72,6 +72,12 @@ def check_aliases(store: Store, name: str) -> None:
             )
 
 
+def check_spelling(spelled: str, name: str) -> None:
+    """Raise `ConfigurationError` unless a collection that is to be dropped is spelled as it is listed."""
+    if spelled != name:
+        raise ConfigurationError(f"{spelled} is another spelling of {name}: to drop the collection {name}, call it that")
+
+
 def find_droppable(store: Store, name: str) -> CollectionInfo:
     """Return the collection that a person may drop under `name`. It is not opened: a damaged one can be dropped, too.
 

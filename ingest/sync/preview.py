@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 
 from ingest.encode.contract import Model
@@ -20,7 +20,6 @@ from ingest.sync.manifest import check_manifest
 from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
 from ingest.sync.plan import DeleteMode, MissingAction
-from ingest.sync.rates import Rates
 from ingest.sync.reading import Reader
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sources import check_sources
@@ -42,6 +41,8 @@ class Preview:
         in_grace_period: documents soft-deleted before, whose grace period has not passed.
         unidentified: rejected records without a readable id; while there are any, `full` deletes no document.
         brake: True if the deletion brake would stop the run.
+        vector_bytes: bytes of the vectors of one chunk.
+        rates: model key → chunks per second that earlier runs measured on this machine.
     """
 
     collection: str
@@ -60,26 +61,34 @@ class Preview:
     chunks: dict[str, int]
     brake: bool
     rejects: list[Rejected]
+    vector_bytes: int
+    rates: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def estimate(self) -> Estimate:
+        """Time to encode `chunks` at the measured `rates`."""
+        return estimate(self.chunks, self.rates)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How long the models would take, one after another. Reading and writing go on meanwhile.
+    """Time that the models take, one after another. Reading and writing go on meanwhile.
 
     Attributes:
-        seconds: None where a model that is needed was never measured on its device; `unmeasured` are those.
+        seconds: None if the rate of a model is not known.
+        unmeasured: keys of the models whose rate is not known.
     """
 
     seconds: float | None
     unmeasured: tuple[str, ...]
 
 
-def estimate(chunks: Mapping[str, int], places: Mapping[str, tuple[str, str]], rates: Rates) -> Estimate:
-    """From chunks per model key and where each model runs: (its fingerprint, its devices as `rates` name them)."""
+def estimate(chunks: Mapping[str, int], rates: Mapping[str, float]) -> Estimate:
+    """Return the estimate for chunks per model key, from the chunks per second of each model."""
     needed = {model: count for model, count in chunks.items() if count}
-    if unmeasured := tuple(model for model in needed if places[model] not in rates):
+    if unmeasured := tuple(model for model in needed if model not in rates):
         return Estimate(None, unmeasured)
-    return Estimate(round(math.fsum(count / rates[places[model]].per_second for model, count in needed.items()), 1), ())
+    return Estimate(round(math.fsum(count / rates[model] for model, count in needed.items()), 1), ())
 
 
 def preview_job(
@@ -105,7 +114,25 @@ def preview_job(
     except CollectionNotFoundError:
         exists = False
     keys = {model.key: 0 for model in models}
-    preview = Preview(wanted.collection, exists, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, keys, brake=False, rejects=[])
+    preview = Preview(
+        wanted.collection,
+        exists,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        keys,
+        brake=False,
+        rejects=[],
+        vector_bytes=vector_bytes(models),
+    )
     for source in sources:
         _preview_source(preview, job, source, store, models, now=now())
     return preview

@@ -44,6 +44,15 @@ def learn(rates: Rates, fingerprints: Mapping[str, str], reports: Iterable[Model
     return learned
 
 
+def measured_rates(rates: Rates, places: Mapping[str, tuple[str, str]]) -> dict[str, float]:
+    """Return model key → chunks per second, for the models that were measured where they run now.
+
+    Args:
+        places: model key → key of `Rates`.
+    """
+    return {model: rates[place].per_second for model, place in places.items() if place in rates}
+
+
 def load_rates(path: Path) -> dict[tuple[str, str], Measured]:
     """As kept. A file that is not there or not readable as such holds none."""
     try:

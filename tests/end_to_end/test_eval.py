@@ -32,7 +32,7 @@ QUESTIONS = {
 
 
 def topics(folder: Path) -> Path:
-    """Topics of the language reference, with questions judged by hand, in the BEIR layout."""
+    """Topics of the language reference, with questions judged by hand, in the BEIR folder."""
     (folder / "qrels").mkdir(parents=True)
     write_jsonl(folder / "corpus.jsonl", [{**record, "_id": record.pop("id")} for record in python_topics(12)])
     write_jsonl(folder / "queries.jsonl", [{"_id": str(number), "text": text} for number, text in enumerate(QUESTIONS)])
@@ -109,7 +109,7 @@ def test_a_person_gets_a_table(desk: Path) -> None:
 
 @pytest.mark.parametrize(
     ("collection", "folder", "code", "says"),
-    [("topics", "elsewhere", 2, "BEIR layout"), ("nothing", "beir", 1, "nothing")],
+    [("topics", "elsewhere", 2, "BEIR folder"), ("nothing", "beir", 1, "nothing")],
 )
 def test_what_is_not_there(desk: Path, collection: str, folder: str, code: int, says: str) -> None:
     done = ingest("eval", collection, folder, "--json", cwd=desk)

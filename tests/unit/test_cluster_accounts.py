@@ -20,7 +20,6 @@ from ingest.cluster.uploads import FIRST, UploadLimit
 from ingest.errors import ConfigurationError, MissingExtraError
 from ingest.settings import load_settings
 from ingest.sync.account import Tally
-from ingest.sync.rates import Measured
 from ingest.sync.run_state import ClaimedDocuments
 
 KEYS = [str(UUID(int=number)) for number in range(1, 9)]
@@ -94,10 +93,9 @@ def _tally(accounts: dict[str, DocumentAccount]) -> Tally:
 
 
 def test_a_sizing_follows_from_what_was_measured() -> None:
-    rates = {("fp1", "cuda:0"): Measured(9000, 3.0), ("fp2", "cpu"): Measured(60_000, 10.0)}
-    places = {"dense": ("fp1", "cuda:0"), "bm25": ("fp2", "cpu")}
+    rates = {"dense": 3000.0, "bm25": 6000.0}
     assumed = Assumptions(efficiency=0.5, worker_price=2.0, node_price=1.0, node_memory=1.0, node_share=1.0, overhead=1.0)
-    sizing = size_job(1000, 4000, places, rates, vector_bytes=800, assumptions=assumed)
+    sizing = size_job(1000, 4000, list(rates), rates, vector_bytes=800, assumptions=assumed)
     assert sizing.per_second == pytest.approx(2000)
     (row,) = [row for row in sizing.rows if (row.chunks, row.workers) == (1_000_000_000, 8)]
     assert row.documents == 250_000_000
@@ -108,7 +106,7 @@ def test_a_sizing_follows_from_what_was_measured() -> None:
 
 
 def test_a_sizing_without_measurements_says_which_are_missing() -> None:
-    sizing = size_job(10, 40, {"dense": ("fp", "cpu")}, {}, vector_bytes=800, assumptions=Assumptions())
+    sizing = size_job(10, 40, ["dense"], {}, vector_bytes=800, assumptions=Assumptions())
     assert {row.hours for row in sizing.rows} == {None}
     assert any("never measured here: dense" in line for line in in_words(sizing))
 

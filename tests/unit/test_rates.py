@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ingest.records import ModelReport
 from ingest.sync.preview import estimate
-from ingest.sync.rates import Measured, learn, load_rates, save_rates
+from ingest.sync.rates import Measured, learn, load_rates, measured_rates, save_rates
 
 AT = {"a": ("fp-a", "cpu"), "b": ("fp-b", "cuda:0")}
 
@@ -22,15 +22,15 @@ def report(key: str, chunks: int, seconds: float, device: str = "cpu") -> ModelR
 
 def test_models_take_turns_so_their_times_add_up() -> None:
     rates = {AT["a"]: Measured(100, 10), AT["b"]: Measured(100, 1)}
-    assert estimate({"a": 50, "b": 50}, AT, rates).seconds == pytest.approx(5.5)
+    assert estimate({"a": 50, "b": 50}, measured_rates(rates, AT)).seconds == pytest.approx(5.5)
 
 
 def test_a_model_that_was_never_measured_here_makes_it_unknown_unless_it_is_not_needed() -> None:
     rates = {AT["a"]: Measured(100, 10), ("fp-b", "cpu"): Measured(1, 1), ("older revision", "cuda:0"): Measured(1, 1)}
-    unknown = estimate({"a": 50, "b": 1}, AT, rates)
+    unknown = estimate({"a": 50, "b": 1}, measured_rates(rates, AT))
     assert (unknown.seconds, unknown.unmeasured) == (None, ("b",))
-    assert estimate({"a": 50, "b": 0}, AT, rates).seconds == 5.0
-    assert estimate({"a": 0, "b": 0}, AT, {}).seconds == 0.0
+    assert estimate({"a": 50, "b": 0}, measured_rates(rates, AT)).seconds == 5.0
+    assert estimate({"a": 0, "b": 0}, measured_rates({}, AT)).seconds == 0.0
 
 
 @given(st.lists(st.tuples(st.integers(1, 10**6), st.floats(0.01, 10**5)), min_size=1, max_size=20))
