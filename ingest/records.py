@@ -174,8 +174,9 @@ class Hit:
         id: the chunk's UUID string.
         chunk: position in its document, from 0; `start` and `end` are its offsets there (characters, half-open).
         score: what the list is ordered by: the rerank score if reranked, else the fused score.
-        ranks: vector name → rank in that vector's own list, from 1; a vector that did not find the chunk is absent.
-        fused_score: weighted reciprocal-rank score, > 0.
+        ranks: vector name → rank in that vector's own list (with feedback: its second), from 1; a vector that did not find the
+            chunk is absent.
+        fused_score: weighted fusion score, 0 or more, comparable within one collection: see `search.fusion.fuse`.
         rerank_score: the cross-encoder's, or None.
         before, after: texts of the neighbouring chunks, in the document's order, where they were asked for.
     """

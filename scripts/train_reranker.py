@@ -129,7 +129,7 @@ def imitation_pairs(searcher: Searcher, store: Store, dice: random.Random) -> It
             return
         for start in range(0, len(asked), ASKED_TOGETHER):
             together = asked[start : start + ASKED_TOGETHER]
-            for question, hits in zip(together, searcher.search_batch(together, limit=IMITATED), strict=True):
+            for question, hits in zip(together, searcher.search_batch(together, limit=IMITATED, fusion="rrf"), strict=True):
                 if len(hits) < 2:
                     continue
                 for hit in _some(hits[:NEAREST], dice) + _some(hits[NEAREST:], dice):

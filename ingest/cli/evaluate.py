@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -11,6 +11,7 @@ from ingest.cli import options
 from ingest.cli.output import evaluation_json, plain, print_evaluation, print_json
 from ingest.cli.session import Invocation, searcher_of, store_of
 from ingest.search.evaluate import evaluate
+from ingest.search.fusion import FusionMethod
 
 
 def evaluate_collection(
@@ -27,6 +28,8 @@ def evaluate_collection(
     held_out: Annotated[
         bool, typer.Option("--held-out", help="Ask only the half of the questions that nothing is trained or tuned on.")
     ] = False,
+    fusion: options.Fusion = "scores",
+    feedback: options.Feedback = True,
     tune: Annotated[
         bool, typer.Option("--tune", help="Find weights on half of the questions, and try them on the other half.")
     ] = False,
@@ -49,6 +52,8 @@ def evaluate_collection(
             depth=depth,
             limit=limit,
             held_out=held_out,
+            fusion=cast("FusionMethod", fusion),
+            feedback=feedback,
             tuning=tune,
             rerank=settings.rerank,
         )

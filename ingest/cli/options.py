@@ -55,6 +55,13 @@ Reranker = Annotated[
     str | None,
     typer.Option("--reranker", help="A registry key, a folder, or a hub id. [default: ms-marco-minilm-l6]"),
 ]
+Fusion = Annotated[str, typer.Option("--fusion", help="How to fuse vectors: scores, rrf (ranks), dbsf (scores per query).")]
+Feedback = Annotated[
+    bool,
+    typer.Option(
+        "--feedback/--no-feedback", help="Query the dense vectors again, moved toward the three best chunks (1 to 2 ms)."
+    ),
+]
 Name = Annotated[str | None, typer.Option("--name", help="The source's name, part of every id. [default: its absolute location]")]
 Format = Annotated[
     str | None, typer.Option("--format", help="What the source holds, where its name does not say it: jsonl, csv, …")

@@ -23,7 +23,8 @@ def search(
         list[str] | None, typer.Option("--where", help="A condition such as 'metadata.year>=2020'; may be repeated.")
     ] = None,
     vectors: Annotated[str | None, typer.Option("--vectors", help="Ask these vectors only, joined by commas.")] = None,
-    fusion: Annotated[str, typer.Option("--fusion", help="rrf (ranks) or dbsf (scores).")] = "rrf",
+    fusion: options.Fusion = "scores",
+    feedback: options.Feedback = True,
     group: Annotated[bool, typer.Option("--group", help="Show the best chunk of each document only.")] = False,
     neighbours: Annotated[int, typer.Option("--context", min=0, help="Chunks before and after each hit to show with it.")] = 0,
     rerank: options.Rerank = None,
@@ -44,6 +45,7 @@ def search(
             where=where,
             vectors=vectors.split(",") if vectors else None,
             fusion=cast("FusionMethod", fusion),
+            feedback=feedback,
             group_by="doc_id" if group else None,
             context=neighbours,
             rerank=settings.rerank,

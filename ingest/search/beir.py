@@ -56,7 +56,7 @@ def load_beir(folder: Path | str) -> JudgedQueries:
     queries, qrels = Path(folder, "queries.jsonl"), Path(folder, "qrels", "test.tsv")
     for path in (queries, qrels):
         if not path.is_file():
-            raise ConfigurationError(f"{path} does not exist: name a BEIR folder, with queries.jsonl and qrels/test.tsv")
+            raise ConfigurationError(f"{path} does not exist: name a folder in the BEIR layout, with those two files")
     judgements: dict[str, dict[str, int]] = {}
     for query_id, document, relevance in _records(qrels, _judgement):
         judgements.setdefault(query_id, {})[document] = relevance

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, get_args
 
 import numpy as np
 
@@ -16,19 +17,20 @@ from ingest.parameters import (
     checked,
     optional,
     parse_boolean,
+    parse_choice,
     parse_instance,
     parse_integer,
     parse_path,
 )
-from ingest.records import Hit, ScoredPoint
+from ingest.records import Hit
 from ingest.search.beir import load_beir
-from ingest.search.fusion import documents, fuse
+from ingest.search.fusion import CANDIDATES, FusionMethod, Rankings, documents, fuse
 from ingest.search.metrics import Judge, Judgements, Scores
 from ingest.search.request import MAX_LIMIT, SearchRequest
 from ingest.search.rerank import RERANK_CANDIDATES, RerankMode, parse_rerank
 from ingest.search.searcher import Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
-from ingest.search.view import CANDIDATES, CollectionView
+from ingest.search.view import CollectionView
 
 __all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
 
@@ -95,6 +97,8 @@ def evaluate(
     held_out: bool = False,
     rerank: Rerank | RerankMode | bool = "off",
     candidates: int = RERANK_CANDIDATES,
+    fusion: FusionMethod = "scores",
+    feedback: bool = True,
     tuning: bool = False,
 ) -> Evaluation:
     """Run every judged query and score the documents that it finds, each ranked by its best chunk.
@@ -112,7 +116,9 @@ def evaluate(
         rerank: a function that reorders hits, or when to use the searcher's reranker: `auto` (if the model is available), `on`
             (or True), `off` (or False).
         candidates: number of fused hits to rerank; the others follow in fused order.
-        tuning: whether to search for better weights, see `tune`.
+        fusion: how to fuse, see `Searcher.search`.
+        feedback: whether to fuse with feedback, see `Searcher.search`.
+        tuning: whether to search for better weights, see `tune`. Tuning fuses without feedback.
 
     Raises as `load_beir`, `tune`, `rerank` and `Searcher.rankings` do, `ConfigurationError` for an invalid argument, and
     `MissingExtraError` without ir-measures.
@@ -123,6 +129,8 @@ def evaluate(
     candidates = checked("candidates", parse_integer, candidates, least=1, most=MAX_LIMIT)
     limit = checked("limit", optional(parse_integer), limit, least=1)
     held_out = checked("held_out", parse_boolean, held_out)
+    fusion = checked("fusion", parse_choice, fusion, get_args(FusionMethod))
+    request = SearchRequest(fusion=fusion, feedback=checked("feedback", parse_boolean, feedback))
     tuning = checked("tuning", parse_boolean, tuning)
     judged = load_beir(checked("beir_dir", parse_path, beir_dir))
     view = searcher.view()
@@ -134,30 +142,30 @@ def evaluate(
     if tuning:
         check_tunable(list(alone), queries.texts.keys())
     fused, reranked = _Measured(), _Measured()
-    kept: dict[str, Mapping[str, Sequence[ScoredPoint]]] = {}
+    kept: dict[str, Rankings] = {}
     _warm_up(view, reorder, next(iter(queries.texts.values())))
     for query_id, text in _reported(queries.texts):
         began = time.perf_counter()
-        rankings = view.rankings(text, depth=depth)
-        order = fuse(rankings, view.manifest.weights)
-        fused.run[query_id] = documents(order, rankings)
+        found = view.candidates(text, request, depth=max(depth, CANDIDATES))
+        order = [each for each in found.fused if min(each.ranks.values()) <= depth]
+        fused.run[query_id] = documents(order, found.final)
         if reorder is not None:
             best = reorder(text, view.hits([order[:candidates]])[0])
             reranked.seconds.append(time.perf_counter() - began)
-            rest = documents(order[candidates:], rankings)
+            rest = documents(order[candidates:], found.final)
             reranked.run[query_id] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
         for name, of_vector in alone.items():
-            of_vector.run[query_id] = documents(fuse({name: rankings[name]}, {}), rankings)
+            of_vector.run[query_id] = list(dict.fromkeys(str(point.payload["doc_id"]) for point in found.rankings[name][:depth]))
         if tuning:
-            kept[query_id] = rankings
-    _time(view, list(queries.texts.values())[:TIMED], alone, fused)
+            kept[query_id] = found.rankings
+    _time(view, list(queries.texts.values())[:TIMED], request, alone, fused)
     _warn_of_unknown_documents(fused.run, queries.judgements)
     measured = {**alone, "fused": fused, **({"reranked": reranked} if reorder is not None else {})}
     return Evaluation(
         searcher.name,
         len(queries.texts),
         tuple(each.row(name, judge) for name, each in measured.items()),
-        tune(kept, queries.judgements) if tuning else None,
+        tune(kept, queries.judgements, partial(fuse, method=fusion, sigmas=view.sigmas())) if tuning else None,
         note,
     )
 
@@ -177,19 +185,21 @@ def _reranking(searcher: Searcher, rerank: Rerank | RerankMode | bool) -> tuple[
 
 def _warm_up(view: CollectionView, rerank: Rerank | None, text: str) -> None:
     """Load the models, so that no measured query waits for it."""
-    hits = view.hits([fuse(view.rankings(text, depth=1), {})])[0]
+    [answer] = view.search([text], SearchRequest())
     if rerank is not None:
-        rerank(text, hits)
+        rerank(text, answer.hits)
 
 
-def _time(view: CollectionView, texts: Sequence[str], alone: Mapping[str, _Measured], fused: _Measured) -> None:
+def _time(
+    view: CollectionView, texts: Sequence[str], request: SearchRequest, alone: Mapping[str, _Measured], fused: _Measured
+) -> None:
     """Measure one method after the other, so that big models swap on a device once and not with every query."""
     for vectors, measured in [*(((name,), of_vector) for name, of_vector in alone.items()), (tuple(alone), fused)]:
-        request = SearchRequest(vectors=vectors)
-        view.search(texts[:1], request)
+        of_vectors = replace(request, vectors=vectors)
+        view.search(texts[:1], of_vectors)
         for text in texts:
             began = time.perf_counter()
-            view.search([text], request)
+            view.search([text], of_vectors)
             measured.seconds.append(time.perf_counter() - began)
 
 

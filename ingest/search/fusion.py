@@ -2,21 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean, median, pstdev, stdev
 from typing import Literal
 
 from ingest.records import ScoredPoint
 
+CANDIDATES = 100
+"""Least number of points per vector that enter the fusion. In `scores`, the point of this rank contributes 0."""
+
+BEST_SPARSE = 2.75
+"""What the best hit of a sparse vector contributes to `scores`, in standard deviations of a dense vector's similarity."""
+
 RRF_K = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""
 
-FusionMethod = Literal["rrf", "dbsf"]
-"""`rrf`: weighted reciprocal ranks. `dbsf`: weighted scores, normalized by the distribution of each vector."""
+FusionMethod = Literal["scores", "rrf", "dbsf"]
+"""`scores`: weighted scores, each vector's on a scale that holds for the collection. `rrf`: weighted reciprocal ranks. `dbsf`:
+weighted scores, each vector's normalized by their distribution for the query."""
 
 Rankings = Mapping[str, Sequence[ScoredPoint]]
 """Vector name → the points it found, best first."""
+
+Sigmas = Mapping[str, float | None]
+"""Name of a dense vector → the standard deviation of the similarity between two random chunks, or None if it is unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +39,36 @@ class Fused:
     ranks: Mapping[str, int]
 
 
-def fuse(rankings: Rankings, weights: Mapping[str, float], method: FusionMethod = "rrf") -> list[Fused]:
-    """Return all candidates, best first, ties by id. The default weight is 1.
+def fuse(
+    rankings: Rankings, weights: Mapping[str, float], method: FusionMethod = "scores", sigmas: Sigmas | None = None
+) -> list[Fused]:
+    """Return all candidates, best first, ties by best rank and id. A candidate's score is the weighted sum over its vectors.
 
-    RRF: score = Σ weight / (60 + rank), with ranks from 0. DBSF: score = Σ weight · (s - (μ - 3σ)) / 6σ, with the mean and sample
-    deviation of that vector's scores, or 1/2 if they are all equal. With equal weights both match Qdrant's own fusion.
+    `scores` (0 or more; the sum of these, where n is the number of vectors of that kind):
+        dense vector: (s - end) / sigma / √n, at least 0
+        sparse vector: 2.75 · (s - end) / best / √n, at least 0
+        `end` is the score at rank 100 and `best` that at rank 1. A list of fewer than 100 points is complete; its end is 0 for a
+        sparse vector and the median for a dense one.
+    `rrf` (more than 0): 1 / (60 + rank), with ranks from 0.
+    `dbsf` (about 0 to 1 per vector): (s - (μ - 3σ)) / 6σ, with the mean and sample deviation of that vector's scores, or 1/2 if
+        they are all equal.
+    With equal weights the last two match Qdrant's own fusion.
+
+    Args:
+        rankings: the points of each vector. `scores` requires at least 100 per vector, or all there are.
+        weights: vector name → weight, by default 1.
+        method: how to bring the vectors' scores to one scale.
+        sigmas: for `scores`: every dense vector; a vector without an entry is sparse.
     """
-    score = _METHODS[method]
+    contributions = _contributions(rankings, method, sigmas or {})
     scores: dict[str, float] = {}
     ranks: dict[str, dict[str, int]] = {}
     for name, ranking in rankings.items():
         weight = weights.get(name, 1.0)
-        for rank, (point, value) in enumerate(zip(ranking, score(ranking), strict=True), start=1):
+        for rank, (point, value) in enumerate(zip(ranking, contributions[name], strict=True), start=1):
             scores[point.id] = scores.get(point.id, 0.0) + weight * value
             ranks.setdefault(point.id, {})[name] = rank
-    ordered = sorted(scores, key=lambda id_: (-scores[id_], id_))
+    ordered = sorted(scores, key=lambda id_: (-scores[id_], min(ranks[id_].values()), id_))
     return [Fused(id_, scores[id_], ranks[id_]) for id_ in ordered]
 
 
@@ -52,20 +78,46 @@ def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:
     return list(dict.fromkeys(doc_ids[candidate.id] for candidate in candidates))
 
 
-def _reciprocal_ranks(ranking: Sequence[ScoredPoint]) -> list[float]:
-    return [1 / (RRF_K + rank) for rank in range(len(ranking))]
+def _contributions(rankings: Rankings, method: FusionMethod, sigmas: Sigmas) -> dict[str, list[float]]:
+    """Return vector name → what each point of its ranking contributes with the weight 1."""
+    if method == "rrf":
+        return {name: [1 / (RRF_K + rank) for rank in range(len(ranking))] for name, ranking in rankings.items()}
+    similarities = {name: _similarities(ranking) for name, ranking in rankings.items()}
+    if method == "dbsf":
+        return {name: _normalized(values) for name, values in similarities.items()}
+    dense = sum(name in sigmas for name in rankings)
+    return {
+        name: _scaled(values, _dense_end(values), sigmas[name] or pstdev(values), math.sqrt(dense))
+        if name in sigmas
+        else _scaled(values, _sparse_end(values), values[0] / BEST_SPARSE, math.sqrt(len(rankings) - dense))
+        for name, values in similarities.items()
+        if values
+    } | {name: [] for name, values in similarities.items() if not values}
 
 
-def _normalized_scores(ranking: Sequence[ScoredPoint]) -> list[float]:
+def _similarities(ranking: Sequence[ScoredPoint]) -> list[float]:
+    """Return the scores such that higher is better: those of a distance, which ascend, with the opposite sign."""
     scores = [point.score for point in ranking]
-    deviation = stdev(scores) if len(scores) > 1 else 0.0
+    return [-score for score in scores] if scores and scores[0] < scores[-1] else scores
+
+
+def _scaled(values: Sequence[float], end: float, unit: float, divisor: float) -> list[float]:
+    if unit <= 0:
+        return [0.0] * len(values)
+    return [max(0.0, (value - end) / unit / divisor) for value in values]
+
+
+def _dense_end(values: Sequence[float]) -> float:
+    return values[CANDIDATES - 1] if len(values) >= CANDIDATES else median(values)
+
+
+def _sparse_end(values: Sequence[float]) -> float:
+    return values[CANDIDATES - 1] if len(values) >= CANDIDATES else 0.0
+
+
+def _normalized(values: Sequence[float]) -> list[float]:
+    deviation = stdev(values) if len(values) > 1 else 0.0
     if deviation == 0.0:
-        return [0.5] * len(scores)
-    lowest = fmean(scores) - 3 * deviation
-    return [(score - lowest) / (6 * deviation) for score in scores]
-
-
-_METHODS: dict[FusionMethod, Callable[[Sequence[ScoredPoint]], list[float]]] = {
-    "rrf": _reciprocal_ranks,
-    "dbsf": _normalized_scores,
-}
+        return [0.5] * len(values)
+    lowest = fmean(values) - 3 * deviation
+    return [(value - lowest) / (6 * deviation) for value in values]

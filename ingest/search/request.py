@@ -11,6 +11,7 @@ from ingest.parameters import (
     InvalidValueError,
     checked,
     optional,
+    parse_boolean,
     parse_choice,
     parse_integer,
     parse_list,
@@ -48,7 +49,8 @@ class SearchRequest:
     conditions: tuple[Condition, ...] = ()
     weights: Mapping[str, float] | None = None
     vectors: tuple[str, ...] | None = None
-    fusion: FusionMethod = "rrf"
+    fusion: FusionMethod = "scores"
+    feedback: bool = True
     group_by: Literal["doc_id"] | None = None
     context: int = 0
     rerank: RerankMode = "off"
@@ -62,6 +64,7 @@ class SearchRequest:
         weights: Mapping[str, float] | None,
         vectors: Sequence[str] | None,
         fusion: FusionMethod,
+        feedback: bool,
         group_by: Literal["doc_id"] | None,
         context: int,
         rerank: RerankMode | bool,
@@ -73,6 +76,7 @@ class SearchRequest:
             weights=checked("weights", optional(_parse_weights), weights),
             vectors=parse_vectors(vectors),
             fusion=checked("fusion", parse_choice, fusion, get_args(FusionMethod)),
+            feedback=checked("feedback", parse_boolean, feedback),
             group_by=None if group_by is None else checked("group_by", parse_choice, group_by, _GROUPS),
             context=checked("context", parse_integer, context, least=0, most=MAX_CONTEXT),
             rerank=checked("rerank", parse_rerank, rerank),

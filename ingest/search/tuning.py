@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from ingest.errors import ConfigurationError
 from ingest.search.beir import is_held_out
-from ingest.search.fusion import Rankings, documents, fuse
+from ingest.search.fusion import Fused, Rankings, documents
 from ingest.search.metrics import Judge, Judgements, Run
 
 WEIGHTS = tuple(sorted((2 ** (step / 2) for step in range(-8, 9)), key=lambda weight: (abs(math.log(weight)), weight)))
 """Weights tried for a vector while the first has 1: 1/16 to 16 in steps of √2. The nearest to 1 comes first and wins a tie."""
+
+Fuse = Callable[[Rankings, Mapping[str, float]], Sequence[Fused]]
+"""Rankings and weights → candidates, best first."""
 
 ROUNDS = 5
 """Most passes over all vectors. The search ends sooner when a pass improves nothing."""
@@ -49,7 +52,7 @@ class Tuned:
         return "\n".join(["[weights]", *(f"{json.dumps(name)} = {weight:g}" for name, weight in self.weights.items())])
 
 
-def tune(rankings: Mapping[str, Rankings], judgements: Judgements) -> Tuned:
+def tune(rankings: Mapping[str, Rankings], judgements: Judgements, fuse: Fuse) -> Tuned:
     """Return weights that raise nDCG@10 on the queries that are not held out, by coordinate search from equal weights.
 
     Change a weight only if nDCG improves by more than one standard error over the queries; smaller gains are noise. So vectors of
@@ -58,12 +61,13 @@ def tune(rankings: Mapping[str, Rankings], judgements: Judgements) -> Tuned:
     Args:
         rankings: query id → rankings, with `doc_id` in the payloads and the same vectors for every query.
         judgements: judgements of the same queries.
+        fuse: the fusion to tune.
 
     Raises as `check_tunable` does.
     """
     names = list(dict.fromkeys(name for of_query in rankings.values() for name in of_query))
     check_tunable(names, judgements)
-    halves = (_HalfOfQueries(rankings, judgements, held_out=held_out) for held_out in (False, True))
+    halves = (_HalfOfQueries(rankings, judgements, fuse, held_out=held_out) for held_out in (False, True))
     training, held_out = halves
     equal = dict.fromkeys(names, 1.0)
     weights = _search(training, equal)
@@ -88,14 +92,15 @@ def check_tunable(vectors: Sequence[str], query_ids: Collection[str]) -> None:
 class _HalfOfQueries:
     """One half of the queries, fused once for each set of weights."""
 
-    def __init__(self, rankings: Mapping[str, Rankings], judgements: Judgements, *, held_out: bool) -> None:
+    def __init__(self, rankings: Mapping[str, Rankings], judgements: Judgements, fuse: Fuse, *, held_out: bool) -> None:
         self.judgements = {id_: judged for id_, judged in judgements.items() if is_held_out(id_) == held_out}
         self._rankings = {id_: rankings[id_] for id_ in self.judgements}
+        self._fuse = fuse
         self._judge = Judge(self.judgements)
 
     def ndcg_10(self, weights: Mapping[str, float]) -> list[float]:
         """Return the nDCG@10 of each query."""
-        run: Run = {id_: documents(fuse(of_query, weights), of_query) for id_, of_query in self._rankings.items()}
+        run: Run = {id_: documents(self._fuse(of_query, weights), of_query) for id_, of_query in self._rankings.items()}
         return list(self._judge.ndcg_10(run).values())
 
 

@@ -5,29 +5,31 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ingest.encode.contract import Model, Vectors
 from ingest.encode.lease import lease_gpus
 from ingest.errors import LeaseTimeoutError
 from ingest.records import Hit, Payload, ScoredPoint, doc_key
-from ingest.search.fusion import Fused, Rankings, fuse
+from ingest.search.feedback import FEEDBACK_CHUNKS, FEEDBACK_LIMIT, refined, vectors_to_refine
+from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
 from ingest.search.models import SharedModel
 from ingest.search.request import SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import RERANK_CANDIDATES, Answer, RerankPipeline, rerank_or_explain
+from ingest.search.sigma import SimilarityScale
 from ingest.store.contract import Condition, Manifest, Store, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD
-
-CANDIDATES = 100
-"""Least number of points per vector that enter the fusion."""
 
 GROUP_DEPTH = 5
 """Chunks per vector for each document that a search grouped by document returns."""
 
 DOCUMENT_FIELDS = ("doc_id", "source")
 HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", SOFT_DELETED_FIELD)
+_SHOWN_FIELDS = (*DOCUMENT_FIELDS, SOFT_DELETED_FIELD)
 _REQUIRED_FIELDS = frozenset(HIT_FIELDS) - {"title", "metadata", SOFT_DELETED_FIELD}
 
 SHOWN = (Condition(SOFT_DELETED_FIELD, "exists", value=False), Condition("doc_id", "exists", value=True))
@@ -37,6 +39,21 @@ LEASE_SECONDS = 1.0
 """Seconds a query waits for the accelerator, for all its models together, before it is encoded on the CPU instead."""
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The candidates of one query.
+
+    Attributes:
+        rankings: vector name → the points that the query itself found.
+        final: the rankings that were fused: `rankings`, or those after feedback.
+        fused: the fused candidates, best first.
+    """
+
+    rankings: Rankings
+    final: Rankings
+    fused: Sequence[Fused]
 
 
 class CollectionView:
@@ -72,10 +89,12 @@ class CollectionView:
         self._devices = devices
         self._lease_directory = lease_directory
         self._get_reranker = get_reranker
+        self._scale = SimilarityScale(store, manifest)
         self._fields: set[str] = set()
 
     def search(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
-        """Return the answers to checked queries. Each model encodes all of them at once, and the store gets one request.
+        """Return the answers to checked queries. Each model encodes all of them at once, and the store gets one request, or
+        two with feedback.
 
         A vector finds a hundred candidates for ten hits, so payloads are read for the hits alone. If one of them must not be
         shown, the search is repeated with a filter: a filter would slow every query, and few collections need it.
@@ -106,10 +125,22 @@ class CollectionView:
     ) -> dict[str, list[ScoredPoint]]:
         """Return the `depth` best points of each vector for a checked query, best first, with `doc_id` and `source`."""
         encoded = self._encoded([query], self._vectors(vectors))
-        rankings = self._query(encoded, depth, conditions, payload=(*DOCUMENT_FIELDS, SOFT_DELETED_FIELD))[0]
-        if all(_is_shown(point.payload) for ranking in rankings.values() for point in ranking):
+        rankings = self._query(encoded, depth, conditions, payload=_SHOWN_FIELDS)[0]
+        if _all_shown(rankings):
             return rankings
         return self._query(encoded, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
+
+    def sigmas(self) -> Sigmas:
+        """Return the scale of every dense vector, for `fuse`."""
+        return self._scale.sigmas()
+
+    def candidates(self, query: str, request: SearchRequest, *, depth: int) -> Candidates:
+        """Return the candidates of a checked query, from the `depth` best points of each vector, with `doc_id` and `source`."""
+        encoded = self._encoded([query], self._vectors(request.vectors))
+        [candidates] = self._candidates(encoded, request, depth, request.conditions, payload=_SHOWN_FIELDS)
+        if _all_shown(candidates.rankings) and _all_shown(candidates.final):
+            return candidates
+        return self._candidates(encoded, request, depth, (*request.conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
 
     def hits(self, candidates: Sequence[Sequence[Fused]]) -> list[list[Hit]]:
         """Return the hits of each query's candidates, in their order. All payloads are read in one request.
@@ -125,16 +156,56 @@ class CollectionView:
 
     def _best(
         self, encoded: Mapping[str, Vectors], request: SearchRequest, conditions: tuple[Condition, ...]
-    ) -> list[list[Fused]]:
+    ) -> list[Sequence[Fused]]:
         """Return the best fused candidates of each query: as many as hits, or as the reranker reads."""
         count = request.limit if request.rerank == "off" else max(request.limit, RERANK_CANDIDATES)
         depth = max(CANDIDATES, count * GROUP_DEPTH if request.group_by else count)
+        payload = DOCUMENT_FIELDS if request.group_by else False
+        return [
+            (_first_of_each_document(each.fused, each.final) if request.group_by else each.fused)[:count]
+            for each in self._candidates(encoded, request, depth, conditions, payload=payload)
+        ]
+
+    def _candidates(
+        self,
+        encoded: Mapping[str, Vectors],
+        request: SearchRequest,
+        depth: int,
+        conditions: tuple[Condition, ...],
+        *,
+        payload: Sequence[str] | bool,
+    ) -> list[Candidates]:
+        """Return the candidates of each query, with feedback if the request wants it."""
         weights = self.manifest.weights if request.weights is None else request.weights
-        best = []
-        for rankings in self._query(encoded, depth, conditions, payload=DOCUMENT_FIELDS if request.group_by else False):
-            fused = fuse(rankings, weights, request.fusion)
-            best.append((_first_of_each_document(fused, rankings) if request.group_by else fused)[:count])
-        return best
+        sigmas = self._scale.sigmas() if request.fusion == "scores" else {}
+        first = self._query(encoded, depth, conditions, payload=payload)
+        fused = [fuse(rankings, weights, request.fusion, sigmas) for rankings in first]
+        refine = vectors_to_refine(encoded, sigmas, weights) if request.feedback and request.limit <= FEEDBACK_LIMIT else []
+        if not refine or not any(fused):
+            return [Candidates(rankings, rankings, best) for rankings, best in zip(first, fused, strict=True)]
+        again = self._query(self._refined(encoded, refine, fused), depth, conditions, payload=payload)
+        final = [{**rankings, **dense} for rankings, dense in zip(first, again, strict=True)]
+        return [
+            Candidates(rankings, last, fuse(last, weights, request.fusion, sigmas))
+            for rankings, last in zip(first, final, strict=True)
+        ]
+
+    def _refined(
+        self, encoded: Mapping[str, Vectors], vectors: Sequence[str], fused: Sequence[Sequence[Fused]]
+    ) -> dict[str, Vectors]:
+        """Return the queries of these dense vectors, moved toward the best fused chunks. Hidden chunks do not count."""
+        ids = list({candidate.id: None for of_query in fused for candidate in of_query[:FEEDBACK_CHUNKS]})
+        stored = self._store.retrieve(self.manifest.collection, ids, payload=_SHOWN_FIELDS, vectors=vectors)
+        chunks: dict[str, Mapping[str, Any]] = {point.id: point.vectors for point in stored if _is_shown(point.payload)}
+        return {
+            name: np.array(
+                [
+                    refined(query, [chunks[each.id][name] for each in best[:FEEDBACK_CHUNKS] if name in chunks.get(each.id, {})])
+                    for query, best in zip(np.asarray(encoded[name]), fused, strict=True)
+                ]
+            )
+            for name in vectors
+        }
 
     def _query(
         self, encoded: Mapping[str, Vectors], depth: int, conditions: tuple[Condition, ...], *, payload: Sequence[str] | bool
@@ -209,6 +280,10 @@ class CollectionView:
 
 def _absence_passes(condition: Condition) -> bool:
     return condition.operator == "none" or (condition.operator == "exists" and not condition.value)
+
+
+def _all_shown(rankings: Rankings) -> bool:
+    return all(_is_shown(point.payload) for ranking in rankings.values() for point in ranking)
 
 
 def _is_shown(payload: Payload) -> bool:

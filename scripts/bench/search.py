@@ -4,9 +4,9 @@
 
 Generated documents of 120 words, under `testing.HashEncoder` (384 dimensions) and the real BM25, on a Qdrant server: the one at
 `--store`, where a collection is made and dropped, else one that is started as the tests start theirs. Every question is asked in
-both ways, which of them first alternating: by `Searcher.search`, and by encoding it with the same models and asking the server to
-fuse the same hundred candidates per vector and return ten hits with their payloads. Medians count. Prints a table and one JSON
-object.
+both ways, which of them first alternating: by `Searcher.search` without feedback, and by encoding it with the same models and
+asking the server to fuse the same hundred candidates per vector and return ten hits with their payloads. Then it is searched with
+feedback. Medians count. Prints a table and one JSON object.
 """
 
 from __future__ import annotations
@@ -32,8 +32,7 @@ from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, SparseVector
 from ingest.search import Searcher
-from ingest.search.fusion import RRF_K
-from ingest.search.view import CANDIDATES
+from ingest.search.fusion import CANDIDATES, RRF_K
 from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.sync.job import Job, run_job
@@ -45,6 +44,7 @@ from qdrant_server import any_server
 
 LIMIT = 10
 BOUND_MS = 5.0
+MEDIANS = ("search_ms", "encode_ms", "query_points_ms", "refined_ms")
 WARM_UP = 20
 
 
@@ -95,30 +95,32 @@ def _measure(
     client = QdrantClient(
         url, prefer_grpc=prefer_grpc, grpc_port=grpc_port or (urlsplit(url).port or 6333) + 1, check_compatibility=False
     )
-    whole, encoding, bare = [], [], []
+    whole, refined, encoding, bare = [], [], [], []
     with open_store(url, grpc_port=grpc_port, prefer_grpc=prefer_grpc) as store:
         searcher = Searcher.open(collection, store, models=_models)
         for number, document in enumerate(documents):
             question = " ".join(document.text.split()[:8])
             if number % 2:
-                whole.append(_search(searcher, question))
+                whole.append(_search(searcher, question, feedback=False))
             encode_ms, bare_ms = _parts(client, collection, members, question)
             encoding.append(encode_ms)
             bare.append(bare_ms)
             if not number % 2:
-                whole.append(_search(searcher, question))
+                whole.append(_search(searcher, question, feedback=False))
+            refined.append(_search(searcher, question, feedback=True))
     client.close()
-    medians = [statistics.median(each[WARM_UP:]) for each in (whole, encoding, bare)]
+    medians = [statistics.median(each[WARM_UP:]) for each in (whole, encoding, bare, refined)]
     return {
         "protocol": "gRPC" if prefer_grpc else "REST",
-        **dict(zip(("search_ms", "encode_ms", "query_points_ms"), (round(median, 2) for median in medians), strict=True)),
+        **{name: round(each, 2) for name, each in zip(MEDIANS, medians, strict=True)},
         "added_ms": round(medians[0] - medians[1] - medians[2], 2),
+        "feedback_ms": round(medians[3] - medians[0], 2),
     }
 
 
-def _search(searcher: Searcher, question: str) -> float:
+def _search(searcher: Searcher, question: str, *, feedback: bool) -> float:
     began = time.perf_counter()
-    answer = searcher.search(question, limit=LIMIT)
+    answer = searcher.search(question, limit=LIMIT, feedback=feedback)
     milliseconds = (time.perf_counter() - began) * 1000
     if len(answer) != LIMIT:
         sys.exit(f"{len(answer)} hits were found, not {LIMIT}")
@@ -154,12 +156,12 @@ def _parts(client: QdrantClient, collection: str, members: Sequence[Model], ques
 
 def _report(arguments: argparse.Namespace, rows: Sequence[dict[str, float | str]]) -> None:
     print(f"{arguments.documents:,} documents, {arguments.questions} questions, medians in ms")
-    print(f"{'':6}{'search':>10}{'encode':>10}{'query_points':>14}{'added':>10}   (bound: {BOUND_MS:g})")
+    print(f"{'':6}{'search':>10}{'encode':>10}{'query_points':>14}{'added':>10}{'feedback':>10}   (bound of added: {BOUND_MS:g})")
     for row in rows:
-        figures = [row[name] for name in ("search_ms", "encode_ms", "query_points_ms", "added_ms")]
+        figures = [row[name] for name in ("search_ms", "encode_ms", "query_points_ms", "added_ms", "feedback_ms")]
         print(
             f"{row['protocol']:6}"
-            + "".join(f"{figure:>{width}.2f}" for figure, width in zip(figures, (10, 10, 14, 10), strict=True))
+            + "".join(f"{figure:>{width}.2f}" for figure, width in zip(figures, (10, 10, 14, 10, 10), strict=True))
         )
     print(json.dumps({"machine": machine(), "documents": arguments.documents, "questions": arguments.questions, "rows": rows}))
 

@@ -140,7 +140,7 @@ def test_weights_that_change_in_place_are_followed_too(bench: Bench, text: str) 
     searcher = opened(bench, clock)
     bench.run(DOCUMENTS, [OLD, KEPT], weights={"kept": 3.0})
     clock.now += FOLLOW_SECONDS
-    assert searcher.search(text)[0].score == pytest.approx((1 + 3) / 60)
+    assert searcher.search(text, fusion="rrf")[0].score == pytest.approx((1 + 3) / 60)
 
 
 @pytest.mark.parametrize("moment", ["query", "retrieve", "scroll"])

@@ -109,7 +109,7 @@ def test_a_person_gets_a_table(desk: Path) -> None:
 
 @pytest.mark.parametrize(
     ("collection", "folder", "code", "says"),
-    [("topics", "elsewhere", 2, "BEIR folder"), ("nothing", "beir", 1, "nothing")],
+    [("topics", "elsewhere", 2, "BEIR layout"), ("nothing", "beir", 1, "nothing")],
 )
 def test_what_is_not_there(desk: Path, collection: str, folder: str, code: int, says: str) -> None:
     done = ingest("eval", collection, folder, "--json", cwd=desk)

@@ -53,7 +53,7 @@ def searcher(root: Path) -> Iterator[Searcher]:
 
 
 def test_the_text_itself_is_the_best_hit_of_every_vector(searcher: Searcher) -> None:
-    (best, *rest) = searcher.search("a red table")
+    (best, *rest) = searcher.search("a red table", fusion="rrf")
     assert (best.doc_id, best.text, best.ranks) == ("table", "a red table", {"first": 1, "second": 1})
     assert (best.start, best.end, best.source, best.title) == (0, 11, "list", None)
     assert (

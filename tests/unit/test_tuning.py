@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import count, islice
 
 import pytest
@@ -13,11 +14,14 @@ from hypothesis import strategies as st
 from ingest.errors import ConfigurationError
 from ingest.records import ScoredPoint
 from ingest.search.beir import is_held_out
+from ingest.search.fusion import fuse
 from ingest.search.tuning import WEIGHTS, Half, Tuned, tune
 
 TRAINING = list(islice((str(n) for n in count() if not is_held_out(str(n))), 4))
 HELD_OUT = list(islice((str(n) for n in count() if is_held_out(str(n))), 3))
 QUESTIONS = [*TRAINING, *HELD_OUT]
+
+RRF = partial(fuse, method="rrf")
 
 RIGHT = ["right", *(f"other-{number}" for number in range(9)), "wrong"]
 WRONG = ["wrong", *(f"another-{number}" for number in range(19)), "right"]
@@ -52,7 +56,7 @@ def test_the_split_is_in_halves_and_forever() -> None:
 def test_a_misleading_vector_loses_weight(
     rankings: Mapping[str, Mapping[str, Sequence[ScoredPoint]]], weights: dict[str, float]
 ) -> None:
-    tuned = tune(rankings, {question: {"right": 1} for question in QUESTIONS})
+    tuned = tune(rankings, {question: {"right": 1} for question in QUESTIONS}, RRF)
     assert tuned.weights == pytest.approx(weights)
     assert (tuned.training.queries, tuned.held_out.queries) == (4, 3)
     best = 1.0 if "good" in weights else 0.0
@@ -71,13 +75,13 @@ def test_never_worse_than_equal_weights_where_it_looked_and_it_looked_nowhere_el
     rankings = {question: {v: found(data.draw(RANKING)) for v in ("one", "two", "three")} for question in QUESTIONS}
     judgements = {question: data.draw(JUDGED) for question in QUESTIONS}
 
-    tuned = tune(rankings, judgements)
+    tuned = tune(rankings, judgements, RRF)
     assert tuned.training.tuned >= tuned.training.equal
     assert tuned.weights["one"] == 1.0
     assert set(tuned.weights.values()) <= set(WEIGHTS)
 
     elsewhere = {question: data.draw(JUDGED) if question in HELD_OUT else judgements[question] for question in QUESTIONS}
-    again = tune(rankings, elsewhere)
+    again = tune(rankings, elsewhere, RRF)
     assert (again.weights, again.training) == (tuned.weights, tuned.training)
 
 
@@ -85,16 +89,16 @@ def test_a_gain_that_is_likely_luck_changes_nothing() -> None:
     """With less of the other vector, one of four questions does better, and one a little less worse."""
     rankings = everywhere(good=RIGHT, bad=WRONG)
     judgements = {question: {"right": 1} for question in QUESTIONS}
-    assert tune(rankings, judgements).weights["bad"] == 0.5
+    assert tune(rankings, judgements, RRF).weights["bad"] == 0.5
     mixed = {**judgements, TRAINING[1]: {"wrong": 2, "right": 1}, TRAINING[2]: {"nobody": 1}, TRAINING[3]: {"nobody": 1}}
-    assert tune(rankings, mixed).weights == {"good": 1.0, "bad": 1.0}
+    assert tune(rankings, mixed, RRF).weights == {"good": 1.0, "bad": 1.0}
 
 
 def test_what_cannot_be_tuned() -> None:
     with pytest.raises(ConfigurationError, match="only alone"):
-        tune(everywhere(alone=RIGHT), {question: {"right": 1} for question in QUESTIONS})
+        tune(everywhere(alone=RIGHT), {question: {"right": 1} for question in QUESTIONS}, RRF)
     with pytest.raises(ConfigurationError, match="too few"):
-        tune(everywhere(good=RIGHT, bad=WRONG), {TRAINING[0]: {"right": 1}})
+        tune(everywhere(good=RIGHT, bad=WRONG), {TRAINING[0]: {"right": 1}}, RRF)
 
 
 def test_the_weights_are_written_as_settings() -> None:
