@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ingest.encode.contract import Kind, RunsOn
+from ingest.encode.contract import ModelKind, RunsOn
 from ingest.errors import SourceError
 from ingest.records import DenseMatrix, Document, Rejected, TokenLimit, digest
 from ingest.store.contract import Store
@@ -68,7 +68,7 @@ class HashEncoder:
         return self._key
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> ModelKind:
         return "dense"
 
     @property

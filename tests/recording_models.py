@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.encode.contract import Kind, RunsOn
+from ingest.encode.contract import ModelKind, RunsOn
 from ingest.records import DenseMatrix, TokenLimit
 
 DIM = 4
@@ -57,7 +57,7 @@ class RecordingModel:
         max_tokens: with it, a word is a token; without, nothing is counted.
     """
 
-    kind: Kind = "dense"
+    kind: ModelKind = "dense"
     dim = DIM
     dtype = "float32"
     backend = "recording"
@@ -90,7 +90,7 @@ class RecordingModel:
         return RecordingEncoder(self, device)
 
     def offload(self) -> None:
-        self.journal.note("stage out", self.key)
+        self.journal.note("offload", self.key)
 
 
 class RecordingEncoder:

@@ -13,7 +13,7 @@ from ingest.cli import options
 from ingest.cli.output import print_json
 from ingest.cli.session import Invocation
 from ingest.encode.check import check_model
-from ingest.encode.model_config import ModelKind
+from ingest.encode.contract import ModelKind
 from ingest.encode.openvino.ahead import convert_ahead
 from ingest.encode.registry import find_model, known_models
 from ingest.encode.resolve import pull, status

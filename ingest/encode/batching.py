@@ -1,4 +1,4 @@
-"""Which texts go through a model together. A batch costs its longest text times their number: padding is computed too."""
+"""Batches of texts. The cost of a batch is its longest text times the number of texts, because padding is computed too."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingest.parameters import checked, optional, parse_integer, parse_mapping, p
 Indices = NDArray[np.intp]
 
 CPU_TOKENS = 2_048
-"""8 to 16 texts of 128 tokens: larger batches leave a processor's caches and are slower."""
+"""Padded tokens per batch on the CPU, 8 to 16 texts of 128 tokens: larger batches exceed its caches and are slower."""
 
 ACCELERATOR_TOKENS = 16_384
 
@@ -30,31 +30,31 @@ _FULL = 0.8
 
 
 class BatchQueue:
-    """Texts waiting to be encoded, the longest first: what does not fit shows at once, and later batches need less memory.
+    """A queue of texts to encode, longest first: a text that does not fit fails at once, and later batches need less memory.
 
-    Safe from several threads.
+    Thread-safe.
 
     Args:
-        lengths: cost of each text, > 0.
-        waiting: indices of the texts to hand out; all unless given.
+        lengths: tokens of each text, > 0.
+        waiting: indices of the texts in the queue. None: all.
     """
 
     def __init__(self, lengths: NDArray[np.int64], waiting: Indices | None = None) -> None:
-        chosen = np.arange(len(lengths)) if waiting is None else waiting
+        indices = np.arange(len(lengths)) if waiting is None else waiting
         self._lengths = lengths
-        self._order: Indices = chosen[np.argsort(-lengths[chosen], kind="stable")]
+        self._order: Indices = indices[np.argsort(-lengths[indices], kind="stable")]
         self._next = 0
-        self._again: list[Indices] = []
+        self._returned: list[Indices] = []
         self._lock = threading.Lock()
 
     def take(self, budget: int) -> Indices:
-        """The next texts whose padded cost is within `budget`, but at least one; empty when none are left."""
+        """Return the next texts whose padded cost is within `budget`, but at least one; empty at the end."""
         with self._lock:
-            if self._again:
-                waiting = self._again.pop()
+            if self._returned:
+                waiting = self._returned.pop()
                 fitting, rest = np.split(waiting, [self._fitting(waiting[0], budget)])
                 if len(rest):
-                    self._again.append(rest)
+                    self._returned.append(rest)
                 return fitting
             if self._next == len(self._order):
                 return self._order[:0]
@@ -63,18 +63,18 @@ class BatchQueue:
             return self._order[start : self._next]
 
     def put_back(self, batch: Indices) -> None:
-        """A batch that did not go through."""
+        """Return a failed batch to the queue. It comes next."""
         with self._lock:
-            self._again.append(batch)
+            self._returned.append(batch)
 
     def clear(self) -> None:
-        """Nothing more is handed out."""
+        """Empty the queue."""
         with self._lock:
             self._next = len(self._order)
-            self._again.clear()
+            self._returned.clear()
 
     def padded_cost(self, batch: Indices) -> int:
-        """Longest times number."""
+        """Return the padded tokens of a batch."""
         return int(self._lengths[batch].max()) * len(batch)
 
     def _fitting(self, longest: np.intp, budget: int) -> int:
@@ -83,22 +83,27 @@ class BatchQueue:
 
 @dataclass(slots=True)
 class _Budget:
-    """`ceiling` is the cost that last proved too much, None while nothing did."""
+    """The padded tokens that a batch may cost.
+
+    Attributes:
+        ceiling: cost of the last batch that ran out of memory, None if none did.
+    """
 
     tokens: int
     ceiling: int | None = None
 
 
 class AdaptiveBatchController:
-    """Learns how many padded tokens a batch may cost, for each model on each device. Safe from several threads.
+    """The budgets of padded tokens per batch, learned for each model on each device. Thread-safe.
 
-    On an accelerator a budget grows while full batches go well and memory stays under the soft limit; anywhere it halves when
-    memory runs out, then creeps up to just under what failed. On a processor it starts at its best and never grows beyond.
+    On an accelerator a budget grows while full batches succeed and memory stays under the soft limit. On any device it halves
+    when memory runs out, then grows slowly to just below the cost that failed. On the CPU it never grows beyond its initial
+    value.
 
     Args:
-        hints: model key → tokens to start from on an accelerator.
-        soft_limit_gb: GiB of a card that may be in use before budgets stop growing; 80 % of the card unless given.
-        cpu_tokens: that a batch costs on a processor.
+        hints: model key → initial padded tokens per batch on an accelerator.
+        soft_limit_gb: used GiB of a GPU at which budgets stop growing. None: 80 % of the GPU.
+        cpu_tokens: padded tokens per batch on the CPU.
     """
 
     def __init__(
@@ -110,50 +115,50 @@ class AdaptiveBatchController:
     ) -> None:
         self._hints = checked("hints", parse_mapping, hints or {}, partial(parse_integer, least=1))
         self._soft_limit_gb = checked("soft_limit_gb", optional(parse_number), soft_limit_gb, positive=True)
-        self._processor_tokens = checked("cpu_tokens", parse_integer, cpu_tokens, least=1)
+        self._cpu_tokens = checked("cpu_tokens", parse_integer, cpu_tokens, least=1)
         self._budgets: dict[tuple[str, str], _Budget] = {}
         self._lock = threading.Lock()
 
     def budget(self, model: str, device: str) -> int:
-        """Padded tokens the next batch may cost."""
+        """Return the padded tokens that the next batch may cost."""
         with self._lock:
             return self._get(model, device).tokens
 
     def succeeded(self, model: str, device: str, cost: int, memory: GPUMemorySnapshot | None = None) -> None:
-        """A batch of that padded cost went through; `memory` as it was right after, where there is a card."""
+        """Record a batch of that padded cost that succeeded, with the memory of the GPU after it."""
         with self._lock:
             budget = self._get(model, device)
             if cost < budget.tokens * _FULL or (memory is not None and self._is_tight(memory)):
                 return
             grown = int(budget.tokens * _GROWTH) + 1
             if not is_accelerator(device):
-                grown = min(grown, self._processor_tokens)
+                grown = min(grown, self._cpu_tokens)
             if budget.ceiling is not None:
-                # What ran out of memory once may fit later, when another program has left the card: try again, little by little.
+                # A batch that ran out of memory may fit later, when another program has left the GPU: raise the ceiling slowly.
                 budget.ceiling += budget.ceiling // 100 + 1
                 grown = min(grown, budget.ceiling * 9 // 10)
             budget.tokens = max(budget.tokens, grown)
 
     def overflowed(self, model: str, device: str, cost: int) -> None:
-        """A batch of that padded cost ran out of memory."""
+        """Record a batch of that padded cost that ran out of memory."""
         with self._lock:
             budget = self._get(model, device)
             budget.ceiling = cost
             budget.tokens = max(1, min(budget.tokens, cost // 2))
 
     def save(self, path: Path) -> None:
-        """What was learned, as JSON, for the next run."""
+        """Write the learned budgets as JSON, for the next run."""
         with self._lock:
             learned = [[*key, budget.tokens, budget.ceiling] for key, budget in sorted(self._budgets.items())]
         replace_private(path, json.dumps(learned).encode())
 
     def load(self, path: Path) -> None:
-        """What an earlier run learned. A file that is not there or not readable as such teaches nothing."""
+        """Read the budgets that an earlier run learned. Ignores a missing or damaged file."""
         try:
             learned = {
                 (str(m), str(d)): _Budget(max(1, int(tokens)), ceiling and int(ceiling))
                 for m, d, tokens, ceiling in _read(path)
-                if ceiling or is_accelerator(d)  # a processor teaches nothing but what is too much
+                if ceiling or is_accelerator(d)  # on the CPU only a ceiling is learned
             }
         except (OSError, ValueError, TypeError):
             return
@@ -161,7 +166,7 @@ class AdaptiveBatchController:
             self._budgets.update(learned)
 
     def _get(self, model: str, device: str) -> _Budget:
-        start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else self._processor_tokens
+        start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else self._cpu_tokens
         return self._budgets.setdefault((model, device), _Budget(start))
 
     def _is_tight(self, memory: GPUMemorySnapshot) -> bool:

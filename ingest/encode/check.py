@@ -1,4 +1,4 @@
-"""Trying a model out: does it load, and is it what the registry says?"""
+"""Check a model: load it, encode a sentence and compare the result with the registry."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ SENTENCE = "The quick brown fox jumps over the lazy dog."
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """What a model turned out to be. `norm`: of a dense vector; `terms`: of a sparse one; `seconds` with loading."""
+    """The facts about a model that was loaded and used.
+
+    Attributes:
+        norm: length of its vector of `SENTENCE`; None for a sparse model.
+        terms: non-zero entries of that vector; None for a dense model.
+        seconds: duration of the check, loading included.
+    """
 
     key: str
     kind: str
@@ -39,9 +45,10 @@ def check_model(
     trust_remote_code: Collection[str] = (),
     devices: Sequence[str] | None = None,
 ) -> CheckReport:
-    """Loads a dense or sparse model, encodes one sentence under a lease and checks what came out.
+    """Load a dense or sparse model, encode one sentence under a lease, and check the vector.
 
-    Raises `UnknownModelError`, or `ModelError` if it cannot be had, is not what the registry says, or encodes nonsense.
+    Raises `UnknownModelError`, and `ModelError` if the model is not available, differs from the registry, or makes an unusable
+    vector.
     """
     manager = ModelManager(
         EnsembleConfig(ensemble_models=(key,)),
@@ -59,11 +66,11 @@ def check_model(
     if isinstance(encoded.vectors, list):
         terms = len(encoded.vectors[0].indices)
         if terms == 0:
-            raise ModelError(f"model {key!r} gave an empty vector for a plain sentence: its weights are not usable")
+            raise ModelError(f"model {key!r} returned an empty vector for a plain sentence: its weights are not usable")
     else:
         norm = float(np.linalg.norm(encoded.vectors[0]))
         if not np.isclose(norm, 1.0, atol=1e-3):
-            raise ModelError(f"model {key!r} gave a vector of length {norm:.4f} where 1 is due: its weights are not usable")
+            raise ModelError(f"model {key!r} returned a vector of length {norm:.4f} instead of 1: its weights are not usable")
     return CheckReport(
         key=key,
         kind=report.kind,

@@ -1,4 +1,4 @@
-"""What the rest of the package knows of a model: the part that waits on the host, and the part a lease hands out."""
+"""The two halves of a model: `Model`, which waits in host memory, and `Encoder`, which only a lease provides."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from typing import Literal, Protocol, runtime_checkable
 
 from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
-Kind = Literal["dense", "sparse", "reranker"]
+ModelKind = Literal["dense", "sparse", "reranker"]
 
 RunsOn = Literal["accelerator", "cpu", "remote"]
-"""Where a model computes: on an accelerator if this machine has one, otherwise on its CPU; always on the CPU; or not on this
-machine at all, such as behind an API."""
+"""Where a model computes: on an accelerator (the CPU if the machine has none), always on the CPU, or on another machine."""
 
 Vectors = DenseMatrix | list[SparseVector]
 """`(n, dim) float32, unit norm`, or n sparse vectors; row i belongs to text i."""
 
 
 class Encoder(Protocol):
-    """A model on its device. Only a lease hands one out; it is dead once the lease ends.
+    """A model on its device. Only a lease provides one, and it stops working when the lease ends.
 
-    Texts are given without the model's prompts; the encoder adds them. One thread at a time. A document's vector that is not
-    finite is for the caller to refuse (`finite_rows`); a query's is refused by the lease, with `ModelError`.
+    Callers pass texts without the model's prompts; the encoder adds them. Not safe for several threads at once. The caller
+    rejects document vectors that are not finite (`finite_rows`); the lease rejects such query vectors with `ModelError`.
+
     Raises:
-        torch.OutOfMemoryError: a batch does not fit. The runner makes it smaller.
-        ModelUnavailableError: the model cannot answer now, whatever the texts: its server is down, overloaded or too slow. The
-            runner sends the same texts again under its retry policy, then ends the run. `ConnectionError` and `TimeoutError`
-            count as this.
+        torch.OutOfMemoryError: a batch does not fit. The runner halves it.
+        ModelUnavailableError: the model does not respond, whatever the texts: its server is down, overloaded or too slow. The
+            runner retries the same texts under its retry policy, then ends the run. `ConnectionError` and `TimeoutError` count as
+            this error.
         ModelError: a text cannot be encoded. The runner halves the batch until that text is alone, and rejects it.
     """
 
@@ -37,65 +37,65 @@ class Encoder(Protocol):
 
 
 class Model(Protocol):
-    """A member of the ensemble, waiting in host memory or not even loaded yet. It cannot encode: see `lease_gpus`.
+    """A model of the ensemble, in host memory or not loaded yet. It cannot encode: `lease_gpus` provides its encoder.
 
-    Everything but `load`, `to_device` and `offload` is known without the weights, and those three are called by the lease alone.
+    Only `load`, `to_device` and `offload` need the weights, and only the lease calls those three.
     """
 
     @property
     def key(self) -> str:
-        """Registry key, and the name of its vector."""
+        """The registry key, which is also the name of the model's named vector."""
         ...
 
     @property
-    def kind(self) -> Kind: ...
+    def kind(self) -> ModelKind: ...
 
     @property
     def dim(self) -> int | None:
-        """Dimension of a dense model, None for a sparse one."""
+        """The dimension of a dense model, None for a sparse one."""
         ...
 
     @property
     def dtype(self) -> str:
-        """What it computes in: `float32`, `bfloat16`, `float16`, `int8`."""
+        """The type it computes in: `float32`, `bfloat16`, `float16`, `int8`."""
         ...
 
     @property
     def backend(self) -> str:
-        """`torch`, `openvino`, `onnx`, `qdrant` (BM25), `hash` (tests)."""
+        """The library that computes it: `torch`, `openvino`, `onnx`, `qdrant` (BM25), `hash` (tests)."""
         ...
 
     @property
     def runs_on(self) -> RunsOn:
-        """Where it computes, for documents and queries alike.
+        """Where the model computes, for documents and queries alike.
 
-        `accelerator` and `cpu` lease the devices they compute on; only `accelerator` moves the resident model off them. `remote`
-        leases nothing and waits for nobody: it is placed once, on the device `remote`.
+        `accelerator` and `cpu` lease their devices; only `accelerator` moves the resident model off them. `remote` leases nothing
+        and never waits; its device is called `remote`.
         """
         ...
 
     @property
     def fingerprint(self) -> str:
-        """Digest of everything that shapes its vectors: revision or weights, prompts, pooling, dtype, truncation."""
+        """A digest of everything that shapes its vectors: revision or weights, prompts, pooling, dtype, truncation."""
         ...
 
     @property
     def space(self) -> str:
-        """Digest of what defines its vector space: the same, without dtype and precision. A GPU and a CPU share a space."""
+        """A digest of what defines its vector space: the fingerprint without the dtype. A GPU and a CPU share a space."""
         ...
 
     @property
     def uses_idf(self) -> bool:
-        """True where the sparse vector needs Qdrant's IDF modifier."""
+        """Whether the sparse vector requires Qdrant's IDF modifier."""
         ...
 
     @property
     def token_limit(self) -> TokenLimit | None:
-        """The bound on a chunk, or None where there is none. May load the tokenizer, never the weights."""
+        """The limit on a chunk, or None if there is none. May load the tokenizer, never the weights."""
         ...
 
     def load(self) -> None:
-        """Reads the weights into host memory, once. Needs no device, so that nobody waits for a disk while holding one."""
+        """Read the weights into host memory, once. Runs before the lease, so no process leases a device while reading."""
         ...
 
     def to_device(self, device: str) -> Encoder:
@@ -103,30 +103,30 @@ class Model(Protocol):
         ...
 
     def offload(self) -> None:
-        """Moves off the device into host memory."""
+        """Free the memory of the devices. The weights stay in host memory."""
         ...
 
 
 @runtime_checkable
 class CalibratedModel(Protocol):
-    """A `Model` that must have seen some texts before it can encode documents."""
+    """A `Model` that must see some texts before it can encode documents."""
 
     def calibrate(self, texts: Sequence[str]) -> None:
-        """Called without a lease, with all texts of a pass, each within the limit, before the model encodes any of them.
+        """Calibrate the model on all texts of a pass, each within its token limit, before it encodes any of them.
 
-        May take a minute the first time. Raises `PrecisionError` where it cannot encode them in the precision that its
-        fingerprint says.
+        Called without a lease. May take a minute the first time. Raises `PrecisionError` if the model cannot encode the texts in
+        the precision of its fingerprint.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a pass made of one model's texts.
+    """The result of one model's pass.
 
     Attributes:
-        vectors: one row per text, in the order asked; the row of a failed text is zeros or empty and means nothing.
-        failed: index of a text that could not be encoded → why.
+        vectors: one row per text, in the order of the texts. The row of a failed text is zeros or empty and has no meaning.
+        failed: index of a text that could not be encoded → reason.
     """
 
     vectors: Vectors

@@ -1,11 +1,11 @@
-"""Dense members: one unit vector per text."""
+"""Dense models computed by torch: one unit vector per text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from ingest.encode.contract import Encoder, Kind
+from ingest.encode.contract import Encoder, ModelKind
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import unit_rows
 from ingest.errors import ModelError
@@ -15,18 +15,18 @@ from ingest.records import DenseMatrix
 class DenseModel(TorchModel):
     """A sentence-transformers model."""
 
-    kind: Kind = "dense"
+    kind: ModelKind = "dense"
 
     @staticmethod
     def _library() -> Any:
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - many seconds, paid only by a run that encodes
+        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - takes many seconds, and only encoding needs it
 
         return SentenceTransformer
 
     def _check(self, model: Any) -> None:
-        found = model.get_embedding_dimension()
-        if found != self.config.dim:
-            raise ModelError(f"model {self.key!r} has {found} dimensions, its configuration says {self.config.dim}: correct dim")
+        dim = model.get_embedding_dimension()
+        if dim != self.config.dim:
+            raise ModelError(f"model {self.key!r} has {dim} dimensions, its configuration says {self.config.dim}: correct dim")
 
     def _encoder(self, replica: Any) -> Encoder:
         return DenseEncoder(self.config, replica)

@@ -1,4 +1,4 @@
-"""What there is to compute on, found out without importing torch: that import costs seconds and most runs never need it."""
+"""The devices of this machine. They are listed without importing torch, which takes seconds and which most runs never need."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ _FIRST_CAPABILITY_WITH_BFLOAT16 = (8, 0)
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """One CUDA card as the driver reports it: `name` is `cuda:0`, `capability` its compute capability."""
+    """A CUDA GPU as reported by the driver.
+
+    Attributes:
+        name: `cuda:0`, `cuda:1` ….
+        capability: compute capability.
+    """
 
     name: str
     capability: tuple[int, int]
@@ -32,7 +37,7 @@ class Accelerator:
 
 @dataclass(frozen=True, slots=True)
 class GPUMemorySnapshot:
-    """Memory of one card at one moment, of all processes together. Bytes."""
+    """The memory of a GPU at one moment, of all processes together, in bytes."""
 
     device: str
     used_bytes: int
@@ -41,7 +46,7 @@ class GPUMemorySnapshot:
 
 @cache
 def accelerators() -> tuple[Accelerator, ...]:
-    """The cards this process may use, none with a CPU build of torch. Asks the driver, so `CUDA_VISIBLE_DEVICES` holds."""
+    """Return the GPUs that this process can see, none with a CPU build of torch. The driver applies `CUDA_VISIBLE_DEVICES`."""
     if _is_cpu_build():
         return ()
     try:
@@ -55,11 +60,11 @@ def accelerators() -> tuple[Accelerator, ...]:
     return tuple(Accelerator(f"cuda:{index}", _capability(driver, index)) for index in range(count.value))
 
 
-_DRIVER = ForkUnsafe("the GPU driver", instead="start the child with the method spawn, or name device cpu")
+_DRIVER = ForkUnsafe("the GPU driver", instead="start the child with the method spawn, or use device cpu")
 
 
 def check_driver(devices: Sequence[str]) -> None:
-    """Raise `ForkError` for a GPU in a forked child of the process that asked the driver: it works in no other."""
+    """Raise `ForkError` for a GPU in a forked child of the process that initialized the driver, which works there alone."""
     if any(map(is_accelerator, devices)):
         _DRIVER.check()
 
@@ -81,17 +86,17 @@ def _capability(driver: ctypes.CDLL, index: int) -> tuple[int, int]:
 
 
 def default_devices() -> tuple[str, ...]:
-    """The first card where there is one, else the processor."""
+    """Return the first GPU, or the CPU if there is none."""
     return ("cuda:0",) if accelerators() else ("cpu",)
 
 
 def check_devices(devices: Sequence[str]) -> tuple[str, ...]:
-    """Return devices that a caller named, each once. Raises `ConfigurationError` for one that this machine does not have.
+    """Return the named devices without duplicates. Raises `ConfigurationError` for one that this machine does not have.
 
-    `cpu:1` is a second place to compute on the one CPU. A single name may be given as it is.
+    `cpu:1` is a second replica on the CPU. A single name may be passed as a string.
     """
     named = [devices] if isinstance(devices, str) else checked("devices", parse_texts, devices)
-    available = [*(card.name for card in accelerators()), "cpu"]
+    available = [*(gpu.name for gpu in accelerators()), "cpu"]
     for device in named:
         if device not in available and re.fullmatch(r"cpu:[0-9]+", device) is None:
             because = "; the installed torch is built for the CPU alone" if _is_cpu_build() else ""
@@ -100,53 +105,53 @@ def check_devices(devices: Sequence[str]) -> tuple[str, ...]:
 
 
 def is_accelerator(device: str) -> bool:
-    """True for `cuda:0`, False for `cpu` and `cpu:1`."""
+    """Return True for `cuda:0`, False for `cpu` and `cpu:1`."""
     return device.partition(":")[0] != "cpu"
 
 
 def torch_device(device: str) -> str:
-    """What torch calls it: `cpu:1` is a second place to compute on the one processor."""
+    """Return torch's name of a device; that of `cpu:1`, a second replica on the CPU, is `cpu`."""
     return device if is_accelerator(device) else "cpu"
 
 
 def compute_dtype(devices: Sequence[str]) -> str:
-    """What a model computes in on these devices: `bfloat16` where all cards have it, `float16` on older cards, else `float32`."""
+    """Return the dtype to compute in: on GPUs `bfloat16` if all support it, else `float16`; `float32` on the CPU."""
     if not devices or not all(map(is_accelerator, devices)):
         return "float32"
-    capabilities = {card.name: card.capability for card in accelerators()}
+    capabilities = {gpu.name: gpu.capability for gpu in accelerators()}
     if all(capabilities.get(device, (0, 0)) >= _FIRST_CAPABILITY_WITH_BFLOAT16 for device in devices):
         return "bfloat16"
     return "float16"
 
 
 def threads_of_each(replicas: int) -> int | None:
-    """With how many threads each of several replicas computes on this processor; None where one has it to itself."""
+    """Return the threads of each of several replicas on the CPU; None for a single one."""
     return max(1, len(os.sched_getaffinity(0)) // replicas) if replicas > 1 else None
 
 
 def memory_snapshots(devices: Sequence[str]) -> dict[str, GPUMemorySnapshot]:
-    """One per card among `devices`; empty where there is no card."""
-    present = {card.name for card in accelerators()}
-    cards = [device for device in devices if device in present]
-    if not cards:
+    """Return the memory of each GPU among `devices`."""
+    present = {gpu.name for gpu in accelerators()}
+    gpus = [device for device in devices if device in present]
+    if not gpus:
         return {}
-    import torch  # noqa: PLC0415 - seconds, and only a machine with a card pays them
+    import torch  # noqa: PLC0415 - takes seconds, and only a machine with a GPU needs it
 
     taken = {}
-    for card in cards:
-        free, total = torch.cuda.mem_get_info(card)
-        taken[card] = GPUMemorySnapshot(device=card, used_bytes=total - free, total_bytes=total)
+    for gpu in gpus:
+        free, total = torch.cuda.mem_get_info(gpu)
+        taken[gpu] = GPUMemorySnapshot(device=gpu, used_bytes=total - free, total_bytes=total)
     return taken
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """By type. A process that never imported torch cannot have been given its error."""
+    """Return whether an error is torch's out-of-memory error. Does not import torch."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(error, torch.OutOfMemoryError)
 
 
 def wait_for_moves(devices: Sequence[str]) -> None:
-    """Returns once weights have arrived on the cards among `devices`: torch only starts to move what is pinned."""
+    """Wait until the weights have arrived on the GPUs among `devices`: torch copies pinned memory asynchronously."""
     torch = sys.modules.get("torch")
     if torch is not None and torch.cuda.is_available():
         for device in filter(is_accelerator, devices):
@@ -154,7 +159,7 @@ def wait_for_moves(devices: Sequence[str]) -> None:
 
 
 def release_cached_memory(devices: Sequence[str]) -> None:
-    """Hands memory that torch keeps for itself back to the card, for whoever comes next."""
+    """Release the GPU memory that torch caches, so that other processes can use it."""
     torch = sys.modules.get("torch")
     if torch is not None and any(map(is_accelerator, devices)) and torch.cuda.is_available():
         torch.cuda.empty_cache()

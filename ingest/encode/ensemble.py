@@ -1,4 +1,4 @@
-"""The models of a run, and everything that is needed to use them."""
+"""The models of a run and their runner, as one value."""
 
 from __future__ import annotations
 
@@ -34,16 +34,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EncodingOptions:
-    """How models are found and computed: in a run, a search and a worker alike.
+    """How models are found and computed in a run, a search and a worker.
 
     Attributes:
         devices: devices to compute on, such as `("cuda:0",)`. None: the first GPU, else the CPU.
         backend_options: CPU inference backend and precision.
-        exclusive_mode: True leases devices host-wide; False holds them in this process only, where an orchestrator owns them.
+        exclusive_mode: True leases devices host-wide; False leases them within this process only, where an orchestrator owns
+            them.
         lease_timeout: seconds to wait for a device that another process holds.
-        lease_directory: where processes meet to take turns. None: the user's own.
-        memory_limit_gb: GiB of a GPU in use beyond which batches stop growing. None: 80 % of the GPU.
-        cpu_batch_tokens: tokens of a batch on the CPU, padding included.
+        lease_directory: folder of the lock files that processes share. None: the user's own.
+        memory_limit_gb: used GiB of a GPU at which batches stop growing. None: 80 % of the GPU.
+        cpu_batch_tokens: tokens per batch on the CPU, padding included.
         custom_models: the user's own models, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may run.
         retry: limits on the retries of a batch while its model is unavailable.
@@ -99,11 +100,11 @@ class EncodingOptions:
         stored_precisions: Mapping[str, str] | None = None,
         worth_converting: bool = False,
     ) -> tuple[Model, ...]:
-        """Return the models: each key as the registry has it, and each model as it is. Nothing is loaded.
+        """Return the models: those of the registry for keys, other models unchanged. Loads nothing.
 
         Args:
-            stored_precisions: vector name → precision of what is stored, which the models keep.
-            worth_converting: there is so much to encode that a model may be converted for it.
+            stored_precisions: vector name → precision of the stored vectors, which the models keep.
+            worth_converting: whether there is enough to encode to convert a model for it.
 
         Raises `UnknownModelError`, `ConfigurationError` and `MissingExtraError`.
         """
@@ -177,11 +178,11 @@ def open_ensemble(
     monitor: ThroughputMonitor | None = None,
     learned_batches: Path | None = None,
 ) -> Iterator[Ensemble]:
-    """Open a runner for these models. At the end the devices are released.
+    """Open a runner for these models. Releases the devices at the end.
 
     Args:
         monitor: receives lease, pass and progress events.
-        learned_batches: file of the batch sizes that earlier runs learned, which this one updates.
+        learned_batches: file with the batch sizes learned by earlier runs, which this run updates.
     """
     known = known_models(options.custom_models)
     controller = AdaptiveBatchController(
@@ -212,5 +213,5 @@ def open_ensemble(
 def _save(controller: AdaptiveBatchController, path: Path) -> None:
     try:
         controller.save(path)
-    except OSError as exc:  # costs the next run some speed, and must not end this one
+    except OSError as exc:  # the next run is slower at first
         logger.warning("the learned batch sizes were not saved: cannot write %s (%s)", path, exc.strerror)

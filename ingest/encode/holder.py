@@ -1,4 +1,4 @@
-"""Who holds a device: a note beside its lock, written by the holder for the one who waits in vain."""
+"""A note beside the lock of a device that names the process that holds the lock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PLAIN_WORD = re.compile(r"[a-z][a-z-]*")
 
 
 class Holder:
-    """The note at `path`. It only tells a person; the lock decides, so what a killed process left does no harm."""
+    """The note at `path`. It is for messages only; the lock decides, so the note of a killed process does no harm."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -36,27 +36,27 @@ class Holder:
         self._path.unlink(missing_ok=True)
 
     def describe(self) -> str:
-        """For the message of whoever gave up waiting."""
+        """Return the holder in words, for the message of a process that waits."""
         try:
             note = json.loads(self._path.read_text())
             return f"process {note['pid']} on {note['host']} ({note['command']}, model {note['model']}, since {note['since']})"
         except (OSError, ValueError, KeyError):
-            return "a process that left no note"
+            return "an unknown process"
 
 
 def command_line(arguments: list[str]) -> str:
-    """Program and subcommand. Nothing more: what follows may be a URL or an option that carries a password."""
+    """Return the program and the subcommand. Nothing more: the other arguments may contain a password."""
     program = Path(arguments[0]).name if arguments and arguments[0] else "python"
     subcommand = arguments[1] if len(arguments) > 1 and _PLAIN_WORD.fullmatch(arguments[1]) else ""
     return f"{program} {subcommand}".strip()
 
 
 def private_directory(directory: Path) -> None:
-    """Creates it for this user alone. Raises `LeaseError` if it is somebody else's: a lock there would prove nothing."""
+    """Create a directory that only this user can read. Raises `LeaseError` if it belongs to another user."""
     try:
         make_private_folder(directory)
         owner = directory.stat().st_uid
     except OSError as exc:
-        raise LeaseError(f"cannot create the lease directory {directory} ({exc.strerror}): name another one") from exc
+        raise LeaseError(f"cannot create the lease directory {directory} ({exc.strerror}): choose another one") from exc
     if owner != os.getuid():
-        raise LeaseError(f"the lease directory {directory} belongs to user {owner}, not to this one: name another one")
+        raise LeaseError(f"the lease directory {directory} belongs to user {owner}, not to this one: choose another one")

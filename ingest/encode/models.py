@@ -1,4 +1,4 @@
-"""The members of an ensemble: from registry keys to models that wait for their turn."""
+"""Build the models of an ensemble from their registry keys."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from ingest.encode.attention import AttentionModel
 from ingest.encode.contract import Model
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
+from ingest.encode.file_model import model_space
 from ingest.encode.onnx import OnnxModel
 from ingest.encode.openvino.cache import ConvertedModel
-from ingest.encode.openvino.choice import BackendOptions, choose
+from ingest.encode.openvino.choice import BackendOptions, choose_backend
 from ingest.encode.openvino.conversion import is_installed
 from ingest.encode.openvino.model import OpenVinoModel
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
 from ingest.encode.resolve import resolve, status
 from ingest.encode.sparse import Bm25Model, SpladeModel
-from ingest.encode.staged import model_space
 from ingest.encode.torch_model import TorchModel
 from ingest.errors import ConfigurationError, MissingExtraError, ModelError
 from ingest.parameters import checked, parse_boolean, parse_instance, parse_text, parse_texts
 
 
 class ModelManager:
-    """Builds the members of an ensemble. Nothing is imported, read or loaded until one of them needs it.
+    """The builder of an ensemble's models. Libraries and weights are loaded when a model is first used.
 
     Args:
-        config: which models, in which order.
-        enable_sparse: False leaves the sparse members out.
-        devices: that they compute on, which decides their dtype; by default the first card, or the CPU if there is none.
-        custom_models: the user's own, name → fields of `ModelConfig`.
-        trust_remote_code: keys of models whose repository's Python code may be run.
-        language: of BM25.
-        backend_options: who computes on the processor, and in what precision; torch unless said otherwise.
+        config: registry keys, in the order of the passes.
+        enable_sparse: False leaves out the sparse models.
+        devices: devices to compute on, which determine the dtype; by default the first GPU, or the CPU if there is none.
+        custom_models: the user's own models, name → fields of `ModelConfig`.
+        trust_remote_code: keys of models whose repository's Python code may run.
+        language: language of BM25.
+        backend_options: CPU inference backend and precision; torch by default.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
     """
@@ -67,30 +67,30 @@ class ModelManager:
         self.members: tuple[Model, ...] = tuple(members[key] for key in self.configs if key in members)
 
     def initialize_sparse_models(self) -> tuple[Model, ...]:
-        """The sparse members, in configured order; none unless `enable_sparse`. They take leases and passes like any other."""
+        """Return the sparse models in configured order; none if `enable_sparse` is False."""
         if not self.enable_sparse:
             return ()
         return tuple(self._sparse_model(config) for config in self.configs.values() if config.kind == "sparse")
 
     @property
     def model_dtypes(self) -> Mapping[str, str]:
-        """Key → dtype each model loaded so far really has."""
+        """Key → dtype of each model that has been loaded."""
         return MappingProxyType(self._dtypes)
 
     @property
     def batch_hints(self) -> Mapping[str, int]:
-        """Key → padded tokens per batch to start from on an accelerator; for `AdaptiveBatchController`."""
+        """Key → initial number of padded tokens per batch on an accelerator, for `AdaptiveBatchController`."""
         return {key: config.batch_tokens for key, config in self.configs.items()}
 
     def _get_model_primary_dtype(self, key: str) -> str:
-        """What the model computes in: on cards `bfloat16` or `float16`, on the processor `float32` or `int8`; BM25 `float32`."""
+        """Return the dtype of a model: `bfloat16` or `float16` on GPUs, `float32` or `int8` on the CPU; BM25 `float32`."""
         return self._chosen[key][1]
 
     def _record_model_dtype(self, key: str, dtype: str) -> None:
-        """A model was loaded and has this dtype. Raises `ModelError` if it is not the one it is to compute in."""
+        """Record the dtype of a loaded model. Raises `ModelError` if it differs from the expected one."""
         expected = self._get_model_primary_dtype(key)
         if dtype != expected:
-            raise ModelError(f"model {key!r} was loaded as {dtype} and is to compute in {expected}")
+            raise ModelError(f"model {key!r} was loaded as {dtype}, but must compute in {expected}")
         self._dtypes[key] = dtype
 
     def _initialize_dense_models(self) -> tuple[Model, ...]:
@@ -107,7 +107,7 @@ class ModelManager:
         return self._torch_model(AttentionModel if config.pooling == "attention" else SpladeModel, config)
 
     def _torch_model(self, member: type[TorchModel], config: ModelConfig) -> Model:
-        """As torch computes it, or as OpenVINO does."""
+        """Return the model as computed by torch or by OpenVINO."""
         library, dtype = self._chosen[config.key]
         trusts = self._trusts(config)
         if library == "torch":
@@ -117,16 +117,16 @@ class ModelManager:
             precision="int8" if dtype == "int8" else "float32",
             cache_directory=self._backend_options.cache_directory,
             guard=self._backend_options.guard,
-            known=config.key in self._backend_options.stored_precisions,
+            has_stored_vectors=config.key in self._backend_options.stored_precisions,
             threads=threads_of_each(len(self.devices)),
             on_loaded=self._record_model_dtype,
         )
 
     def _choose(self, config: ModelConfig) -> tuple[str, str]:
-        """Who computes a model, and in what."""
+        """Return the backend and the dtype of a model."""
         if config.backend != "torch":
             return config.backend, "float32"
-        if config.pooling == "attention":  # it needs what a converted model keeps to itself
+        if config.pooling == "attention":  # a converted model does not return its attention
             return "torch", compute_dtype(self.devices)
 
         def converted() -> bool:
@@ -135,9 +135,11 @@ class ModelManager:
             space = model_space(config, resolve(config))
             return ConvertedModel.of(self._backend_options.cache_directory, config.key, space, "int8").exists()
 
-        chosen = choose(self._backend_options, config.key, devices=self.devices, installed=is_installed(), converted=converted)
+        chosen = choose_backend(
+            self._backend_options, config.key, devices=self.devices, installed=is_installed(), converted=converted
+        )
         if chosen[0] == "openvino" and config.key not in self._backend_options.stored_precisions and not is_installed():
-            raise MissingExtraError("backend openvino needs OpenVINO and NNCF: pip install 'qdrant-ingest[openvino]'")
+            raise MissingExtraError("backend openvino requires OpenVINO and NNCF: pip install 'qdrant-ingest[openvino]'")
         return chosen
 
     def _trusts(self, config: ModelConfig) -> bool:

@@ -1,6 +1,6 @@
-"""Which models there are and what is true of them. Every command, runner and test resolves a model key here and nowhere else.
+"""The registry of models. Every command, runner and test looks model keys up here and nowhere else.
 
-Facts are those of the model cards. `revision` pins the commit they were taken from.
+The facts are those of the model cards at the commit that `revision` pins.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
-from ingest.encode.model_config import ModelConfig, ModelKind, configured, nearest
+from ingest.encode.contract import ModelKind
+from ingest.encode.model_config import ModelConfig, configured, nearest
 from ingest.errors import ConfigurationError, UnknownModelError
 from ingest.parameters import checked, parse_boolean, parse_mapping, parse_texts, parse_weight, set_fields
 
@@ -217,9 +218,10 @@ CustomModels = Mapping[str, Mapping[str, Any]]
 
 
 def known_models(custom: CustomModels | None = None) -> dict[str, ModelConfig]:
-    """Every model by key: the registries, then the user's own. An own model named like a built-in one changes those fields of it.
+    """Return every model by key: the built-in ones and the user's own.
 
-    Raises `ConfigurationError` for an own model that cannot be meant.
+    A model of the user's that has the key of a built-in one overrides the fields it names. Raises `ConfigurationError` for an
+    invalid one.
     """
     models = dict(_BUILT_IN)
     for name, values in (custom or {}).items():
@@ -230,7 +232,7 @@ def known_models(custom: CustomModels | None = None) -> dict[str, ModelConfig]:
 def find_model(
     key: str, *, custom: CustomModels | None = None, kinds: Collection[ModelKind] = ("dense", "sparse")
 ) -> ModelConfig:
-    """The model of that key among `kinds`. Raises `UnknownModelError` that names the nearest known keys."""
+    """Return the model with that key among `kinds`. Raises `UnknownModelError`, which names the most similar known keys."""
     models = {name: model for name, model in known_models(custom).items() if model.kind in kinds}
     if key not in models:
         raise UnknownModelError(f"no {' or '.join(kinds)} model is called {key!r}: {nearest(key, models)}")
@@ -239,10 +241,10 @@ def find_model(
 
 _REMOVED_OPTIONS: Mapping[str, str] = MappingProxyType(
     {
-        "parallel_encoding": "remove it: one model at a time holds the device, and several devices are used by naming them",
-        "weighting_strategy": "set model_weights: they act where a query's results are fused",
-        "aggregation_method": "remove it: each model keeps its own named vector and results are fused when a query is asked",
-        "memory_efficient": "remove it: models always wait in host memory and batches always fit themselves to the device",
+        "parallel_encoding": "remove it: one model at a time holds the device, and naming several devices uses all of them",
+        "weighting_strategy": "set model_weights: they act when the results of a query are fused",
+        "aggregation_method": "remove it: each model keeps its own named vector and results are fused at query time",
+        "memory_efficient": "remove it: models always wait in host memory and batches always adapt to the device",
         "preferred_devices": "name the devices where the run is started",
         "warm_cache_after_release": "remove it: a model stays on the device until another one needs it",
         "sequential_passes": "remove it: passes are always one after the other, in the order of ensemble_models",
@@ -252,14 +254,15 @@ _REMOVED_OPTIONS: Mapping[str, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, init=False)
 class EnsembleConfig:
-    """Which models work together.
+    """The models of an ensemble.
 
     Attributes:
         ensemble_models: keys of dense and sparse models, in the order of their passes.
-        model_weights: key → weight in query-time fusion, positive; a member without one weighs 1.
-        exclusive_mode: True leases devices host-wide; False holds them in this process only, for when an orchestrator owns them.
+        model_weights: key → weight in query-time fusion, positive; default 1.
+        exclusive_mode: True leases devices host-wide; False leases them within this process only, where an orchestrator owns
+            them.
 
-    Raises `ConfigurationError` for weights that cannot be meant, for an unknown field, and for one that was removed.
+    Raises `ConfigurationError` for invalid weights, an unknown field, and a removed one.
     """
 
     ensemble_models: tuple[str, ...]
@@ -286,7 +289,7 @@ class EnsembleConfig:
         set_fields(self, ensemble_models=members, model_weights=weights, exclusive_mode=exclusive)
 
     def weight(self, key: str) -> float:
-        """Of a member, 1 unless configured."""
+        """Return the weight of a model, 1 by default."""
         return self.model_weights.get(key, 1.0)
 
 
@@ -298,4 +301,4 @@ def _check_members(members: tuple[str, ...], weights: Mapping[str, float]) -> No
         raise ConfigurationError(f"ensemble_models names {twice[0]!r} twice: name each model once")
     for key in weights:
         if key not in members:
-            raise ConfigurationError(f"model_weights names {key!r}, which is no member of the ensemble: {nearest(key, members)}")
+            raise ConfigurationError(f"model_weights names {key!r}, which is not in the ensemble: {nearest(key, members)}")

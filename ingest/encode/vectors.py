@@ -1,4 +1,4 @@
-"""What leaves an encoder: of unit length, of the right shape, and finite."""
+"""Checks on the vectors of an encoder: unit length, the right shape, and finite."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from ingest.records import DenseMatrix, SparseVector
 
 
 def unit_rows(rows: NDArray[np.float32]) -> DenseMatrix:
-    """Each row divided by its length. A row of zeros has no direction: it becomes NaN, which no border lets through."""
+    """Return each row divided by its length. A row of zeros becomes NaN, which `finite_rows` rejects."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.ascontiguousarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
 
 def sparse_rows(count: int, rows: NDArray[Any], columns: NDArray[Any], values: NDArray[np.float32]) -> list[SparseVector]:
-    """`count` vectors from what is not zero in a matrix: where it is, row by row with ascending columns, and what it is."""
+    """Return `count` sparse vectors from the non-zero entries of a matrix: sorted by row, then by column."""
     bounds = np.searchsorted(rows, np.arange(count + 1))
     indices = columns.astype(np.uint32)
     return [SparseVector(indices[start:end], values[start:end]) for start, end in pairwise(bounds)]
 
 
 def finite_rows(model: Model, vectors: Vectors, count: int) -> NDArray[np.bool_]:
-    """`(count,)`, False where a vector is not made of finite numbers.
+    """Return `(count,)`, False for each vector that is not finite.
 
-    Raises `ModelError` if these are not `count` vectors of the kind and dimension that the model is said to make.
+    Raises `ModelError` if there are not `count` vectors of the model's kind and dimension.
     """
     if model.dim is not None:
         if not isinstance(vectors, np.ndarray) or vectors.shape != (count, model.dim) or vectors.dtype != np.float32:
@@ -47,10 +47,10 @@ def finite_rows(model: Model, vectors: Vectors, count: int) -> NDArray[np.bool_]
 
 
 def not_finite(model: Model) -> str:
-    """Why a text's vector was refused."""
+    """Return the reason for rejecting a vector."""
     return f"{model.key} made a vector that is not finite, computing in {model.dtype}"
 
 
-def _unexpected(model: Model, found: Any, expected: str) -> ModelError:
-    made = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else f"{len(found)} sparse vectors"
-    return ModelError(f"model {model.key!r} made {made} where {expected} was expected: its configuration is wrong")
+def _unexpected(model: Model, vectors: Any, expected: str) -> ModelError:
+    actual = f"{vectors.dtype} {vectors.shape}" if isinstance(vectors, np.ndarray) else f"{len(vectors)} sparse vectors"
+    return ModelError(f"model {model.key!r} returned {actual} where {expected} was expected: its configuration is wrong")

@@ -227,7 +227,7 @@ class RerankPipeline(NotCopied):
         return self._score_on((), query, texts, patience), _name(()), fallback
 
     def _score_on(self, devices: Sequence[str], query: str, texts: Sequence[str], patience: float) -> list[float]:
-        model = self._load(compute_dtype(devices)).asked(query)
+        model = self._load(compute_dtype(devices)).for_query(query)
         with BatchRunner(
             [model],
             config=self._ensemble,

@@ -146,7 +146,7 @@ def _keep_leasing(directory: Path) -> None:
 def test_a_kept_device_goes_to_whoever_asks(directory: Path) -> None:
     with _process(QUEUE, directory) as other:
         assert _answer(other) == "asking\n"
-        with pytest.raises(LeaseTimeoutError, match=f"process {other.pid}|left no note"):
+        with pytest.raises(LeaseTimeoutError, match=f"process {other.pid}|an unknown process"):
             _keep_leasing(directory)
         assert json.loads(_answer(other))
 

@@ -35,7 +35,7 @@ def test_a_model_too_coarse_in_int8_falls_back_to_float32_for_good(tmp_path: Pat
 
     first = ingest("run", str(source), "-c", "topics", "--backend", "openvino", "--json", cwd=tmp_path)
     assert first.code == 0, first.err
-    assert "too coarse in int8" in first.err
+    assert "too inaccurate in int8" in first.err
     [model] = first.json["models"]
     assert (model["backend"], model["dtype"], first.json["balanced"]) == ("openvino", "float32", True)
 

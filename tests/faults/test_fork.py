@@ -65,4 +65,4 @@ def test_a_child_of_a_process_that_computed_with_torch_computes_with_one_thread(
 def test_a_gpu_whose_driver_the_parent_asked_is_refused(tmp_path: Path) -> None:
     report = run_scenario("gpu", tmp_path)
     assert report["cards"] == ["cuda:0"]
-    assert_refused(report["child"], "the GPU driver", "start the child with the method spawn, or name device cpu")
+    assert_refused(report["child"], "the GPU driver", "start the child with the method spawn, or use device cpu")

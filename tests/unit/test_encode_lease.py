@@ -28,10 +28,10 @@ def test_a_lease_hands_out_one_encoder_per_device_and_ends(directory: Path) -> N
         encoder = lease.encoder
         assert len(encoder.encode_documents(["x"])) == 1
         assert not lease.wanted()
-    assert model.journal.events == [("place", "a"), ("place", "a"), ("stage out", "a")]
+    assert model.journal.events == [("to_device", "a"), ("to_device", "a"), ("offload", "a")]
     assert _events(monitor) == [("acquire", "a"), ("release", "a")]
     assert all(event.devices == () and event.vram == {} for event in monitor.lease_events)
-    with pytest.raises(LeaseError, match="is over"):
+    with pytest.raises(LeaseError, match="has ended"):
         encoder.encode_documents(["x"])
     assert lease.get_vram_delta_gb("cpu") == 0.0
     assert lease.summarize()["model"] == "a"
@@ -51,7 +51,7 @@ def test_the_previous_model_leaves_before_the_next_comes(directory: Path) -> Non
         with lease_gpus(RecordingModel(key, journal), ("cpu",), directory=directory, keep=True):
             pass
     give_back(("cpu",), directory)
-    assert journal.events == [("place", "a"), ("stage out", "a"), ("place", "b"), ("stage out", "b")]
+    assert journal.events == [("to_device", "a"), ("offload", "a"), ("to_device", "b"), ("offload", "b")]
 
 
 def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerator_leaves_it_there(directory: Path) -> None:
@@ -60,11 +60,11 @@ def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerato
     for model in (resident, light, resident):
         with lease_gpus(model, ("cuda:0",), directory=directory, keep=True):
             pass
-    assert ("stage out", "big") not in journal.events
+    assert ("offload", "big") not in journal.events
     give_back(("cuda:0",), directory)
     give_back(("cuda:0",), directory)
-    assert journal.events[-1] == ("stage out", "big")
-    assert journal.events.count(("stage out", "big")) == 1
+    assert journal.events[-1] == ("offload", "big")
+    assert journal.events.count(("offload", "big")) == 1
 
 
 @pytest.mark.parametrize("failure", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), ModelError("m")])
@@ -75,7 +75,7 @@ def test_whatever_ends_the_block_the_device_is_free_again(directory: Path, failu
         lease_gpus(RecordingModel("a", journal), ("cpu",), directory=directory, monitor=monitor, keep=True),
     ):
         raise failure
-    assert journal.events == [("place", "a"), ("stage out", "a")]
+    assert journal.events == [("to_device", "a"), ("offload", "a")]
     assert _events(monitor) == [("acquire", "a"), ("release", "a")]
     with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
         pass
@@ -146,10 +146,10 @@ def test_threads_of_one_process_take_turns(directory: Path, exclusive: bool) -> 
     give_back(("cpu",), directory)
     assert journal.collisions == []
     assert len(journal.batches) == 60
-    moves = [event for event in journal.events if event[0] in {"place", "stage out"}]
+    moves = [event for event in journal.events if event[0] in {"to_device", "offload"}]
     present: set[str] = set()
     for what, key in moves:
-        if what == "place":
+        if what == "to_device":
             assert present <= {key}
             present.add(key)
         else:

@@ -76,7 +76,7 @@ def test_minilm_is_what_the_registry_says(minilm: ModelManager) -> None:
     assert (model.key, model.kind, model.dim, model.dtype, model.backend) == ("all-miniLM-l6", "dense", 384, "float32", "torch")
     assert minilm.model_dtypes == {"all-miniLM-l6": "float32"}
     assert minilm._get_model_primary_dtype("all-miniLM-l6") == "float32"
-    with pytest.raises(ModelError, match="loaded as float16 and is to compute in float32"):
+    with pytest.raises(ModelError, match="loaded as float16, but must compute in float32"):
         minilm._record_model_dtype("all-miniLM-l6", "float16")
 
 

@@ -17,7 +17,7 @@ from ingest.encode.contract import Model
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.calibration import AccuracyGuard
-from ingest.encode.openvino.choice import BackendOptions, choose
+from ingest.encode.openvino.choice import BackendOptions, choose_backend
 from ingest.encode.openvino.model import OpenVinoModel
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -144,7 +144,7 @@ def test_what_is_converted_needs_torch_no_more_and_is_made_anew_if_damaged(
     for file in tmp_path.rglob("model.xml"):
         file.write_bytes(file.read_bytes()[:1000])
     assert np.allclose(_encode(_manager(own, "tiny", **backend_options)), first, atol=1e-6)
-    assert "made anew" in caplog.text
+    assert "will be converted again" in caplog.text
     assert "once on this machine" in caplog.text
 
 
@@ -154,12 +154,12 @@ def test_where_nothing_can_be_kept_it_is_converted_for_this_run(
     (tmp_path / "file").write_text("where a folder should be")
     manager = _manager(own, "tiny", backend="openvino", precision="float32", cache_directory=tmp_path / "file")
     assert _encode(manager).shape == (len(TEXTS), DIM)
-    assert "not kept for later runs" in caplog.text
+    assert "was not stored in" in caplog.text
 
 
 def test_too_coarse_in_int8_is_an_error_before_anything_is_encoded(own: dict[str, dict[str, Any]], tmp_path: Path) -> None:
     manager = _manager(own, "tiny", backend="openvino", cache_directory=tmp_path, guard=AccuracyGuard(lowest=1.01))
-    with pytest.raises(PrecisionError, match=r"too coarse in int8 for these texts \(cosine to float32 .* compute it in float32"):
+    with pytest.raises(PrecisionError, match=r"too inaccurate in int8 for .* \(cosine to float32: .* compute it in float32"):
         _encode(manager)
     assert not _kept(tmp_path)
 
@@ -171,7 +171,7 @@ def test_too_far_from_torch_in_float32_leaves_it_to_torch(
     manager = _manager(own, "tiny", **asked, guard=AccuracyGuard(lowest=1.01))
     assert np.array_equal(_encode(manager), _encode(_manager(own, "tiny")))
     assert (manager.members[0].backend, manager.model_dtypes) == ("torch", {"tiny": "float32"})
-    assert "torch computes it" in caplog.text
+    assert "using torch instead" in caplog.text
 
 
 def test_before_it_is_calibrated_torch_answers_questions_and_nothing_is_encoded(
@@ -188,7 +188,7 @@ def test_documents_over_the_limit_are_refused_and_questions_cut(minilm: ModelMan
     [model] = minilm.members
     with BatchRunner([model], devices=()) as runner:
         encoded = runner.run({model.key: ["short", "a " * 255]})[model.key]
-    assert encoded.failed == {1: "257 tokens, and all-miniLM-l6 takes 256"}
+    assert encoded.failed == {1: "257 tokens, more than the 256 of all-miniLM-l6"}
     assert np.array_equal(_ask(model, "a " * 255), _ask(model, "a " * 254))
     with lease_gpus(model, ()) as lease, pytest.raises(ModelError, match="more than 256 tokens"):
         lease.encoder.encode_documents(["a " * 255])
@@ -249,30 +249,33 @@ FLOAT32, INT8 = ("torch", "float32"), ("openvino", "int8")
     ("asked", "installed", "converted", "expected"),
     [
         ({"backend": "torch"}, True, True, FLOAT32),
-        ({"backend": "torch", "made": {"m": "int8"}}, True, True, FLOAT32),
+        ({"backend": "torch", "stored_precisions": {"m": "int8"}}, True, True, FLOAT32),
         ({"backend": "auto"}, True, False, FLOAT32),
         ({"backend": "auto"}, True, True, INT8),
         ({"backend": "auto"}, False, True, FLOAT32),
         ({"backend": "auto", "worth_converting": True}, True, False, INT8),
         ({"backend": "auto", "worth_converting": True}, False, False, FLOAT32),
-        ({"backend": "auto", "worth_converting": True, "made": {"other": "float32"}}, True, True, INT8),
-        ({"backend": "auto", "worth_converting": True, "made": {"m": "float32"}}, True, True, FLOAT32),
-        ({"backend": "auto", "made": {"m": "int8"}}, False, False, INT8),
-        ({"backend": "auto", "precision": "float32", "made": {"m": "int8"}}, True, True, FLOAT32),
+        ({"backend": "auto", "worth_converting": True, "stored_precisions": {"other": "float32"}}, True, True, INT8),
+        ({"backend": "auto", "worth_converting": True, "stored_precisions": {"m": "float32"}}, True, True, FLOAT32),
+        ({"backend": "auto", "stored_precisions": {"m": "int8"}}, False, False, INT8),
+        ({"backend": "auto", "precision": "float32", "stored_precisions": {"m": "int8"}}, True, True, FLOAT32),
         ({"backend": "auto", "precision": "int8"}, True, False, INT8),
         ({"backend": "openvino"}, True, False, INT8),
-        ({"backend": "openvino", "made": {"m": "float32"}}, True, True, ("openvino", "float32")),
+        ({"backend": "openvino", "stored_precisions": {"m": "float32"}}, True, True, ("openvino", "float32")),
         ({"backend": "openvino", "precision": "float32"}, True, True, ("openvino", "float32")),
     ],
 )
 def test_what_is_stored_decides_before_what_would_be_faster(
     asked: dict[str, Any], installed: bool, converted: bool, expected: tuple[str, str]
 ) -> None:
-    assert choose(BackendOptions(**asked), "m", devices=("cpu",), installed=installed, converted=lambda: converted) == expected
+    assert (
+        choose_backend(BackendOptions(**asked), "m", devices=("cpu",), installed=installed, converted=lambda: converted)
+        == expected
+    )
 
 
 def test_what_cannot_be_computed_as_asked_is_refused_at_once() -> None:
     with pytest.raises(ConfigurationError, match="torch computes in float32"):
         BackendOptions("torch", "int8")
-    with pytest.raises(ConfigurationError, match="not on cuda:0: name device cpu"):
-        choose(BackendOptions("openvino"), "m", devices=("cuda:0",), installed=True, converted=lambda: True)
+    with pytest.raises(ConfigurationError, match="not on cuda:0: use device cpu"):
+        choose_backend(BackendOptions("openvino"), "m", devices=("cuda:0",), installed=True, converted=lambda: True)

@@ -50,7 +50,7 @@ def test_a_converted_reranker_scores_as_torch_does(folder: Path, tmp_path: Path)
 @pytest.mark.parametrize("guard", [ScoreGuard(correlation=1.01), ScoreGuard(worst=-0.01)])
 def test_a_reranker_too_coarse_in_int8_is_left_to_torch(folder: Path, tmp_path: Path, guard: ScoreGuard) -> None:
     config = reranker_config(folder)
-    with pytest.raises(PrecisionError, match=r"too coarse in int8 \(its scores correlate .* torch goes on computing it"):
+    with pytest.raises(PrecisionError, match=r"too inaccurate in int8 \(scores against float32: .* torch computes it instead"):
         convert_reranker(config, tmp_path, pairs=PAIRS, guard=guard)
     assert converted_reranker(config, tmp_path) is None
     assert (
@@ -72,6 +72,6 @@ def test_one_relevant_document_that_loses_its_score_is_too_coarse_however_many_p
 
 def test_only_cross_encoders_are_converted(tmp_path: Path) -> None:
     config = reranker_config("coderank-bi-encoder", trust_remote_code=["coderank-bi-encoder"])
-    with pytest.raises(ConfigurationError, match="is no CrossEncoder"):
+    with pytest.raises(ConfigurationError, match="is not a CrossEncoder"):
         convert_reranker(config, tmp_path)
     assert converted_reranker(config, tmp_path) is None

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from ingest.encode.model_config import ModelKind, truncated
+from ingest.encode.contract import ModelKind
+from ingest.encode.model_config import truncated
 from ingest.encode.registry import (
     KAGGLE_OPTIMIZED_MODELS,
     RERANKING_MODELS,
@@ -84,11 +85,11 @@ def test_a_built_in_model_can_be_given_a_path() -> None:
         ({"path": "x", "dim": 8, "max_tokns": 64}, "did you mean 'max_tokens'"),
         ({"path": "x", "dim": "eight", "max_tokens": 64}, "option 'dim'"),
         ({"path": "x", "dim": True, "max_tokens": 64}, "option 'dim'"),
-        ({"path": "x", "max_tokens": 64}, "needs dim"),
-        ({"path": "x", "dim": 8}, "max_tokens is needed"),
-        ({"dim": 8, "max_tokens": 64}, "give path or hub_id"),
-        ({"path": "x", "kind": "dence", "dim": 8, "max_tokens": 64}, "say dense, sparse or reranker"),
-        ({"path": "x", "dim": 8, "max_tokens": 64, "truncate_dim": 4}, "cannot be cut to 4"),
+        ({"path": "x", "max_tokens": 64}, "dim, the dimension of a dense model, is required"),
+        ({"path": "x", "dim": 8}, "max_tokens, the longest input of the model, is required"),
+        ({"dim": 8, "max_tokens": 64}, "path or hub_id is required"),
+        ({"path": "x", "kind": "dence", "dim": 8, "max_tokens": 64}, "use dense, sparse or reranker"),
+        ({"path": "x", "dim": 8, "max_tokens": 64, "truncate_dim": 4}, "cannot be truncated to 4"),
     ],
 )
 def test_an_own_model_that_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -> None:
@@ -100,7 +101,7 @@ def test_truncation_keeps_to_the_trained_dimensions() -> None:
     model = KAGGLE_OPTIMIZED_MODELS["qwen3-embedding-0.6b"]
     assert truncated(model, 256).vector_dim == 256
     assert truncated(model, 1024).truncate_dim is None
-    with pytest.raises(ConfigurationError, match="cannot be cut to 100 dimensions"):
+    with pytest.raises(ConfigurationError, match="cannot be truncated to 100 dimensions"):
         truncated(model, 100)
 
 

@@ -73,7 +73,7 @@ def test_a_path_comes_before_all(tmp_path: Path) -> None:
 
 def test_a_path_without_a_model_is_an_error(tmp_path: Path) -> None:
     config = replace(MINILM, path=tmp_path)
-    with pytest.raises(ModelError, match=r"must hold a tokenizer.json"):
+    with pytest.raises(ModelError, match=r"must contain a tokenizer.json"):
         _located(config)
     assert status(config) == "missing"
 

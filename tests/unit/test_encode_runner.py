@@ -78,7 +78,7 @@ def test_three_models_take_turns_in_configured_order_with_one_lease_a_pass(direc
     assert [(event.event, event.model) for event in monitor.lease_events] == [
         (what, key) for key in order for what in ("acquire", "release")
     ]
-    assert journal.events == [(what, key) for key in order for what in ("place", "stage out")]
+    assert journal.events == [(what, key) for key in order for what in ("to_device", "offload")]
     times = [event.at for event in monitor.lease_events]
     assert times == sorted(times)
 
@@ -131,8 +131,8 @@ def test_a_single_model_stays_on_its_device_between_windows(directory: Path) -> 
     with _runner([model], directory, monitor=monitor) as runner:
         runner.run({"a": ["x"]})
         runner.run({"a": ["y"]})
-        assert ("stage out", "a") not in model.journal.events
-    assert model.journal.events[-1] == ("stage out", "a")
+        assert ("offload", "a") not in model.journal.events
+    assert model.journal.events[-1] == ("offload", "a")
     assert [report.window for report in monitor.passes] == [1, 2]
     assert len(monitor.lease_events) == 4
 
@@ -209,7 +209,7 @@ def test_a_model_that_computes_elsewhere_moves_nobody_from_the_device(directory:
     with _runner(models, directory) as runner:
         for text in "xy":
             runner.run({"here": [text], "there": [text]})
-        assert ("stage out", "here") not in journal.events
+        assert ("offload", "here") not in journal.events
 
 
 def _out_of_memory_above(budget: int) -> Callable[[Sequence[str]], None]:
@@ -253,7 +253,7 @@ def test_a_text_over_the_limit_never_reaches_the_model(directory: Path) -> None:
     model = RecordingModel("a", max_tokens=3)
     with _runner([model], directory) as runner:
         encoded = runner.run({"a": ["one two three four", "one two three"]})["a"]
-    assert encoded.failed == {0: "4 tokens, and a takes 3"}
+    assert encoded.failed == {0: "4 tokens, more than the 3 of a"}
     assert model.journal.batches == [["one two three"]]
 
 

@@ -60,7 +60,7 @@ def test_what_was_encoded_is_not_kept(folder: Path) -> None:
 def test_what_is_kept_is_bounded_and_the_oldest_gives_way(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counted, recorder = recording(folder)
     whole = DocumentTokens(folder, "")(TEXTS)
-    monkeypatch.setattr(tokens, "KEPT_TOKENS", whole[-1] + whole[3])
+    monkeypatch.setattr(tokens, "MAX_CACHED_TOKENS", whole[-1] + whole[3])
     assert counted(TEXTS) == whole
     recorder.given.clear()
     assert [len(ids) for ids in counted.ids(TEXTS, None)] == whole

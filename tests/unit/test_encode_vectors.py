@@ -99,7 +99,7 @@ def test_what_is_not_this_models_kind_ends_the_run(tmp_path: Path, dim: int | No
 
 @pytest.mark.parametrize(("dim", "made"), [(4, np.full((1, 4), math.nan, np.float32)), (None, [_sparse(math.inf)])])
 def test_a_question_whose_vector_is_not_finite_is_an_error(dim: int | None, made: Any) -> None:
-    with lease_gpus(Making(lambda _: made, dim), ()) as lease, pytest.raises(ModelError, match="cannot be asked"):
+    with lease_gpus(Making(lambda _: made, dim), ()) as lease, pytest.raises(ModelError, match="cannot encode this query"):
         lease.encoder.encode_queries(["?"])
 
 

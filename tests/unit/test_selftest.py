@@ -53,5 +53,5 @@ def test_every_way_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_a_model_that_is_not_there_cannot_be_measured(tmp_path: Path) -> None:
     own = {"gone": {"path": str(tmp_path / "gone"), "dim": DIM, "max_tokens": 256}}
-    with pytest.raises(ModelError, match=r"'gone' could not be measured: .*must hold"):
+    with pytest.raises(ModelError, match=r"'gone' could not be measured: .*must contain"):
         run_selftest("gone", cache_directory=tmp_path, lease_directory=tmp_path, devices=["cpu"], custom_models=own)

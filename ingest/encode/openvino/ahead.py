@@ -1,4 +1,4 @@
-"""Converting a model before anything needs it: for a machine image, and for rerankers, which no question waits for."""
+"""Convert a model ahead of time: for a machine image, and for rerankers, which no query converts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ from ingest.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """What was converted. `seconds` with loading."""
+    """The result of a conversion.
+
+    Attributes:
+        seconds: duration, loading included.
+    """
 
     key: str
     kind: str
@@ -33,10 +37,10 @@ def convert_ahead(
     custom_models: CustomModels | None = None,
     trust_remote_code: Collection[str] = (),
 ) -> Conversion:
-    """Converts a model to int8, calibrated on texts that every Python has; one that is converted already stays as it is.
+    """Convert a model to int8, calibrated on Python's language reference, unless it is converted already.
 
-    A new collection's own texts are compared all the same before a dense or sparse model encodes them.
-    Raises `PrecisionError` where it is too coarse, `ConfigurationError` for a model that OpenVINO cannot compute, `ModelError`.
+    A dense or sparse model is still compared on a new collection's own texts before it encodes them. Raises `PrecisionError` if
+    int8 is too inaccurate, `ConfigurationError` for a model that OpenVINO cannot compute, and `ModelError`.
     """
     started = time.monotonic()
     config = find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker"))

@@ -1,4 +1,4 @@
-"""Where converted models are kept: weights and ranges, nothing of the texts they were calibrated on."""
+"""The cache of converted models: weights and ranges, nothing of the calibration texts."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ from ingest.records import digest
 logger = logging.getLogger(__name__)
 
 FORMAT = 3
-"""Of the way from a model to what is kept. Of another, it is made anew."""
+"""Version of the conversion. Models of another version are converted again."""
 
 _MODEL = "model.xml"
 
 
 def default_cache_directory() -> Path:
-    """The user's own."""
+    """Return the user's own cache directory."""
     return Path.home() / ".cache" / "ingest"
 
 
 @dataclass(frozen=True, slots=True)
 class ConvertedModel:
-    """The place of one model in one precision, by one version of the libraries; there or yet to be made.
+    """The cache entry of one model in one precision, converted by one version of the libraries. It may not exist yet.
 
     Attributes:
-        key: of the model.
-        folder: of its files.
+        key: registry key of the model.
+        folder: folder of its files.
     """
 
     key: str
@@ -47,28 +47,28 @@ class ConvertedModel:
 
     @classmethod
     def of(cls, directory: Path, key: str, space: str, precision: str) -> ConvertedModel:
-        """`space` stands for weights, pooling and limits of the model. Reads nothing."""
-        made_by = [FORMAT, space, precision, *map(_version, ("openvino", "nncf"))]
+        """Return the cache entry of a model with that vector space. Reads nothing."""
+        identity = [FORMAT, space, precision, *map(_version, ("openvino", "nncf"))]
         name = re.sub(r"[^\w.-]", "_", key)
-        return cls(key, directory / "openvino" / f"{name}-{precision}-{digest(made_by)[:16]}")
+        return cls(key, directory / "openvino" / f"{name}-{precision}-{digest(identity)[:16]}")
 
     def exists(self) -> bool:
         return (self.folder / _MODEL).is_file()
 
     def read(self) -> Any | None:
-        """None where it is not there, or is damaged, which is logged."""
+        """Return the converted model, or None if it does not exist or is damaged, which is logged."""
         if not self.exists():
             return None
         try:
             return read(self.key, self.folder / _MODEL)
         except ModelError as exc:
-            logger.warning("%s: it is made anew", exc)
+            logger.warning("%s: it will be converted again", exc)
             return None
 
-    def keep(self, model: Any) -> None:
-        """For later runs; all of it or nothing. That it cannot be kept is logged, and no error: this run has it."""
+    def store(self, model: Any) -> None:
+        """Store a model atomically for later runs. A failure is logged: this run has the model in memory."""
         try:
-            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder.parent))  # for this user alone
+            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self.folder.parent))  # readable by this user only
             try:
                 save(self.key, model, fresh / _MODEL)
                 for file in fresh.iterdir():
@@ -78,20 +78,20 @@ class ConvertedModel:
             finally:
                 shutil.rmtree(fresh, ignore_errors=True)
         except (OSError, ModelError) as exc:
-            logger.warning("%s in %s is not kept for later runs (%s)", self.key, self.folder.name, exc)
+            logger.warning("%s was not stored in %s for later runs (%s)", self.key, self.folder.name, exc)
 
     @contextmanager
-    def making(self) -> Iterator[None]:
-        """One process makes it, the others wait. Where nothing can be kept, each makes its own."""
+    def conversion_lock(self) -> Iterator[None]:
+        """Let one process convert the model while others wait. If the cache is not writable, each process converts its own."""
         with ExitStack() as stack:
             try:
                 self.folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-                stack.enter_context(self._turn())
+                stack.enter_context(self._lock())
             except OSError as exc:
-                logger.debug("no turns are taken to convert %s: %s", self.key, exc)
+                logger.debug("converting %s without a lock: %s", self.key, exc)
             yield
 
-    def _turn(self) -> AbstractContextManager[object]:
+    def _lock(self) -> AbstractContextManager[object]:
         lock = FileLock(f"{self.folder}.lock", mode=0o600)
         try:
             return lock.acquire(timeout=0)

@@ -1,4 +1,4 @@
-"""What a model is calibrated on and compared by. Pure."""
+"""Calibration texts, and the accuracy that a converted model must have. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-_CHARACTERS = 400
+_TOPIC_CHARACTERS = 400
 
 _PIECE_EVERY = 4_000
 _PIECE_CHARACTERS = (100, 400, 1_000)
@@ -20,11 +20,11 @@ _PIECE_CHARACTERS = (100, 400, 1_000)
 
 @dataclass(frozen=True, slots=True)
 class AccuracyGuard:
-    """How near to what torch makes in float32 of held-out texts a converted model must be.
+    """The required cosines between a converted model's vectors of held-out texts and those of torch in float32.
 
     Attributes:
-        mean: of the cosines, at least.
-        lowest: each of the cosines.
+        mean: minimum mean of the cosines.
+        lowest: minimum of each cosine.
     """
 
     mean: float = 0.99
@@ -36,34 +36,34 @@ class AccuracyGuard:
 
 @dataclass(frozen=True, slots=True)
 class ScoreLikeness:
-    """How near a converted reranker's scores are to those of torch in float32.
+    """The similarity of a converted reranker's scores to those of torch in float32.
 
     Attributes:
-        correlation: of the scores; NaN if either are all the same.
-        worst: the largest difference of a pair's two scores, as a share of the range of the scores in float32.
+        correlation: correlation of the scores; NaN if all scores of one model are equal.
+        worst: largest difference between a pair's two scores, as a share of the range of the scores in float32.
     """
 
     correlation: float
     worst: float
 
     @classmethod
-    def of(cls, expected: NDArray[np.float32], found: NDArray[np.float32]) -> ScoreLikeness:
+    def of(cls, expected: NDArray[np.float32], actual: NDArray[np.float32]) -> ScoreLikeness:
         """Compare scores pair by pair."""
         with np.errstate(invalid="ignore", divide="ignore"):
-            correlation = np.corrcoef(expected, found)[0, 1]
-            worst = np.abs(expected - found).max() / np.ptp(expected)
+            correlation = np.corrcoef(expected, actual)[0, 1]
+            worst = np.abs(expected - actual).max() / np.ptp(expected)
         return cls(float(correlation), float(worst))
 
 
 @dataclass(frozen=True, slots=True)
 class ScoreGuard:
-    """The bounds that a converted reranker must keep on held-out pairs.
+    """The required similarity of a converted reranker's scores on held-out pairs.
 
     A correlation alone is not enough: over many easy pairs it stays high although a relevant document loses its score.
 
     Attributes:
-        correlation: of the scores, at least.
-        worst: see `ScoreLikeness`, at most.
+        correlation: minimum correlation of the scores.
+        worst: maximum of `ScoreLikeness.worst`.
     """
 
     correlation: float = 0.99
@@ -75,16 +75,16 @@ class ScoreGuard:
 
 @cache
 def common_texts() -> Mapping[str, str]:
-    """What everybody has: topic → beginning of its text in the language reference of Python; none where that was left out."""
-    return MappingProxyType({name: text[:_CHARACTERS] for name, text in _topics().items()})
+    """Return topic → beginning of its text in Python's language reference; empty if the reference is not installed."""
+    return MappingProxyType({name: text[:_TOPIC_CHARACTERS] for name, text in _topics().items()})
 
 
 @cache
 def common_pieces() -> tuple[str, ...]:
-    """Short and long ones from all over the language reference of Python; none where that was left out.
+    """Return short and long pieces of Python's language reference; none if the reference is not installed.
 
-    Grammar, tables and code are among them. Beginnings alone are too much alike: of models calibrated on those, one text in a few
-    hundred, full of what they lack, came out at a cosine of 0.9.
+    They include grammar, tables and code. Beginnings of topics alone are too similar: of models calibrated on them, one unusual
+    text in a few hundred had a cosine of 0.9.
     """
     starts = [(text, start) for text in _topics().values() for start in range(0, len(text), _PIECE_EVERY)]
     lengths = cycle(_PIECE_CHARACTERS)
@@ -94,7 +94,7 @@ def common_pieces() -> tuple[str, ...]:
 
 
 def _topics() -> dict[str, str]:
-    """By name."""
+    """Return the topics of Python's language reference by name."""
     try:
         topics: dict[str, str] = import_module("pydoc_data.topics").topics
     except ImportError:

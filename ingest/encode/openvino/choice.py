@@ -1,4 +1,4 @@
-"""Who computes a model on the processor, torch or OpenVINO, and in what precision. Decided before anything is loaded; pure."""
+"""Choose the backend of a model on the CPU, torch or OpenVINO, and its precision, before anything is loaded. Pure."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ingest.encode.openvino.model import Precision
 from ingest.errors import ConfigurationError
 from ingest.parameters import normalize, parse_boolean, parse_choice
 
-Backend = Literal["auto", "torch", "openvino"]
+CpuBackend = Literal["auto", "torch", "openvino"]
 
 _PRECISIONS: Mapping[str, Precision] = {"float32": "float32", "int8": "int8"}
 
 WORTH_CONVERTING_CHUNKS = 2_000
-"""With as many to encode, the time that it takes to convert and calibrate a model is won back."""
+"""Chunks to encode from which converting and calibrating a model saves time."""
 
 WORTH_CONVERTING_BYTES = 500 * WORTH_CONVERTING_CHUNKS
-"""Of text, where its chunks are not counted yet."""
+"""Bytes of text to encode from which converting a model saves time, if the chunks are not counted yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
-    """How models are to be computed on the processor.
+    """How models are computed on the CPU.
 
     Attributes:
-        backend: `auto` is OpenVINO in int8 where that is faster in the end, else torch.
-        precision: None: as stored vectors were made, else int8 where OpenVINO computes.
-        stored_precisions: vector name → precision that what is stored of it was made in; empty for a new collection.
-        worth_converting: there is so much to encode that a model may be converted for it; see `WORTH_CONVERTING_CHUNKS`.
-        cache_directory: where converted models are kept.
-        guard: of converted models.
+        backend: `auto` is OpenVINO in int8 if that is faster overall, else torch.
+        precision: precision to compute in. None: that of the stored vectors, else int8 with OpenVINO and float32 with torch.
+        stored_precisions: vector name → precision of the stored vectors; empty for a new collection.
+        worth_converting: whether there is enough to encode to convert a model for it; see `WORTH_CONVERTING_CHUNKS`.
+        cache_directory: folder of the converted models.
+        guard: accuracy that converted models must have.
     """
 
-    backend: Backend = "torch"
+    backend: CpuBackend = "torch"
     precision: Precision | None = None
     stored_precisions: Mapping[str, str] = field(default_factory=dict)
     worth_converting: bool = False
@@ -46,30 +46,30 @@ class BackendOptions:
     guard: AccuracyGuard = field(default_factory=AccuracyGuard)
 
     def __post_init__(self) -> None:
-        normalize(self, "backend", parse_choice, get_args(Backend))
+        normalize(self, "backend", parse_choice, get_args(CpuBackend))
         if self.precision is not None:
             normalize(self, "precision", parse_choice, get_args(Precision))
         normalize(self, "worth_converting", parse_boolean)
         if self.backend == "torch" and self.precision == "int8":
-            raise ConfigurationError("torch computes in float32 on the processor, not in int8: ask for backend openvino, or auto")
+            raise ConfigurationError("torch computes in float32 on the CPU, not in int8: use backend openvino or auto")
 
 
-def choose(
+def choose_backend(
     backend_options: BackendOptions, key: str, *, devices: Sequence[str], installed: bool, converted: Callable[[], bool]
 ) -> tuple[Literal["torch", "openvino"], str]:
-    """Return the backend of a model that OpenVINO can compute, and the dtype to compute it in.
+    """Return the backend and the dtype of a model that OpenVINO can compute.
 
-    What is stored decides, so that a collection keeps its precision whatever is installed, converted or worth it today. Only a
-    new one is decided about. Raises `ConfigurationError` if OpenVINO is asked for on an accelerator.
+    A collection keeps the precision of its stored vectors, whatever is installed or converted; the other arguments decide only
+    for a new collection. Raises `ConfigurationError` for OpenVINO on an accelerator.
 
     Args:
-        devices: that the model computes on.
-        installed: whether OpenVINO is.
-        converted: whether the model is there in int8 already.
+        devices: devices that the model computes on.
+        installed: whether OpenVINO is installed.
+        converted: returns whether the model is converted to int8 already.
     """
     if any(map(is_accelerator, devices)):
         if backend_options.backend == "openvino":
-            raise ConfigurationError(f"OpenVINO computes on the CPU, not on {', '.join(devices)}: name device cpu")
+            raise ConfigurationError(f"OpenVINO computes on the CPU, not on {', '.join(devices)}: use device cpu")
         return "torch", compute_dtype(devices)
     if backend_options.backend == "torch":
         return "torch", "float32"

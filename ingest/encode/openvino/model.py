@@ -1,7 +1,7 @@
-"""Members computed by OpenVINO on the processor: converted from the torch module, in float32 or, three times as fast, in int8.
+"""Models computed by OpenVINO on the CPU: converted from the torch module, in float32 or, three times as fast, in int8.
 
-What is stored says int8 from its first vector on, so a model that turns out too coarse in int8 raises `PrecisionError` before it
-has encoded anything: the caller decides what to do about it.
+A collection is int8 from its first vector on, so a model that is too inaccurate in int8 raises `PrecisionError` before it encodes
+anything, and the caller decides what to do.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.contract import Encoder, RunsOn, Vectors
+from ingest.encode.file_model import FileModel, OnLoaded, max_tokens
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.openvino.cache import ConvertedModel
 from ingest.encode.openvino.calibration import AccuracyGuard, common_pieces
 from ingest.encode.openvino.conversion import Network, convert, quantize
-from ingest.encode.staged import FileModel, OnLoaded, max_tokens
 from ingest.encode.tokens import DocumentTokens, padded
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import sparse_rows, unit_rows
@@ -32,31 +32,31 @@ logger = logging.getLogger(__name__)
 Precision = Literal["float32", "int8"]
 
 CALIBRATION_TEXTS = 100
-"""More widen the ranges by what is rare, which costs the rest, and time."""
+"""More texts would take longer, and rare values would widen the ranges at the cost of common ones."""
 
 OWN_TEXTS = 80
-"""Of these, at most. The others are the same for everybody, so that a model calibrated on chemistry also does for law."""
+"""Maximum number of the collection's own calibration texts. The others are general, so a model for chemistry works for law."""
 
 HELD_OUT_TEXTS = 48
-"""On which the guard looks: own ones, none of those it was calibrated on."""
+"""Texts to compare with torch: the collection's own, none of the calibration texts."""
 
 COMMON_HELD_OUT = 12
-"""Where there are fewer own ones, it looks at so many together with common ones."""
+"""Minimum number of texts to compare; common texts are added if the collection has fewer."""
 
 _BATCH = 16
 
 
 class OpenVinoModel(FileModel):
-    """A `CalibratedModel`. Questions can be asked of it at any time: where nothing is converted yet, torch answers in float32.
+    """A `CalibratedModel` computed by OpenVINO. Queries need no calibration: until the model is converted, torch encodes them.
 
     Args:
-        source: the model as torch computes it, in float32; loaded where there is something to convert or to compare.
-        precision: to compute in. In float32 its vectors are torch's, and so is its fingerprint.
-        cache_directory: where converted models are kept.
-        guard: of what was converted just now, and of what is kept the first time that it sees a collection's texts.
-        known: it has stored vectors already, so that only what is converted anew is compared.
-        threads: for each replica; OpenVINO's own choice unless given.
-        on_loaded: told the dtype once it is there.
+        source: the same model computed by torch in float32; loaded to convert or to compare.
+        precision: precision to compute in. In float32 the vectors and the fingerprint are torch's.
+        cache_directory: folder of the converted models.
+        guard: accuracy required of a newly converted model, and of a cached one on a new collection's texts.
+        has_stored_vectors: whether the collection has vectors of this model, so that a cached model is not compared again.
+        threads: threads of each replica. None: OpenVINO's default.
+        on_loaded: callback with the key and the dtype of the loaded model.
     """
 
     runs_on: RunsOn = "accelerator"
@@ -68,7 +68,7 @@ class OpenVinoModel(FileModel):
         precision: Precision,
         cache_directory: Path,
         guard: AccuracyGuard,
-        known: bool = False,
+        has_stored_vectors: bool = False,
         threads: int | None = None,
         on_loaded: OnLoaded | None = None,
     ) -> None:
@@ -78,21 +78,21 @@ class OpenVinoModel(FileModel):
         self._source = source
         self._cache_directory = cache_directory
         self._guard = guard
-        self._compared = known
+        self._compared = has_stored_vectors
         self._threads = threads
         self._on_loaded = on_loaded
         self._model: Any = None
         self._networks: dict[str, Network] = {}
 
     def calibrate(self, texts: Sequence[str]) -> None:
-        """Converts the model if nobody did, with ranges taken from some of `texts`, and compares it with torch on others.
+        """Convert the model unless it is cached, with ranges from some of `texts`, and compare it with torch on others.
 
-        Raises `PrecisionError` where int8 is too coarse or cannot be had, `MissingExtraError`, and `ModelError` where torch does
-        not have the model. Where only the conversion in float32 fails, torch goes on, which is logged.
+        Raises `PrecisionError` if int8 is too inaccurate or the conversion to int8 fails, `MissingExtraError`, and `ModelError`
+        if torch cannot load the model. If the conversion to float32 fails, torch computes the model, which is logged.
         """
         if self.backend == "torch" or (self._model is not None and self._compared):
             return
-        with self._converted.making():
+        with self._converted.conversion_lock():
             self._model = self._model or self._converted.read()
             if self._model is not None and self._compared:
                 return
@@ -103,7 +103,7 @@ class OpenVinoModel(FileModel):
                 self._model = None
                 if self.dtype != "float32":
                     raise PrecisionError(f"{exc}: compute it in float32, with --precision float32") from exc
-                logger.warning("%s: torch computes it", exc)
+                logger.warning("%s: using torch instead", exc)
                 self.backend = "torch"
                 return
         self._compared = True
@@ -122,7 +122,7 @@ class OpenVinoModel(FileModel):
     def to_device(self, device: str) -> Encoder:
         if self._model is None:
             encoder = self._source.to_device(device)
-            return encoder if self.backend == "torch" else _QuestionsOnly(self.key, encoder)
+            return encoder if self.backend == "torch" else _QueryEncoder(self.key, encoder)
         return OpenVinoEncoder(self.config, self._network(device), self.tokens)
 
     @cached_property
@@ -130,30 +130,30 @@ class OpenVinoModel(FileModel):
         return ConvertedModel.of(self._cache_directory, self.key, self.space, self.dtype)
 
     def offload(self) -> None:
-        # It is in host memory wherever it is.
+        # The OpenVINO model is always in host memory.
         self._source.offload()
 
     def _network(self, device: str) -> Network:
-        """Of a replica, kept for as long as the model: to compile it takes longer than a small model's pass over a few texts."""
+        """Return the compiled model of a replica, cached because compiling takes longer than encoding a few texts."""
         if device not in self._networks:
             self._networks[device] = Network(self.key, self._model, self._threads)
         return self._networks[device]
 
     def _prepare(self, texts: Sequence[str]) -> None:
         started = time.monotonic()
-        ours = [self.config.document_prompt + text for text in texts]
+        prompted = [self.config.document_prompt + text for text in texts]
         common = list(common_pieces())
-        held_out, rest = _split(ours, HELD_OUT_TEXTS)
+        held_out, rest = _split(prompted, HELD_OUT_TEXTS)
         held_out += common[: max(0, COMMON_HELD_OUT - len(held_out))]
         if self._model is None:
             samples = _spread(rest, OWN_TEXTS)
             samples += _spread(common[COMMON_HELD_OUT:], CALIBRATION_TEXTS - len(samples))
-            logger.info("converting %s to OpenVINO in %s, which is done once on this machine", self.key, self.dtype)
+            logger.info("converting %s to OpenVINO in %s, once on this machine", self.key, self.dtype)
             model = self._convert(samples)
             self._compare(model, held_out)
-            self._converted.keep(model)
+            self._converted.store(model)
             self._model = model
-            logger.info("%s is converted, in %.1f s", self.key, time.monotonic() - started)
+            logger.info("converted %s in %.1f s", self.key, time.monotonic() - started)
         else:
             self._compare(self._model, held_out)
 
@@ -177,20 +177,20 @@ class OpenVinoModel(FileModel):
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
             expected = torch.forward(batch, prompt="", cut=True).cpu().numpy()
-            found = network(padded(self.tokens.ids(batch, max_tokens(self.config))))
-            parts.append(_cosines(expected[:, : self.dim], found[:, : self.dim]))
+            actual = network(padded(self.tokens.ids(batch, max_tokens(self.config))))
+            parts.append(_cosines(expected[:, : self.dim], actual[:, : self.dim]))
         cosines = np.concatenate(parts)
-        near = f"cosine to float32 {cosines.mean():.4f} on average, {cosines.min():.4f} at least"
+        accuracy = f"cosine to float32: mean {cosines.mean():.4f}, min {cosines.min():.4f}"
         if not self._guard.passes(cosines):
             raise ModelError(
-                f"model {self.key!r} is too coarse in {self.dtype} for these texts ({near}; {self._guard.mean:g} and "
-                f"{self._guard.lowest:g} are due)"
+                f"model {self.key!r} is too inaccurate in {self.dtype} for these texts ({accuracy}; required: mean >= "
+                f"{self._guard.mean:g}, min >= {self._guard.lowest:g})"
             )
-        logger.info("%s in %s is near enough on these texts: %s", self.key, self.dtype, near)
+        logger.info("%s in %s is accurate enough on these texts: %s", self.key, self.dtype, accuracy)
 
 
 class OpenVinoEncoder:
-    """A converted model, ready to compute. Documents over the limit are refused, queries are cut to it."""
+    """The encoder of a converted model. Rejects documents over the token limit and truncates queries to it."""
 
     def __init__(self, config: ModelConfig, network: Network, tokens: DocumentTokens) -> None:
         self._config = config
@@ -207,7 +207,7 @@ class OpenVinoEncoder:
         limit = max_tokens(self._config)
         ids = self._tokens.ids(texts, limit if cut else None)
         if max(map(len, ids)) > limit:
-            raise ModelError(f"more than {limit} tokens, and {self._config.key} takes no more: the text would be cut")
+            raise ModelError(f"more than {limit} tokens, the limit of {self._config.key}: the text would be cut")
         rows = self._network(padded(ids))
         if self._config.kind == "sparse":
             row, column = rows.nonzero()
@@ -215,37 +215,37 @@ class OpenVinoEncoder:
         return unit_rows(rows[:, : self._config.vector_dim])
 
 
-class _QuestionsOnly:
-    """Torch in float32, where int8 is yet to be calibrated: near enough to ask with, and not what is stored."""
+class _QueryEncoder:
+    """A torch encoder in float32 for queries, until the int8 model is calibrated. It rejects documents."""
 
     def __init__(self, key: str, encoder: Encoder) -> None:
         self._key = key
         self._encoder = encoder
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        raise ModelError(f"model {self._key!r} is not calibrated: it must see some texts before it encodes {len(texts)} of them")
+        raise ModelError(f"model {self._key!r} is not calibrated: call calibrate before encoding {len(texts)} texts")
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
         return self._encoder.encode_queries(texts)
 
 
 def _split(texts: Sequence[str], held_out: int) -> tuple[list[str], list[str]]:
-    """Some from everywhere, a quarter at most; and the others."""
+    """Return evenly spaced held-out texts, a quarter of all at most, and the others."""
     step = max(4, len(texts) // held_out)
     return list(texts[step // 2 :: step][:held_out]), [text for index, text in enumerate(texts) if index % step != step // 2]
 
 
 def _spread(texts: Sequence[str], count: int) -> list[str]:
-    """At most `count` of them, from everywhere."""
+    """Return at most `count` evenly spaced texts."""
     places = np.linspace(0, len(texts) - 1, min(count, len(texts))).astype(int)
     return [texts[place] for place in places]
 
 
 def _cosines(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Row by row. A row of zeros, a text without a word that counts, is like another such row and like no other."""
+    """Return the cosine of each pair of rows; of a row of zeros, 1 with another such row and 0 with any other."""
     lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    alike = (one == other).all(axis=1)
+    equal = (one == other).all(axis=1)
     products = (one * other).sum(axis=1)
     divided = np.divide(products, lengths, where=lengths > 0, out=np.zeros_like(products))
-    cosines: NDArray[np.float32] = np.where(alike, 1, divided)
+    cosines: NDArray[np.float32] = np.where(equal, 1, divided)
     return cosines

@@ -1,4 +1,4 @@
-"""What a member that comes as files is known by before its weights are read."""
+"""The part of a model that follows from its files, before its weights are read."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ingest.encode.tokens import DocumentTokens
 from ingest.records import TokenLimit, digest
 
 OnLoaded = Callable[[str, str], None]
-"""Told the key and the dtype a model really has."""
+"""A callback with the key and the actual dtype of a loaded model."""
 
 
 class FileModel:
-    """The part of a `Model` that follows from its configuration, its files and the precision it computes in.
+    """The part of a `Model` that follows from its configuration, its files and its dtype.
 
     Args:
-        config: what the registry says.
-        dtype: to compute in.
+        config: facts from the registry.
+        dtype: type to compute in.
     """
 
     def __init__(self, config: ModelConfig, *, dtype: str) -> None:
@@ -51,13 +51,13 @@ class FileModel:
 
 
 def max_tokens(config: ModelConfig) -> int:
-    """Of a model that has a limit, as the registry makes sure."""
-    assert config.max_tokens is not None  # noqa: S101 - for the type checker: `registry` refuses such a model without one
+    """Return the token limit of a model that has one."""
+    assert config.max_tokens is not None  # noqa: S101 - for the type checker: `model_config` rejects such a model without one
     return config.max_tokens
 
 
 def model_space(config: ModelConfig, files: ModelFiles) -> str:
-    """Digest of what defines the vectors. A model given by path is known by its weights, any other by its pinned revision."""
+    """Return a digest of what defines the vector space: the pinned revision, or the weights of a model that has a path."""
     by_path = files.origin == "path"
     return digest(
         {
