@@ -14,18 +14,16 @@ import numpy as np
 from ingest.encode.contract import Model, Vectors
 from ingest.encode.lease import lease_gpus
 from ingest.errors import LeaseTimeoutError
-from ingest.records import Hit, Payload, ScoredPoint, doc_key
+from ingest.records import Hit, Payload, ScoredPoint, Vector, doc_key
 from ingest.search.feedback import FEEDBACK_CHUNKS, FEEDBACK_LIMIT, refined, vectors_to_refine
 from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
+from ingest.search.grouping import GROUP_DEPTH, best_of_each_document, document_keys
 from ingest.search.models import SharedModel
 from ingest.search.request import SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import RERANK_CANDIDATES, Answer, RerankPipeline, rerank_or_explain
 from ingest.search.sigma import SimilarityScale
 from ingest.store.contract import Condition, Manifest, Store, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD
-
-GROUP_DEPTH = 5
-"""Chunks per vector for each document that a search grouped by document returns."""
 
 DOCUMENT_FIELDS = ("doc_id", "source")
 HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", SOFT_DELETED_FIELD)
@@ -46,11 +44,13 @@ class Candidates:
     """The candidates of one query.
 
     Attributes:
+        queries: vector name → the query of `final`.
         rankings: vector name → the points that the query itself found.
         final: the rankings that were fused: `rankings`, or those after feedback.
         fused: the fused candidates, best first.
     """
 
+    queries: Mapping[str, Vector]
     rankings: Rankings
     final: Rankings
     fused: Sequence[Fused]
@@ -161,10 +161,37 @@ class CollectionView:
         count = request.limit if request.rerank == "off" else max(request.limit, RERANK_CANDIDATES)
         depth = max(CANDIDATES, count * GROUP_DEPTH if request.group_by else count)
         payload = DOCUMENT_FIELDS if request.group_by else False
-        return [
-            (_first_of_each_document(each.fused, each.final) if request.group_by else each.fused)[:count]
-            for each in self._candidates(encoded, request, depth, conditions, payload=payload)
-        ]
+        candidates = self._candidates(encoded, request, depth, conditions, payload=payload)
+        if request.group_by:
+            return [self._best_documents(each, request, depth, conditions, count)[:count] for each in candidates]
+        return [each.fused[:count] for each in candidates]
+
+    def _best_documents(
+        self, candidates: Candidates, request: SearchRequest, depth: int, conditions: tuple[Condition, ...], count: int
+    ) -> list[Fused]:
+        """Return the best candidate of each document, of `count` documents or all.
+
+        A document with many chunks can fill a ranking. Then it continues without the documents found so far.
+        """
+        rankings = {name: list(ranking) for name, ranking in candidates.final.items()}
+        continued = [name for name, ranking in rankings.items() if len(ranking) >= depth]
+        known: set[str] = set()
+        while continued and known < (found := document_keys(rankings)) and len(found) < count:
+            known = found
+            others = (*conditions, Condition(DOC_KEY_FIELD, "none", tuple(sorted(known))))
+            queries = [VectorQuery(name, candidates.queries[name], depth, others) for name in continued]
+            answers = self._store.query(self.manifest.collection, queries, payload=DOCUMENT_FIELDS)
+            for name, ranking in zip(continued, answers, strict=True):
+                rankings[name] += ranking
+            continued = [name for name, ranking in zip(continued, answers, strict=True) if len(ranking) >= depth]
+        fused = self._fuse(rankings, request) if known else candidates.fused
+        return best_of_each_document(fused, rankings)
+
+    def _fuse(self, rankings: Rankings, request: SearchRequest) -> list[Fused]:
+        return fuse(rankings, self._weights(request), request.fusion, self.sigmas() if request.fusion == "scores" else None)
+
+    def _weights(self, request: SearchRequest) -> Mapping[str, float]:
+        return self.manifest.weights if request.weights is None else request.weights
 
     def _candidates(
         self,
@@ -176,19 +203,24 @@ class CollectionView:
         payload: Sequence[str] | bool,
     ) -> list[Candidates]:
         """Return the candidates of each query, with feedback if the request wants it."""
-        weights = self.manifest.weights if request.weights is None else request.weights
-        sigmas = self._scale.sigmas() if request.fusion == "scores" else {}
         first = self._query(encoded, depth, conditions, payload=payload)
-        fused = [fuse(rankings, weights, request.fusion, sigmas) for rankings in first]
-        refine = vectors_to_refine(encoded, sigmas, weights) if request.feedback and request.limit <= FEEDBACK_LIMIT else []
-        if not refine or not any(fused):
-            return [Candidates(rankings, rankings, best) for rankings, best in zip(first, fused, strict=True)]
-        again = self._query(self._refined(encoded, refine, fused), depth, conditions, payload=payload)
-        final = [{**rankings, **dense} for rankings, dense in zip(first, again, strict=True)]
+        fused = [self._fuse(rankings, request) for rankings in first]
+        final, queries = first, encoded
+        if (names := self._vectors_to_refine(encoded, request)) and any(fused):
+            queries = {**encoded, **self._refined(encoded, names, fused)}
+            again = self._query({name: queries[name] for name in names}, depth, conditions, payload=payload)
+            final = [{**rankings, **refined} for rankings, refined in zip(first, again, strict=True)]
+            fused = [self._fuse(rankings, request) for rankings in final]
         return [
-            Candidates(rankings, last, fuse(last, weights, request.fusion, sigmas))
-            for rankings, last in zip(first, final, strict=True)
+            Candidates({name: vectors[number] for name, vectors in queries.items()}, *found)
+            for number, found in enumerate(zip(first, final, fused, strict=True))
         ]
+
+    def _vectors_to_refine(self, encoded: Mapping[str, Vectors], request: SearchRequest) -> list[str]:
+        if request.fusion != "scores" or not request.feedback or request.limit > FEEDBACK_LIMIT:
+            return []
+        dense = [spec.name for spec in self.manifest.vectors if not spec.sparse]
+        return vectors_to_refine(encoded, dense, self._weights(request))
 
     def _refined(
         self, encoded: Mapping[str, Vectors], vectors: Sequence[str], fused: Sequence[Sequence[Fused]]
@@ -291,14 +323,6 @@ def _is_shown(payload: Payload) -> bool:
     own = payload.get(INGEST_FIELD)
     soft_deleted = isinstance(own, dict) and own.get("soft_deleted_at") is not None
     return not soft_deleted and payload.get("doc_id") is not None
-
-
-def _first_of_each_document(fused: Sequence[Fused], rankings: Rankings) -> list[Fused]:
-    payloads = {point.id: point.payload for ranking in rankings.values() for point in ranking}
-    first: dict[tuple[Any, Any], Fused] = {}
-    for candidate in fused:
-        first.setdefault((payloads[candidate.id].get("source"), payloads[candidate.id].get("doc_id")), candidate)
-    return list(first.values())
 
 
 def _hit(candidate: Fused, payload: Payload) -> Hit:

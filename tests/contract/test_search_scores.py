@@ -47,8 +47,8 @@ def models_of(keys: Sequence[str]) -> list[Model]:
     return [MODELS[key] for key in keys]
 
 
-def point(text: str, names: Sequence[str]) -> Point:
-    document = Document(text, text, metadata={"number": int(text.split()[1])})
+def point(text: str, names: Sequence[str], doc_id: str = "") -> Point:
+    document = Document(doc_id or text, text, metadata={"number": int(text.split()[1])})
     key = doc_key("test", document.id)
     chunk = Chunk(chunk_id(key, text, 0), 0, 0, len(text), text)
     payload = with_fingerprint(build_payload(document, chunk, "test"), Fingerprint(chunk.id, key, "", 1, "", "", {}))
@@ -183,6 +183,34 @@ def test_other_distances_are_fused_by_closeness(store: Store, collection: str, d
         assert first.text == best
         assert first.fused_score > last.fused_score
     assert searcher.search(best)[0].text == best
+
+
+@pytest.mark.parametrize("fusion", get_args(FusionMethod))
+@pytest.mark.parametrize("names", [("one",), ("bm25",), ("one", "bm25")])
+def test_a_long_document_does_not_push_the_others_out_of_their_groups(
+    store: Store, collection: str, names: Sequence[str], fusion: FusionMethod
+) -> None:
+    """Two books fill every ranking with their chunks; the notes, which match less, are still one hit each."""
+    searcher = filled(store, collection, names, ())
+    books = [point(f"chapter {number} apple apple pear", names, f"book {number % 2}") for number in range(600)]
+    notes = [point(f"note {number} about plum cherry fig date lemon grape melon and an apple", names) for number in range(12)]
+    store.upsert(collection, [*books, *notes])
+    assert {hit.doc_id for hit in searcher.search("apple pear", fusion=fusion, limit=15)} == {"book 0", "book 1"}
+
+    hits = searcher.search("apple pear", fusion=fusion, limit=15, group_by="doc_id")
+    assert sorted(hit.doc_id for hit in hits) == ["book 0", "book 1", *sorted(note.payload["doc_id"] for note in notes)]
+    assert {hit.doc_id for hit in hits[:2]} == {"book 0", "book 1"}
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+    assert len(searcher.search("apple pear", fusion=fusion, limit=5, group_by="doc_id")) == 5
+    few = searcher.search("apple pear", fusion=fusion, limit=5, group_by="doc_id", where="metadata.number<1")
+    assert sorted(hit.doc_id for hit in few) == ["book 0", notes[0].payload["doc_id"]]
+
+
+def test_points_of_other_tools_do_not_hold_up_a_grouped_search(store: Store, collection: str) -> None:
+    searcher = filled(store, collection, ("one",), TEXTS[:3])
+    theirs = [Point(chunk_id("theirs", "", number), point("x 1 " + QUERY, ("one",)).vectors, {}) for number in range(120)]
+    store.upsert(collection, theirs)
+    assert len(searcher.search("document 1", group_by="doc_id")) == 3
 
 
 class ScrollsSeen:
