@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import isfunction
 from itertools import islice
 from typing import Any, Literal
 
@@ -139,13 +140,11 @@ class FlakyStore:
         cue: called with the method's name and the number of that call (from 1) before each call of one of `methods`; the
             exception it returns is raised `before` the call, `halfway` (after the first half of the points), or `after` it took
             effect, as when an answer is lost.
-        methods: the names of the methods that may fail; by default those that write points. `READS` and `MANAGEMENT` name the
-            others.
+        methods: names of the methods that may fail. None: `EFFECTS`, those that write points. `REQUESTS` are all of them.
     """
 
     EFFECTS = frozenset({"upsert", "update_vectors", "set_payload", "delete"})
-    READS = frozenset({"manifest", "collections", "aliases", "fingerprints", "scroll", "retrieve", "query", "count"})
-    MANAGEMENT = frozenset({"ensure", "write_manifest", "drop", "set_aliases", "defer_indexing", "finalize"})
+    REQUESTS = frozenset(name for name, member in vars(Store).items() if isfunction(member) and name[0] != "_") - {"close"}
 
     def __init__(
         self,

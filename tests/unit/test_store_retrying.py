@@ -18,7 +18,6 @@ from ingest.store.retrying import RetryingStore
 from ingest.sync.manifest import ensure_collection
 from ingest.testing import FlakyStore, Moment
 
-METHODS = FlakyStore.EFFECTS | FlakyStore.READS | FlakyStore.MANAGEMENT
 TWICE = RetryPolicy(attempts=2, first=0, longest=0)
 OPTIONS = CollectionOptions()
 
@@ -37,7 +36,7 @@ def flaky(store: Store, *cues: tuple[str, int], moment: Moment = "before") -> Fl
     def cue(name: str, number: int) -> tuple[Moment, BaseException] | None:
         return (moment, StoreUnavailableError("Qdrant is restarting")) if (name, number) in cues else None
 
-    return FlakyStore(store, cue, methods=METHODS)
+    return FlakyStore(store, cue, methods=FlakyStore.REQUESTS)
 
 
 def move_aliases_by_their_own_names(store: Store) -> None:
@@ -65,7 +64,7 @@ def test_a_change_whose_outcome_is_unknown_is_made_once(
     def every_second(_name: str, number: int) -> tuple[Moment, BaseException] | None:
         return (moment, StoreUnavailableError("the answer was lost")) if number % 2 else None
 
-    use(RetryingStore(FlakyStore(edge, every_second, methods=METHODS), TWICE))
+    use(RetryingStore(FlakyStore(edge, every_second, methods=FlakyStore.REQUESTS), TWICE))
     assert outcome(edge)
 
 
@@ -100,7 +99,7 @@ def test_making_a_collection_is_retried_request_by_request(edge: Store) -> None:
     def every_second(_name: str, number: int) -> tuple[Moment, BaseException] | None:
         return ("before", StoreUnavailableError("Qdrant is restarting")) if number % 2 else None
 
-    store = RetryingStore(FlakyStore(edge, every_second, methods=METHODS), TWICE)
+    store = RetryingStore(FlakyStore(edge, every_second, methods=FlakyStore.REQUESTS), TWICE)
     wanted = manifest("fresh")
     made = ensure_collection(wanted, OPTIONS, store=store)
     assert ensure_collection(wanted, OPTIONS, store=store) == made
@@ -114,7 +113,7 @@ def test_once_stopped_nothing_is_tried_again(edge: Store) -> None:
         stopped.set()
         return "before", StoreUnavailableError("Qdrant is overloaded", retry_after=3600)
 
-    unreliable = FlakyStore(edge, stop, methods=METHODS)
+    unreliable = FlakyStore(edge, stop, methods=FlakyStore.REQUESTS)
     store = RetryingStore(unreliable, RetryPolicy(seconds=100_000))
     with pytest.raises(StoreError, match="was stopped"):
         store.until(stopped).count("docs")
