@@ -71,11 +71,13 @@ class ModelUnavailableError(ModelError):
 
     Attributes:
         retry_after: seconds that the backend asked to wait before the next attempt, or None.
+        gave_up: True once a retry policy has given up: no other policy retries it again.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, gave_up: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.gave_up = gave_up
 
 
 class PrecisionError(ModelError):
@@ -98,12 +100,14 @@ class StoreUnavailableError(StoreError):
     """Qdrant is not reachable, overloaded or timed out: asking again may help.
 
     Attributes:
-        retry_after: seconds the server asked to be left alone for, or None.
+        retry_after: seconds that the server asked to wait before the next attempt, or None.
+        gave_up: True once a retry policy has given up: no other policy retries it again.
     """
 
-    def __init__(self, message: str, *, retry_after: float | None = None) -> None:
+    def __init__(self, message: str, *, retry_after: float | None = None, gave_up: bool = False) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+        self.gave_up = gave_up
 
 
 class RequestTooLargeError(StoreError):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_random_exponential
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from ingest.errors import ModelUnavailableError, StoreUnavailableError
 from ingest.parameters import normalize, parse_integer, parse_number
@@ -16,7 +16,7 @@ from ingest.parameters import normalize, parse_integer, parse_number
 logger = logging.getLogger(__name__)
 
 TRANSIENT = (StoreUnavailableError, ModelUnavailableError)
-"""The errors that are retried. Any other error is final."""
+"""The errors that are retried, unless another policy has given up on them. Any other error is final."""
 
 _T = TypeVar("_T")
 
@@ -51,9 +51,10 @@ def call_with_retries(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = time.sleep,
 ) -> _T:
-    """Return what `call` returns, repeating it while it raises one of `TRANSIENT` and `policy` allows another attempt.
+    """Return the result of `call`, repeating it while it raises one of `TRANSIENT` and `policy` allows another attempt.
 
-    Raises the last error with the number of attempts in its message once the policy is used up, and any other error at once.
+    Once the policy is used up, raises the last error with the number of attempts in its message, marked `gave_up`. Raises any
+    other error at once. So calls may nest: each error is retried by the innermost policy alone.
     """
     started = clock()
     backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
@@ -75,11 +76,13 @@ def call_with_retries(
         error = _transient_error(state)
         seconds = clock() - started
         raise type(error)(
-            f"{error} (gave up after {state.attempt_number} attempts in {seconds:.0f} s)", retry_after=error.retry_after
+            f"{error} (gave up after {state.attempt_number} attempts in {seconds:.0f} s)",
+            retry_after=error.retry_after,
+            gave_up=True,
         ) from error
 
     retrying = Retrying(
-        retry=retry_if_exception_type(TRANSIENT),
+        retry=retry_if_exception(_is_worth_retrying),
         wait=wait,
         stop=give_up,
         sleep=pause,
@@ -87,6 +90,10 @@ def call_with_retries(
         retry_error_callback=report,
     )
     return retrying(call)
+
+
+def _is_worth_retrying(error: BaseException) -> bool:
+    return isinstance(error, TRANSIENT) and not error.gave_up
 
 
 def _transient_error(state: RetryCallState) -> StoreUnavailableError | ModelUnavailableError:

@@ -15,12 +15,11 @@ retrying    a store that retries each request and splits large ones; what `open_
 from __future__ import annotations
 
 import re
-from functools import partial
 from pathlib import Path
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, parse_instance
-from ingest.retry import RetryPolicy, call_with_retries
+from ingest.retry import RetryPolicy
 from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
 
@@ -54,8 +53,7 @@ def open_store(
     if text.lower().startswith(("http://", "https://")):
         from ingest.store.server.store import ServerStore  # noqa: PLC0415  the client takes a second to import
 
-        connect = partial(
-            ServerStore,
+        server = ServerStore(
             text,
             api_key=api_key,
             ca_file=ca_file,
@@ -63,8 +61,9 @@ def open_store(
             grpc_port=grpc_port,
             timeout=timeout,
             allow_plain_http_key=allow_plain_http_key,
+            retry=retry,
         )
-        return RetryingStore(call_with_retries(connect, retry), retry)
+        return RetryingStore(server, retry)
     if problem := _no_directory(text):
         raise ConfigurationError(problem)
     return RetryingStore(EdgeStore(text), retry)

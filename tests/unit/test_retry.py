@@ -102,3 +102,10 @@ def test_each_wait_is_announced(caplog: pytest.LogCaptureFixture) -> None:
 def test_a_policy_that_means_nothing_is_refused(limits: dict[str, Any]) -> None:
     with pytest.raises(ConfigurationError, match=r"^RetryPolicy\."):
         RetryPolicy(**limits)
+
+
+def test_what_one_policy_gave_up_on_is_not_retried_by_another() -> None:
+    clock = FakeClock()
+    with pytest.raises(StoreUnavailableError, match=r"^Qdrant is overloaded \(gave up after 5 attempts in \d+ s\)$"):
+        call_with_retries(lambda: retried([overloaded()] * 9, clock), POLICY, clock=clock, sleep=clock.sleep)
+    assert len(clock.slept) == 4

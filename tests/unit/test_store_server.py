@@ -66,7 +66,7 @@ def test_a_list_of_aliases_that_were_moving_is_asked_for_again() -> None:
     with http_server(listed(two), listed(("one", "first"), one, two), listed(one, two)) as url, ServerStore(url) as store:
         assert store.aliases() == {"one": "second", "two": "first"}
     with (
-        http_server(listed(two), listed(one, two), result(False)) as url,
+        http_server(listed(two), listed(one, two), result({"collections": []})) as url,
         ServerStore(url) as store,
         pytest.raises(CollectionNotFoundError, match="no collection second"),
     ):

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from qdrant_client import models
@@ -21,7 +22,7 @@ from ingest.store.schema import (
     manifest_to_json,
 )
 from ingest.store.server.connection import Connection
-from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, VENDOR_ERRORS, not_found, one_line, status_of
+from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, has_status, not_found, one_line
 from ingest.store.server.settings import (
     changed_indexes,
     changed_settings,
@@ -49,15 +50,17 @@ FINALIZE_SECONDS = 300.0
 
 
 class ServerCollections:
-    """What `ServerStore` does with whole collections.
+    """The operations of `ServerStore` on whole collections.
 
-    The server takes an alias for the name of a collection in every request but those that delete one or point an alias at one.
+    Most are a chain of requests, so each request is retried by itself: a chain repeated as a whole might never reach its end.
+    Each is idempotent, because a request whose response was lost is sent again. The server accepts an alias in place of the name
+    of a collection in every request but those that delete a collection or point an alias at one.
     """
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._client = connection.client
-        self._translated = connection.translated
+        self._call = connection.call
 
     @property
     def location(self) -> str:
@@ -83,8 +86,7 @@ class ServerCollections:
             found = self._collection(name)
         for field, kind in INDEXED_FIELDS.items():
             if field not in found.payload_schema:
-                with self._translated(name):
-                    self._client.create_payload_index(name, field, field_schema=INDEX_TYPES[kind], wait=True)
+                self._create_index(name, field, INDEX_TYPES[kind])
         if found.config.optimizer_config.indexing_threshold == 0 and DEFERRED_KEY not in (found.config.metadata or {}):
             self._warn_of_no_index(name)
         return stored
@@ -107,10 +109,10 @@ class ServerCollections:
 
     def drop(self, collection: str) -> None:
         name = self._resolved(collection)
-        with self._translated(name):
-            dropped = self._client.delete_collection(name)  # and its aliases
-        if not dropped:
+        if name not in self._names():
             raise not_found(name, self.location)
+        # With its aliases. The server says whether there was such a collection, which says nothing when the request is repeated.
+        self._call(name, lambda: self._client.delete_collection(name))
 
     def aliases(self) -> dict[str, str]:
         """As the contract says. The server lists them collection by collection, so that one which moves meanwhile is missing or
@@ -136,12 +138,12 @@ class ServerCollections:
             models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
             for alias in targets.keys() - wanted.keys()
         ]
-        with self._translated(None):
-            self._client.update_collection_aliases([*made, *removed])
+        self._call(None, lambda: self._client.update_collection_aliases([*made, *removed]))
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
-        with self._translated(collection):
-            return self._client.count(collection, count_filter=filter_to(conditions), exact=True).count
+        return self._call(
+            collection, lambda: self._client.count(collection, count_filter=filter_to(conditions), exact=True).count
+        )
 
     def notes(self, collection: str) -> dict[str, Any]:
         metadata = self._collection(collection).config.metadata or {}
@@ -154,8 +156,7 @@ class ServerCollections:
     def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
         if not notes:
             return
-        with self._translated(collection):
-            self._client.update_collection(collection, metadata={NOTE_PREFIX + key: value for key, value in notes.items()})
+        self._update(collection, metadata={NOTE_PREFIX + key: value for key, value in notes.items()})
 
     def defer_indexing(self, collection: str) -> None:
         threshold = self._collection(collection).config.optimizer_config.indexing_threshold
@@ -180,21 +181,20 @@ class ServerCollections:
 
     def _set_indexing(self, collection: str, threshold: int, metadata: dict[str, int | None]) -> None:
         """A matter of speed, so a token that may write points and no more, as one for a single collection, does without."""
-        with self._translated(collection):
-            try:
-                self._client.update_collection(
-                    collection, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold), metadata=metadata
-                )
-            except VENDOR_ERRORS as exc:
-                if status_of(exc) not in KEY_REFUSED:
-                    raise
-                logger.warning(
-                    "the indexing_threshold of the collection %s at %s stays as it is, for the key may not set it to %d: that"
-                    " costs time alone",
-                    collection,
-                    self.location,
-                    threshold,
-                )
+        try:
+            self._update(
+                collection, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold), metadata=metadata
+            )
+        except StoreError as error:
+            if not has_status(error, KEY_REFUSED):
+                raise
+            logger.warning(
+                "the indexing_threshold of the collection %s at %s was not set to %d, because the API key does not allow it;"
+                " the run may take longer",
+                collection,
+                self.location,
+                threshold,
+            )
 
     def _warn_of_no_index(self, collection: str) -> None:
         logger.warning(
@@ -216,12 +216,11 @@ class ServerCollections:
 
     def _listed_aliases(self) -> list[tuple[str, str]]:
         """Alias and collection, as one answer has them, sorted."""
-        with self._translated(None):
-            return sorted((found.alias_name, found.collection_name) for found in self._client.get_aliases().aliases)
+        listed = self._call(None, self._client.get_aliases).aliases
+        return sorted((alias.alias_name, alias.collection_name) for alias in listed)
 
     def _names(self) -> set[str]:
-        with self._translated(None):
-            return {found.name for found in self._client.get_collections().collections}
+        return {collection.name for collection in self._call(None, self._client.get_collections).collections}
 
     def _info(self, collection: str) -> CollectionInfo:
         ours, manifest = False, None
@@ -236,8 +235,13 @@ class ServerCollections:
             return CollectionInfo(collection, None, manifest, ours, str(exc))
 
     def _collection(self, collection: str) -> models.CollectionInfo:
-        with self._translated(collection):
-            return self._client.get_collection(collection)
+        return self._call(collection, lambda: self._client.get_collection(collection))
+
+    def _update(self, collection: str, **changes: Any) -> None:
+        self._call(collection, lambda: self._client.update_collection(collection, **changes))
+
+    def _create_index(self, collection: str, field: str, schema: models.PayloadFieldSchema) -> None:
+        self._call(collection, lambda: self._client.create_payload_index(collection, field, field_schema=schema, wait=True))
 
     def _strict_mode(self, collection: str) -> dict[str, int]:
         """Return the limits that the strict mode of a collection sets; none where a token may not read them."""
@@ -253,12 +257,11 @@ class ServerCollections:
         config = collection_config(manifest, options)
         if like is not None:
             config |= fixed_settings(like, config, options)
-        with self._translated(manifest.collection):
-            try:
-                self._client.create_collection(manifest.collection, **config)
-            except VENDOR_ERRORS as exc:
-                if status_of(exc) not in ALREADY_EXISTS:  # another client creates it at the same time
-                    raise
+        try:
+            self._call(manifest.collection, lambda: self._client.create_collection(manifest.collection, **config))
+        except StoreError as error:  # where it exists, another client created it meanwhile, or an attempt whose response was lost
+            if not has_status(error, ALREADY_EXISTS):
+                raise
 
     def _created(self, collection: str) -> models.CollectionInfo:
         """Return a collection that was just created. The server refuses to create it again before other requests find it."""
@@ -274,13 +277,11 @@ class ServerCollections:
     ) -> None:
         """Give the collection `found` the settings and payload indexes of `like`."""
         for field, index in changed_indexes(like, found).items():
-            with self._translated(collection):
-                if field in found.payload_schema:
-                    self._client.delete_payload_index(collection, field, wait=True)
-                self._client.create_payload_index(collection, field, field_schema=index, wait=True)
+            if field in found.payload_schema:
+                self._call(collection, partial(self._client.delete_payload_index, collection, field, wait=True))
+            self._create_index(collection, field, index)
         if changed := changed_settings(like, found, options):
-            with self._translated(collection):
-                self._client.update_collection(collection, **changed)
+            self._update(collection, **changed)
         if left_out := vectors_left_out(like, found):
             logger.warning(
                 "the settings of the vectors %s are not in the collection %s at %s, which has no such vectors",
@@ -290,10 +291,7 @@ class ServerCollections:
             )
 
     def _put_manifest(self, collection: str, manifest: Manifest) -> None:
-        with self._translated(collection):
-            self._client.update_collection(
-                collection, metadata={METADATA_KEY: manifest_to_json(replace(manifest, collection=collection))}
-            )
+        self._update(collection, metadata={METADATA_KEY: manifest_to_json(replace(manifest, collection=collection))})
 
     def _manifest_of(self, collection: str, found: models.CollectionInfo) -> Manifest:
         metadata = found.config.metadata or {}

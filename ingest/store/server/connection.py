@@ -10,14 +10,16 @@ import urllib.request
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from qdrant_client import QdrantClient
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
 from ingest.process import ForkUnsafe, HomeProcess, keep_for_parent
+from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.server.address import USUAL_PORT, Proxy, check_key_is_safe, parse_address, proxy_for
 from ingest.store.server.errors import VENDOR_ERRORS, is_broken, one_line, reason_of, translate, translate_greeting
 from ingest.store.server.protocol import explain_grpc, explain_rest
@@ -44,8 +46,11 @@ _SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 """What a header can carry."""
 
 
+T = TypeVar("T")
+
+
 class Connection:
-    """A checked connection; the arguments are `ServerStore`'s, and so is what it raises.
+    """A checked connection to a server. Its arguments and errors are those of `ServerStore`.
 
     Attributes:
         location: the server's address, without secrets.
@@ -64,7 +69,9 @@ class Connection:
         grpc_port: int | None,
         timeout: float,
         allow_plain_http_key: bool,
+        retry: RetryPolicy,
     ) -> None:
+        self._retry = retry
         self._address = parse_address(url)
         self._proxy = proxy_for(self._address, urllib.request.getproxies())
         self.location = str(self._address)
@@ -104,7 +111,7 @@ class Connection:
         self.client = client(prefer_grpc=False, timeout=self.timeout)
         keep_for_parent(self)
         try:
-            version = self._checked_version()
+            version = call_with_retries(self._checked_version, retry)
             if prefer_grpc is None:
                 prefer_grpc = (
                     (grpc_port is not None or port == USUAL_PORT)
@@ -115,7 +122,7 @@ class Connection:
             if self.grpc:
                 self.client.close()
                 self.client = client(prefer_grpc=True, timeout=self.timeout)
-                self._check_same_over_grpc(version, grpc_port or port + 1)
+                call_with_retries(partial(self._check_same_over_grpc, version, grpc_port or port + 1), retry)
         except BaseException:
             self.close()
             raise
@@ -140,6 +147,15 @@ class Connection:
             yield
         except VENDOR_ERRORS as exc:
             raise translate(exc, self._described, collection) from exc
+
+    def call(self, collection: str | None, request: Callable[[], T]) -> T:
+        """Return the result of one idempotent request, translated and retried by itself."""
+
+        def attempt() -> T:
+            with self.translated(collection):
+                return request()
+
+        return call_with_retries(attempt, self._retry)
 
     @contextmanager
     def translated_points(self, collection: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
+from collections.abc import Container
 from urllib.parse import urlsplit, urlunsplit
 
 import grpc  # type: ignore[import-untyped]  # it ships no types
@@ -35,7 +36,7 @@ _TOO_LARGE = (413, StatusCode.OUT_OF_RANGE)
 _TOO_LARGE_FOR_GATEWAY = "Received http2 header with status: 413"
 """What gRPC says of a gateway in front of the server that answers with 413; it has no status of its own for that."""
 
-_BAD_REQUEST = (400, 422, StatusCode.INVALID_ARGUMENT)
+BAD_REQUEST = (400, 422, StatusCode.INVALID_ARGUMENT)
 _SERVER_FAULTS = 500
 
 _REASON_LIMIT = 300
@@ -122,9 +123,9 @@ def not_found(collection: str, location: str) -> CollectionNotFoundError:
     return CollectionNotFoundError(f"there is no collection {collection} at {location}: ingest into it first")
 
 
-def is_bad_request(error: StoreError) -> bool:
-    """Whether the server refused what was asked, as it does if strict mode forbids it."""
-    return isinstance(error.__cause__, Exception) and status_of(error.__cause__) in _BAD_REQUEST
+def has_status(error: StoreError, statuses: Container[int | StatusCode | None]) -> bool:
+    """Return whether an error of this package was translated from a response with one of these statuses."""
+    return isinstance(error.__cause__, Exception) and status_of(error.__cause__) in statuses
 
 
 def status_of(exc: Exception) -> int | StatusCode | None:

@@ -11,13 +11,14 @@ from typing import Any, Self
 from qdrant_client import grpc, models
 
 from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
-from ingest.parameters import checked, optional, parse_boolean, parse_integer, parse_number, parse_path
+from ingest.parameters import checked, optional, parse_boolean, parse_instance, parse_integer, parse_number, parse_path
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.retry import RetryPolicy
 from ingest.store.contract import MAX_FACETS, Condition, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
-from ingest.store.server.errors import is_bad_request
+from ingest.store.server.errors import BAD_REQUEST, has_status
 from ingest.store.server.messages import point_messages, vector_messages
 from ingest.store.server.wire import filter_to, point_to, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
@@ -42,6 +43,8 @@ class ServerStore(ServerCollections):
             port 6333) or at `grpc_port`.
         grpc_port: of the same host; the URL's port plus one if not given.
         timeout: seconds for one request.
+        retry: limits on the retries of each request that opens the connection or concerns a whole collection. Requests for
+            points are made once: see `RetryingStore`.
 
     Raises `ConfigurationError` for arguments that do not go together (also if a server of another version answers at the gRPC
     port), `StoreUnavailableError` if nobody answers, `StoreError` if the server is too old or refuses the key.
@@ -57,6 +60,7 @@ class ServerStore(ServerCollections):
         grpc_port: int | None = None,
         timeout: float = 60.0,
         allow_plain_http_key: bool = False,
+        retry: RetryPolicy = RetryPolicy(attempts=1),
     ) -> None:
         if not isinstance(api_key, str | None):
             raise ConfigurationError(f"api_key: a {type(api_key).__name__} is not a text")  # and is not shown
@@ -68,6 +72,7 @@ class ServerStore(ServerCollections):
             grpc_port=checked("grpc_port", optional(parse_integer), grpc_port, least=1, most=65_535),
             timeout=checked("timeout", parse_number, timeout, positive=True),
             allow_plain_http_key=checked("allow_plain_http_key", parse_boolean, allow_plain_http_key),
+            retry=checked("retry", parse_instance, retry, RetryPolicy),
         )
         super().__init__(connection)
         self._pages: dict[str, int] = {}  # of collections whose strict mode allows fewer than `_PAGE` fingerprints at a time
@@ -129,7 +134,7 @@ class ServerStore(ServerCollections):
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         if not ids:
             return  # the server refuses to do nothing
-        with self._translated(collection):
+        with self._connection.translated(collection):
             self._client.delete(collection, models.PointIdsList(points=list(ids)), wait=True)
 
     def scroll(
@@ -167,7 +172,7 @@ class ServerStore(ServerCollections):
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
-        with self._translated(collection):
+        with self._connection.translated(collection):
             records = self._client.retrieve(
                 collection, list(ids), with_payload=selection_to(payload), with_vectors=selection_to(vectors)
             )
@@ -207,10 +212,10 @@ class ServerStore(ServerCollections):
             asked: the limits that apply, by the server's names for them, and what was asked for.
         """
         try:
-            with self._translated(collection):
+            with self._connection.translated(collection):
                 yield
         except StoreError as exc:
-            limits = self._strict_mode(collection) if is_bad_request(exc) else {}
+            limits = self._strict_mode(collection) if has_status(exc, BAD_REQUEST) else {}
             for limit, number in asked.items():
                 most = limits.get(limit, number) - spare
                 if 0 < most < number - spare:
