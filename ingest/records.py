@@ -178,6 +178,8 @@ class Hit:
             chunk is absent.
         fused_score: weighted fusion score, 0 or more, comparable within one collection: see `search.fusion.fuse`.
         rerank_score: the cross-encoder's, or None.
+        vector_scores: vector name → score of the store in that vector, like `ranks`.
+        contributions: vector name → what the vector added to `fused_score`, like `ranks`.
         before, after: texts of the neighbouring chunks, in the document's order, where they were asked for.
     """
 
@@ -196,6 +198,8 @@ class Hit:
     rerank_score: float | None = None
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+    vector_scores: Mapping[str, float] = field(default_factory=dict)
+    contributions: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,14 +141,21 @@ def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
         line.append(f"  [{plain(hit.doc_id)}:{hit.start}-{hit.end}]  {hit.score:.4f}", style="dim")
         console.print(line)
         if explain:
-            ranks = ", ".join(f"{name} #{rank}" for name, rank in hit.ranks.items())
-            reranked = "" if hit.rerank_score is None else f", fused {hit.fused_score:.4f}, reranked {hit.rerank_score:.4f}"
-            console.print(Text(f"    found by {ranks}{reranked}", style="cyan"))
+            console.print(Text(f"    {_explanation(hit)}", style="cyan"))
         for text in hit.before:
             console.print(Text(f"    {_snippet(text)}", style="dim"))
         console.print(Text(f"    {_snippet(hit.text)}"))
         for text in hit.after:
             console.print(Text(f"    {_snippet(text)}", style="dim"))
+
+
+def _explanation(hit: Hit) -> str:
+    """Return what each vector says of a hit: rank, score in that vector, and what that adds to the fused score."""
+    vectors = ", ".join(
+        f"{name} #{rank} {hit.vector_scores[name]:.4f} → {hit.contributions[name]:.4f}" for name, rank in hit.ranks.items()
+    )
+    reranked = "" if hit.rerank_score is None else f", reranked {hit.rerank_score:.4f}"
+    return f"found by {vectors}; fused {hit.fused_score:.4f}{reranked}"
 
 
 def rerank_json(result: RerankResult | None) -> dict[str, Any] | None:

@@ -29,7 +29,10 @@ def search(
     neighbours: Annotated[int, typer.Option("--context", min=0, help="Chunks before and after each hit to show with it.")] = 0,
     rerank: options.Rerank = None,
     reranker: options.Reranker = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show each hit's rank in every vector.")] = False,
+    explain: Annotated[
+        bool,
+        typer.Option("--explain", help="Show each vector's rank, score and share of every hit."),
+    ] = False,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
@@ -61,8 +64,11 @@ def search(
                 "rerank": rerank_json(answer.details),
                 "note": answer.note,
                 "warnings": answer.warnings,
+                "feedback_seconds": answer.feedback_seconds,
                 "seconds": round(time.perf_counter() - started, 3),
             }
         )
     else:
         print_hits(answer, explain=explain)
+        if explain and answer.feedback_seconds is not None:
+            typer.echo(f"feedback took {answer.feedback_seconds * 1000:.1f} ms", err=True)

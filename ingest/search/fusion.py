@@ -32,11 +32,21 @@ Sigmas = Mapping[str, float | None]
 
 @dataclass(frozen=True, slots=True)
 class Fused:
-    """One candidate: its id, its score, and its rank from 1 in each vector that found it."""
+    """One candidate.
+
+    Attributes:
+        id: the chunk's UUID string.
+        score: sum of its contributions.
+        ranks: vector name → rank in that vector's list, from 1. A vector that did not find it is absent, here and below.
+        vector_scores: vector name → score of the store.
+        contributions: vector name → what it adds to `score`.
+    """
 
     id: str
     score: float
     ranks: Mapping[str, int]
+    vector_scores: Mapping[str, float]
+    contributions: Mapping[str, float]
 
 
 def fuse(
@@ -60,16 +70,18 @@ def fuse(
         method: how to bring the vectors' scores to one scale.
         sigmas: for `scores`: every dense vector; a vector without an entry is sparse.
     """
-    contributions = _contributions(rankings, method, sigmas or {})
-    scores: dict[str, float] = {}
+    unweighted = _contributions(rankings, method, sigmas or {})
     ranks: dict[str, dict[str, int]] = {}
+    scores: dict[str, dict[str, float]] = {}
+    contributions: dict[str, dict[str, float]] = {}
     for name, ranking in rankings.items():
         weight = weights.get(name, 1.0)
-        for rank, (point, value) in enumerate(zip(ranking, contributions[name], strict=True), start=1):
-            scores[point.id] = scores.get(point.id, 0.0) + weight * value
+        for rank, (point, value) in enumerate(zip(ranking, unweighted[name], strict=True), start=1):
             ranks.setdefault(point.id, {})[name] = rank
-    ordered = sorted(scores, key=lambda id_: (-scores[id_], min(ranks[id_].values()), id_))
-    return [Fused(id_, scores[id_], ranks[id_]) for id_ in ordered]
+            scores.setdefault(point.id, {})[name] = point.score
+            contributions.setdefault(point.id, {})[name] = weight * value
+    fused = [Fused(id_, sum(contributions[id_].values()), ranks[id_], scores[id_], contributions[id_]) for id_ in ranks]
+    return sorted(fused, key=lambda each: (-each.score, min(each.ranks.values()), each.id))
 
 
 def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args, overload
 
@@ -272,6 +272,7 @@ class Answer(Sequence[Hit]):
         reranked: whether a reranker set the order; otherwise it is the fused one.
         note: one sentence for the user: why the hits were not reranked, or not on the device they should have been. Or None.
         details: details of the reranking, or None.
+        feedback_seconds: time of the second query with feedback, or None without it.
         warnings: likely mistakes in the request, one sentence each, such as a condition on a field that no chunk has.
     """
 
@@ -280,6 +281,7 @@ class Answer(Sequence[Hit]):
     note: str | None = None
     details: RerankResult | None = None
     warnings: tuple[str, ...] = ()
+    feedback_seconds: float | None = field(default=None, compare=False)
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

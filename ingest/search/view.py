@@ -48,12 +48,14 @@ class Candidates:
         rankings: vector name → the points that the query itself found.
         final: the rankings that were fused: `rankings`, or those after feedback.
         fused: the fused candidates, best first.
+        feedback_seconds: time of the second query, shared by all queries of a batch, or None without feedback.
     """
 
     queries: Mapping[str, Vector]
     rankings: Rankings
     final: Rankings
     fused: Sequence[Fused]
+    feedback_seconds: float | None
 
 
 class CollectionView:
@@ -107,17 +109,23 @@ class CollectionView:
             return []
         encoded = self._encoded(queries, vectors)
         best = self._best(encoded, request, request.conditions)
-        hits = self.hits(best)
-        if any(len(shown) < len(fused) for shown, fused in zip(hits, best, strict=True)):
-            hits = self.hits(self._best(encoded, request, (*request.conditions, *SHOWN)))
+        hits = self.hits([each.fused for each in best])
+        if any(len(shown) < len(each.fused) for shown, each in zip(hits, best, strict=True)):
+            best = self._best(encoded, request, (*request.conditions, *SHOWN))
+            hits = self.hits([each.fused for each in best])
         warnings = self._warnings(request.conditions, found=any(hits))
         answers = (
             rerank_or_explain(request.rerank, self._get_reranker, query, candidates, request.limit)
             for query, candidates in zip(queries, hits, strict=True)
         )
         return [
-            replace(answer, hits=tuple(self._with_context(hit, request.context) for hit in answer.hits), warnings=warnings)
-            for answer in answers
+            replace(
+                answer,
+                hits=tuple(self._with_context(hit, request.context) for hit in answer.hits),
+                warnings=warnings,
+                feedback_seconds=each.feedback_seconds,
+            )
+            for answer, each in zip(answers, best, strict=True)
         ]
 
     def rankings(
@@ -156,15 +164,16 @@ class CollectionView:
 
     def _best(
         self, encoded: Mapping[str, Vectors], request: SearchRequest, conditions: tuple[Condition, ...]
-    ) -> list[Sequence[Fused]]:
+    ) -> list[Candidates]:
         """Return the best fused candidates of each query: as many as hits, or as the reranker reads."""
         count = request.limit if request.rerank == "off" else max(request.limit, RERANK_CANDIDATES)
         depth = max(CANDIDATES, count * GROUP_DEPTH if request.group_by else count)
         payload = DOCUMENT_FIELDS if request.group_by else False
         candidates = self._candidates(encoded, request, depth, conditions, payload=payload)
         if request.group_by:
-            return [self._best_documents(each, request, depth, conditions, count)[:count] for each in candidates]
-        return [each.fused[:count] for each in candidates]
+            documents = [self._best_documents(each, request, depth, conditions, count) for each in candidates]
+            candidates = [replace(each, fused=fused) for each, fused in zip(candidates, documents, strict=True)]
+        return [replace(each, fused=each.fused[:count]) for each in candidates]
 
     def _best_documents(
         self, candidates: Candidates, request: SearchRequest, depth: int, conditions: tuple[Condition, ...], count: int
@@ -205,14 +214,16 @@ class CollectionView:
         """Return the candidates of each query, with feedback if the request wants it."""
         first = self._query(encoded, depth, conditions, payload=payload)
         fused = [self._fuse(rankings, request) for rankings in first]
-        final, queries = first, encoded
+        final, queries, seconds = first, encoded, None
         if (names := self._vectors_to_refine(encoded, request)) and any(fused):
+            began = time.perf_counter()
             queries = {**encoded, **self._refined(encoded, names, fused)}
             again = self._query({name: queries[name] for name in names}, depth, conditions, payload=payload)
             final = [{**rankings, **refined} for rankings, refined in zip(first, again, strict=True)]
             fused = [self._fuse(rankings, request) for rankings in final]
+            seconds = time.perf_counter() - began
         return [
-            Candidates({name: vectors[number] for name, vectors in queries.items()}, *found)
+            Candidates({name: vectors[number] for name, vectors in queries.items()}, *found, seconds)
             for number, found in enumerate(zip(first, final, fused, strict=True))
         ]
 
@@ -339,4 +350,6 @@ def _hit(candidate: Fused, payload: Payload) -> Hit:
         metadata=payload.get("metadata", {}),
         ranks=candidate.ranks,
         fused_score=candidate.score,
+        vector_scores=candidate.vector_scores,
+        contributions=candidate.contributions,
     )

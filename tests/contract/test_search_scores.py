@@ -130,6 +130,11 @@ def test_hits_have_the_scores_of_the_definition(store: Store, collection: str, n
 def test_feedback_is_the_default_and_brings_up_what_the_best_chunks_resemble(store: Store, collection: str) -> None:
     searcher = filled(store, collection, ("one", "bm25"))
     assert searcher.search(QUERY) == searcher.search(QUERY, feedback=True) != searcher.search(QUERY, feedback=False)
+    assert (searcher.search(QUERY).feedback_seconds or 0.0) > 0
+    assert searcher.search(QUERY, feedback=False).feedback_seconds is None
+    for hit in searcher.search(QUERY):
+        assert hit.ranks.keys() == hit.vector_scores.keys() == hit.contributions.keys()
+        assert hit.fused_score == pytest.approx(sum(hit.contributions.values()))
 
 
 @pytest.mark.parametrize("names", [("one",), ("bm25",), ("one", "bm25"), ("one", "two", "bm25")])

@@ -70,6 +70,16 @@ def test_a_long_list_ends_at_rank_100_whatever_its_depth() -> None:
     assert by_id(fuse({"bm25": long_ranking(12.0, 0.1, 99, "q")}, {}, "scores"))["q098"] == pytest.approx(2.75 * 2.2 / 12)
 
 
+def test_a_candidate_shows_what_each_vector_adds() -> None:
+    best = fuse(RANKINGS, {"bm25": 0.5}, "scores", {"dense": 0.05})[0]
+    assert (best.id, best.ranks, best.vector_scores) == ("a", {"dense": 1}, {"dense": 0.9})
+    assert best.contributions == pytest.approx({"dense": 2.0})
+    second = fuse(RANKINGS, {"bm25": 0.5}, "scores", {"dense": 0.05})[1]
+    assert (second.id, second.ranks, second.vector_scores) == ("b", {"dense": 2, "bm25": 1}, {"dense": 0.8, "bm25": 12.0})
+    assert second.contributions == pytest.approx({"dense": 0.0, "bm25": 0.5 * 2.75})
+    assert second.score == sum(second.contributions.values())
+
+
 def test_vectors_of_one_kind_share_their_say() -> None:
     rankings = {name: ranking(a=0.9, b=0.5, c=0.1) for name in ("one", "two")} | {"bm25": ranking(d=5.0)}
     fused = by_id(fuse(rankings, {}, "scores", {"one": 0.1, "two": 0.2}))
