@@ -29,8 +29,12 @@ def result(value: Any) -> Answer:
 
 
 @contextmanager
-def http_server(*answers: Answer, version: str = "1.16.3") -> Iterator[str]:
-    """Says it is Qdrant, and gives its answers to everything else in turn, the last one again and again."""
+def http_server(*answers: Answer, version: str = "1.16.3", seen: list[Mapping[str, str]] | None = None) -> Iterator[str]:
+    """Says it is Qdrant, and gives its answers to everything else in turn, the last one again and again.
+
+    Args:
+        seen: receives the headers of every request.
+    """
     hello: Answer = (200, {}, json.dumps({"title": "qdrant", "version": version}).encode())
     last = answers[-1]
     waiting = iter(answers)
@@ -40,6 +44,8 @@ def http_server(*answers: Answer, version: str = "1.16.3") -> Iterator[str]:
 
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if seen is not None:
+                seen.append(dict(self.headers))
             status, headers, body = hello if self.path == "/" else next(waiting, last)
             self.send_response(status)
             for name, value in headers.items():

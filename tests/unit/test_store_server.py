@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,15 @@ def test_a_newer_server_is_welcome_without_a_word(version: str) -> None:
     with warnings.catch_warnings(), http_server(error(500), version=version) as url:
         warnings.simplefilter("error")
         ServerStore(url, api_key=KEY).close()
+
+
+def test_rest_asks_for_uncompressed_responses() -> None:
+    """Compressed ones come in several packets, and cost 40 ms each where acknowledgements are delayed."""
+    seen: list[Mapping[str, str]] = []
+    with http_server(result([]), seen=seen) as url, ServerStore(url, prefer_grpc=False) as store:
+        assert store.retrieve("any", [point(1).id]) == []
+    assert len(seen) > 1
+    assert {headers["Accept-Encoding"] for headers in seen} == {"identity"}
 
 
 def test_the_grpc_port_of_another_server_is_refused() -> None:
