@@ -1,17 +1,18 @@
-"""Keeps Qdrant collections equal to documents, in several vector spaces at once.
+"""Keep Qdrant collections equal to documents, in several vector spaces at once.
 
-records     what crosses borders             errors          the error tree
-settings    environment and ingest.toml      telemetry       what is observed
+collection  the product as one object        records         the records that cross borders
+errors      the error tree                   settings        environment and ingest.toml
 source/     documents in                     encode/         text → vectors, one model at a time
-store/      vectors ⇄ Qdrant                 sync/           making a collection equal to its sources
-verify/     comparing and repairing          reindex/        a collection again, and swapped in
+store/      vectors ⇄ Qdrant                 sync/           make a collection equal to its sources
+verify/     compare and repair               reindex/        rebuild with other models and swap in
 export/     vectors to Parquet and back      schedule/       jobs that run by themselves
 search/     queries                          cluster/        the same job on Ray
 cli/        the command line                 testing         public fakes
-retry       what is worth another attempt    metrics_server  /metrics and /healthz
+telemetry   progress and metrics             metrics_server  /metrics and /healthz
+retry       retry policies
 
-Imports point one way: cli → cluster → verify, reindex, export, schedule, search → sync → store, encode, source → telemetry →
-records, errors. The names below are loaded when they are first used.
+Imports point one way: cli → collection → cluster → verify, reindex, export, schedule, search → sync → store, encode, source →
+telemetry → records, errors. The names below are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -20,10 +21,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingest.collection import Collection
+    from ingest.collection import Collection, Delete, Duration, OnProgress, Share
+    from ingest.encode.batching import AdaptiveBatchController
+    from ingest.encode.contract import Encoded, Encoder, Model, ModelKind, RunsOn, Vectors
+    from ingest.encode.devices import GPUMemorySnapshot
     from ingest.encode.ensemble import EncodingOptions
     from ingest.encode.models import ModelManager
-    from ingest.encode.registry import EnsembleConfig
+    from ingest.encode.openvino.calibration import AccuracyGuard
+    from ingest.encode.openvino.choice import BackendOptions, CpuBackend
+    from ingest.encode.openvino.model import Precision
+    from ingest.encode.registry import CustomModels, EnsembleConfig
     from ingest.encode.runner import BatchRunner
     from ingest.errors import (
         CollectionNotFoundError,
@@ -47,122 +54,230 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         UnknownModelError,
     )
-    from ingest.records import Document, Hit, Progress, Receipt, Rejected, Source
+    from ingest.records import (
+        ChunkCounts,
+        DenseMatrix,
+        Document,
+        Fingerprint,
+        Hit,
+        LeaseEvent,
+        Metadata,
+        ModelReport,
+        Payload,
+        Point,
+        Progress,
+        Receipt,
+        Rejected,
+        ScoredPoint,
+        Source,
+        SparseVector,
+        StoredPoint,
+        TokenCounter,
+        TokenLimit,
+        Vector,
+    )
     from ingest.reindex.reindex import Reindexed
     from ingest.retry import RetryPolicy
-    from ingest.search.evaluate import Evaluation
-    from ingest.search.rerank import Answer, RerankPipeline
+    from ingest.search.evaluate import Evaluation, EvaluationRow
+    from ingest.search.fusion import Fused, FusionMethod
+    from ingest.search.metrics import Scores
+    from ingest.search.models import ModelLoader
+    from ingest.search.request import Where
+    from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
+    from ingest.search.tuning import Tuned, TunedHalf
     from ingest.source.chunking import ChunkingOptions
     from ingest.source.fields import FieldMap
-    from ingest.source.memory import records_source
+    from ingest.source.inputs import SourceLike
+    from ingest.source.memory import Record, RecordsSource, records_source
     from ingest.source.open import open_source
     from ingest.store import open_store
-    from ingest.store.contract import CollectionOptions
+    from ingest.store.contract import (
+        CollectionInfo,
+        CollectionOptions,
+        Condition,
+        Distance,
+        Manifest,
+        Operator,
+        Quantization,
+        Store,
+        VectorQuery,
+        VectorSpec,
+    )
     from ingest.sync.job import Job, run_job
     from ingest.sync.manifest import CollectionDetails
     from ingest.sync.plan import DeleteMode
-    from ingest.sync.preview import Preview
-    from ingest.verify.verification import Verification
+    from ingest.sync.preview import Estimate, Preview
+    from ingest.sync.reading import WindowBounds
+    from ingest.sync.rejects import RejectsFile
+    from ingest.telemetry import Clock, PassReport, ThroughputMonitor
+    from ingest.verify.damage import FindingKind
+    from ingest.verify.inspection import Finding
+    from ingest.verify.verification import Repairs, Verification
 
-_HOMES = {
-    "Answer": "ingest.search.rerank",
-    "BatchRunner": "ingest.encode.runner",
-    "ChunkingOptions": "ingest.source.chunking",
-    "Collection": "ingest.collection",
-    "CollectionDetails": "ingest.sync.manifest",
-    "CollectionNotFoundError": "ingest.errors",
-    "CollectionOptions": "ingest.store.contract",
-    "ConfigurationError": "ingest.errors",
-    "DeleteMode": "ingest.sync.plan",
-    "DeletionBrakeError": "ingest.errors",
-    "Document": "ingest.records",
-    "EncodingOptions": "ingest.encode.ensemble",
-    "EnsembleConfig": "ingest.encode.registry",
-    "Evaluation": "ingest.search.evaluate",
-    "FieldMap": "ingest.source.fields",
-    "ForeignCollectionError": "ingest.errors",
-    "ForkError": "ingest.errors",
-    "Hit": "ingest.records",
-    "IngestError": "ingest.errors",
-    "Job": "ingest.sync.job",
-    "JobRunningError": "ingest.errors",
-    "LeaseError": "ingest.errors",
-    "LeaseTimeoutError": "ingest.errors",
-    "ManifestMismatchError": "ingest.errors",
-    "MissingExtraError": "ingest.errors",
-    "ModelError": "ingest.errors",
-    "ModelManager": "ingest.encode.models",
-    "ModelUnavailableError": "ingest.errors",
-    "PrecisionError": "ingest.errors",
-    "Preview": "ingest.sync.preview",
-    "Progress": "ingest.records",
-    "Receipt": "ingest.records",
-    "Reindexed": "ingest.reindex.reindex",
-    "Rejected": "ingest.records",
-    "RequestTooLargeError": "ingest.errors",
-    "RerankPipeline": "ingest.search.rerank",
-    "RetryPolicy": "ingest.retry",
-    "Searcher": "ingest.search.searcher",
-    "Source": "ingest.records",
-    "SourceError": "ingest.errors",
-    "StoreError": "ingest.errors",
-    "StoreLockedError": "ingest.errors",
-    "StoreUnavailableError": "ingest.errors",
-    "UnknownModelError": "ingest.errors",
-    "Verification": "ingest.verify.verification",
-    "open_source": "ingest.source.open",
-    "open_store": "ingest.store",
-    "records_source": "ingest.source.memory",
-    "run_job": "ingest.sync.job",
+_NAMES = {
+    "ingest.collection": "Collection Delete Duration OnProgress Share",
+    "ingest.encode.batching": "AdaptiveBatchController",
+    "ingest.encode.contract": "Encoded Encoder Model ModelKind RunsOn Vectors",
+    "ingest.encode.devices": "GPUMemorySnapshot",
+    "ingest.encode.ensemble": "EncodingOptions",
+    "ingest.encode.models": "ModelManager",
+    "ingest.encode.openvino.calibration": "AccuracyGuard",
+    "ingest.encode.openvino.choice": "BackendOptions CpuBackend",
+    "ingest.encode.openvino.model": "Precision",
+    "ingest.encode.registry": "CustomModels EnsembleConfig",
+    "ingest.encode.runner": "BatchRunner",
+    "ingest.errors": (
+        "CollectionNotFoundError ConfigurationError DeletionBrakeError ForeignCollectionError ForkError IngestError "
+        "JobRunningError LeaseError LeaseTimeoutError ManifestMismatchError MissingExtraError ModelError "
+        "ModelUnavailableError PrecisionError RequestTooLargeError SourceError StoreError StoreLockedError "
+        "StoreUnavailableError UnknownModelError"
+    ),
+    "ingest.records": (
+        "ChunkCounts DenseMatrix Document Fingerprint Hit LeaseEvent Metadata ModelReport Payload Point Progress "
+        "Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Vector"
+    ),
+    "ingest.reindex.reindex": "Reindexed",
+    "ingest.retry": "RetryPolicy",
+    "ingest.search.evaluate": "Evaluation EvaluationRow",
+    "ingest.search.fusion": "Fused FusionMethod",
+    "ingest.search.metrics": "Scores",
+    "ingest.search.models": "ModelLoader",
+    "ingest.search.request": "Where",
+    "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
+    "ingest.search.searcher": "Searcher",
+    "ingest.search.tuning": "Tuned TunedHalf",
+    "ingest.source.chunking": "ChunkingOptions",
+    "ingest.source.fields": "FieldMap",
+    "ingest.source.inputs": "SourceLike",
+    "ingest.source.memory": "Record RecordsSource records_source",
+    "ingest.source.open": "open_source",
+    "ingest.store": "open_store",
+    "ingest.store.contract": (
+        "CollectionInfo CollectionOptions Condition Distance Manifest Operator Quantization Store VectorQuery VectorSpec"
+    ),
+    "ingest.sync.job": "Job run_job",
+    "ingest.sync.manifest": "CollectionDetails",
+    "ingest.sync.plan": "DeleteMode",
+    "ingest.sync.preview": "Estimate Preview",
+    "ingest.sync.reading": "WindowBounds",
+    "ingest.sync.rejects": "RejectsFile",
+    "ingest.telemetry": "Clock PassReport ThroughputMonitor",
+    "ingest.verify.damage": "FindingKind",
+    "ingest.verify.inspection": "Finding",
+    "ingest.verify.verification": "Repairs Verification",
 }
 
+_HOMES = {name: module for module, names in _NAMES.items() for name in names.split()}
+
 __all__ = [
+    "AccuracyGuard",
+    "AdaptiveBatchController",
     "Answer",
+    "BackendOptions",
     "BatchRunner",
+    "ChunkCounts",
     "ChunkingOptions",
+    "Clock",
     "Collection",
     "CollectionDetails",
+    "CollectionInfo",
     "CollectionNotFoundError",
     "CollectionOptions",
+    "Condition",
     "ConfigurationError",
+    "CpuBackend",
+    "CustomModels",
+    "Delete",
     "DeleteMode",
     "DeletionBrakeError",
+    "DenseMatrix",
+    "Distance",
     "Document",
+    "Duration",
+    "Encoded",
+    "Encoder",
     "EncodingOptions",
     "EnsembleConfig",
+    "Estimate",
     "Evaluation",
+    "EvaluationRow",
     "FieldMap",
+    "Finding",
+    "FindingKind",
+    "Fingerprint",
     "ForeignCollectionError",
     "ForkError",
+    "Fused",
+    "FusionMethod",
+    "GPUMemorySnapshot",
     "Hit",
     "IngestError",
     "Job",
     "JobRunningError",
     "LeaseError",
+    "LeaseEvent",
     "LeaseTimeoutError",
+    "Manifest",
     "ManifestMismatchError",
+    "Metadata",
     "MissingExtraError",
+    "Model",
     "ModelError",
+    "ModelKind",
+    "ModelLoader",
     "ModelManager",
+    "ModelReport",
     "ModelUnavailableError",
+    "OnProgress",
+    "Operator",
+    "PassReport",
+    "Payload",
+    "Point",
+    "Precision",
     "PrecisionError",
     "Preview",
     "Progress",
+    "Quantization",
     "Receipt",
+    "Record",
+    "RecordsSource",
     "Reindexed",
     "Rejected",
+    "RejectsFile",
+    "Repairs",
     "RequestTooLargeError",
+    "RerankMode",
     "RerankPipeline",
+    "RerankResult",
     "RetryPolicy",
+    "RunsOn",
+    "ScoredPoint",
+    "Scores",
     "Searcher",
+    "Share",
     "Source",
     "SourceError",
+    "SourceLike",
+    "SparseVector",
+    "Store",
     "StoreError",
     "StoreLockedError",
     "StoreUnavailableError",
+    "StoredPoint",
+    "ThroughputMonitor",
+    "TokenCounter",
+    "TokenLimit",
+    "Tuned",
+    "TunedHalf",
     "UnknownModelError",
+    "Vector",
+    "VectorQuery",
+    "VectorSpec",
+    "Vectors",
     "Verification",
+    "Where",
+    "WindowBounds",
     "open_source",
     "open_store",
     "records_source",

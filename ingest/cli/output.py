@@ -16,7 +16,7 @@ from rich.text import Text
 from ingest.cluster.capacity import Sizing, in_words
 from ingest.records import Hit, Receipt
 from ingest.schedule.status import JobStatus
-from ingest.search.evaluate import Evaluation, Row
+from ingest.search.evaluate import Evaluation, EvaluationRow
 from ingest.search.rerank import RerankResult
 from ingest.search.tuning import Tuned
 from ingest.sync.deletion import deletes_held_back
@@ -204,7 +204,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         console.print(Text(f"in ingest.toml:\n\n{tuned.toml}\n"))
 
 
-def _figures(row: Row) -> dict[str, float]:
+def _figures(row: EvaluationRow) -> dict[str, float]:
     return {
         "ndcg@10": row.scores.ndcg_10,
         "recall@100": row.scores.recall_100,

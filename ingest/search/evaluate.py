@@ -32,7 +32,7 @@ from ingest.search.searcher import Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
 from ingest.search.view import CollectionView
 
-__all__ = ["Evaluation", "Rerank", "Row", "evaluate", "load_beir"]
+__all__ = ["Evaluation", "EvaluationRow", "Rerank", "evaluate", "load_beir"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class EvaluationRow:
     """The scores of one ranking method, and the median and 95th percentile of its latency per query in milliseconds."""
 
     name: str
@@ -71,7 +71,7 @@ class Evaluation:
 
     collection: str
     queries: int
-    rows: tuple[Row, ...]
+    rows: tuple[EvaluationRow, ...]
     tuned: Tuned | None = None
     note: str | None = None
 
@@ -83,9 +83,9 @@ class _Measured:
     run: dict[str, list[str]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
 
-    def row(self, name: str, judge: Judge) -> Row:
+    def row(self, name: str, judge: Judge) -> EvaluationRow:
         p50, p95 = np.percentile(self.seconds, [50, 95]) * 1000
-        return Row(name, judge.scores(self.run), float(p50), float(p95))
+        return EvaluationRow(name, judge.scores(self.run), float(p50), float(p95))
 
 
 def evaluate(

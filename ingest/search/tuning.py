@@ -24,7 +24,7 @@ ROUNDS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Half:
+class TunedHalf:
     """One half of the queries: their number, and their mean nDCG@10 with equal and with tuned weights."""
 
     queries: int
@@ -43,8 +43,8 @@ class Tuned:
     """
 
     weights: Mapping[str, float]
-    training: Half
-    held_out: Half
+    training: TunedHalf
+    held_out: TunedHalf
 
     @property
     def toml(self) -> str:
@@ -73,7 +73,10 @@ def tune(rankings: Mapping[str, Rankings], judgements: Judgements, fuse: Fuse) -
     weights = _search(training, equal)
     return Tuned(
         weights,
-        *(Half(len(half.judgements), fmean(half.ndcg_10(equal)), fmean(half.ndcg_10(weights))) for half in (training, held_out)),
+        *(
+            TunedHalf(len(half.judgements), fmean(half.ndcg_10(equal)), fmean(half.ndcg_10(weights)))
+            for half in (training, held_out)
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 
@@ -13,7 +14,8 @@ import ingest
 def test_the_public_names_are_sorted_and_there() -> None:
     assert sorted(ingest.__all__) == ingest.__all__
     for name in ingest.__all__:
-        assert getattr(ingest, name).__name__ == name
+        value = getattr(ingest, name)
+        assert not (inspect.isclass(value) or inspect.isfunction(value)) or value.__name__ == name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

@@ -15,7 +15,7 @@ from ingest.errors import ConfigurationError
 from ingest.records import ScoredPoint
 from ingest.search.beir import is_held_out
 from ingest.search.fusion import fuse
-from ingest.search.tuning import WEIGHTS, Half, Tuned, tune
+from ingest.search.tuning import WEIGHTS, Tuned, TunedHalf, tune
 
 TRAINING = list(islice((str(n) for n in count() if not is_held_out(str(n))), 4))
 HELD_OUT = list(islice((str(n) for n in count() if is_held_out(str(n))), 3))
@@ -102,6 +102,6 @@ def test_what_cannot_be_tuned() -> None:
 
 
 def test_the_weights_are_written_as_settings() -> None:
-    half = Half(1, 0.0, 0.0)
+    half = TunedHalf(1, 0.0, 0.0)
     tuned = Tuned({"jina-code-embeddings-1.5b": 1.0, "bm25": 2**-0.5}, half, half)
     assert tomllib.loads(tuned.toml) == {"weights": {"jina-code-embeddings-1.5b": 1.0, "bm25": pytest.approx(0.7071, abs=1e-4)}}
