@@ -1,4 +1,4 @@
-"""Files and folders for their owner alone, whatever the umask says: they hold documents' texts, or where they are."""
+"""Files and folders for their owner alone, whatever the umask: they contain the texts of documents, or their locations."""
 
 from __future__ import annotations
 
@@ -9,26 +9,44 @@ from typing import TextIO
 
 
 def make_private_folder(path: Path) -> None:
-    """Makes a folder, and those above it that are missing (0700). One that is there stays as it is. Raises `OSError`."""
+    """Create a folder and its missing parents (mode 0700). An existing one stays as it is. Raises `OSError`."""
     if not path.parent.exists():
         make_private_folder(path.parent)
     path.mkdir(mode=0o700, exist_ok=True)
 
 
-def replace_private(path: Path, content: bytes) -> None:
-    """Writes a file (0600); whoever reads it sees the old or the new, never half. Raises `OSError`."""
+def replace_private(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file (mode 0600) atomically: a reader sees the old or the new content, never half. Raises `OSError`.
+
+    Args:
+        durable: return only once the content is on the disk, so that a power failure does not lose it.
+    """
     make_private_folder(path.parent)
-    descriptor, fresh = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)
-        Path(fresh).replace(path)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        Path(temporary).replace(path)
     except OSError:
-        Path(fresh).unlink(missing_ok=True)
+        Path(temporary).unlink(missing_ok=True)
         raise
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Return once the entries of a folder are on the disk. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def append_private(path: Path) -> TextIO:
-    """A text file to append to, made if need be (0600). Raises `OSError`."""
+    """Open a text file for appending, creating it if necessary (mode 0600). Raises `OSError`."""
     make_private_folder(path.parent)
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "a", encoding="utf-8")

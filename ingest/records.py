@@ -330,23 +330,35 @@ _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _quoted = json.encoder.encode_basestring
 _URL_NAMESPACE = NAMESPACE_URL.bytes
 _encoder = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-_canonical = json.encoder.c_make_encoder(  # type: ignore[attr-defined]  # what `encode` makes anew for every value, at twice its cost
-    None, _encoder.default, _quoted, None, _encoder.key_separator, _encoder.item_separator, True, False, False
-)
+
+
+def canonical_encoder(make: Callable[..., Any] | None) -> Callable[[Any], str]:
+    """Return the function that encodes a JSON value canonically.
+
+    `make` is CPython's private encoder in C. `JSONEncoder.encode` makes one for every value, which takes as long as the encoding
+    itself; made once, it halves the time. An interpreter without it (None) encodes with `JSONEncoder.encode`.
+    """
+    if make is None:
+        return _encoder.encode
+    encode = make(None, _encoder.default, _quoted, None, _encoder.key_separator, _encoder.item_separator, True, False, False)
+    return lambda value: "".join(encode(value, 0))
+
+
+_canonical = canonical_encoder(getattr(json.encoder, "c_make_encoder", None))
 
 
 def canonical_json(value: Any) -> bytes:
-    """The one byte string for a JSON value: sorted keys, no spaces, UTF-8. Raises ValueError on NaN and infinities."""
-    return "".join(_canonical(value, 0)).encode()
+    """Return the one byte string for a JSON value: sorted keys, no spaces, UTF-8. Raises `ValueError` on NaN and infinities."""
+    return _canonical(value).encode()
 
 
 def digest(value: Any) -> str:
-    """32 hex characters (128 bits of SHA-256) of a JSON value's canonical form."""
+    """Return 32 hex characters (128 bits of SHA-256) of a JSON value's canonical form."""
     return digest_bytes(canonical_json(value))
 
 
 def digest_bytes(value: bytes) -> str:
-    """32 hex characters (128 bits of SHA-256)."""
+    """Return 32 hex characters (128 bits of SHA-256)."""
     return hashlib.sha256(value).hexdigest()[:32]
 
 

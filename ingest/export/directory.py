@@ -27,7 +27,7 @@ from ingest.atomic_files import make_private_folder
 from ingest.errors import ConfigurationError, IngestError, ManifestMismatchError, SourceError, StoreError
 from ingest.export.shards import ShardFile, read_tables, shard_schema
 from ingest.store.contract import SCHEMA_VERSION, Manifest
-from ingest.store.edge.directory import replace_file
+from ingest.store.edge.directory import write_json
 from ingest.store.schema import manifest_from_json, manifest_to_json
 from ingest.sync.manifest import find_drift
 
@@ -116,7 +116,8 @@ class ExportDirectory:
         with translated(path):
             make_private_folder(path)
             names = {entry.name for entry in path.iterdir()}
-        if MANIFEST not in names and names - {LOCK, f"{MANIFEST}.new"}:
+        remains = {name for name in names if name.startswith(f".{MANIFEST}.")}  # of a write that a crash interrupted
+        if MANIFEST not in names and names - remains - {LOCK}:
             raise ConfigurationError(f"{path} holds something else: name an empty or a new directory with --out")
         lock = FileLock(path / LOCK, timeout=0, mode=0o600, thread_local=False)
         with translated(path):
@@ -240,7 +241,7 @@ class ExportDirectory:
 
     def _write(self, name: str, value: Mapping[str, Any]) -> None:
         with translated(self.path):
-            replace_file(self.path / name, json.dumps(value, ensure_ascii=False, indent=1))
+            write_json(self.path / name, value)
 
     def _problem(self, shard: Shard) -> str | None:
         """Why a shard is not as it was written, or None if it is."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.records import Chunk, canonical_json, chunk_id, digest, doc_key
+from ingest.records import Chunk, canonical_encoder, canonical_json, chunk_id, digest, doc_key
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))
@@ -41,6 +41,23 @@ def test_no_two_source_and_id_pairs_meet(pairs: list[tuple[str, str]]) -> None:
 def test_digest_does_not_depend_on_key_order() -> None:
     assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
     assert len(digest({})) == 32
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(_json)
+def test_canonical_json_is_the_same_where_python_has_no_encoder_in_c(value: object) -> None:
+    without = canonical_encoder(None)
+    assert without(value) == canonical_encoder(json.encoder.c_make_encoder)(value)  # type: ignore[attr-defined]  # private
+
+
+def test_canonical_json_without_the_encoder_in_c_refuses_the_same() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_encoder(None)([float("nan")])
 
 
 def test_canonical_json_refuses_what_json_does_not_have() -> None:

@@ -89,7 +89,7 @@ def test_an_alias_goes_with_a_collection_that_was_deleted_behind_our_back(tmp_pa
 
 def test_what_a_crash_left_of_a_change_does_not_count(tmp_path: Path) -> None:
     made(tmp_path)
-    (tmp_path / "aliases.json.new").write_text('{"do')
+    (tmp_path / ".aliases.json.x1y2").write_text('{"do')
     with EdgeStore(tmp_path) as store:
         assert store.aliases() == {"docs": "docs_1"}
         store.set_aliases({"more": "docs_1"})

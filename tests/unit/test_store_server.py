@@ -167,11 +167,18 @@ def test_a_collection_that_the_server_cannot_open_is_listed_with_the_reason(serv
     assert "version 99" in (info.problem or "")
 
 
-def test_what_cannot_be_sent_is_refused(server: Address, collection: str) -> None:
-    for prefer_grpc in (False, True):
-        with ServerStore(server.url, grpc_port=server.grpc_port, prefer_grpc=prefer_grpc) as store:
-            caught = failure(lambda: store.set_payload(collection, {point(1).id: {"metadata": object()}}))
+@pytest.mark.parametrize("prefer_grpc", [False, True])
+def test_what_cannot_be_sent_is_refused(server: Address, collection: str, prefer_grpc: bool) -> None:
+    strange = point(1)
+    strange.payload["metadata"] = object()
+    with ServerStore(server.url, grpc_port=server.grpc_port, prefer_grpc=prefer_grpc) as store:
+        for send in (
+            lambda: store.set_payload(collection, {strange.id: strange.payload}),
+            lambda: store.upsert(collection, [strange]),
+        ):
+            caught = failure(send)
             assert type(caught) is StoreError
+            assert "\n" not in str(caught)
 
 
 # --- versions and addresses

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ingest.errors import StoreError, StoreLockedError
-from ingest.store.edge.directory import CollectionDirectory, replace_file, translated
+from ingest.store.edge.directory import CollectionDirectory, translated, write_json
 
 LOCK_SECONDS = 10.0
 """Longest wait for another process that changes the aliases, which takes it milliseconds."""
@@ -54,7 +54,7 @@ class AliasFile:
             aliases = self.read()
             yield aliases
             with translated(self._path):
-                replace_file(self._path, json.dumps(aliases, ensure_ascii=False, indent=1))
+                write_json(self._path, aliases)
         finally:
             self._lock.release()
 

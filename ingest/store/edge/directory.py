@@ -25,7 +25,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from ingest.atomic_files import make_private_folder
+from ingest.atomic_files import make_private_folder, replace_private, sync_folder
 from ingest.errors import ConfigurationError, ForeignCollectionError, StoreError, StoreLockedError
 from ingest.store.contract import Manifest
 from ingest.store.schema import manifest_from_json, manifest_to_json
@@ -44,27 +44,9 @@ def translated(path: Path) -> Iterator[None]:
         raise StoreError(f"the embedded store cannot use {path}: {exc.strerror or exc}; check its permissions and space") from exc
 
 
-def replace_file(path: Path, text: str) -> None:
-    """Writes the file for its owner alone: a crash leaves the old or the new text, whole. Raises `OSError`."""
-    new = path.with_name(f"{path.name}.new")
-    _write(new, text)
-    new.replace(path)
-    _sync(path.parent)
-
-
-def _write(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically and durably. Raises `OSError`."""
+    replace_private(path, json.dumps(value, ensure_ascii=False, indent=1).encode(), durable=True)
 
 
 def collection_names(root: Path) -> list[str]:
@@ -128,7 +110,7 @@ class CollectionDirectory:
                     " process at a time; wait until it is done, or use a Qdrant server, which serves many"
                 ) from exc
             try:
-                _write(self._holder, f"{os.getpid()}\n")
+                replace_private(self._holder, f"{os.getpid()}\n".encode())
             except OSError:
                 self._lock.release()
                 raise
@@ -161,7 +143,7 @@ class CollectionDirectory:
     def write_manifest(self, manifest: Manifest) -> None:
         """Replaces the manifest: a crash leaves the old or the new one, whole."""
         with translated(self._manifest):
-            replace_file(self._manifest, json.dumps(manifest_to_json(manifest), ensure_ascii=False, indent=1))
+            write_json(self._manifest, manifest_to_json(manifest))
 
     def read_notes(self) -> dict[str, Any]:
         """See `Store.notes`. A file that is damaged says nothing, and that is logged."""
@@ -179,7 +161,7 @@ class CollectionDirectory:
     def write_notes(self, notes: Mapping[str, Any]) -> None:
         """Replaces the notes: a crash leaves the old or the new ones, whole."""
         with translated(self._notes):
-            replace_file(self._notes, json.dumps(notes, ensure_ascii=False, indent=1))
+            write_json(self._notes, notes)
 
     @contextmanager
     def new_shard(self) -> Iterator[Path]:
@@ -191,7 +173,7 @@ class CollectionDirectory:
         yield new
         with translated(new):
             new.rename(self.shard)
-            _sync(self.path)
+            sync_folder(self.path)
 
     def discard(self) -> None:
         """Deletes the collection and lets go of the lock. Gone at once; a crash leaves no more than rubbish in the trash."""

@@ -141,9 +141,8 @@ class ServerCollections:
         self._call(None, lambda: self._client.update_collection_aliases([*made, *removed]))
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
-        return self._call(
-            collection, lambda: self._client.count(collection, count_filter=filter_to(conditions), exact=True).count
-        )
+        selected = filter_to(conditions)
+        return self._call(collection, lambda: self._client.count(collection, count_filter=selected, exact=True).count)
 
     def notes(self, collection: str) -> dict[str, Any]:
         metadata = self._collection(collection).config.metadata or {}

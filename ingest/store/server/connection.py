@@ -150,7 +150,7 @@ class Connection:
             raise StoreError(f"the store {self.location} has been closed: open it again")
         try:
             yield
-        except VENDOR_ERRORS as exc:
+        except (*VENDOR_ERRORS, AssertionError) as exc:  # the client asserts that a response has a result
             raise translate(exc, self._described, collection) from exc
 
     def call(self, collection: str | None, request: Callable[[], T]) -> T:
@@ -181,8 +181,9 @@ class Connection:
 
     def _exists(self, collection: str) -> bool:
         try:
-            return self.client.collection_exists(collection)
-        except VENDOR_ERRORS:
+            with self.translated(collection):
+                return self.client.collection_exists(collection)
+        except StoreError:
             return False
 
     def _checked_version(self) -> str:
@@ -215,9 +216,10 @@ class Connection:
             return False
         other = client(prefer_grpc=True, timeout=_PROBE_SECONDS)
         try:
-            return other.info().version == version and _holds(other) == _holds(self.client)
-        except VENDOR_ERRORS as exc:
-            logger.debug("gRPC port %d of %s is of no use: %s", port, self.location, reason_of(exc))
+            with self.translated(None):
+                return other.info().version == version and _holds(other) == _holds(self.client)
+        except StoreError as exc:
+            logger.debug("gRPC port %d of %s is not used: %s", port, self.location, exc)
             return False
         finally:
             other.close()

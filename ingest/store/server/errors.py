@@ -11,13 +11,24 @@ import grpc  # type: ignore[import-untyped]  # it ships no types
 import httpx
 from grpc import StatusCode
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError, StoreUnavailableError
 
-VENDOR_ERRORS = (ApiException, QdrantException, grpc.RpcError, ValueError, TypeError, AssertionError)
-"""Everything the client raises; the last three for what it cannot put on the wire, cannot read, or finds empty."""
+VENDOR_ERRORS = (
+    ApiException,
+    QdrantException,
+    grpc.RpcError,
+    PydanticSerializationError,
+    json.JSONDecodeError,
+    UnicodeDecodeError,
+)
+"""The errors of the client: for a refused request, a lost connection, a value that JSON cannot express, an unreadable response.
+
+It has one more, `AssertionError`, for a response without a result: see `Connection.translated`.
+"""
 
 ALREADY_EXISTS = (409, StatusCode.ALREADY_EXISTS)
 
@@ -49,7 +60,7 @@ def translate(exc: Exception, location: str, collection: str | None) -> StoreErr
     if isinstance(exc, QdrantException):  # a 429; without seconds if its Retry-After is a date
         retry_after = float(exc.retry_after_s) if isinstance(exc, ResourceExhaustedResponse) else None
         return StoreUnavailableError(f"{where} is overloaded: {reason_of(exc)}", retry_after=retry_after)
-    if isinstance(exc, (json.JSONDecodeError, UnicodeDecodeError)):
+    if isinstance(exc, (json.JSONDecodeError, UnicodeDecodeError, AssertionError)):
         return _not_like_qdrant(where)
     if isinstance(exc, ResponseHandlingException):
         return _translate_transport(exc.source, where, reason_of(exc))

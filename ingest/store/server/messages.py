@@ -1,4 +1,4 @@
-"""Our records as the messages that gRPC carries, without the client's models in between, which cost more than that. Pure."""
+"""Records as gRPC messages. Pure. The models of the client in between would take more time than the messages."""
 
 from __future__ import annotations
 
@@ -10,25 +10,48 @@ from numpy.typing import NDArray
 from qdrant_client import grpc
 from qdrant_client.conversions.conversion import payload_to_grpc
 
-from ingest.records import Point, SparseVector, Vector
+from ingest.errors import StoreError
+from ingest.records import Payload, Point, SparseVector, Vector
 
 _FLOATS_FIELD = b"\x0a"
-"""Before the packed floats of a `DenseVector`, which is field 1 of wire type 2; their length in bytes comes next."""
+"""The tag of the packed floats of a `DenseVector`: field 1, wire type 2. Their length in bytes follows."""
 
 _CONTINUED = 1 << 7
 
 
 def point_messages(points: Sequence[Point]) -> list[grpc.PointStruct]:
-    """Raises `ValueError` or `TypeError` for a payload that cannot travel."""
+    """Return points as messages. Raises `StoreError` for a payload that is not JSON."""
     return [
-        grpc.PointStruct(id=grpc.PointId(uuid=point.id), vectors=_vectors(point.vectors), payload=payload_to_grpc(point.payload))
+        grpc.PointStruct(
+            id=grpc.PointId(uuid=point.id), vectors=_vectors(point.vectors), payload=_payload(point.id, point.payload)
+        )
         for point in points
     ]
 
 
 def vector_messages(vectors: Mapping[str, Mapping[str, Vector]]) -> list[grpc.PointVectors]:
-    """Point id → vector name → vector."""
+    """Return the vectors of points (point id → vector name → vector) as messages."""
     return [grpc.PointVectors(id=grpc.PointId(uuid=point_id), vectors=_vectors(columns)) for point_id, columns in vectors.items()]
+
+
+def payload_messages(payloads: Mapping[str, Payload]) -> list[grpc.PointsUpdateOperation]:
+    """Return operations that replace payloads (point id → payload). Raises `StoreError` for a payload that is not JSON."""
+    return [
+        grpc.PointsUpdateOperation(
+            overwrite_payload=grpc.PointsUpdateOperation.OverwritePayload(
+                payload=_payload(point_id, payload),
+                points_selector=grpc.PointsSelector(points=grpc.PointsIdsList(ids=[grpc.PointId(uuid=point_id)])),
+            )
+        )
+        for point_id, payload in payloads.items()
+    ]
+
+
+def _payload(point_id: str, payload: Payload) -> dict[str, grpc.Value]:
+    try:
+        return payload_to_grpc(payload)
+    except (ValueError, TypeError) as exc:
+        raise StoreError(f"the payload of point {point_id} is not JSON ({exc}): change its metadata") from exc
 
 
 def _vectors(columns: Mapping[str, Vector]) -> grpc.Vectors:
@@ -40,7 +63,7 @@ def _vectors(columns: Mapping[str, Vector]) -> grpc.Vectors:
             target.sparse.indices.extend(value.indices.tolist())
             target.sparse.values.extend(value.values.tolist())
         else:
-            # The bytes of the array are what travels: to make Python floats of them on the way takes three times as long.
+            # The bytes of the array are sent as they are: converting them to Python floats takes three times as long.
             target.dense.MergeFromString(_dense_header(len(value)) + _little_endian(value).tobytes())
     return message
 
@@ -51,9 +74,9 @@ def _little_endian(value: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=64)
 def _dense_header(dim: int) -> bytes:
-    """What comes before so many floats."""
+    """Return the bytes in front of this many floats."""
     length, digits = dim * np.dtype(np.float32).itemsize, bytearray(_FLOATS_FIELD)
-    while length >= _CONTINUED:  # a number goes seven bits at a time, and all but the last say that more come
+    while length >= _CONTINUED:  # a varint: seven bits at a time, all but the last with the continuation bit
         digits.append(length % _CONTINUED | _CONTINUED)
         length //= _CONTINUED
     digits.append(length)

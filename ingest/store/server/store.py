@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -19,7 +20,7 @@ from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import BAD_REQUEST, has_status
-from ingest.store.server.messages import point_messages, vector_messages
+from ingest.store.server.messages import payload_messages, point_messages, vector_messages
 from ingest.store.server.wire import filter_to, point_to, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
@@ -100,42 +101,53 @@ class ServerStore(ServerCollections):
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         if not points:
             return  # the server refuses to do nothing
+        send: Callable[[], object]
+        if self._connection.grpc:
+            request = grpc.UpsertPoints(collection_name=collection, points=point_messages(points), wait=True)
+            send = partial(self._client.grpc_points.Upsert, request, timeout=self._connection.timeout)
+        else:
+            send = partial(self._client.upsert, collection, [point_to(point) for point in points], wait=True)
         with self._limited(collection, upsert_max_batchsize=len(points)):
-            if self._connection.grpc:
-                request = grpc.UpsertPoints(collection_name=collection, points=point_messages(points), wait=True)
-                self._client.grpc_points.Upsert(request, timeout=self._connection.timeout)
-                return
-            self._client.upsert(collection, [point_to(point) for point in points], wait=True)
+            send()
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         if not vectors:
             return  # the server refuses to do nothing
-        with self._limited(collection, upsert_max_batchsize=len(vectors)), self._connection.translated_points(collection):
-            if self._connection.grpc:
-                request = grpc.UpdatePointVectors(collection_name=collection, points=vector_messages(vectors), wait=True)
-                self._client.grpc_points.UpdateVectors(request, timeout=self._connection.timeout)
-                return
-            made = [
-                models.PointVectors(id=point_id, vector={name: vector_to(value) for name, value in columns.items()})
-                for point_id, columns in vectors.items()
+        send: Callable[[], object]
+        if self._connection.grpc:
+            request = grpc.UpdatePointVectors(collection_name=collection, points=vector_messages(vectors), wait=True)
+            send = partial(self._client.grpc_points.UpdateVectors, request, timeout=self._connection.timeout)
+        else:
+            changes = [
+                models.PointVectors(id=point_id, vector={name: vector_to(value) for name, value in named.items()})
+                for point_id, named in vectors.items()
             ]
-            self._client.update_vectors(collection, made, wait=True)
+            send = partial(self._client.update_vectors, collection, changes, wait=True)
+        with self._limited(collection, upsert_max_batchsize=len(vectors)), self._connection.translated_points(collection):
+            send()
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         if not payloads:
             return  # the server refuses to do nothing
-        with self._connection.translated_points(collection):
+        send: Callable[[], object]
+        if self._connection.grpc:
+            request = grpc.UpdateBatchPoints(collection_name=collection, operations=payload_messages(payloads), wait=True)
+            send = partial(self._client.grpc_points.UpdateBatch, request, timeout=self._connection.timeout)
+        else:
             operations = [
                 models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(points=[point_id], payload=payload))
                 for point_id, payload in payloads.items()
             ]
-            self._client.batch_update_points(collection, operations, wait=True)
+            send = partial(self._client.batch_update_points, collection, operations, wait=True)
+        with self._connection.translated_points(collection):
+            send()
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         if not ids:
             return  # the server refuses to do nothing
+        selector = models.PointIdsList(points=list(ids))
         with self._connection.translated(collection):
-            self._client.delete(collection, models.PointIdsList(points=list(ids)), wait=True)
+            self._client.delete(collection, selector, wait=True)
 
     def scroll(
         self,
@@ -149,11 +161,12 @@ class ServerStore(ServerCollections):
     ) -> Iterator[StoredPoint]:
         offset: Any = None if after is None else point_id_to(after)
         limit = page if after is None else page + 1  # the server begins with the point at `offset`
+        selected = filter_to(conditions)
         while True:
             with self._limited(collection, max_query_limit=limit, spare=limit - page):
                 records, offset = self._client.scroll(
                     collection,
-                    scroll_filter=filter_to(conditions),
+                    scroll_filter=selected,
                     limit=limit,
                     offset=offset,
                     with_payload=selection_to(payload),
@@ -181,27 +194,28 @@ class ServerStore(ServerCollections):
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
     ) -> list[list[ScoredPoint]]:
+        requests = [
+            models.QueryRequest(
+                query=vector_to(query.value),
+                using=query.vector,
+                limit=query.limit,
+                offset=query.offset or None,
+                filter=filter_to(query.conditions),
+                with_payload=selection_to(payload),
+            )
+            for query in queries
+        ]
         with self._limited(collection, max_query_limit=max((query.limit for query in queries), default=0)):
-            requests = [
-                models.QueryRequest(
-                    query=vector_to(query.value),
-                    using=query.vector,
-                    limit=query.limit,
-                    offset=query.offset or None,
-                    filter=filter_to(query.conditions),
-                    with_payload=selection_to(payload),
-                )
-                for query in queries
-            ]
-            answers = self._client.query_batch_points(collection, requests)
-        return [[scored_point(found) for found in answer.points] for answer in answers]
+            responses = self._client.query_batch_points(collection, requests)
+        return [[scored_point(hit) for hit in response.points] for response in responses]
 
     def facet(
         self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
     ) -> dict[str, int]:
+        selected = filter_to(conditions)
         with self._limited(collection, max_query_limit=limit):
-            found = self._client.facet(collection, field, filter_to(conditions), limit=limit, exact=True)
-        return {str(hit.value): hit.count for hit in found.hits if hit.count}  # values that no point has any more are listed, too
+            response = self._client.facet(collection, field, selected, limit=limit, exact=True)
+        return {str(hit.value): hit.count for hit in response.hits if hit.count}  # a value that no point has any more counts 0
 
     @contextmanager
     def _limited(self, collection: str, *, spare: int = 0, **asked: int) -> Iterator[None]:
