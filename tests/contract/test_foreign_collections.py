@@ -73,6 +73,7 @@ KNOWN = [
     [RUN, Step("other name", "b"), Step("alias", "made 1", "b"), SWAP],
     [RUN, Step("alias", "production"), Step("drop", "a")],
     [Step("other name", "b"), Step("alias", "a", "b"), DROP_OLD],
+    [RUN, SWAP, Step("drop"), Step("other name"), Step("roll back")],
 ]
 """Each lost points, or would."""
 
@@ -136,6 +137,8 @@ class World:
         self.store.upsert(made.collection, [point(1), point(2)])
         if step.kind == "other name":
             self.store.set_aliases({name: made.collection})
+            if step.name == NAME:  # the collection `a` itself, as good as one that a run made
+                self.made.add(made.collection)
 
     def command(self, step: Step) -> None:
         encoders = [ENCODERS[step.revision]]
