@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ingest.encode.batching import AdaptiveBatchController
     from ingest.encode.contract import Encoded, Encoder, Model, ModelKind, RunsOn, Vectors
     from ingest.encode.devices import GPUMemorySnapshot
-    from ingest.encode.ensemble import EncodingOptions
+    from ingest.encode.ensemble import EncodingOptions, Ensemble, open_ensemble
     from ingest.encode.models import ModelManager
     from ingest.encode.openvino.calibration import AccuracyGuard
     from ingest.encode.openvino.choice import BackendOptions, CpuBackend
@@ -104,12 +104,13 @@ if TYPE_CHECKING:
         VectorQuery,
         VectorSpec,
     )
-    from ingest.sync.job import Job, run_job
+    from ingest.sync.job import Job
     from ingest.sync.manifest import CollectionDetails
     from ingest.sync.plan import DeleteMode
     from ingest.sync.preview import Estimate, Preview
     from ingest.sync.reading import WindowBounds
     from ingest.sync.rejects import RejectsFile
+    from ingest.sync.run import run_job
     from ingest.telemetry import Clock, PassReport, ThroughputMonitor
     from ingest.verify.damage import FindingKind
     from ingest.verify.inspection import Finding
@@ -120,7 +121,7 @@ _NAMES = {
     "ingest.encode.batching": "AdaptiveBatchController",
     "ingest.encode.contract": "Encoded Encoder Model ModelKind RunsOn Vectors",
     "ingest.encode.devices": "GPUMemorySnapshot",
-    "ingest.encode.ensemble": "EncodingOptions",
+    "ingest.encode.ensemble": "EncodingOptions Ensemble open_ensemble",
     "ingest.encode.models": "ModelManager",
     "ingest.encode.openvino.calibration": "AccuracyGuard",
     "ingest.encode.openvino.choice": "BackendOptions CpuBackend",
@@ -156,12 +157,13 @@ _NAMES = {
     "ingest.store.contract": (
         "CollectionInfo CollectionOptions Condition Distance Manifest Operator Quantization Store VectorQuery VectorSpec"
     ),
-    "ingest.sync.job": "Job run_job",
+    "ingest.sync.job": "Job",
     "ingest.sync.manifest": "CollectionDetails",
     "ingest.sync.plan": "DeleteMode",
     "ingest.sync.preview": "Estimate Preview",
     "ingest.sync.reading": "WindowBounds",
     "ingest.sync.rejects": "RejectsFile",
+    "ingest.sync.run": "run_job",
     "ingest.telemetry": "Clock PassReport ThroughputMonitor",
     "ingest.verify.damage": "FindingKind",
     "ingest.verify.inspection": "Finding",
@@ -198,6 +200,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "EncodingOptions",
+    "Ensemble",
     "EnsembleConfig",
     "Estimate",
     "Evaluation",
@@ -278,6 +281,7 @@ __all__ = [
     "Verification",
     "Where",
     "WindowBounds",
+    "open_ensemble",
     "open_source",
     "open_store",
     "records_source",

@@ -39,12 +39,13 @@ from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.deletion import undelete
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.manifest import CollectionDetails, describe_collection, stored_options
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Preview, preview_job
 from ingest.sync.rates import remember_rates
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.telemetry import ThroughputMonitor
 from ingest.verify.verification import Verification, verify_job
 
@@ -196,9 +197,7 @@ class Collection:
         sources, stored = sources_of(source, name=name), self._stored()
         job = self._job(stored, delete="full", **limits)
         with self._ensemble(stored, self._encoding, on_progress) as made:
-            return verify_job(
-                job, sources, store=self._store, models=made.models, runner=made.runner, repair=repair, sample=sample
-            )
+            return verify_job(job, sources, store=self._store, ensemble=made, repair=repair, sample=sample)
 
     def reindex(
         self, models: Sequence[str | Model] | None = None, *, keep_old: bool = True, on_progress: OnProgress | None = None
@@ -216,9 +215,7 @@ class Collection:
         worth = stored is not None and self._store.count(stored.collection) >= WORTH_CONVERTING_CHUNKS
         with self._ensemble(stored, self._encoding, on_progress, worth_converting=worth) as made:
             weights = {key: weight for key, weight in stored_options(stored).weights.items() if key in made.fingerprints}
-            done = reindex(
-                self._job(stored, weights=weights), store=self._store, models=made.models, runner=made.runner, keep_old=keep_old
-            )
+            done = reindex(self._job(stored, weights=weights), store=self._store, ensemble=made, keep_old=keep_old)
         self._searcher = None  # it would follow in a moment
         return done
 
@@ -242,7 +239,7 @@ class Collection:
             RejectsFile(self._state / "rejects" / f"{path.absolute().name}.jsonl") as kept,
             self._ensemble(stored, self._encoding, on_progress) as made,
         ):
-            return ExportRuntime(path).embed(self._job(stored), sources, models=made.models, runner=made.runner, rejects=kept)
+            return ExportRuntime(path).embed(self._job(stored), sources, ensemble=made, rejects=kept)
 
     def load(self, directory: str | Path, *, delete: Delete = "incremental", on_progress: OnProgress | None = None) -> Receipt:
         """Write to the collection what `export` made. No model is needed."""
@@ -359,7 +356,7 @@ class Collection:
             RejectsFile(rejects) as kept,
             self._ensemble(stored, encoding, on_progress, worth_converting=hold_bytes(sources, WORTH_CONVERTING_BYTES)) as made,
         ):
-            receipt = run_job(job, sources, store=self._store, models=made.models, runner=made.runner, rejects=kept, stop=stop)
+            receipt = run_job(job, sources, store=self._store, ensemble=made, rejects=kept, stop=stop)
         remember_rates(self._state / "rates.json", made.fingerprints, receipt.models)
         return receipt
 

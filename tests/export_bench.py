@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -15,9 +16,10 @@ from ingest.export.runtime import ExportRuntime
 from ingest.records import Document, Receipt, Source, SparseVector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder
 
@@ -69,7 +71,7 @@ class ExportBench:
         runner = BatchRunner(members, lease_directory=self._leases)
         with runner, RejectsFile(self.rejects) as rejects:
             return ExportRuntime(self.path, shard_bytes=shard_bytes).embed(
-                job, sources, models=members, runner=runner, rejects=rejects, stop=stop
+                job, sources, ensemble=Ensemble(runner), rejects=rejects, stop=stop
             )
 
     def load(self, store: Store, stop: Callable[[], bool] = lambda: False) -> Receipt:
@@ -80,7 +82,7 @@ class ExportBench:
         members = models or ensemble()
         runner = BatchRunner(members, lease_directory=self._leases)
         with runner, RejectsFile(self.rejects) as rejects:
-            return run_job(self.job(), sources, store=store, models=members, runner=runner, rejects=rejects)
+            return run_job(self.job(), sources, store=store, ensemble=Ensemble(runner), rejects=rejects)
 
     @property
     def shards(self) -> list[Path]:

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Source
 from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource
 
 PARAGRAPHS = [f"Paragraph {letter}. " + f"{letter * 5} " * 60 for letter in "abcdefgh"]
@@ -60,8 +62,7 @@ class Bench:
                 job,
                 [source] if isinstance(source, ListSource) else list(source),  # type: ignore[arg-type]  # a source or several
                 store=store or self.store,
-                models=members,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 rejects=rejects,
             )
 

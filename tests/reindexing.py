@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Payload, Receipt
 from ingest.reindex.reindex import Gate, Reindexed, reindex
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import ListSource
 
 LONG_TITLE = "A title of many words that is far too long for its share of a chunk and is cut somewhere " * 3
@@ -58,8 +60,7 @@ class Bench:
                 replace(self.job, **changes),
                 [ListSource(items)],
                 store=self.store,
-                models=models,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 rejects=rejects,
             )
 
@@ -70,8 +71,7 @@ class Bench:
             return reindex(
                 self.job,
                 store=store or self.store,
-                models=models,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 gate=gate,
                 keep_old=keep_old,
             )

@@ -10,14 +10,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected, Source, SparseVector, Vector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
 
 T = TypeVar("T")
@@ -65,8 +67,7 @@ class SyncBench:
                 self.job(**changes),
                 _sources(items),
                 store=observed,
-                models=members,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 rejects=rejects,
                 now=lambda: self.clock,
                 stop=stop,

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -18,9 +19,10 @@ from ingest.records import Document, Payload, Point, Receipt, SparseVector, Stor
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.store.schema import INGEST_FIELD
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource
 from ingest.verify.verification import Verification, verify_job
 
@@ -55,7 +57,7 @@ class Bench:
             BatchRunner(models, lease_directory=self.folder / "leases") as runner,
             RejectsFile(self.folder / "rejects.jsonl") as rejects,
         ):
-            return run_job(self.job(**changes), sources, store=self.store, models=models, runner=runner, rejects=rejects)
+            return run_job(self.job(**changes), sources, store=self.store, ensemble=Ensemble(runner), rejects=rejects)
 
     def verify(
         self,
@@ -74,8 +76,7 @@ class Bench:
                 self.job(**changes),
                 sources,
                 store=store or self.store,
-                models=members,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 repair=repair,
                 sample=sample,
                 rng=random.Random(0),

@@ -14,6 +14,7 @@ from ingest.cli.output import print_json, print_receipt
 from ingest.cli.progress import open_progress
 from ingest.cli.running import encoding, prepare
 from ingest.cli.session import Invocation, job_of, rejects_path, store_of
+from ingest.encode.ensemble import Ensemble
 from ingest.export.directory import MANIFEST, ExportDirectory
 from ingest.export.runtime import ExportRuntime
 from ingest.parameters import parse_share_or_number
@@ -79,8 +80,7 @@ def embed(
         receipt = ExportRuntime(out).embed(
             prepared.job,
             prepared.sources,
-            models=made.models,
-            runner=made.runner,
+            ensemble=Ensemble(made.runner),
             rejects=made.rejects,
             stop=stop,
         )

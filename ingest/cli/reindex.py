@@ -15,6 +15,7 @@ from ingest.cli import options
 from ingest.cli.output import print_json
 from ingest.cli.running import watched_runner
 from ingest.cli.session import Invocation, job_of, models_of, searcher_of, store_of, stored_manifest
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.openvino.choice import WORTH_CONVERTING_CHUNKS
 from ingest.errors import ConfigurationError
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
@@ -85,8 +86,7 @@ def _reindexed(settings: Settings, collection: str, golden: Path | None, ratio: 
             return reindex(
                 job,
                 store=store,
-                models=manager.members,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 gate=QualityGate(partial(searcher_of, settings, store), collection, golden, ratio) if golden else None,
                 keep_old=keep_old,
             )

@@ -25,6 +25,7 @@ from ingest.cli.session import (
 )
 from ingest.cluster.engine import run_on_ray
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble, fingerprints
 from ingest.encode.lease import devices_of, places_of
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES
@@ -37,12 +38,12 @@ from ingest.source.files import StdinSource
 from ingest.source.sizes import hold_bytes
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.moving import check_move
-from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rates import load_rates, measured_rates, remember_rates
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor, serve_metrics
 
@@ -117,7 +118,7 @@ def encoding(
         manager = models_of(run.settings, stored, worth_converting=hold_bytes(run.sources, WORTH_CONVERTING_BYTES))
         with runner_of(run.settings, manager, monitor) as runner:
             yield Encoding(manager.members, runner, rejects)
-    remember_rates(MEASURED_RATES, model_fingerprints(manager.members), monitor.model_reports())
+    remember_rates(MEASURED_RATES, fingerprints(manager.members), monitor.model_reports())
 
 
 @contextmanager
@@ -162,8 +163,7 @@ def _execute(run: Run, *, stop: Callable[[], bool], telemetry: Path | None, metr
             run.job,
             run.sources,
             store=store,
-            models=made.models,
-            runner=made.runner,
+            ensemble=Ensemble(made.runner),
             rejects=made.rejects,
             stop=stop,
         )

@@ -14,6 +14,7 @@ from ingest.cli import options
 from ingest.cli.output import plain, print_json
 from ingest.cli.running import watched_runner
 from ingest.cli.session import Invocation, job_of, models_of, sources_of, store_of, stored_manifest
+from ingest.encode.ensemble import Ensemble
 from ingest.errors import ConfigurationError
 from ingest.sync.sources import check_sources
 from ingest.verify.verification import Verification, verify_job
@@ -70,8 +71,7 @@ def verify(
                 job,
                 opened,
                 store=opened_store,
-                models=manager.members,
-                runner=runner,
+                ensemble=Ensemble(runner),
                 repair=repair,
                 sample=size,
             )

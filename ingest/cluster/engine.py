@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -40,20 +39,10 @@ from ingest.parameters import normalize, optional, parse_instance, parse_integer
 from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
 from ingest.store.contract import Store
-from ingest.store.schema import _normalize_collection_name
-from ingest.store.writer import DEFER_FROM, Writer, defer_indexing
-from ingest.sync.account import Tally, close_account
-from ingest.sync.deletion import check_brake
+from ingest.store.writer import DEFER_FROM, defer_indexing
 from ingest.sync.job import Job
-from ingest.sync.manifest import check_still_in_use, ensure_collection
-from ingest.sync.moving import check_move, take_along
-from ingest.sync.ownership import check_name
-from ingest.sync.pipeline import count_points
-from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
-from ingest.sync.settling import Settlement
-from ingest.sync.sources import check_sources
-from ingest.sync.stored_sources import note_runs, warn_of_other_names
+from ingest.sync.run import OpenRun, ReadResult, check_run, complete_run
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -89,11 +78,8 @@ class ClusterOptions:
 
 @dataclass(slots=True)
 class _Totals:
-    """What has come in so far. `read` and `unidentified`: records of each source, by its number."""
+    """The results of the parts so far: failures by number of the part."""
 
-    tally: Tally = field(default_factory=Tally)
-    read: Counter[int] = field(default_factory=Counter)
-    unidentified: Counter[int] = field(default_factory=Counter)
     failures: list[tuple[int, IngestError]] = field(default_factory=list)
     window: int = 0
     stopped: bool = False
@@ -120,77 +106,53 @@ def run_on_ray(
     now: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
 ) -> Receipt:
-    """Makes the collection equal to the sources and accounts for it; see `run_job`.
+    """Make the collection equal to the sources on a Ray cluster, and return the account of it; see `run_job`.
 
-    A worker that dies is replaced, and its part read again. A part that cannot be read, or that kills its workers, is reported
-    when all others have ended, and nothing is deleted then.
+    A worker that dies is replaced, and its part is read again. If a part cannot be read or kills its workers, the other parts are
+    finished first, and nothing is deleted.
 
-    Raises also `MissingExtraError`, and `ConfigurationError` for a source that cannot be split or an address without a Ray.
+    Raises what `run_job` raises, `MissingExtraError`, and `ConfigurationError` for a source that cannot be split and for an
+    address without a Ray cluster.
     """
-    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
-    check_move(job.moved_from, sources)
-    check_name(_normalize_collection_name(job.collection, job.aliases))
+    sources = check_run(job, sources)
     monitor.start()
-    with connected(cluster.address), ExitStack() as stack:
+    with connected(cluster.address), ExitStack() as state:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         workers = cluster.workers or gpus or cpus or 1
         splits = [split(source, cluster.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
         wanted = run_task(describe, job, setup, **resources)
-        collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
-        moved = take_along(job.moved_from, sources, store, collection, monitor)
-        warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
-        held = [count_points(store, collection, source) for source in sources]
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
-        settlements = [
-            Settlement(
-                source.name,
-                collection,
-                job.delete,
-                job.delete_after,
-                store,
-                monitor,
-                (),
-                stack.enter_context(ShardedDeletes(shards, number)),
-            )
-            for number, source in enumerate(sources)
-        ]
-        for settlement, points in zip(settlements, held, strict=True):
-            settlement.note_stored(known_empty=points == 0)
-        works = _works(splits, held)
-        coordinator = start_actor(Coordinator, max_concurrency=1000)
-        if meeting := [work for work in works if splits[work.source].ids_may_meet]:
-            map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
-        with _Watch(coordinator, monitor, stop):
-            outcomes = map_in_actors(
-                works, Worker, [job, collection, setup, coordinator, shards], workers=workers, resources=resources
-            )
-            totals = _gather(
-                outcomes,
-                coordinator=coordinator,
-                settlements=settlements,
-                rejects=rejects,
-                monitor=monitor,
-                indexing=_Indexing(store, collection),
-            )
-        totals.tally.points_moved = moved
-        _check(totals, works)
-        totals.stopped |= stop()
-        settled = now()
-        if not totals.stopped:
-            _settle(job, settlements, totals, settled)
-        store.finalize(collection)
-        if not totals.stopped:
-            note_runs(store, collection, sources, settled)
-        check_still_in_use(wanted, collection, store)
-        return close_account(
-            wanted.collection,
-            totals.tally,
-            monitor,
-            held=sum(held),
-            holds=sum(count_points(store, collection, source) for source in sources),
-            window=totals.window,
-            stopped=totals.stopped,
+
+        def read(opened: OpenRun) -> ReadResult:
+            works = _works(splits, opened.points_before)
+            coordinator = start_actor(Coordinator, max_concurrency=1000)
+            if meeting := [work for work in works if splits[work.source].ids_may_meet]:
+                map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
+            with _Watch(coordinator, monitor, stop):
+                outcomes = map_in_actors(
+                    works, Worker, [job, opened.collection, setup, coordinator, shards], workers=workers, resources=resources
+                )
+                totals = _gather(
+                    outcomes,
+                    opened,
+                    coordinator=coordinator,
+                    rejects=rejects,
+                    monitor=monitor,
+                    indexing=_Indexing(store, opened.collection),
+                )
+            _check(totals, works)
+            return ReadResult(totals.window, totals.stopped or stop())
+
+        return complete_run(
+            job,
+            wanted,
+            sources,
+            store=store,
+            monitor=monitor,
+            tracked=[((), state.enter_context(ShardedDeletes(shards, number))) for number in range(len(sources))],
+            read=read,
+            now=now,
         )
 
 
@@ -205,36 +167,36 @@ def _works(splits: Sequence[Split], held: Sequence[int]) -> list[Work]:
 
 def _gather(
     outcomes: Iterator[Outcome],
+    opened: OpenRun,
     *,
     coordinator: Any,
-    settlements: Sequence[Settlement],
     rejects: RejectsFile,
     monitor: ThroughputMonitor,
     indexing: _Indexing,
 ) -> _Totals:
-    """Takes what each part came to as it comes; what must be remembered goes to disk."""
+    """Add up the results of the parts as they arrive. What must be remembered of them goes to disk."""
     totals = _Totals()
     for outcome in outcomes:
         for report in outcome.passes:
             monitor.log_pass(report)
         if outcome.failure is not None:
             totals.failures.append((outcome.number, outcome.failure))
-            if not isinstance(outcome.failure, SourceError):  # no fault of this part, so that the others would fail too
+            if not isinstance(outcome.failure, SourceError):  # not the fault of this part, so the others would fail too
                 coordinator.stop.remote()
             continue
-        settlement = settlements[outcome.source]
+        deletes = opened.deletes[outcome.source]
         for rejected in outcome.rejects:
-            rejects.add(settlement.source, rejected)
+            rejects.add(deletes.source, rejected)
         for error in outcome.errors:
             where, _, message = error.partition(": ")
             monitor.log_error(where, message)
-        settlement.deletes.add_stale(outcome.stale_points())
-        totals.tally.add(outcome.tally)
-        totals.read[outcome.source] += outcome.tally.read
-        totals.unidentified[outcome.source] += outcome.unidentified
+        deletes.pending.add_stale(outcome.stale_points())
+        deletes.read += outcome.tally.read
+        deletes.unidentified += outcome.unidentified
+        opened.tally.add(outcome.tally)
         totals.window = max(totals.window, outcome.window)
         totals.stopped |= outcome.stopped
-        indexing.written(totals.tally.chunks_written)
+        indexing.written(opened.tally.chunks_written)
     return totals
 
 
@@ -247,18 +209,6 @@ def _check(totals: _Totals, works: Sequence[Work]) -> None:
         raise type(failures[0][1])(
             f"{len(failures)} of {len(works)} parts failed, so nothing was deleted; what the others wrote stays: {told}{more}"
         )
-
-
-def _settle(job: Job, settlements: Sequence[Settlement], totals: _Totals, settled: float) -> None:
-    for settlement in settlements:
-        with Writer(settlement.store, settlement.collection) as writer:
-            settlement.settle_read(writer, totals.tally)
-    for number, settlement in enumerate(settlements):
-        settlement.find_missing(settled, read=totals.read[number], unidentified=totals.unidentified[number])
-    check_brake([settlement.ended for settlement in settlements], job.max_delete)
-    for settlement in settlements:
-        with Writer(settlement.store, settlement.collection) as writer:
-            settlement.delete_missing(writer, settled, totals.tally)
 
 
 @dataclass(slots=True)

@@ -20,18 +20,20 @@ from ingest.cluster.seen import PartSeen, Shards
 from ingest.cluster.uploads import GatedStore
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import IngestError
-from ingest.records import Document, Rejected, doc_key
+from ingest.records import Document, Fingerprint, Rejected, doc_key
 from ingest.retry import RetryPolicy
 from ingest.source.partitions import Partition
 from ingest.store.contract import Manifest, Store
 from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
+from ingest.sync.effects import WindowResult
 from ingest.sync.job import Job
-from ingest.sync.pipeline import SourceRun
+from ingest.sync.pipeline import CollectionSink, Sink, SourceRun
 from ingest.sync.reading import PlannedDocument
 from ingest.sync.sizing import WindowSizing
 from ingest.telemetry import PassReport, ThroughputMonitor
@@ -183,23 +185,20 @@ class Worker:
             stack.callback(seen.close)
             reports = stack.enter_context(_Reports(self._coordinator, work.number, source.name, monitor, self._figures))
             store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._coordinator, work.number)))
-            run = SourceRun(
-                source,
-                self._collection,
-                job.delete,
-                job.chunking,
-                store,
-                self._models,
-                self._runner(monitor),
-                WindowSizing(job.bounds, monitor),
-                outcome.tally,
-                seen,
-                lambda _name, rejected: outcome.rejects.append(rejected),
-                outcome.add_stale,
-                announce,
-            )
             with Writer(store, self._collection, defer_from=sys.maxsize) as writer:
-                run.run(writer, reports.stop, known_empty=work.known_empty and begun.attempt == 1)
+                sink = CollectionSink(store, self._collection, writer, outcome.add_stale)
+                run = SourceRun(
+                    source,
+                    job.chunking,
+                    job.delete,
+                    Ensemble(self._runner(monitor)),
+                    _AnnouncingSink(sink, announce),
+                    WindowSizing(job.bounds, monitor),
+                    outcome.tally,
+                    seen,
+                    lambda _name, rejected: outcome.rejects.append(rejected),
+                )
+                run.run(reports.stop, known_empty=work.known_empty and begun.attempt == 1)
             seen.flush()
         correct(outcome.tally, first, now, seen.found)
         outcome.unidentified = run.unidentified
@@ -218,6 +217,21 @@ class Worker:
             controller=self._controller,
             retry=self._setup.retry,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class _AnnouncingSink:
+    """A sink that announces the documents of each window before any of them is written."""
+
+    sink: Sink
+    announce: Callable[[Sequence[PlannedDocument]], None]
+
+    def look_up(self, doc_keys: Sequence[str]) -> Sequence[Fingerprint]:
+        return self.sink.look_up(doc_keys)
+
+    def write(self, result: WindowResult) -> None:
+        self.announce(result.documents)
+        self.sink.write(result)
 
 
 class _Monitor(ThroughputMonitor):

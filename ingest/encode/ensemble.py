@@ -129,10 +129,14 @@ DEFAULT_ENCODING = EncodingOptions()
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """Everything a run needs to encode: the models in the order of their passes, and the runner that leases devices for them."""
+    """Everything a run needs to encode: the models, and the runner that leases devices for them."""
 
-    models: tuple[Model, ...]
     runner: BatchRunner
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models in the order of their passes."""
+        return self.runner.models
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -204,7 +208,7 @@ def open_ensemble(
     )
     try:
         with runner:
-            yield Ensemble(tuple(models), runner)
+            yield Ensemble(runner)
     finally:
         if learned_batches is not None:
             _save(controller, learned_batches)

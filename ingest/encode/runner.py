@@ -71,6 +71,11 @@ class BatchRunner:
         self._used_devices: set[str] = set()
         self._window = 0
 
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """The models in the order of their passes."""
+        return tuple(self._models.values())
+
     def run(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Encoded]:
         """Encode one window: model key → texts. Returns model key → vectors in the same order. See `run_exclusive_ensemble`."""
         return self.run_exclusive_ensemble(texts)

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ingest.encode.contract import Model
-from ingest.encode.ensemble import SPARSE_VECTOR_BYTES
-from ingest.encode.runner import BatchRunner
+from ingest.encode.ensemble import SPARSE_VECTOR_BYTES, Ensemble, token_limits
 from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector
 from ingest.store.contract import Manifest, Store
@@ -37,7 +36,7 @@ def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
     Raises `StoreError` for a point that this package did not write: it cannot be rebuilt, and a swap would lose it.
     """
     fields = ["text", "title", "source", "doc_id", "chunk", INGEST_FIELD]
-    limits = [limit for model in models if (limit := model.token_limit) is not None]
+    limits = token_limits(models)
     stored = store.scroll(collection, payload=fields)
     for points in batches(stored, lambda point: len(str(point.payload.get("text"))), 1000, COUNT_CHARACTERS):
         fingerprints = [_fingerprint(point, collection) for point in points]
@@ -92,7 +91,7 @@ class Rebuild:
         live: collection to read; it is never written.
         target: collection created for `manifest`; points that it already has are kept if they are right.
         copied: names of the vectors that need not be encoded because both collections have the same.
-        runner: runner with all models of `manifest`.
+        ensemble: all models of `manifest`.
         bounds: maximum size of a window.
 
     Attributes:
@@ -108,7 +107,7 @@ class Rebuild:
         *,
         manifest: Manifest,
         copied: Collection[str],
-        runner: BatchRunner,
+        ensemble: Ensemble,
         bounds: WindowBounds,
     ) -> None:
         self._store = store
@@ -117,7 +116,7 @@ class Rebuild:
         self._dimensions = {spec.name: spec.dim for spec in manifest.vectors}
         self._models = {spec.name: spec.fingerprint for spec in manifest.vectors}
         self._copied_vectors = list(copied)
-        self._runner = runner
+        self._ensemble = ensemble
         self._bounds = bounds
         self.copied: Counter[str] = Counter()
         self.encoded: Counter[str] = Counter()
@@ -225,7 +224,7 @@ class Rebuild:
     def _encode(self, rebuilds: Sequence[_PointRebuild]) -> list[dict[str, Vector]]:
         """Return the encoded vectors of each point, by name."""
         texts = {name: [each.text for each in rebuilds if name in each.encoded] for name in self._models}
-        encoded = self._runner.run({name: texts_of_model for name, texts_of_model in texts.items() if texts_of_model})
+        encoded = self._ensemble.runner.run({name: texts_of_model for name, texts_of_model in texts.items() if texts_of_model})
         next_rows = dict.fromkeys(encoded, 0)
         vectors: list[dict[str, Vector]] = []
         for rebuild in rebuilds:

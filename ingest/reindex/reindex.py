@@ -12,12 +12,11 @@ after a crash. Only a collection that was provably created for NAME, and that no
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from ingest.encode.contract import Model
-from ingest.encode.runner import BatchRunner
+from ingest.encode.ensemble import Ensemble
 from ingest.errors import (
     CollectionNotFoundError,
     ConfigurationError,
@@ -74,8 +73,7 @@ def reindex(
     job: Job,
     *,
     store: Store,
-    models: Sequence[Model],
-    runner: BatchRunner,
+    ensemble: Ensemble,
     gate: Gate | None = None,
     keep_old: bool = True,
 ) -> Reindexed:
@@ -95,19 +93,19 @@ def reindex(
     alias, or if one of the aliases names a collection that was not created for this name; `ManifestMismatchError` if the job
     requires other chunks. Raises what `gate` raises, `ModelError`, `LeaseError` and `StoreError` without having swapped.
     """
-    monitor = runner.monitor
+    monitor = ensemble.monitor
     monitor.start()
     name = _normalize_collection_name(job.collection, job.aliases)
     live = _live_collection(store, name)
     check_aliases(store, name)
     stored = store.manifest(live)
-    wanted = _new_manifest(job.manifest(models), stored, name)
+    wanted = _new_manifest(job.manifest(ensemble.models), stored, name)
     cleanup = _Cleanup(store, name)
     if _content_key(stored) == _content_key(wanted):
         cleanup.drop_abandoned(keep=None)
         return _report(name, store, monitor, cleanup)
     copied = [spec.name for spec in wanted.vectors if any(_is_same_vector(spec, old) for old in stored.vectors)]
-    check_texts(store, live, [model for model in models if model.key not in copied])
+    check_texts(store, live, [model for model in ensemble.models if model.key not in copied])
 
     target = _target_name(store, wanted, name)
     cleanup.drop_abandoned(keep=target)
@@ -116,7 +114,7 @@ def reindex(
     store.set_aliases({next_alias(name): target})
     store.write_manifest(new)
     store.defer_indexing(target)
-    rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, runner=runner, bounds=job.bounds)
+    rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, ensemble=ensemble, bounds=job.bounds)
     _catch_up(rebuild, store, live, target)
     store.finalize(target)
     rebuild.verify()

@@ -1,16 +1,21 @@
-"""What a run did, counted, and the receipt that says so."""
+"""The account of a run, and its receipt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
 from ingest.records import ChunkCounts, Receipt
+from ingest.sync.effects import WindowResult
 from ingest.telemetry import ThroughputMonitor
 
 
 @dataclass(slots=True)
 class Tally:
-    """Documents, unless it says chunks. `chunks_inserted` are those of the chunks written that were not stored in any form."""
+    """The counts of a run, in documents or, where the name says so, in chunks or points.
+
+    Attributes:
+        chunks_inserted: written chunks that were not stored in any form before.
+    """
 
     read: int = 0
     written: int = 0
@@ -27,30 +32,57 @@ class Tally:
 
     @property
     def done(self) -> int:
+        """Documents with an outcome."""
         return self.written + self.updated + self.unchanged + self.rejected
 
     def add(self, other: Tally) -> None:
-        """What another part of the run did."""
+        """Add the counts of another part of the run."""
         for each in fields(self):
             setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
+    def add_result(self, result: WindowResult) -> None:
+        """Add what a window wrote."""
+        self.written += result.written
+        self.updated += result.updated
+        self.chunks_inserted += result.chunks_inserted
+        self.chunks_written += result.chunks_written
+        self.chunks_reused += result.chunks_reused
+
 
 def close_account(
-    collection: str, tally: Tally, monitor: ThroughputMonitor, *, held: int, holds: int, window: int, stopped: bool
+    collection: str,
+    tally: Tally,
+    monitor: ThroughputMonitor,
+    *,
+    points_before: int,
+    points_after: int,
+    window: int = 0,
+    stopped: bool,
 ) -> Receipt:
-    """The receipt of a run, and whether it balances.
+    """Return the receipt of a run that wrote to a collection. It balances if the points are as many as the plan says.
 
     Args:
-        held, holds: points that the store held of the sources before the run and holds now.
-        window: chunks that the last window was allowed to hold.
-        stopped: what was read ahead of the last window is then the next run's.
+        points_before, points_after: number of stored points of the sources, before the run and now.
     """
-    expected = held + tally.chunks_inserted - tally.chunks_deleted
-    if holds != expected:
+    expected = points_before + tally.chunks_inserted - tally.chunks_deleted
+    if points_after != expected:
         monitor.log_error(
             collection,
-            f"holds {holds} points of these sources where the plan says {expected}: is another job writing the same source?",
+            f"has {points_after} points of these sources, but the plan says {expected}: is another job writing the same source?",
         )
+    return make_receipt(collection, tally, monitor, complete=points_after == expected, window=window, stopped=stopped)
+
+
+def make_receipt(
+    collection: str, tally: Tally, monitor: ThroughputMonitor, *, complete: bool, window: int = 0, stopped: bool
+) -> Receipt:
+    """Return the receipt of a run.
+
+    Args:
+        complete: whether the store has what the plan says; without it the receipt does not balance.
+        window: maximum number of chunks of the last window.
+        stopped: whether the run was stopped. Documents read ahead of the last window are then left to the next run.
+    """
     seconds = monitor.elapsed()
     read = tally.done if stopped else tally.read
     return Receipt(
@@ -63,7 +95,7 @@ def close_account(
         soft_deleted=tally.soft_deleted,
         rejected=tally.rejected,
         chunks=ChunkCounts(tally.chunks_written, tally.chunks_reused, tally.chunks_deleted),
-        balanced=read == tally.done and holds == expected,
+        balanced=read == tally.done and complete,
         seconds=round(seconds, 3),
         models=monitor.model_reports(),
         lease_events=monitor.lease_events,

@@ -1,8 +1,9 @@
-"""Documents missing from their source: finding them, the brake, soft-deleting them and bringing them back."""
+"""Deletes of a run: stale chunks, documents missing from their source, the brake, soft deletes and bringing them back."""
 
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
@@ -15,20 +16,22 @@ from ingest.store.contract import Condition, Store
 from ingest.store.request_sizes import batches
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD, with_soft_delete, without_soft_delete
 from ingest.store.writer import Effects, Writer
-from ingest.sync.plan import plan_missing_document
+from ingest.sync.account import Tally
+from ingest.sync.plan import DeleteMode, MissingAction, plan_missing_document
 from ingest.sync.run_state import TOGETHER, PendingDeletes
+from ingest.telemetry import ThroughputMonitor
 
-LISTED = 1000
-"""Documents that a run stopped by the brake lists at most."""
+MAX_LISTED = 1000
+"""Maximum number of documents listed by a run that the brake stopped."""
 
-NAMED = 5
-"""Of them, the error message names the first few."""
+MAX_NAMED = 5
+"""Maximum number of documents named in the error message of the brake."""
 
 _NAMED_CHARACTERS = 100
-"""Of each of those ids."""
+"""Maximum number of characters of each of those ids."""
 
 ALWAYS_ALLOWED = 5
-"""Documents of a source that may go in one run, whatever share of it they are, unless the share is 0."""
+"""Number of documents of a source that one run may always delete, unless the allowed share is 0."""
 
 
 def note_stored(store: Store, collection: str, source: str, deletes: PendingDeletes) -> None:
@@ -43,16 +46,16 @@ def note_stored(store: Store, collection: str, source: str, deletes: PendingDele
 
 
 def is_signed(point: StoredPoint) -> bool:
-    """Return whether this package wrote the point: its payload names a document key, be it right or wrong."""
-    made = point.payload.get(INGEST_FIELD)
-    return isinstance(made, dict) and isinstance(made.get("doc_key"), str)
+    """Return whether this package wrote the point, that is, whether its payload has a document key, valid or not."""
+    own = point.payload.get(INGEST_FIELD)
+    return isinstance(own, dict) and isinstance(own.get("doc_key"), str)
 
 
 def note_point(point: StoredPoint, source: str, deletes: PendingDeletes) -> None:
-    """Note one signed point of the source. Where its document key is no key, its document id says whose it is."""
-    made, doc_id = point.payload[INGEST_FIELD], str(point.payload.get("doc_id"))
-    key = made["doc_key"] if is_uuid(made["doc_key"]) else doc_key(source, doc_id)
-    deletes.add_stored(point.id, key, doc_id, parse_soft_deleted_at(made.get("soft_deleted_at")))
+    """Note one signed point of the source. If its document key is not a UUID, the key is made from its document id."""
+    own, doc_id = point.payload[INGEST_FIELD], str(point.payload.get("doc_id"))
+    key = own["doc_key"] if is_uuid(own["doc_key"]) else doc_key(source, doc_id)
+    deletes.add_stored(point.id, key, doc_id, parse_soft_deleted_at(own.get("soft_deleted_at")))
 
 
 def find_missing(deletes: PendingDeletes, seen: Container[str], *, now: float, delete_after: float | None) -> None:
@@ -64,12 +67,11 @@ def find_missing(deletes: PendingDeletes, seen: Container[str], *, now: float, d
 
 
 class Ended(NamedTuple):
-    """A source that was read to its end.
+    """A source that was read to its end, and its missing documents.
 
     Attributes:
-        source: its name.
-        read: records that it yielded, rejected ones included.
-        deletes: after `find_missing`.
+        source: the name of the source.
+        read: number of records that it yielded, rejected ones included.
     """
 
     source: str
@@ -77,11 +79,81 @@ class Ended(NamedTuple):
     deletes: PendingDeletes
 
 
+@dataclass(slots=True)
+class SourceDeletes:
+    """The deletes of one source in a run: noted before it is read, decided and carried out once every source has ended.
+
+    Attributes:
+        source: the name of the source.
+        seen: keys of the documents that the source has.
+        pending: points to delete, and the stored documents.
+        read: number of records that the source yielded, rejected ones included.
+        unidentified: number of rejected records without a readable id.
+    """
+
+    source: str
+    collection: str
+    delete: DeleteMode
+    delete_after: float | None
+    store: Store
+    monitor: ThroughputMonitor
+    seen: Container[str]
+    pending: PendingDeletes
+    read: int = 0
+    unidentified: int = 0
+
+    @property
+    def ended(self) -> Ended:
+        """The source as the brake judges it, after `find_missing`."""
+        return Ended(self.source, self.read, self.pending)
+
+    def note_stored(self) -> None:
+        """Note the stored documents. Only they can be missing later, not what another run adds meanwhile."""
+        if self.delete == DeleteMode.FULL:
+            note_stored(self.store, self.collection, self.source, self.pending)
+
+    def find_missing(self, now: float) -> None:
+        """Find the stored documents that the source, which has ended without an error, no longer has.
+
+        `now`: seconds since 1970.
+        """
+        if self.read == 0:
+            self.monitor.log_error(self.source, nothing_read())
+        if self.delete == DeleteMode.FULL:
+            if self.unidentified:
+                self.monitor.log_error(self.source, deletes_held_back(self.unidentified))
+            else:
+                find_missing(self.pending, self.seen, now=now, delete_after=self.delete_after)
+
+    def delete_stale(self, writer: Writer, tally: Tally) -> None:
+        """Delete the stale chunks of documents that the source has, and restore the ones that were soft-deleted.
+
+        Runs before the brake, which guards only missing documents. All writes are acknowledged by now, so no payload that is read
+        here is older than one still on its way; the same holds in `delete_missing`.
+        """
+        for ids in self.pending.points_that_came_back(self.seen):
+            writer.submit(Effects(payloads=payloads_to_restore(self.store, self.collection, ids)))
+        for ids in self.pending.stale_points():
+            writer.submit(Effects(deletes=ids))
+            tally.chunks_deleted += len(ids)
+
+    def delete_missing(self, writer: Writer, now: float, tally: Tally) -> None:
+        """Soft-delete the newly missing documents and purge those whose grace period has passed. Runs after the brake."""
+        for ids in self.pending.points_to_soft_delete():
+            writer.submit(Effects(payloads=payloads_to_soft_delete(self.store, self.collection, ids, now=now)))
+        for ids in self.pending.points_of_missing(MissingAction.PURGE):
+            writer.submit(Effects(deletes=ids))
+            tally.chunks_deleted += len(ids)
+        tally.soft_deleted += self.pending.count_missing_documents(MissingAction.SOFT_DELETE)
+        tally.deleted += self.pending.count_missing_documents(MissingAction.PURGE)
+
+
 def is_braked(missing: int, live: int, max_share: Fraction, *, read: int) -> bool:
     """Return whether the brake keeps a source from losing `missing` of its `live` documents.
 
-    Up to `ALWAYS_ALLOWED` documents may always go; of more, no more than `max_share` (0 to 1). With a share of 0 none may go. A
-    source that yielded nothing (`read` is 0) is more likely broken than empty: only a share of 1 lets its documents go.
+    Up to `ALWAYS_ALLOWED` documents may always be deleted, and at most the share `max_share` (0 to 1) of the live ones. With a
+    share of 0, none may be. A source that yielded nothing (`read` is 0) is more likely broken than empty: its documents may be
+    deleted only with a share of 1.
     """
     if read == 0 or max_share == 0:
         return missing > 0 and max_share < 1
@@ -97,14 +169,14 @@ def check_brake(sources: Iterable[Ended], max_share: Fraction) -> None:
     for source, read, deletes in sources:
         missing, live = deletes.count_newly_missing_documents(), deletes.count_live_documents()
         if is_braked(missing, live, max_share, read=read):
-            doc_ids = deletes.newly_missing_documents(LISTED)
+            doc_ids = deletes.newly_missing_documents(MAX_LISTED)
             raise DeletionBrakeError(brake_message(source, missing, live, max_share, doc_ids, read=read), doc_ids=doc_ids)
 
 
 def brake_message(source: str, missing: int, live: int, max_share: Fraction, doc_ids: Sequence[str], *, read: int) -> str:
     """Return what the brake says, on one line: how many documents would go, the first of them, and how to allow it."""
-    named = ", ".join(repr(doc_id[:_NAMED_CHARACTERS]) for doc_id in doc_ids[:NAMED])
-    more = f" and {missing - NAMED:,} more" if missing > NAMED else ""
+    named = ", ".join(repr(doc_id[:_NAMED_CHARACTERS]) for doc_id in doc_ids[:MAX_NAMED])
+    more = f" and {missing - MAX_NAMED:,} more" if missing > MAX_NAMED else ""
     if read == 0:
         return (
             f"{source} yielded no record, and {missing:,} documents stored of it would go, so no document was deleted or"
@@ -160,12 +232,12 @@ def undelete(
         conditions.append(Condition("source", "any", tuple(sources)))
     if doc_ids:
         conditions.append(Condition("doc_id", "any", tuple(doc_ids)))
-    lifted: set[str] = set()
+    restored: set[str] = set()
     with Writer(store, collection) as writer:
         for points in batches(store.scroll(collection, conditions), lambda _: 1, TOGETHER, TOGETHER):
             writer.submit(Effects(payloads={point.id: without_soft_delete(point.payload) for point in points}))
-            lifted.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
-    return len(lifted)
+            restored.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
+    return len(restored)
 
 
 def parse_soft_deleted_at(soft_deleted_at: object) -> float | None:

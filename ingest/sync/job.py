@@ -1,16 +1,8 @@
-"""The loop: read and plan, encode, write, settle, account. Three stages, two bounded queues.
-
-    reader thread          calling thread             writer thread
-    source → plan  ──►  queue  ──►  encode  ──►  queue  ──►  upsert, acknowledge
-
-Nothing is deleted or soft-deleted before every source has ended without an error and everything new is acknowledged.
-"""
+"""A job: what a collection is kept equal to, and how."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from fractions import Fraction
@@ -18,7 +10,6 @@ from types import MappingProxyType
 from typing import Literal, get_args
 
 from ingest.encode.contract import Model
-from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
     checked,
@@ -33,24 +24,12 @@ from ingest.parameters import (
     parse_weight,
     set_fields,
 )
-from ingest.records import Receipt, Source
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
+from ingest.store.contract import CollectionOptions, Distance, Manifest
 from ingest.store.schema import _normalize_collection_name
-from ingest.store.writer import Writer
-from ingest.sync.account import Tally, close_account
-from ingest.sync.deletion import check_brake
-from ingest.sync.manifest import check_still_in_use, ensure_collection, wanted_manifest
-from ingest.sync.moving import check_move, take_along
-from ingest.sync.pipeline import SourceRun, count_points
+from ingest.sync.manifest import wanted_manifest
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
-from ingest.sync.rejects import RejectsFile
-from ingest.sync.run_state import PendingDeletes, SeenDocuments
-from ingest.sync.settling import Settlement
-from ingest.sync.sizing import WindowSizing
-from ingest.sync.sources import check_sources
-from ingest.sync.stored_sources import note_runs, warn_of_other_names
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -141,83 +120,3 @@ class Job:
             aliases=self.aliases,
             distance=self.distance,
         )
-
-
-def run_job(
-    job: Job,
-    sources: Sequence[Source],
-    *,
-    store: Store,
-    models: Sequence[Model],
-    runner: BatchRunner,
-    rejects: RejectsFile,
-    now: Callable[[], float] = time.time,
-    stop: Callable[[], bool] = lambda: False,
-) -> Receipt:
-    """Makes the collection equal to the sources, one after another, and accounts for it. `now`: seconds since 1970.
-
-    Once `stop` says True, which it must keep saying, the run finishes the window in hand, deletes nothing, and accounts for what
-    it read.
-    Raises `ConfigurationError` before anything is touched (see `check_sources`), and `ManifestMismatchError` before anything is
-    loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` where the run could not go on (what was acknowledged stays,
-    the next run continues from there); `DeletionBrakeError` if the brake held.
-    """
-    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
-    check_move(job.moved_from, sources)
-    monitor = runner.monitor
-    monitor.start()
-    wanted = job.manifest(models)
-    collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
-    tally = Tally(points_moved=take_along(job.moved_from, sources, store, collection, monitor))
-    warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
-    held = {source.name: count_points(store, collection, source) for source in sources}
-    sizing = WindowSizing(job.bounds, monitor)
-    with ExitStack() as spools:
-        runs: list[tuple[SourceRun, Settlement]] = []
-        for source in sources:
-            seen, deletes = spools.enter_context(SeenDocuments()), spools.enter_context(PendingDeletes())
-            run = SourceRun(
-                source,
-                collection,
-                job.delete,
-                job.chunking,
-                store,
-                models,
-                runner,
-                sizing,
-                tally,
-                seen,
-                rejects.add,
-                deletes.add_stale,
-            )
-            runs.append((run, Settlement(source.name, collection, job.delete, job.delete_after, store, monitor, seen, deletes)))
-        with Writer(store, collection) as writer:
-            for run, settlement in runs:
-                if not stop():
-                    known_empty = held[run.source.name] == 0
-                    settlement.note_stored(known_empty=known_empty)
-                    run.run(writer, stop, known_empty=known_empty)
-        stopped, settled = stop(), now()
-        if not stopped:
-            with Writer(store, collection) as writer:
-                for _, settlement in runs:
-                    settlement.settle_read(writer, tally)
-            for run, settlement in runs:
-                settlement.find_missing(settled, read=run.read, unidentified=run.unidentified)
-            check_brake([settlement.ended for _, settlement in runs], job.max_delete)
-            with Writer(store, collection) as writer:
-                for _, settlement in runs:
-                    settlement.delete_missing(writer, settled, tally)
-    store.finalize(collection)
-    if not stopped:
-        note_runs(store, collection, sources, settled)
-    check_still_in_use(wanted, collection, store)
-    return close_account(
-        wanted.collection,
-        tally,
-        monitor,
-        held=sum(held.values()),
-        holds=sum(count_points(store, collection, source) for source in sources),
-        window=sizing.bounds.chunks,
-        stopped=stopped,
-    )

@@ -9,13 +9,25 @@ from typing import Any
 
 from ingest.encode.contract import Model
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
+from ingest.records import Payload
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorSpec
-from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
-from ingest.sync.acceptance import accept_models
+from ingest.store.request_sizes import batches
+from ingest.store.schema import (
+    INGEST_FIELD,
+    _normalize_collection_name,
+    fingerprint_of,
+    is_version_of,
+    physical_name,
+    with_fingerprint,
+)
+from ingest.store.writer import Effects, Writer
 from ingest.sync.ownership import check_name, previous_alias
 
 logger = logging.getLogger(__name__)
+
+RELABEL_BATCH = 1000
+"""Maximum number of points whose payloads are in memory at a time."""
 
 
 def wanted_manifest(
@@ -210,6 +222,47 @@ def check_manifest(wanted: Manifest, stored: Manifest) -> None:
             wanted.raw_name,
             wanted.collection,
         )
+
+
+def accept_models(wanted: Manifest, stored: Manifest, *, store: Store) -> Manifest:
+    """Give every point the fingerprints of `wanted`, and return the stored manifest with them. Changes no vector.
+
+    Only vectors with the fingerprint of the stored manifest get the new one; the next run encodes the others. The manifest is
+    written last, so after a crash the collection is refused as before, and accepting it again continues. Both manifests have the
+    same vectors except for fingerprints. Raises `StoreError`.
+    """
+    fingerprints = {spec.name: spec.fingerprint for spec in wanted.vectors}
+    before = {spec.name: spec.fingerprint for spec in stored.vectors}
+    relabelled = 0
+    with Writer(store, stored.collection) as writer:
+        points = store.scroll(stored.collection, page=RELABEL_BATCH)
+        for group in batches(points, lambda _: 1, RELABEL_BATCH, RELABEL_BATCH):
+            payloads = {
+                point.id: payload for point in group if (payload := _relabelled(point.id, point.payload, before, fingerprints))
+            }
+            writer.submit(Effects(payloads=payloads))
+            relabelled += len(payloads)
+    by_name = {spec.name: spec for spec in wanted.vectors}
+    accepted = replace(stored, vectors=tuple(by_name[spec.name] for spec in stored.vectors))
+    store.write_manifest(accepted)
+    logger.warning(
+        "accepted the vectors of %d points of %s as compatible with the configured models",
+        relabelled,
+        wanted.collection,
+    )
+    return accepted
+
+
+def _relabelled(id_: str, payload: Payload, before: Mapping[str, str], fingerprints: Mapping[str, str]) -> Payload | None:
+    """Return the payload with the new fingerprints, or None if it does not change."""
+    stored = fingerprint_of(id_, payload)
+    if stored is None:
+        return None
+    vectors = {name: fingerprints[name] if old == before.get(name) else old for name, old in stored.vectors.items()}
+    if vectors == stored.vectors:
+        return None
+    visible = {name: value for name, value in payload.items() if name != INGEST_FIELD}
+    return with_fingerprint(visible, replace(stored, vectors=vectors))
 
 
 @dataclass(frozen=True, slots=True)

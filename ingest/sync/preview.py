@@ -12,13 +12,12 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import vector_bytes
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
-from ingest.source.chunking import Chunker
 from ingest.store.contract import Store
 from ingest.sync.deletion import find_missing, is_braked, note_stored
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.ownership import check_name
-from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
+from ingest.sync.pipeline import count_points
 from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.reading import Reader
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
@@ -152,13 +151,12 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
         reader = Reader(
             source,
             look_up=lambda keys: store.fingerprints(preview.collection, keys),
-            chunker=Chunker(token_limits(models), job.chunking),
-            models=model_fingerprints(models),
+            models=models,
+            chunking=job.chunking,
             delete=job.delete,
             seen=seen,
             reject=reject,
             bounds=lambda: job.bounds,
-            vector_bytes=vector_bytes(models),
             known_empty=known_empty,
         )
         for window in reader.windows():

@@ -6,9 +6,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from ingest.encode.contract import Model
+from ingest.encode.ensemble import fingerprints, token_limits, vector_bytes
 from ingest.parameters import normalize, parse_integer
 from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
-from ingest.source.chunking import Chunker
+from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
@@ -98,10 +100,10 @@ class Reader:
     Args:
         source: whose `name` scopes every id.
         look_up: document keys → fingerprints of what is stored of them.
-        models: vector name → fingerprint of the model that must have made it.
+        models: the models of the ensemble, which decide the size of chunks and the fingerprints of vectors.
+        chunking: how documents are cut.
         reject: takes each rejected record, with the source's name before it.
         bounds: asked with every document, for they may grow while the source is read.
-        vector_bytes: of one chunk's vectors.
         known_empty: True if the store holds nothing of this source, so that no fingerprint need be asked for.
     """
 
@@ -110,24 +112,23 @@ class Reader:
         source: Source,
         *,
         look_up: LookUp,
-        chunker: Chunker,
-        models: Mapping[str, str],
+        models: Sequence[Model],
+        chunking: ChunkingOptions,
         delete: DeleteMode,
         seen: Seen,
         reject: Callable[[str, Rejected], None],
         bounds: Callable[[], WindowBounds],
-        vector_bytes: int,
         known_empty: bool,
     ) -> None:
         self._source = source
         self._look_up = look_up
-        self._chunker = chunker
-        self._models = dict(models)
+        self._chunker = Chunker(token_limits(models), chunking)
+        self._models = fingerprints(models)
         self._delete = delete
         self._seen = seen
         self._reject_record = reject
         self._bounds = bounds
-        self._vector_bytes = vector_bytes
+        self._vector_bytes = vector_bytes(models)
         self._known_empty = known_empty
         self._chunkers: dict[str, str] = {}
         self._window = Window()

@@ -22,10 +22,9 @@ from ingest.store.contract import Condition, Store
 from ingest.store.schema import SOFT_DELETED_FIELD
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
-from ingest.sync.deletion import find_missing
+from ingest.sync.deletion import SourceDeletes, find_missing
 from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.run_state import PendingDeletes
-from ingest.sync.settling import Settlement
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -174,11 +173,11 @@ def forget_source(
         )
     moment, tally = now(), Tally()
     with PendingDeletes() as deletes:
-        settlement = Settlement(source, collection, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
-        settlement.note_stored(known_empty=False)
+        source_deletes = SourceDeletes(source, collection, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
+        source_deletes.note_stored()
         find_missing(deletes, (), now=moment, delete_after=grace)
         with Writer(store, collection) as writer:
-            settlement.delete_missing(writer, moment, tally)
+            source_deletes.delete_missing(writer, moment, tally)
         in_grace_period = deletes.count_missing_documents(MissingAction.KEEP)
     if not (tally.soft_deleted or in_grace_period):
         drop_note(store, collection, source)

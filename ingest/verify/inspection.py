@@ -6,14 +6,11 @@ import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from ingest.encode.contract import Model
-from ingest.encode.ensemble import vector_bytes
-from ingest.encode.runner import BatchRunner
+from ingest.encode.ensemble import Ensemble
 from ingest.records import StoredPoint, Vector, is_uuid
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import encoded_text, fingerprint_of
 from ingest.sync.deletion import is_signed, note_point
-from ingest.sync.pipeline import model_fingerprints
 from ingest.sync.reading import WindowBounds
 from ingest.sync.run_state import DamagedPoints, PendingDeletes
 from ingest.verify.damage import NO_FINGERPRINT, Damage, FindingKind, inspect_payload, inspect_vectors, vector_difference
@@ -105,9 +102,8 @@ class Inspector:
         self,
         store: Store,
         collection: str,
-        models: Sequence[Model],
+        ensemble: Ensemble,
         *,
-        runner: BatchRunner,
         findings: Findings,
         sampler: Sampler,
         min_cosine: float,
@@ -115,14 +111,14 @@ class Inspector:
     ) -> None:
         self._store = store
         self._collection = collection
-        self._fingerprints = model_fingerprints(models)
-        self._dimensions = {model.key: model.dim for model in models}
-        self._runner = runner
+        self._fingerprints = ensemble.fingerprints
+        self._dimensions = {model.key: model.dim for model in ensemble.models}
+        self._ensemble = ensemble
         self._findings = findings
         self._sampler = sampler
         self._min_cosine = min_cosine
-        self._page = max(1, min(MAX_PAGE_POINTS, PAGE_BYTES // (_BOXED_RATIO * vector_bytes(models))))
-        self._batch_points = max(1, min(bounds.chunks, bounds.bytes // vector_bytes(models)))
+        self._page = max(1, min(MAX_PAGE_POINTS, PAGE_BYTES // (_BOXED_RATIO * ensemble.vector_bytes)))
+        self._batch_points = max(1, min(bounds.chunks, bounds.bytes // ensemble.vector_bytes))
         self.points = 0
         self.sampled = 0
 
@@ -185,10 +181,10 @@ class Inspector:
         self.sampled += len(sample)
         by_vector = {name: [point for point in sample if name in point.vectors] for name in self._dimensions}
         texts = {name: [point.text for point in points] for name, points in by_vector.items() if points}
-        for name, encoded in self._runner.run(texts).items():
+        for name, encoded in self._ensemble.runner.run(texts).items():
             for row, point in enumerate(by_vector[name]):
                 if row in encoded.failed:
-                    self._runner.monitor.log_error(
+                    self._ensemble.monitor.log_error(
                         point.location, f"cannot be encoded again, so it was not compared: {encoded.failed[row]}"
                     )
                 elif fault := vector_difference(point.vectors[name], encoded.vectors[row], self._min_cosine):

@@ -17,12 +17,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
 
-from ingest.encode.contract import Model
-from ingest.encode.ensemble import vector_bytes
-from ingest.encode.runner import BatchRunner
+from ingest.encode.ensemble import Ensemble
 from ingest.parameters import checked, parse_integer, parse_number
 from ingest.records import Fingerprint, ModelReport, Rejected, Source
-from ingest.source.chunking import Chunker
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD
 from ingest.store.writer import Effects, Writer
@@ -30,7 +27,7 @@ from ingest.sync.deletion import Ended, check_brake, deletes_held_back, find_mis
 from ingest.sync.effects import collect_effects, wanted_texts
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
-from ingest.sync.pipeline import count_points, model_fingerprints, token_limits
+from ingest.sync.pipeline import count_points
 from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.reading import PlannedDocument, Reader, Window
 from ingest.sync.run_state import DamagedPoints, PendingDeletes, SeenDocuments
@@ -102,8 +99,7 @@ def verify_job(
     sources: Sequence[Source],
     *,
     store: Store,
-    models: Sequence[Model],
-    runner: BatchRunner,
+    ensemble: Ensemble,
     repair: bool = False,
     sample: int | Literal["all"] = 0,
     min_cosine: float = MIN_COSINE,
@@ -132,13 +128,14 @@ def verify_job(
         checked("sample", parse_integer, sample, least=0)
     checked("min_cosine", parse_number, min_cosine, most=1.0)
     checked("max_examples", parse_integer, max_examples, least=0)
-    runner.monitor.start()
-    wanted = job.manifest(models)
+    monitor = ensemble.monitor
+    monitor.start()
+    wanted = job.manifest(ensemble.models)
     stored = store.manifest(wanted.collection)
     check_manifest(wanted, stored)
     with ExitStack() as run_state:
         findings = Findings(max_examples, run_state.enter_context(DamagedPoints()))
-        verifier = _Verifier(job, stored.collection, store, models, runner, repair, findings)
+        verifier = _Verifier(job, stored.collection, store, ensemble, repair, findings)
         checks = [
             _SourceCheck(source, run_state.enter_context(SeenDocuments()), run_state.enter_context(PendingDeletes()))
             for source in sources
@@ -148,8 +145,7 @@ def verify_job(
         inspector = Inspector(
             store,
             stored.collection,
-            models,
-            runner=runner,
+            ensemble,
             findings=findings,
             sampler=Sampler(total_before if sample == "all" else sample, total_before, rng or random.Random()),  # noqa: S311  no secret
             min_cosine=min_cosine,
@@ -175,9 +171,9 @@ def verify_job(
             clean=not by_kind and consistent,
             repaired=repair and bool(by_kind) and consistent and not verifier.failed,
             repairs=verifier.repairs,
-            seconds=round(runner.monitor.elapsed(), 3),
-            models=runner.monitor.model_reports(),
-            errors=runner.monitor.errors,
+            seconds=round(monitor.elapsed(), 3),
+            models=monitor.model_reports(),
+            errors=monitor.errors,
         )
 
 
@@ -204,8 +200,7 @@ class _Verifier:
     job: Job
     collection: str
     store: Store
-    models: Sequence[Model]
-    runner: BatchRunner
+    ensemble: Ensemble
     repair: bool
     findings: Findings
     repairs: Repairs = field(default_factory=Repairs)
@@ -228,13 +223,12 @@ class _Verifier:
         reader = Reader(
             check.source,
             look_up=partial(self._look_up, check),
-            chunker=Chunker(token_limits(self.models), self.job.chunking),
-            models=model_fingerprints(self.models),
+            models=self.ensemble.models,
+            chunking=self.job.chunking,
             delete=DeleteMode.FULL,
             seen=check.seen,
             reject=self._reject,
             bounds=lambda: self.job.bounds,
-            vector_bytes=vector_bytes(self.models),
             known_empty=known_empty,
         )
         for window in reader.windows():
@@ -244,7 +238,7 @@ class _Verifier:
             check.unidentified += window.unidentified
             if window.documents:
                 self._compare_window(window, check, writer)
-            self.runner.monitor.log_documents(self.read, self.read)
+            self.ensemble.monitor.log_documents(self.read, self.read)
 
     def finish(self, checks: Sequence[_SourceCheck], now: float) -> None:
         """Record the orphans; with `repair`, delete or soft-delete them like a run with `DeleteMode.FULL`.
@@ -253,9 +247,9 @@ class _Verifier:
         """
         for check in checks:
             if check.read == 0:
-                self.runner.monitor.log_error(check.source.name, nothing_read())
+                self.ensemble.monitor.log_error(check.source.name, nothing_read())
             if check.unidentified:
-                self.runner.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
+                self.ensemble.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
             else:
                 find_missing(check.deletes, check.seen, now=now, delete_after=self.job.delete_after)
             for points in (check.deletes.points_of_missing(MissingAction.PURGE), check.deletes.points_to_soft_delete()):
@@ -277,7 +271,7 @@ class _Verifier:
         points_after = sum(map(self.count_points, checks))
         expected = points_before + self.added - self.repairs.deleted
         if points_after != expected:
-            self.runner.monitor.log_error(
+            self.ensemble.monitor.log_error(
                 self.job.collection,
                 f"expected {expected} points of these sources but found {points_after}: if another job is writing them, verify"
                 " again when it is done",
@@ -285,7 +279,7 @@ class _Verifier:
         return points_after == expected
 
     def _reject(self, source: str, rejected: Rejected) -> None:
-        self.runner.monitor.log_error(source, f"{rejected.position} was rejected, so it was not compared: {rejected.reason}")
+        self.ensemble.monitor.log_error(source, f"{rejected.position} was rejected, so it was not compared: {rejected.reason}")
 
     def _look_up(self, check: _SourceCheck, doc_keys: Sequence[str]) -> list[Fingerprint]:
         """Return the stored fingerprints without their damaged parts, for planning."""
@@ -331,12 +325,12 @@ class _Verifier:
             self.findings.add(FindingKind.ORPHANS, f"{doc_id} has no such chunk (point {point})")
 
     def _repair(self, window: Window, damaged: Mapping[str, set[str]], writer: Writer) -> None:
-        encoded = self.runner.run(wanted_texts(window.documents, [model.key for model in self.models]))
+        encoded = self.ensemble.runner.run(wanted_texts(window.documents, [model.key for model in self.ensemble.models]))
         result = collect_effects(window.documents, encoded)
         for failure in result.failures:
             self.failed += 1
             location = f"{failure.document.document.id} chunk {failure.chunk}"
-            self.runner.monitor.log_error(location, f"cannot be repaired: {failure.reason}")
+            self.ensemble.monitor.log_error(location, f"cannot be repaired: {failure.reason}")
         writer.submit(result.effects)
         new = {action.id for planned in window.documents for action in planned.plan.actions if action.new}
         for point in (*(point.id for point in result.upserts), *result.payloads):

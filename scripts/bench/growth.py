@@ -25,11 +25,13 @@ from typing import Any
 
 from measuring import machine
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected
 from ingest.store.edge.store import EdgeStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, generated_documents
 
 PLOT = Path(__file__).with_name("growth.png")
@@ -96,7 +98,7 @@ def _run(size: int, models: int, folder: Path) -> Receipt:
         BatchRunner(members, devices=("cpu",), lease_directory=folder / "leases") as runner,
         RejectsFile(folder / "rejects.jsonl") as rejects,
     ):
-        return run_job(Job("growth"), [Generated(size)], store=store, models=members, runner=runner, rejects=rejects)
+        return run_job(Job("growth"), [Generated(size)], store=store, ensemble=Ensemble(runner), rejects=rejects)
 
 
 def _measured_apart(size: int, models: int) -> dict[str, Any]:

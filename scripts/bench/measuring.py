@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble, token_limits
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import CustomModels, EnsembleConfig
@@ -20,9 +21,9 @@ from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
-from ingest.sync.pipeline import token_limits
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import ListSource
 
 MIXED_TOKENS = (120, 250)
@@ -69,7 +70,7 @@ def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: S
         RejectsFile(folder / f"rejects-{os.getpid()}.jsonl") as rejects,
     ):
         source = ListSource([Document(f"d{number}", text) for number, text in enumerate(texts)])
-        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects)
+        receipt = run_job(Job(collection), [source], store=store, ensemble=Ensemble(runner), rejects=rejects)
     if not receipt.balanced or receipt.written != len(texts):
         sys.exit(f"the run did not balance: {receipt}")
     return receipt

@@ -28,13 +28,15 @@ import qdrant_edge as engine
 from measuring import machine, write_documents
 from numpy.typing import NDArray
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.source import open_source
 from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
 from ingest.store.edge.store import EdgeStore
 from ingest.store.edge.wire import vector_to
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, generated_documents
 
 COLLECTION = "bench"
@@ -73,8 +75,7 @@ def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
             Job(COLLECTION),
             [open_source(str(corpus))],
             store=store,
-            models=models,
-            runner=runner,
+            ensemble=Ensemble(runner),
             rejects=rejects,
         )
     seconds = time.perf_counter() - started

@@ -23,11 +23,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Rejected
 from ingest.store.edge.store import EdgeStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, generated_documents
 
 SAMPLES = 10
@@ -66,7 +68,7 @@ def main() -> None:
             BatchRunner(models, devices=("cpu",), lease_directory=folder / "leases") as runner,
             RejectsFile(folder / "rejects.jsonl") as rejects,
         ):
-            receipt = run_job(Job("million"), [source], store=store, models=models, runner=runner, rejects=rejects)
+            receipt = run_job(Job("million"), [source], store=store, ensemble=Ensemble(runner), rejects=rejects)
     if not receipt.balanced or receipt.written != arguments.documents:
         sys.exit(f"the run did not balance: {receipt}")
     grown = (source.memory_mb[-1] - source.memory_mb[WARM]) * 2**20 / (arguments.documents * (SAMPLES - WARM) / SAMPLES)

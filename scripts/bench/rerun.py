@@ -25,6 +25,7 @@ from pathlib import Path
 from measuring import machine, write_documents
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -32,8 +33,9 @@ from ingest.records import Receipt
 from ingest.source import open_source
 from ingest.store import open_store
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, generated_documents
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -92,8 +94,7 @@ def _run(collection: str, corpus: Path, store: Store, members: Sequence[Model], 
             Job(collection),
             [open_source(str(corpus))],
             store=store,
-            models=members,
-            runner=runner,
+            ensemble=Ensemble(runner),
             rejects=rejects,
         )
     if not receipt.balanced:

@@ -27,6 +27,7 @@ from measuring import machine
 from qdrant_client import QdrantClient, models
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -35,8 +36,9 @@ from ingest.search import Searcher
 from ingest.search.fusion import CANDIDATES, RRF_K
 from ingest.store import open_store
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
@@ -78,7 +80,7 @@ def _fill(store: Store, collection: str, documents: Sequence[Document]) -> None:
         RejectsFile(Path(folder, "rejects")) as rejects,
     ):
         source = ListSource(documents)
-        receipt = run_job(Job(collection), [source], store=store, models=members, runner=runner, rejects=rejects)
+        receipt = run_job(Job(collection), [source], store=store, ensemble=Ensemble(runner), rejects=rejects)
     if not receipt.balanced or receipt.written != len(documents):
         sys.exit(f"the run did not balance: {receipt}")
 

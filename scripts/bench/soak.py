@@ -23,13 +23,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.errors import SourceError
 from ingest.records import Document, Receipt
 from ingest.store import open_store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import Crash, HashEncoder, ListSource, generated_documents
 
 COLLECTION = "soak"
@@ -114,8 +116,7 @@ def _run(items: Sequence[Document | Crash], place: str, folder: Path) -> Receipt
             Job(COLLECTION, delete=DeleteMode.FULL),
             [ListSource(items)],
             store=store,
-            models=models,
-            runner=runner,
+            ensemble=Ensemble(runner),
             rejects=rejects,
         )
 

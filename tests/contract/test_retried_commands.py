@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.errors import StoreUnavailableError
 from ingest.export.runtime import ExportRuntime
@@ -29,12 +30,13 @@ from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
 from ingest.store.retrying import RetryingStore
 from ingest.sync.deletion import undelete
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.ownership import find_droppable
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.sync.stored_sources import forget_source, list_sources
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import FlakyStore, HashEncoder, ListSource, Moment
@@ -83,7 +85,7 @@ class Stage:
     def run(self, documents: Sequence[Document], *, store: Store, models: Sequence[Model] = (MODEL,), **changes: Any) -> Receipt:
         def work(runner: BatchRunner, rejects: RejectsFile) -> Receipt:
             sources = [ListSource(documents)]
-            return run_job(self.job(**changes), sources, store=store, models=models, runner=runner, rejects=rejects)
+            return run_job(self.job(**changes), sources, store=store, ensemble=Ensemble(runner), rejects=rejects)
 
         return self.encoding(work, models)
 
@@ -188,8 +190,7 @@ def test_a_verification(stage: Stage, repair: bool) -> None:
             stage.job(delete_after=3600.0),
             [ListSource(AFTER)],
             store=stage.retrying,
-            models=[MODEL],
-            runner=runner,
+            ensemble=Ensemble(runner),
             repair=repair,
             sample="all",
             rng=random.Random(0),
@@ -212,7 +213,7 @@ def test_a_repair_of_a_single_vector(stage: Stage) -> None:
     def verify(store: Store, *, repair: bool) -> Verification:
         sources, job = [ListSource(BEFORE)], stage.job()
         return stage.encoding(
-            lambda runner, _: verify_job(job, sources, store=store, models=models, runner=runner, repair=repair), models
+            lambda runner, _: verify_job(job, sources, store=store, ensemble=Ensemble(runner), repair=repair), models
         )
 
     repaired = verify(stage.retrying, repair=True)
@@ -224,7 +225,7 @@ def reindexed(stage: Stage, store: Store, *, keep_old: bool) -> Reindexed:
     """Run on one model, reindex to the other."""
     stage.run(BEFORE, store=stage.store)
     report = stage.encoding(
-        lambda runner, _: reindex(stage.job(), store=store, models=[OTHER], runner=runner, keep_old=keep_old), [OTHER]
+        lambda runner, _: reindex(stage.job(), store=store, ensemble=Ensemble(runner), keep_old=keep_old), [OTHER]
     )
     assert (report.points, report.encoded, report.copied) == (12, {"other": 12}, {})
     assert [spec.name for spec in stage.store.manifest(stage.collection).vectors] == ["other"]
@@ -271,9 +272,7 @@ def test_a_load(stage: Stage) -> None:
     stage.run(BEFORE, store=stage.store)
     runtime = ExportRuntime(stage.folder / "export")
     job = stage.job()
-    stage.encoding(
-        lambda runner, rejects: runtime.embed(job, [ListSource(AFTER)], models=[MODEL], runner=runner, rejects=rejects)
-    )
+    stage.encoding(lambda runner, rejects: runtime.embed(job, [ListSource(AFTER)], ensemble=Ensemble(runner), rejects=rejects))
     receipt = runtime.load(job, store=stage.retrying, monitor=ThroughputMonitor())
     assert (receipt.balanced, receipt.updated, receipt.unchanged) == (True, 3, 8)
     assert stage.texts() == {each.text for each in AFTER} | {BEFORE[11].text}

@@ -23,6 +23,7 @@ from qdrant_server import Address
 from sync_bench import DAY, Stored, SyncBench, document
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import SourceError, StoreError
@@ -259,7 +260,7 @@ class World:
 
     def _reindex(self, store: Store) -> None:
         self.bench.run_with(
-            lambda runner, models, _rejects: reindex(self.bench.job(), store=store, models=models, runner=runner, keep_old=False),
+            lambda runner, models, _rejects: reindex(self.bench.job(), store=store, ensemble=Ensemble(runner), keep_old=False),
             ensemble(self.revision),
         )
 

@@ -7,13 +7,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.search import Searcher
 from ingest.store import open_store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 THREADS = 8
@@ -32,7 +34,7 @@ def test_eight_threads_get_what_one_gets(server_url: str, collection: str, tmp_p
         BatchRunner(models, lease_directory=tmp_path / "leases") as runner,
         RejectsFile(tmp_path / "rejects") as rejects,
     ):
-        run_job(Job(collection), [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects)
+        run_job(Job(collection), [ListSource(documents)], store=store, ensemble=Ensemble(runner), rejects=rejects)
         searcher = Searcher.open(collection, store, models=loaded)
         questions = [document.text for document in documents[:QUESTIONS]]
         alone = [searcher.search(question) for question in questions]

@@ -14,6 +14,7 @@ from corpus import python_topics
 from tiny_models import DIM, tiny_dense, tiny_splade
 
 from ingest.encode.contract import Model
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.calibration import AccuracyGuard
@@ -25,8 +26,9 @@ from ingest.errors import ConfigurationError, ManifestMismatchError, ModelError,
 from ingest.records import Document, Receipt
 from ingest.store import open_store
 from ingest.store.contract import Store
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import ListSource
 
 TEXTS = [topic["text"] for topic in python_topics(60, characters=500)]
@@ -211,8 +213,7 @@ def _run(store: Store, collection: str, model: Model, folder: Path) -> Receipt:
             Job(collection),
             [ListSource(DOCUMENTS)],
             store=store,
-            models=[model],
-            runner=runner,
+            ensemble=Ensemble(runner),
             rejects=rejects,
         )
 

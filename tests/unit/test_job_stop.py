@@ -8,13 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document, Receipt, Rejected, Source
 from ingest.store.edge.store import EdgeStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource
 
 DOCUMENTS = [Document(f"d{n}", f"Document number {n}.") for n in range(40)]
@@ -35,7 +37,7 @@ class Bench:
         job = Job("docs", delete=DeleteMode.FULL, max_delete=1.0, bounds=WindowBounds(chunks=4))
         runner = BatchRunner(models, lease_directory=self.folder / "leases")
         with runner, RejectsFile(self.folder / "rejects.jsonl") as rejects:
-            return run_job(job, sources, store=self.store, models=models, runner=runner, rejects=rejects, stop=stop)
+            return run_job(job, sources, store=self.store, ensemble=Ensemble(runner), rejects=rejects, stop=stop)
 
     def texts(self) -> set[str]:
         return {point.payload["text"] for point in self.store.scroll("docs")}

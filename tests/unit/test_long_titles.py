@@ -10,6 +10,7 @@ import pytest
 from counting import count_calls
 from verify_bench import BOOK, Bench, set_fields
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Document
 from ingest.reindex.reindex import reindex
@@ -39,7 +40,7 @@ def repair(bench: Bench, source: ListSource) -> None:
 def build_anew(bench: Bench, _source: ListSource) -> None:
     models = [*bench.models()[:1], HashEncoder("third", 4)]
     with BatchRunner(models, lease_directory=bench.folder / "leases") as runner:
-        made = reindex(bench.job(), store=bench.store, models=models, runner=runner)
+        made = reindex(bench.job(), store=bench.store, ensemble=Ensemble(runner))
     assert made.encoded == {"third": made.points}
 
 

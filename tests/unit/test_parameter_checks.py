@@ -16,6 +16,7 @@ from ingest import BatchRunner, EnsembleConfig, Job, ModelManager, open_source
 from ingest.cluster.capacity import Assumptions
 from ingest.cluster.engine import ClusterOptions
 from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.openvino.choice import BackendOptions
 from ingest.errors import ConfigurationError
 from ingest.export.runtime import ExportRuntime
@@ -137,8 +138,7 @@ def test_what_a_verification_cannot_mean_is_refused_before_the_store_is_asked(
                     Job("docs"),
                     [ListSource([])],
                     store=store,
-                    models=models,
-                    runner=runner,
+                    ensemble=Ensemble(runner),
                     **{name: value},
                 )
 

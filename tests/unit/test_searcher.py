@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingest.encode.contract import Model, RunsOn
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, ModelUnavailableError, StoreError
 from ingest.records import DenseMatrix, Document
@@ -18,8 +19,9 @@ from ingest.search import Answer, Searcher
 from ingest.search.fusion import fuse
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.edge.store import EdgeStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource
 
 TEXTS = ["a blue chair", "a red table", "a green lamp", "an old clock"]
@@ -42,7 +44,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         RejectsFile(folder / "rejects") as rejects,
     ):
         job = Job("Furniture & more", weights={"first": 2.0})
-        run_job(job, [source], store=store, models=models, runner=runner, rejects=rejects)
+        run_job(job, [source], store=store, ensemble=Ensemble(runner), rejects=rejects)
     return folder / "qdrant"
 
 
@@ -115,7 +117,7 @@ def test_a_book_is_one_hit_when_grouped_and_a_hit_comes_with_its_neighbours(tmp_
         RejectsFile(tmp_path / "rejects") as rejects,
     ):
         job = Job("books", chunking=ChunkingOptions(tokens=90))
-        run_job(job, [ListSource(documents)], store=store, models=models, runner=runner, rejects=rejects)
+        run_job(job, [ListSource(documents)], store=store, ensemble=Ensemble(runner), rejects=rejects)
         searcher = Searcher.open("books", store, models=two_models)
         assert [hit.doc_id for hit in searcher.search(chapters[2].strip())].count("book") == 6
         assert sorted(hit.doc_id for hit in searcher.search("x", group_by="doc_id")) == ["book", "note"]

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.records import Receipt
 from ingest.store.edge.store import EdgeStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.reading import Window, WindowBounds
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.sync.sizing import SWAP_SHARE, next_bounds
 from ingest.telemetry import PassReport, ThroughputMonitor
 from ingest.testing import HashEncoder, ListSource, generated_documents
@@ -75,8 +77,7 @@ def _run(store: EdgeStore, folder: Path, monitor: Sizes, bounds: WindowBounds) -
             Job("docs", bounds=bounds),
             [ListSource(list(generated_documents(400, words=5)))],
             store=store,
-            models=models,
-            runner=runner,
+            ensemble=Ensemble(runner),
             rejects=rejects,
         )
 

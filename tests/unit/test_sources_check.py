@@ -14,6 +14,7 @@ from sync_bench import SyncBench, counts, document
 from ingest import Document, Rejected, open_source, run_job
 from ingest.cluster.engine import ClusterOptions, run_on_ray
 from ingest.cluster.worker import WorkerSetup
+from ingest.encode.ensemble import Ensemble
 from ingest.errors import ConfigurationError
 from ingest.export.runtime import ExportRuntime
 from ingest.records import Source
@@ -57,8 +58,7 @@ def run(bench: SyncBench, sources: Any) -> object:
             bench.job(delete="full", max_delete=1.0),
             sources,
             store=bench.store,
-            models=models,
-            runner=runner,
+            ensemble=Ensemble(runner),
             rejects=rejects,
         )
     )
@@ -71,7 +71,7 @@ def plan(bench: SyncBench, sources: Any) -> object:
 def verify(bench: SyncBench, sources: Any) -> object:
     return bench.run_with(
         lambda runner, models, _rejects: verify_job(
-            bench.job(max_delete=1.0), sources, store=bench.store, models=models, runner=runner, repair=True
+            bench.job(max_delete=1.0), sources, store=bench.store, ensemble=Ensemble(runner), repair=True
         )
     )
 
@@ -79,7 +79,7 @@ def verify(bench: SyncBench, sources: Any) -> object:
 def embed(bench: SyncBench, sources: Any) -> object:
     return bench.run_with(
         lambda runner, models, rejects: ExportRuntime(bench.folder / "export").embed(
-            bench.job(max_delete=1.0), sources, models=models, runner=runner, rejects=rejects
+            bench.job(max_delete=1.0), sources, ensemble=Ensemble(runner), rejects=rejects
         )
     )
 

@@ -12,12 +12,14 @@ from urllib.request import urlopen
 import pytest
 from recording_models import RecordingModel
 
+from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError
 from ingest.records import Document, Rejected
 from ingest.store.edge.store import EdgeStore
-from ingest.sync.job import Job, run_job
+from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.telemetry import MAX_ERRORS, PassReport, ThroughputMonitor, serve_metrics
 from ingest.testing import FakeClock, ListSource
 
@@ -100,7 +102,7 @@ def test_no_document_text_is_ever_written(tmp_path: Path) -> None:
     models = [RecordingModel("a", before_batch=refuse)]
     runner = BatchRunner(models, devices=("cpu",), monitor=monitor, lease_directory=tmp_path / "leases")
     with EdgeStore(tmp_path / "qdrant") as store, runner, RejectsFile(tmp_path / "rejects.jsonl") as rejects:
-        receipt = run_job(Job("docs"), [ListSource(items)], store=store, models=models, runner=runner, rejects=rejects)
+        receipt = run_job(Job("docs"), [ListSource(items)], store=store, ensemble=Ensemble(runner), rejects=rejects)
     assert (receipt.written, receipt.rejected, receipt.balanced) == (1, 3, True)
     assert {line["type"] for line in _lines(stream)} == {"lease", "pass", "error"}
     assert SECRET not in stream.getvalue()
@@ -114,7 +116,7 @@ def test_a_receipt_tells_what_the_runner_observed_in_this_run_alone(tmp_path: Pa
     runner = BatchRunner(models, devices=("cpu",), lease_directory=tmp_path / "leases")
     with EdgeStore(tmp_path / "qdrant") as store, runner, RejectsFile(tmp_path / "rejects.jsonl") as rejects:
         receipts = [
-            run_job(Job("docs"), [ListSource([document])], store=store, models=models, runner=runner, rejects=rejects)
+            run_job(Job("docs"), [ListSource([document])], store=store, ensemble=Ensemble(runner), rejects=rejects)
             for document in (Document("one", "A text."), Document("two", "Another."), Document("two", "Another."))
         ]
     for receipt in receipts[:2]:

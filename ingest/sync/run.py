@@ -1,0 +1,208 @@
+"""A run: makes a collection equal to its sources, and accounts for it.
+
+    check → open the collection → note what is stored → read, encode and write → delete → account
+
+Nothing is deleted or soft-deleted before every source has ended without an error and everything new is acknowledged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Container, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ingest.encode.ensemble import Ensemble
+from ingest.records import Receipt, Source
+from ingest.store.contract import Manifest, Store
+from ingest.store.schema import _normalize_collection_name
+from ingest.store.writer import Writer
+from ingest.sync.account import Tally, close_account
+from ingest.sync.deletion import SourceDeletes, check_brake
+from ingest.sync.job import Job
+from ingest.sync.manifest import check_still_in_use, ensure_collection
+from ingest.sync.moving import check_move, take_along
+from ingest.sync.ownership import check_name
+from ingest.sync.pipeline import CollectionSink, SourceRun, count_points
+from ingest.sync.plan import DeleteMode
+from ingest.sync.rejects import RejectsFile
+from ingest.sync.run_state import PendingDeletes, SeenDocuments
+from ingest.sync.sizing import WindowSizing
+from ingest.sync.sources import check_sources
+from ingest.sync.stored_sources import note_runs, warn_of_other_names
+from ingest.telemetry import ThroughputMonitor
+
+
+def run_job(
+    job: Job,
+    sources: Sequence[Source],
+    *,
+    store: Store,
+    ensemble: Ensemble,
+    rejects: RejectsFile,
+    now: Callable[[], float] = time.time,
+    stop: Callable[[], bool] = lambda: False,
+) -> Receipt:
+    """Make the collection equal to the sources, one after another, and return the account of it.
+
+    Args:
+        rejects: the file that receives rejected records.
+        now: returns seconds since 1970.
+        stop: asked after each window. Once it returns True, which it must keep returning, the run ends after the current window,
+            deletes nothing, and accounts for what it read.
+
+    Raises `ConfigurationError` before anything is touched (see `check_sources`) and `ManifestMismatchError` before anything is
+    loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` if the run cannot go on (acknowledged writes stay, and the
+    next run continues from there); `DeletionBrakeError` if the brake stops the run.
+    """
+    sources = check_run(job, sources)
+    monitor = ensemble.monitor
+    monitor.start()
+    with ExitStack() as state:
+        seen = [state.enter_context(SeenDocuments()) for _ in sources]
+        pending = [state.enter_context(PendingDeletes()) for _ in sources]
+
+        def read(opened: OpenRun) -> ReadResult:
+            sizing = WindowSizing(job.bounds, monitor)
+            with Writer(store, opened.collection) as writer:
+                for number, (source, deletes) in enumerate(zip(sources, opened.deletes, strict=True)):
+                    if stop():
+                        break
+                    sink = CollectionSink(store, opened.collection, writer, deletes.pending.add_stale)
+                    run = SourceRun(
+                        source,
+                        job.chunking,
+                        job.delete,
+                        ensemble,
+                        sink,
+                        sizing,
+                        opened.tally,
+                        seen[number],
+                        rejects.add,
+                    )
+                    run.run(stop, known_empty=opened.points_before[number] == 0)
+                    deletes.read, deletes.unidentified = run.read, run.unidentified
+            return ReadResult(sizing.bounds.chunks, stop())
+
+        return complete_run(
+            job,
+            job.manifest(ensemble.models),
+            sources,
+            store=store,
+            monitor=monitor,
+            tracked=list(zip(seen, pending, strict=True)),
+            read=read,
+            now=now,
+        )
+
+
+def check_run(job: Job, sources: Sequence[Source]) -> Sequence[Source]:
+    """Return the sources. Raises `ConfigurationError` if the job cannot be run with them; touches nothing."""
+    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
+    check_move(job.moved_from, sources)
+    check_name(_normalize_collection_name(job.collection, job.aliases))
+    return sources
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run whose collection exists and whose sources are to be read.
+
+    Attributes:
+        collection: the name under which the collection is stored.
+        deletes: the deletes of each source, whose `read` and `unidentified` are set as the source is read.
+        points_before: number of stored points of each source before the run.
+        tally: the account, which reading adds to.
+    """
+
+    collection: str
+    deletes: Sequence[SourceDeletes]
+    points_before: Sequence[int]
+    tally: Tally
+
+
+class ReadResult(NamedTuple):
+    """The end of the reading.
+
+    Attributes:
+        window: maximum number of chunks of the last window.
+        stopped: whether the run was stopped before every source had ended.
+    """
+
+    window: int
+    stopped: bool
+
+
+def complete_run(
+    job: Job,
+    wanted: Manifest,
+    sources: Sequence[Source],
+    *,
+    store: Store,
+    monitor: ThroughputMonitor,
+    tracked: Sequence[tuple[Container[str], PendingDeletes]],
+    read: Callable[[OpenRun], ReadResult],
+    now: Callable[[], float],
+) -> Receipt:
+    """Open the collection, read the sources with `read`, delete what is stale or missing, and return the account.
+
+    Args:
+        wanted: the manifest of the job with its models.
+        tracked: for each source, the keys of the documents it has, and its pending deletes.
+        read: reads, encodes and writes every source. Everything it wrote is acknowledged when it returns.
+    """
+    opened = _open_run(job, wanted, sources, store=store, monitor=monitor, tracked=tracked)
+    collection, tally = opened.collection, opened.tally
+    for deletes, points in zip(opened.deletes, opened.points_before, strict=True):
+        if points:
+            deletes.note_stored()
+    window, stopped = read(opened)
+    ended = now()
+    if not stopped:
+        _delete(opened, store, job, ended)
+    store.finalize(collection)
+    if not stopped:
+        note_runs(store, collection, sources, ended)
+    check_still_in_use(wanted, collection, store)
+    return close_account(
+        wanted.collection,
+        tally,
+        monitor,
+        points_before=sum(opened.points_before),
+        points_after=sum(count_points(store, collection, source) for source in sources),
+        window=window,
+        stopped=stopped,
+    )
+
+
+def _open_run(
+    job: Job,
+    wanted: Manifest,
+    sources: Sequence[Source],
+    *,
+    store: Store,
+    monitor: ThroughputMonitor,
+    tracked: Sequence[tuple[Container[str], PendingDeletes]],
+) -> OpenRun:
+    collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
+    tally = Tally(points_moved=take_along(job.moved_from, sources, store, collection, monitor))
+    warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
+    deletes = [
+        SourceDeletes(source.name, collection, job.delete, job.delete_after, store, monitor, seen, pending)
+        for source, (seen, pending) in zip(sources, tracked, strict=True)
+    ]
+    return OpenRun(collection, deletes, [count_points(store, collection, source) for source in sources], tally)
+
+
+def _delete(opened: OpenRun, store: Store, job: Job, now: float) -> None:
+    """Delete stale chunks, then what is missing if the brake allows it."""
+    with Writer(store, opened.collection) as writer:
+        for deletes in opened.deletes:
+            deletes.delete_stale(writer, opened.tally)
+    for deletes in opened.deletes:
+        deletes.find_missing(now)
+    check_brake([deletes.ended for deletes in opened.deletes], job.max_delete)
+    with Writer(store, opened.collection) as writer:
+        for deletes in opened.deletes:
+            deletes.delete_missing(writer, now, opened.tally)
