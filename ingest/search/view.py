@@ -95,8 +95,7 @@ class CollectionView:
         self._fields: set[str] = set()
 
     def search(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
-        """Return the answers to checked queries. Each model encodes all of them at once, and the store gets one request, or
-        two with feedback.
+        """Return the answers to checked queries. Each model encodes all of them at once, and they share their requests.
 
         A vector finds a hundred candidates for ten hits, so payloads are read for the hits alone. If one of them must not be
         shown, the search is repeated with a filter: a filter would slow every query, and few collections need it.
@@ -219,7 +218,7 @@ class CollectionView:
             began = time.perf_counter()
             queries = {**encoded, **self._refined(encoded, names, fused)}
             again = self._query({name: queries[name] for name in names}, depth, conditions, payload=payload)
-            final = [{**rankings, **refined} for rankings, refined in zip(first, again, strict=True)]
+            final = [{**rankings, **dense} for rankings, dense in zip(first, again, strict=True)]
             fused = [self._fuse(rankings, request) for rankings in final]
             seconds = time.perf_counter() - began
         return [
