@@ -12,26 +12,20 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Any, Literal, Self, TypeVar, get_args
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     SerializerFunctionWrapHandler,
     ValidationError,
-    ValidationInfo,
-    field_validator,
     model_serializer,
     model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
@@ -39,7 +33,7 @@ from pydantic_settings import (
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
-from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number, parse_weight
+from ingest.setting_types import Allowance, Duration, JobName, Locations, Names, Share, Table, Weight
 
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
@@ -52,72 +46,7 @@ _SECRET_PART = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).+=.*")
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _split_commas(value: Any) -> Any:
-    """`a,b` in the environment and on the command line is the list of a and b, `none` the empty one."""
-    if not isinstance(value, str):
-        return value
-    return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
-
-
-Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
-
-
-def _as_written(value: Any) -> Any:
-    """Return a number as the text it was written as: in settings a bare number has no unit, wherever it stands."""
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _share(value: Any) -> str:
-    return format_share(parse_share(str(value) if type(value) is int else value))
-
-
-def _share_or_number(value: Any) -> str:
-    parsed = parse_share_or_number(value)
-    return str(parsed) if isinstance(parsed, int) else format_share(parsed)
-
-
-Share = Annotated[str, BeforeValidator(_share)]
-"""Text such as `20%`; in TOML also a fraction such as 0.2."""
-
-Allowance = Annotated[str, BeforeValidator(_share_or_number)]
-"""A `Share`, or a number of records such as 50."""
-
-Weight = Annotated[float, BeforeValidator(parse_weight)]
-"""A positive, finite number."""
-
-Duration = Annotated[float, BeforeValidator(parse_duration), BeforeValidator(_as_written)]
-"""Seconds; written with a unit, as `90s`, `15m`, `6h` or `30d`."""
-
-
-def _check_job_name(name: str) -> str:
-    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) is None:
-        raise ValueError("a job's name is 1 to 64 letters, digits, - and _, and begins with a letter or digit")
-    return name
-
-
-JobName = Annotated[str, AfterValidator(_check_job_name)]
-"""Also the name of the job's files."""
-
-Locations = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
-"""One location or several; never split, since a location may hold commas."""
-
-
-class _Table(BaseModel):
-    """A table of settings: an unknown key is an error, and so is true or false where something else is expected."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _refuse_boolean(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes True for the number 1."""
-        annotation = cls.model_fields[str(info.field_name)].annotation
-        if isinstance(value, bool) and annotation is not bool and bool not in get_args(annotation):
-            raise ValueError(f"{str(value).lower()} is not allowed here")
-        return value
-
-
-class FieldsSettings(_Table):
+class FieldsSettings(Table):
     """Which fields of a record hold what, where the field's conventions do not."""
 
     id: str | None = Field(None, description="Field that holds a record's id (guessed: id, _id, doc_id).")
@@ -125,7 +54,7 @@ class FieldsSettings(_Table):
     title: str | None = Field(None, description="Field that holds its title (guessed: title).")
 
 
-class LayoutSettings(_Table):
+class LayoutSettings(Table):
     """How a collection is laid out when it is made."""
 
     distance: Literal["cosine", "dot", "euclid", "manhattan"] = Field("cosine", description="How dense vectors are compared.")
@@ -138,13 +67,13 @@ class LayoutSettings(_Table):
     write_consistency: int = Field(1, ge=1, description="Copies that must acknowledge a write (server only).")
 
 
-class CollectionsSettings(_Table):
+class CollectionsSettings(Table):
     """Names."""
 
     aliases: dict[str, str] = Field(default_factory=dict, description="Name → the collection it stands for, after normalization.")
 
 
-class RunSettings(_Table):
+class RunSettings(Table):
     """What a run does; a job may set each of these for itself."""
 
     dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")

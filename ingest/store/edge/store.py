@@ -2,54 +2,30 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
-from ingest.errors import CollectionNotFoundError, StoreError
-from ingest.process import HomeLock, HomeProcess, keep_for_parent
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
-from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, VectorQuery
-from ingest.store.edge.aliases import AliasFile
-from ingest.store.edge.directory import CollectionDirectory, collection_names
+from ingest.store.contract import MAX_FACETS, Condition, VectorQuery
+from ingest.store.edge.collections import EdgeCollections, OpenCollection
 from ingest.store.edge.pages import release_pages
-from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
-from ingest.store.edge.wire import INDEX_TYPES, collection_config, filter_to, same_index, stored_point, vector_to
-from ingest.store.schema import (
-    DOC_KEY_FIELD,
-    INDEXED_FIELDS,
-    INGEST_FIELD,
-    check_aliases_are_free,
-    check_same_columns,
-    fingerprint_of,
-)
+from ingest.store.edge.wire import filter_to, stored_point, vector_to
+from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
-
-logger = logging.getLogger(__name__)
 
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
 
-_SETTLE_EVERY = 40_000
-"""Points written after which the engine's buffers go to its files, and their pages out of memory: a load of any size fits."""
+_FLUSH_POINTS = 40_000
+"""Points written after which the engine's buffers are flushed and their pages released, so a load of any size fits in memory."""
 
 
-@dataclass(slots=True)
-class _Open:
-    directory: CollectionDirectory
-    shard: engine.EdgeShard
-    written: int = 0
-
-
-class EdgeStore:
-    """Collections under the directory `root`, which is made when the first one is.
+class EdgeStore(EdgeCollections):
+    """Collections under the directory `root`, which is created with the first one.
 
     A collection is opened, and locked against other processes, when it is first used, and stays so until `close`. The engine
     holds the interpreter's lock while it works, so threads take turns.
@@ -58,110 +34,9 @@ class EdgeStore:
         reserve: bytes of the disk that stay free: a write that finds fewer raises `StoreError` and changes nothing.
     """
 
-    def __init__(self, root: str | Path, *, reserve: int = RESERVE) -> None:
-        self._root = Path(root).expanduser().absolute()
-        self._reserve = reserve
-        self._home = HomeProcess(f"the store {self._root}")
-        self._mutex = HomeLock(self._home)
-        self._aliases = AliasFile(self._root)
-        self._open: dict[str, _Open] = {}
-        self._closed = False
-        keep_for_parent(self)
-
-    @property
-    def location(self) -> str:
-        return str(self._root)
-
     @property
     def streams(self) -> int:
         return 1
-
-    def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
-        with self._mutex:
-            name = self._resolved(manifest.collection)
-            wanted = {} if like is None else self._indexes(like)
-            if name not in self._open:
-                directory = CollectionDirectory(self._root, name)
-                directory.create()
-                check_room(directory.path, self._reserve)
-                self._load(directory, make=(manifest, options))
-            opened = self._open[name]
-            stored = opened.directory.read_manifest()
-            with _translated(name):
-                present = opened.shard.info().payload_schema
-                for field, index in wanted.items():
-                    if field in present and same_index(present[field], index):
-                        continue
-                    if field in present:
-                        opened.shard.update(UpdateOperation.delete_field_index(field))
-                    opened.shard.update(UpdateOperation.create_field_index(field, index.params or index.data_type))
-                for field, kind in INDEXED_FIELDS.items():
-                    if field not in present and field not in wanted:
-                        opened.shard.update(UpdateOperation.create_field_index(field, INDEX_TYPES[kind]))
-            return stored
-
-    def manifest(self, collection: str) -> Manifest:
-        with self._mutex:
-            return self._opened(collection).directory.read_manifest()
-
-    def write_manifest(self, manifest: Manifest) -> None:
-        with self._mutex:
-            directory = self._opened(manifest.collection).directory
-            check_same_columns(directory.read_manifest(), manifest)
-            directory.write_manifest(replace(manifest, collection=directory.name))
-
-    def collections(self) -> list[CollectionInfo]:
-        with self._mutex:
-            self._check_open()
-            infos = []
-            for name in collection_names(self._root):
-                with suppress(CollectionNotFoundError):  # dropped by somebody meanwhile
-                    infos.append(self._info(name))
-            return infos
-
-    def drop(self, collection: str) -> None:
-        with self._mutex:
-            name = self._resolved(collection)
-            has_aliases = name in self._aliases.read().values()
-            directory = CollectionDirectory(self._root, name)
-            if opened := self._open.pop(name, None):
-                directory = opened.directory
-                with _translated(name):
-                    opened.shard.close()
-            else:  # not loaded for this: a damaged shard must go, too
-                _check_exists(directory)
-                directory.lock()
-            directory.discard()
-            if has_aliases:
-                with self._aliases.changing():
-                    pass  # those of a collection that is gone are not written again
-
-    def aliases(self) -> dict[str, str]:
-        with self._mutex:
-            self._check_open()
-            return self._aliases.read()
-
-    def set_aliases(self, targets: Mapping[str, str | None]) -> None:
-        with self._mutex:
-            self._check_open()
-            directories = {
-                alias: CollectionDirectory(self._root, self._resolved(target))
-                for alias, target in targets.items()
-                if target is not None
-            }
-            for directory in directories.values():
-                _check_exists(directory)
-            check_aliases_are_free(directories, collection_names(self._root), self.location)
-            if not (directories or self._aliases.read()):
-                return  # nothing to remove, and perhaps no directory to say so in
-            with self._aliases.changing() as aliases:
-                for alias in targets:
-                    aliases.pop(alias, None)
-                aliases.update({alias: directory.name for alias, directory in directories.items()})
-
-    def defer_indexing(self, collection: str) -> None:
-        with self._mutex:
-            self._opened(collection)
 
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
         if not doc_keys:
@@ -254,10 +129,6 @@ class EdgeStore:
             answers = opened.shard.query_batch(engine.QueryBatchRequest(requests))
         return [[scored_point(found) for found in answer] for answer in answers]
 
-    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
-        with self._using(collection) as opened:
-            return opened.shard.count(engine.CountRequest(exact=True, filter=filter_to(conditions)))
-
     def facet(
         self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
     ) -> dict[str, int]:
@@ -265,156 +136,15 @@ class EdgeStore:
             found = opened.shard.facet(engine.FacetRequest(field, limit=limit, exact=True, filter=filter_to(conditions)))
         return {str(hit.value): hit.count for hit in found.hits if hit.count}  # values that no point has any more are listed, too
 
-    def notes(self, collection: str) -> dict[str, Any]:
-        with self._mutex:
-            return self._opened(collection).directory.read_notes()
-
-    def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
-        with self._mutex:
-            directory = self._opened(collection).directory
-            merged = {**directory.read_notes(), **notes}
-            directory.write_notes({key: value for key, value in merged.items() if value is not None})
-
-    def finalize(self, collection: str) -> None:
-        with self._changing(collection) as opened:
-            opened.shard.flush()
-            if self._has_room_to_index(opened.directory):
-                opened.shard.optimize()
-            release_pages(opened.directory.path)
-
-    def close(self) -> None:
-        """Close the shards and release their locks. Idempotent; does nothing in a forked child, for they are the parent's."""
-        if not self._home.is_current:
-            return
-        with self._mutex:
-            self._closed = True
-            for collection in list(self._open):
-                self._release(collection)
-
-    def held_by_parent(self) -> Iterable[object]:
-        """See `Inherited`. A shard that is finalized writes its buffers to its files."""
-        return self._open.values()
-
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    @contextmanager
-    def _using(self, collection: str) -> Iterator[_Open]:
-        with self._mutex:
-            opened = self._opened(collection)
-            with _translated(collection):
-                yield opened
-
-    @contextmanager
-    def _changing(self, collection: str) -> Iterator[_Open]:
-        """As `_using`, for what writes."""
-        with self._using(collection) as opened:
-            check_room(opened.directory.shard, self._reserve)
-            yield opened
-
-    def _opened(self, collection: str) -> _Open:
-        name = self._resolved(collection)
-        if name not in self._open:
-            directory = CollectionDirectory(self._root, name)
-            _check_exists(directory)
-            self._load(directory)
-        return self._open[name]
-
-    def _indexes(self, collection: str) -> dict[str, engine.PayloadIndexInfo]:
-        """Return payload field → index."""
-        with self._using(collection) as opened:
-            return opened.shard.info().payload_schema
-
-    def _resolved(self, collection: str) -> str:
-        """The name of the collection that this is the name or an alias of."""
-        self._check_open()
-        return collection if collection in self._open else self._aliases.read().get(collection, collection)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise StoreError(f"the store {self._root} has been closed: open it again")
-
-    def _load(self, directory: CollectionDirectory, *, make: tuple[Manifest, CollectionOptions] | None = None) -> None:
-        """Takes the lock and opens the shard, which is made first if it is missing and `make` says how."""
-        directory.lock()
-        try:
-            if make is not None and not directory.exists:  # under the lock: what a crash left is nobody's work in progress
-                directory.write_manifest(make[0])
-                with directory.new_shard() as path, _translated(directory.name):
-                    engine.EdgeShard.create(str(path), collection_config(*make)).close()
-            with _translated(directory.name):
-                shard = engine.EdgeShard.load(str(directory.shard))
-        except BaseException:
-            directory.unlock()
-            raise
-        self._open[directory.name] = _Open(directory, shard)
-
-    def _info(self, collection: str) -> CollectionInfo:
-        directory = CollectionDirectory(self._root, collection)
-        ours, manifest = False, None
-        try:
-            ours = directory.ours
-            manifest = directory.read_manifest() if ours else None
-            return CollectionInfo(collection, self._count_and_let_go(collection), manifest, ours)
-        except CollectionNotFoundError:
-            raise
-        except StoreError as exc:
-            return CollectionInfo(collection, None, manifest, ours, str(exc))
-
-    def _count_and_let_go(self, collection: str) -> int:
-        already_open = collection in self._open
-        try:
-            return self.count(collection)
-        finally:
-            if not already_open and collection in self._open:
-                self._release(collection)
-
-    def _release(self, collection: str) -> None:
-        opened = self._open.pop(collection)
-        try:
-            with _translated(collection):
-                opened.shard.close()
-        finally:
-            opened.directory.unlock()
-
-    def _has_room_to_index(self, directory: CollectionDirectory) -> bool:
-        """Segments are copied, and then take the others' place."""
-        needed, free = used_bytes(directory.shard) + self._reserve, free_bytes(directory.shard)
-        if free < needed:
-            logger.warning(
-                "everything is stored in %s, but its index is not brought up to date, so that a search may take longer: that can"
-                " need %s of the disk and %s are free; make room and run it again",
-                directory.read_manifest().raw_name,
-                mebibytes(needed),
-                mebibytes(free),
-            )
-        return free >= needed
-
-    def _wrote(self, opened: _Open, points: int) -> None:
+    def _wrote(self, opened: OpenCollection, points: int) -> None:
         opened.written += points
-        if opened.written >= _SETTLE_EVERY:
+        if opened.written >= _FLUSH_POINTS:
             opened.written = 0
             opened.shard.flush()
             release_pages(opened.directory.path)
-
-
-@contextmanager
-def _translated(collection: str) -> Iterator[None]:
-    """The one border where the engine's exceptions become ours."""
-    try:
-        yield
-    except StoreError:
-        raise
-    except BaseException as exc:  # the engine raises nothing more specific than Exception …
-        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":  # … and panics, of a type nobody can import
-            raise
-        reason = (str(exc) or type(exc).__name__).splitlines()[0]
-        raise StoreError(f"the embedded Qdrant refused a request on the collection {collection}: {reason}") from exc
-
-
-def _check_exists(directory: CollectionDirectory) -> None:
-    if not directory.exists:
-        raise CollectionNotFoundError(f"there is no collection {directory.name} in {directory.root}: ingest into it first")

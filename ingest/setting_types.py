@@ -1,0 +1,76 @@
+"""The types of settings: the texts and numbers that the command line, the environment and `ingest.toml` accept for them."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_settings import NoDecode
+
+from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number, parse_weight
+
+
+def _split_commas(value: Any) -> Any:
+    """`a,b` in the environment and on the command line is the list of a and b, `none` the empty one."""
+    if not isinstance(value, str):
+        return value
+    return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
+
+
+Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+
+
+def _as_written(value: Any) -> Any:
+    """Return a number as the text it was written as: in settings a bare number has no unit, wherever it stands."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _share(value: Any) -> str:
+    return format_share(parse_share(str(value) if type(value) is int else value))
+
+
+def _share_or_number(value: Any) -> str:
+    parsed = parse_share_or_number(value)
+    return str(parsed) if isinstance(parsed, int) else format_share(parsed)
+
+
+Share = Annotated[str, BeforeValidator(_share)]
+"""Text such as `20%`; in TOML also a fraction such as 0.2."""
+
+Allowance = Annotated[str, BeforeValidator(_share_or_number)]
+"""A `Share`, or a number of records such as 50."""
+
+Weight = Annotated[float, BeforeValidator(parse_weight)]
+"""A positive, finite number."""
+
+Duration = Annotated[float, BeforeValidator(parse_duration), BeforeValidator(_as_written)]
+"""Seconds; written with a unit, as `90s`, `15m`, `6h` or `30d`."""
+
+
+def _check_job_name(name: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) is None:
+        raise ValueError("a job's name is 1 to 64 letters, digits, - and _, and begins with a letter or digit")
+    return name
+
+
+JobName = Annotated[str, AfterValidator(_check_job_name)]
+"""Also the name of the job's files."""
+
+Locations = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
+"""One location or several; never split, since a location may hold commas."""
+
+
+class Table(BaseModel):
+    """A table of settings: an unknown key is an error, and so is true or false where something else is expected."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _refuse_boolean(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes True for the number 1."""
+        annotation = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and annotation is not bool and bool not in get_args(annotation):
+            raise ValueError(f"{str(value).lower()} is not allowed here")
+        return value
