@@ -1,4 +1,4 @@
-"""What every store does, embedded and server alike. One contract suite (`tests/contract`) runs against each."""
+"""The contract of every store, embedded or server. One contract suite (`tests/contract`) runs against each."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ Quantization = Literal["none", "scalar", "binary"]
 Operator = Literal["eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "text"]
 
 SCHEMA_VERSION = 1
-"""Of the payload and the manifest. A collection of another version is refused."""
-
+"""The version of the payload and the manifest. A collection of another version is refused."""
 
 MAX_FACETS = 1000
-"""Values that a facet returns, if nobody says otherwise."""
+"""The default maximum number of values that a facet returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +29,10 @@ class VectorSpec:
         name: the vector's name, which is its model's registry key.
         dim: dimension of a dense vector, None for a sparse one.
         distance: of a dense vector; sparse vectors always compare by dot product.
-        idf: sparse only: Qdrant weighs terms by their rarity at query time.
-        fingerprint: of the model (`Model.fingerprint`).
-        space: of the model (`Model.space`): whoever searches must have the same.
-        model: what is needed to load the very same model again: hub id, revision, prompts, …; JSON.
+        idf: whether Qdrant weights the terms of a sparse vector by their rarity at query time.
+        fingerprint: the model's `Model.fingerprint`.
+        space: the model's `Model.space`; a search requires a model of the same space.
+        model: everything needed to load the same model again: hub id, revision, prompts, …; JSON.
     """
 
     name: str
@@ -51,13 +50,13 @@ class VectorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What a collection was made with. Stored with it: collection metadata on a server, a file beside an embedded shard.
+    """The models and settings a collection was made with, stored in its metadata on a server, in a file beside an embedded shard.
 
     Attributes:
-        collection: its own name, whatever alias it is asked for by; normalized. `raw_name` is what the user first called it, to
-            notice two names that meet in one.
-        base_name: the name that it was created for, of which it may be one of several versions; "" if that is unknown.
-        chunking: the settings chunks were made with; JSON.
+        collection: the normalized name of the collection itself, not of an alias.
+        raw_name: the name that the user first gave it; shows when two names are normalized to the same one.
+        base_name: the name it was created for, of which it may be one of several versions; "" if that is unknown.
+        chunking: the settings that chunks were made with; JSON.
         weights: vector name → weight in query-time fusion.
         version: `SCHEMA_VERSION` when it was made.
     """
@@ -72,13 +71,13 @@ class Manifest:
 
     @property
     def precisions(self) -> dict[str, str]:
-        """Vector name → what its model computed in: `float32`, `int8`, …"""
+        """The precision of each vector's model by vector name: `float32`, `int8`, …"""
         return {spec.name: str(spec.model.get("dtype", "")) for spec in self.vectors}
 
 
 @dataclass(frozen=True, slots=True)
 class CollectionOptions:
-    """How a new collection is laid out. The embedded store ignores `shards`, `replicas` and `write_consistency`."""
+    """The layout of a new collection. The embedded store ignores `shards`, `replicas` and `write_consistency`."""
 
     on_disk: bool = False
     quantization: Quantization = "none"
@@ -114,7 +113,7 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:
-    """One named vector's query: the `limit` nearest after the first `offset`, among those that meet all `conditions`."""
+    """A query of one named vector for the `limit` nearest points that meet all `conditions`, after the first `offset`."""
 
     vector: str
     value: Vector
@@ -125,13 +124,13 @@ class VectorQuery:
 
 @dataclass(frozen=True, slots=True)
 class CollectionInfo:
-    """What can be said of a collection, even of one that cannot be opened.
+    """A summary of a collection, even of one that cannot be opened.
 
     Attributes:
-        points: exact; None where they cannot be counted.
-        manifest: None where the collection was not made by this package, or its manifest cannot be read.
-        ours: whether this package made it: there is a manifest, readable or not.
-        problem: why the collection, or its manifest, cannot be read; None where both can.
+        points: the exact number of points, or None if they cannot be counted.
+        manifest: the manifest, or None if this package did not make the collection or the manifest cannot be read.
+        ours: whether this package made the collection: it has a manifest, readable or not.
+        problem: why the collection or its manifest cannot be read, or None.
     """
 
     name: str
@@ -142,87 +141,91 @@ class CollectionInfo:
 
 
 class Store(Protocol):
-    """A place that holds collections.
+    """A set of collections. Safe from several threads.
 
-    Writes are acknowledged when the call returns: they survive a SIGKILL of either side. All writes are idempotent.
-    `points` in one call are one request: the writer keeps them under the byte limit. Safe from several threads.
-    Wherever a collection is named, an alias will do, and means what it points to at that moment.
-    Raises `StoreUnavailableError` for what is worth asking again, `RequestTooLargeError` for what is worth asking in smaller
-    requests, `CollectionNotFoundError`, else `StoreError`. (The store that `open_store` returns does both by itself.)
+    A write is acknowledged when the call returns, and then survives a SIGKILL of either side. All writes are idempotent. The
+    points of one call are one request; the writer keeps it under the byte limit. An alias is accepted wherever a collection is
+    named, and means the collection it points to at that moment.
+
+    Raises `StoreUnavailableError` for a request worth retrying, `RequestTooLargeError` for one worth splitting,
+    `CollectionNotFoundError`, otherwise `StoreError`. The store that `open_store` returns retries and splits by itself.
     """
 
     @property
     def location(self) -> str:
-        """Where it is, for people; no secrets."""
+        """The address or path of the store, without secrets."""
         ...
 
     @property
     def streams(self) -> int:
-        """How many writes at a time it takes with profit."""
+        """The number of concurrent writes that is worthwhile."""
         ...
 
     def ensure(self, manifest: Manifest, options: CollectionOptions, like: str | None = None) -> Manifest:
-        """Create the collection with its vectors and payload indexes, or return the manifest of the one that is there.
+        """Create the collection with its vectors and payload indexes if it does not exist, and return its stored manifest.
 
-        Finishes what a crash left half-made. With `like`, the collection, new or not, gets the payload indexes, the settings and
-        the metadata of other tools that the collection `like` has, except for options that are not the defaults.
-        Raises `ForeignCollectionError` if a collection of that name has no manifest, `ConfigurationError` if `like` has a setting
+        Completes a collection that a crash left incomplete. With `like`, the collection, new or not, gets the payload indexes,
+        the settings and the metadata of other tools that the collection `like` has, except for options that are not the defaults.
+
+        Raises `ForeignCollectionError` if the existing collection has no manifest, `ConfigurationError` if `like` has a setting
         that a new collection cannot get.
         """
         ...
 
     def manifest(self, collection: str) -> Manifest:
-        """Return what the collection was made with.
+        """Return the stored manifest.
 
         Raises `CollectionNotFoundError`, `ForeignCollectionError` if it has no manifest, `StoreError` if that cannot be read.
         """
         ...
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Replaces the stored manifest (fingerprints, weights; the vectors' schema stays as created)."""
+        """Replace the stored manifest: fingerprints and weights; the schema of the vectors must stay the same."""
         ...
 
     def collections(self) -> list[CollectionInfo]:
-        """All, by name. One that is in use elsewhere, damaged or unreadable is among them, with its `problem`."""
+        """Return all collections by name. One that is in use elsewhere, damaged or unreadable has a `problem`."""
         ...
 
     def drop(self, collection: str) -> None:
-        """Deletes the collection, everything in it, and the aliases that point to it."""
+        """Delete the collection, everything in it, and the aliases that point to it."""
         ...
 
     def aliases(self) -> dict[str, str]:
-        """Alias → the name of the collection it points to."""
+        """Return the name of the collection that each alias points to."""
         ...
 
     def set_aliases(self, targets: Mapping[str, str | None]) -> None:
-        """Points each alias to a collection, or removes it (None): all of them at once, so that no reader sees half of it.
+        """Point each alias to a collection, or remove it (None), all at once: no reader sees a part of the change.
 
-        Raises `CollectionNotFoundError` for a target that is not there, `StoreError` where an alias is the name of a collection.
+        Raises `CollectionNotFoundError` for a target that does not exist, `StoreError` if an alias is the name of a collection.
         """
         ...
 
     def defer_indexing(self, collection: str) -> None:
-        """Before much is written: no index is built until `finalize`. What it was is kept with the collection, so that the next
-        `ensure` or `finalize`, of any process, restores it after a crash. The embedded engine indexes in `finalize` alone.
+        """Build no index until `finalize`, for a long load.
+
+        The previous setting is stored with the collection, so after a crash the next `ensure` or `finalize` of any process
+        restores it. The embedded engine only ever indexes in `finalize`.
         """
         ...
 
     def fingerprints(self, collection: str, doc_keys: Sequence[str]) -> list[Fingerprint]:
-        """Of every stored point of these documents, however many. Up to a few thousand keys a call."""
+        """Return the fingerprints of all points of these documents, of up to a few thousand documents at a time."""
         ...
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None: ...
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
-        """Point id → vector name → vector. Other vectors and the payload stay. The points must exist."""
+        """Replace vectors of points (id → vector name → vector), which must exist. Other vectors and the payload stay."""
         ...
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
-        """Point id → the whole new payload, replacing the old. The points must exist."""
+        """Replace the whole payloads of points (id → payload), which must exist."""
         ...
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
-        """Unknown ids are ignored."""
+        """Delete points. Unknown ids are ignored."""
         ...
 
     def scroll(
@@ -252,42 +255,42 @@ class Store(Protocol):
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
-        """The points of these ids, in no particular order. An unknown id is left out. Up to a few thousand ids a call."""
+        """Return the points with these ids (up to a few thousand), in any order. Unknown ids are left out."""
         ...
 
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
     ) -> list[list[ScoredPoint]]:
-        """The answer to each query, best first, in one round trip."""
+        """Return the results of each query, best first, in one round trip."""
         ...
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
-        """Exact."""
+        """Return the exact number of points that meet all conditions."""
         ...
 
     def facet(
         self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
     ) -> dict[str, int]:
-        """Value of an indexed keyword field → points that have it and meet all conditions, exact; the `limit` most frequent."""
+        """Return the `limit` most frequent values of an indexed keyword field, with the exact number of points that have each."""
         ...
 
     def notes(self, collection: str) -> dict[str, Any]:
-        """What `update_notes` has kept with the collection: key → JSON."""
+        """Return the notes stored with the collection: key → JSON. See `update_notes`."""
         ...
 
     def update_notes(self, collection: str, notes: Mapping[str, Any]) -> None:
-        """Keeps small JSON values with the collection: each key given is replaced, or removed (None), the others stay.
+        """Store small JSON values with the collection. Each given key is replaced, or removed (None); the others stay.
 
-        All at once, and whoever writes other keys meanwhile loses nothing.
+        Atomic: concurrent writes of other keys are not lost.
         """
         ...
 
     def finalize(self, collection: str) -> None:
-        """After a load: flushes, and lets the engine build its indexes (embedded: now; server: waits for green, minutes)."""
+        """Flush and build the indexes after a load. On a server this waits for its optimizers, up to minutes."""
         ...
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the store. Idempotent."""
         ...
 
     def __enter__(self) -> Self: ...

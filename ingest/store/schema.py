@@ -1,4 +1,4 @@
-"""The names, payloads and manifests that are stored: pure, the same for every store.
+"""Collection names, payloads and manifests, the same for every store. Pure.
 
 Payload of a point: `text`, `title`?, `metadata{…}`, `source`, `doc_id`, `chunk`, `start`, `end`, and
 `_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?}`.
@@ -29,10 +29,10 @@ INDEXED_FIELDS: Mapping[str, Literal["keyword", "uuid"]] = {
     "source": "keyword",
     "doc_id": "keyword",
 }
-"""Payload fields every collection has an index on, and its type: what planning, deleting and searching filter by."""
+"""The indexed payload fields of every collection with their types; planning, deleting and searching filter by them."""
 
 MAX_NAME_BYTES = 255
-"""Of a collection name in UTF-8: what Qdrant takes, and what a file system takes."""
+"""Maximum length of a collection name in UTF-8, in Qdrant and in file systems."""
 
 _NOT_IN_NAMES = re.compile(r"\W+")
 
@@ -42,11 +42,11 @@ _Value = TypeVar("_Value")
 
 
 def _normalize_collection_name(raw: str, aliases: Mapping[str, str] | None = None) -> str:
-    """The one spelling of a collection name; idempotent, and safe as a file name.
+    """Return the normalized spelling of a collection name. Idempotent; the result is safe as a file name.
 
     NFKC and case-folded; each run of anything but letters, digits and `_` becomes one `_`; no `_` at either end; at most
     `MAX_NAME_BYTES` of UTF-8, cut on a character border. Then the alias of that name, if `aliases` has one (its keys and values
-    are normalized too; one step, no chains). Raises `ConfigurationError` where nothing is left.
+    are normalized too; one step, no chains). Raises `ConfigurationError` if nothing is left.
     """
     name = _normalized(raw)
     for alias, target in (aliases or {}).items():
@@ -67,7 +67,7 @@ def _normalized(raw: str) -> str:
 
 
 def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
-    """The visible payload of a chunk: everything but `_ingest`."""
+    """Return the visible payload of a chunk: everything but `_ingest`."""
     payload: Payload = {"text": chunk.text}
     if document.title is not None:
         payload["title"] = document.title
@@ -81,7 +81,7 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
 
 
 def encoded_text(payload: Payload, made: Fingerprint) -> str | None:
-    """Return the text that the encoders read for a stored chunk, or None if text or title have changed since."""
+    """Return the text that the encoders read for a stored chunk, or None if its text or title has changed since."""
     text = str(payload.get("text", ""))
     title = title_line(str(payload.get("title") or ""))
     whole = Chunk("", 0, 0, len(text), text, title[: made.context]).encoded_text
@@ -89,7 +89,7 @@ def encoded_text(payload: Payload, made: Fingerprint) -> str | None:
 
 
 def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
-    """The whole payload as it is stored. `visible` is left as it is."""
+    """Return the whole payload to store: a copy of the visible one with `_ingest`."""
     made: Payload = {
         "doc_key": fingerprint.doc_key,
         "doc_fp": fingerprint.doc_fp,
@@ -117,9 +117,9 @@ def without_soft_delete(payload: Payload) -> Payload:
 
 
 def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
-    """Return what the stored point was made from, or None unless this package wrote it at this `SCHEMA_VERSION`.
+    """Return the fingerprint of a stored point, or None unless this package wrote it at this `SCHEMA_VERSION`.
 
-    A damaged record may hold values of any type: what is not only compared is checked here.
+    A damaged payload may have values of any type; those that are used for more than a comparison are checked here.
     """
     made = payload.get(INGEST_FIELD)
     if not isinstance(made, dict) or made.get("schema") != SCHEMA_VERSION:
@@ -145,7 +145,7 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
 
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
-    """The JSON object a manifest is stored as."""
+    """Return a manifest as the JSON object that is stored."""
     return {
         "version": manifest.version,
         "collection": manifest.collection,
@@ -169,9 +169,9 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
 
 
 def manifest_from_json(value: object, collection: str) -> Manifest:
-    """The manifest in a JSON object, of the collection as it is called now, which a restored snapshot may have changed.
+    """Return the manifest in a JSON object, with the collection's present name: a restored snapshot may have another.
 
-    Raises `StoreError` where it is of another version, incomplete or of the wrong types.
+    Raises `StoreError` if it has another version, is incomplete or has wrong types.
     """
     if isinstance(value, dict) and value.get("version") != SCHEMA_VERSION:
         raise StoreError(
@@ -194,8 +194,8 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
         raise StoreError(f"the manifest of the collection {collection} is damaged ({problem}): ingest into a new one") from exc
 
 
-def check_same_columns(stored: Manifest, new: Manifest) -> None:
-    """Raises `ManifestMismatchError` if the two differ in what a collection cannot change: names, dimensions, distances, IDF."""
+def check_same_vectors(stored: Manifest, new: Manifest) -> None:
+    """Raise `ManifestMismatchError` if vectors differ in what cannot change: names, dimensions, distances, IDF."""
     was, wanted = (
         {vector.name: (vector.dim, vector.distance, vector.idf) for vector in manifest.vectors} for manifest in (stored, new)
     )
@@ -208,7 +208,7 @@ def check_same_columns(stored: Manifest, new: Manifest) -> None:
 
 
 def check_aliases_are_free(aliases: Iterable[str], collections: Iterable[str], location: str) -> None:
-    """Raises `StoreError` where what is to become an alias is the name of a collection."""
+    """Raise `StoreError` if a new alias is the name of a collection."""
     if taken := sorted(set(aliases) & set(collections)):
         raise StoreError(
             f"{taken[0]} cannot become an alias in {location}, because a collection has that name: choose another alias, or drop"
@@ -217,9 +217,9 @@ def check_aliases_are_free(aliases: Iterable[str], collections: Iterable[str], l
 
 
 def physical_name(manifest: Manifest) -> str:
-    """What a new collection is really called: `NAME__` and 8 hexadecimal digits of what it is made with, in `MAX_NAME_BYTES`.
+    """Return the physical name of a new collection: `NAME__` and 8 hexadecimal digits of the manifest, in `MAX_NAME_BYTES`.
 
-    `NAME` (`manifest.collection`) is then an alias, so that a later collection can take its place at once.
+    `NAME` (`manifest.collection`) becomes an alias, so a later collection can replace it atomically.
     """
     made_with = [[vector.name, vector.fingerprint, vector.distance] for vector in manifest.vectors]
     suffix = "__" + digest([manifest.collection, sorted(made_with), dict(manifest.chunking)])[:8]
@@ -228,7 +228,7 @@ def physical_name(manifest: Manifest) -> str:
 
 
 def is_version_of(manifest: Manifest, name: str) -> bool:
-    """Whether the collection was created for `name`, under a `physical_name` (perhaps with a number): its own records say so."""
+    """Return whether a collection was created for `name` under a `physical_name`, possibly with a number appended."""
     made = _PHYSICAL_NAME.fullmatch(manifest.collection)
     return made is not None and manifest.base_name == name and name.startswith(made["name"])
 

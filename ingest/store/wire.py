@@ -1,4 +1,4 @@
-"""What travels to and from Qdrant, as far as it is alike whether a server or the embedded engine is at the other end. Pure."""
+"""Conversions to and from Qdrant that the server and the embedded engine share. Pure."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from ingest.records import ScoredPoint, SparseVector, StoredPoint, Vector
 
 EXACT_INTEGER = 2**53
-"""Up to this, a number is best compared as a float: 2020 finds 2020.0. Beyond it, floats skip integers."""
+"""Numbers up to this compare as floats, so 2020 finds 2020.0. Beyond it, floats skip integers."""
 
 
 def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
-    """From the vendor's record; `sparse` is the vendor's type for such vectors. A vector without a name is not ours: left out."""
+    """Convert a vendor record, without unnamed vectors, which this package never writes. `sparse`: the vendor's sparse vector."""
     vectors: dict[str, Vector] = {
         name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
         if isinstance(value, sparse)
@@ -25,7 +25,7 @@ def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
 
 
 def scored_point(found: Any) -> ScoredPoint:
-    """From the vendor's."""
+    """Convert a vendor record."""
     return ScoredPoint(str(found.id), found.score, found.payload or {})
 
 
@@ -34,7 +34,7 @@ def selection_to(wanted: Sequence[str] | bool) -> list[str] | bool:
 
 
 def point_id_to(id_: str) -> int | str:
-    """Return the vendor's form of a point id: a number or a UUID."""
+    """Return a point id as the vendor expects it: a number or a UUID."""
     return int(id_) if id_.isdecimal() else id_
 
 

@@ -17,7 +17,7 @@ from ingest.store.contract import Manifest
 from ingest.store.schema import (
     _normalize_collection_name,
     build_payload,
-    check_same_columns,
+    check_same_vectors,
     fingerprint_of,
     manifest_from_json,
     manifest_to_json,
@@ -187,7 +187,7 @@ def test_a_manifest_of_another_version_is_refused(version: object) -> None:
 
 def test_only_what_a_collection_can_change_may_differ() -> None:
     old = manifest("docs")
-    check_same_columns(old, replace(old, weights={}, vectors=tuple(replace(each, fingerprint="new") for each in old.vectors)))
+    check_same_vectors(old, replace(old, weights={}, vectors=tuple(replace(each, fingerprint="new") for each in old.vectors)))
     others: list[Manifest] = [
         replace(old, vectors=old.vectors[1:]),
         replace(old, vectors=(replace(old.vectors[0], distance="euclid"), *old.vectors[1:])),
@@ -195,7 +195,7 @@ def test_only_what_a_collection_can_change_may_differ() -> None:
     ]
     for other in others:
         with pytest.raises(ManifestMismatchError):
-            check_same_columns(old, other)
+            check_same_vectors(old, other)
 
 
 # --- payloads

@@ -1,7 +1,7 @@
 """The aliases of the embedded store: one file beside its collections.
 
-<root>/aliases.json    alias → collection; missing until the first is set, replaced atomically
-<root>/aliases.lock    held while they are changed
+<root>/aliases.json    alias → collection; created with the first alias, replaced atomically
+<root>/aliases.lock    locked while aliases change
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from ingest.errors import StoreError, StoreLockedError
 from ingest.store.edge.directory import CollectionDirectory, translated, write_json
 
 LOCK_SECONDS = 10.0
-"""Longest wait for another process that changes the aliases, which takes it milliseconds."""
+"""Maximum wait for another process that changes the aliases, which takes milliseconds."""
 
 
 class AliasFile:
-    """The aliases under `root`. Every method raises `StoreError` where the file is damaged or the file system says no."""
+    """The aliases under `root`. Every method raises `StoreError` if the file is damaged or a file operation fails."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -29,7 +29,7 @@ class AliasFile:
         self._lock = FileLock(root / "aliases.lock", timeout=LOCK_SECONDS, mode=0o600, thread_local=False)
 
     def read(self) -> dict[str, str]:
-        """Alias → collection, as it is now. One whose collection was deleted, also behind our back, is no alias any more."""
+        """Return the present aliases, alias → collection. An alias whose collection was deleted no longer counts."""
         try:
             with translated(self._path):
                 stored = json.loads(self._path.read_text(encoding="utf-8")) if self._path.exists() else {}
@@ -41,7 +41,7 @@ class AliasFile:
 
     @contextmanager
     def changing(self) -> Iterator[dict[str, str]]:
-        """What `read` gives, under the lock; as the block leaves it, it is written. The root must exist."""
+        """Yield the aliases under the lock, and write them as the block leaves them. The root must exist."""
         with translated(self._path):
             try:
                 self._lock.acquire()

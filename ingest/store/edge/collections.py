@@ -20,14 +20,14 @@ from ingest.store.edge.directory import CollectionDirectory, collection_names
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
 from ingest.store.edge.wire import INDEX_TYPES, collection_config, filter_to, same_index
-from ingest.store.schema import INDEXED_FIELDS, check_aliases_are_free, check_same_columns
+from ingest.store.schema import INDEXED_FIELDS, check_aliases_are_free, check_same_vectors
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
 class OpenCollection:
-    """A collection that this process has locked. `written`: points written since its buffers were flushed."""
+    """A collection that this process has opened and locked. `written`: points written since the last flush."""
 
     directory: CollectionDirectory
     shard: engine.EdgeShard
@@ -85,7 +85,7 @@ class EdgeCollections:
     def write_manifest(self, manifest: Manifest) -> None:
         with self._mutex:
             directory = self._opened(manifest.collection).directory
-            check_same_columns(directory.read_manifest(), manifest)
+            check_same_vectors(directory.read_manifest(), manifest)
             directory.write_manifest(replace(manifest, collection=directory.name))
 
     def collections(self) -> list[CollectionInfo]:
@@ -93,7 +93,7 @@ class EdgeCollections:
             self._check_open()
             infos = []
             for name in collection_names(self._root):
-                with suppress(CollectionNotFoundError):  # dropped by somebody meanwhile
+                with suppress(CollectionNotFoundError):  # dropped meanwhile
                     infos.append(self._info(name))
             return infos
 
@@ -106,13 +106,13 @@ class EdgeCollections:
                 directory = opened.directory
                 with translated_engine(name):
                     opened.shard.close()
-            else:  # not loaded for this: a damaged shard must go, too
+            else:  # not loaded for this, so that a damaged shard can be dropped
                 _check_exists(directory)
                 directory.lock()
             directory.discard()
             if has_aliases:
                 with self._aliases.changing():
-                    pass  # those of a collection that is gone are not written again
+                    pass  # rewritten without the aliases of the dropped collection
 
     def aliases(self) -> dict[str, str]:
         with self._mutex:
@@ -131,7 +131,7 @@ class EdgeCollections:
                 _check_exists(directory)
             check_aliases_are_free(directories, collection_names(self._root), self.location)
             if not (directories or self._aliases.read()):
-                return  # nothing to remove, and perhaps no directory to say so in
+                return  # nothing to remove, and perhaps no directory yet
             with self._aliases.changing() as aliases:
                 for alias in targets:
                     aliases.pop(alias, None)
@@ -184,7 +184,7 @@ class EdgeCollections:
 
     @contextmanager
     def _changing(self, collection: str) -> Iterator[OpenCollection]:
-        """As `_using`, for what writes."""
+        """Like `_using`, but for writes."""
         with self._using(collection) as opened:
             check_room(opened.directory.shard, self._reserve)
             yield opened
@@ -198,12 +198,12 @@ class EdgeCollections:
         return self._open[name]
 
     def _indexes(self, collection: str) -> dict[str, engine.PayloadIndexInfo]:
-        """Return payload field → index."""
+        """Return the payload indexes by field."""
         with self._using(collection) as opened:
             return opened.shard.info().payload_schema
 
     def _resolved(self, collection: str) -> str:
-        """The name of the collection that this is the name or an alias of."""
+        """Return the name of the collection that has this name or alias."""
         self._check_open()
         return collection if collection in self._open else self._aliases.read().get(collection, collection)
 
@@ -212,10 +212,10 @@ class EdgeCollections:
             raise StoreError(f"the store {self._root} has been closed: open it again")
 
     def _load(self, directory: CollectionDirectory, *, make: tuple[Manifest, CollectionOptions] | None = None) -> None:
-        """Takes the lock and opens the shard, which is made first if it is missing and `make` says how."""
+        """Take the lock and open the shard. `make`: how to create a missing one first."""
         directory.lock()
         try:
-            if make is not None and not directory.exists:  # under the lock: what a crash left is nobody's work in progress
+            if make is not None and not directory.exists:  # under the lock, so leftovers are of a crash, not of another process
                 directory.write_manifest(make[0])
                 with directory.new_shard() as path, translated_engine(directory.name):
                     engine.EdgeShard.create(str(path), collection_config(*make)).close()
@@ -232,13 +232,13 @@ class EdgeCollections:
         try:
             ours = directory.ours
             manifest = directory.read_manifest() if ours else None
-            return CollectionInfo(collection, self._count_and_let_go(collection), manifest, ours)
+            return CollectionInfo(collection, self._count_and_release(collection), manifest, ours)
         except CollectionNotFoundError:
             raise
         except StoreError as exc:
             return CollectionInfo(collection, None, manifest, ours, str(exc))
 
-    def _count_and_let_go(self, collection: str) -> int:
+    def _count_and_release(self, collection: str) -> int:
         already_open = collection in self._open
         try:
             return self.count(collection)
@@ -255,7 +255,7 @@ class EdgeCollections:
             opened.directory.unlock()
 
     def _has_room_to_index(self, directory: CollectionDirectory) -> bool:
-        """Segments are copied, and then take the others' place."""
+        """Return whether the disk has room for a copy of the segments, which the engine makes to index them."""
         needed, free = used_bytes(directory.shard) + self._reserve, free_bytes(directory.shard)
         if free < needed:
             logger.warning(
@@ -270,13 +270,15 @@ class EdgeCollections:
 
 @contextmanager
 def translated_engine(collection: str) -> Iterator[None]:
-    """The one border where the engine's exceptions become ours."""
+    """Translate the exceptions of the engine; the one border for that."""
     try:
         yield
     except StoreError:
         raise
     except BaseException as exc:  # the engine raises nothing more specific than Exception …
-        if not isinstance(exc, Exception) and type(exc).__name__ != "PanicException":  # … and panics, of a type nobody can import
+        if (
+            not isinstance(exc, Exception) and type(exc).__name__ != "PanicException"
+        ):  # … and panics, whose type cannot be imported
             raise
         reason = (str(exc) or type(exc).__name__).splitlines()[0]
         raise StoreError(f"the embedded Qdrant refused a request on the collection {collection}: {reason}") from exc

@@ -1,14 +1,14 @@
-"""Where an embedded collection lives on disk, and who may touch it.
+"""The directory of an embedded collection, and its lock.
 
-    <root>/<collection>/shard/          the engine's; there from the moment it is complete: then the collection exists
-    <root>/<collection>/shard.new/      a shard being made, or left by a crash while it was
+    <root>/<collection>/shard/          the engine's files; the collection exists once this directory does
+    <root>/<collection>/shard.new/      a shard that is being created, or that a crash left incomplete
     <root>/<collection>/manifest.json   written before the shard, replaced atomically
-    <root>/<collection>/notes.json      small things to know about it, replaced atomically; may be missing
-    <root>/<collection>/lock, holder    the lock, and the process id of who holds it
-    <root>/.trash/                      dropped collections on their way out
+    <root>/<collection>/notes.json      the notes of `Store.update_notes`, replaced atomically; may be missing
+    <root>/<collection>/lock, holder    the lock, and the process id of its holder
+    <root>/.trash/                      dropped collections that are being deleted
     <root>/aliases.json, aliases.lock   see `aliases`
 
-Directories are readable by their owner alone (0700), and so are our files (0600).
+Directories (0700) and the files of this package (0600) are accessible to their owner alone.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _TRASH = ".trash"
 
 @contextmanager
 def translated(path: Path) -> Iterator[None]:
-    """The one border where the file system's exceptions become ours."""
+    """Translate the exceptions of file operations; the one border for that."""
     try:
         yield
     except OSError as exc:
@@ -50,7 +50,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def collection_names(root: Path) -> list[str]:
-    """The collections in `root`, sorted; ours or not, readable or not."""
+    """Return the names of all collections in `root`, sorted, even of unreadable ones and those of other tools."""
     with translated(root):
         if not root.is_dir():
             return []
@@ -60,15 +60,15 @@ def collection_names(root: Path) -> list[str]:
 def _may_be_collection(path: Path) -> bool:
     try:
         return (path / "shard").is_dir()
-    except OSError:  # it cannot be looked into: better named in vain than passed over
+    except OSError:  # unreadable, so it may be one
         return True
 
 
 class CollectionDirectory:
-    """One collection's directory. Only who holds its lock may write anything in it.
+    """The directory of one collection. Only the lock holder may write to it.
 
-    Raises `ConfigurationError` for a name that is not a plain file name. Every method raises `StoreError` where the file system
-    says no.
+    Raises `ConfigurationError` for a name that is not a plain file name. Every method raises `StoreError` if a file operation
+    fails.
     """
 
     def __init__(self, root: Path, name: str) -> None:
@@ -90,17 +90,17 @@ class CollectionDirectory:
 
     @property
     def ours(self) -> bool:
-        """Whether there is a manifest."""
+        """Whether this package made the collection: it has a manifest."""
         with translated(self._manifest):
             return self._manifest.is_file()
 
     def create(self) -> None:
-        """Makes the directory, and those above it, where they are missing."""
+        """Create the directory and its missing parents."""
         with translated(self.path):
             make_private_folder(self.path)
 
     def lock(self) -> None:
-        """Raises `StoreLockedError`, naming the process, if somebody else holds it. Never waits."""
+        """Take the lock without waiting. Raises `StoreLockedError`, naming the process, if another one holds it."""
         with translated(self.path):
             try:
                 self._lock.acquire()
@@ -123,11 +123,11 @@ class CollectionDirectory:
     def _holder_name(self) -> str:
         try:
             return f"process {int(self._holder.read_text())}"
-        except (OSError, ValueError):  # between taking the lock and saying so
+        except (OSError, ValueError):  # the lock is taken, the file not written yet
             return "another process"
 
     def read_manifest(self) -> Manifest:
-        """Raises `StoreError` where there is none (the collection is not ours) or it cannot be read."""
+        """Return the manifest. Raises `ForeignCollectionError` if there is none, `StoreError` if it cannot be read."""
         try:
             with translated(self._manifest):
                 text = self._manifest.read_text(encoding="utf-8") if self.ours else None
@@ -141,12 +141,12 @@ class CollectionDirectory:
             raise StoreError(f"the manifest {self._manifest} is damaged ({exc}): ingest into a new collection") from exc
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Replaces the manifest: a crash leaves the old or the new one, whole."""
+        """Replace the manifest atomically and durably."""
         with translated(self._manifest):
             write_json(self._manifest, manifest_to_json(manifest))
 
     def read_notes(self) -> dict[str, Any]:
-        """See `Store.notes`. A file that is damaged says nothing, and that is logged."""
+        """Return the notes (see `Store.notes`). A damaged file is logged and counts as empty."""
         with translated(self._notes):
             text = self._notes.read_text(encoding="utf-8") if self._notes.is_file() else "{}"
         try:
@@ -155,17 +155,17 @@ class CollectionDirectory:
             notes = None
         if isinstance(notes, dict):
             return notes
-        logger.warning("the notes %s are damaged and passed over: the next run writes them anew", self._notes)
+        logger.warning("the notes %s are damaged and ignored: the next run writes new ones", self._notes)
         return {}
 
     def write_notes(self, notes: Mapping[str, Any]) -> None:
-        """Replaces the notes: a crash leaves the old or the new ones, whole."""
+        """Replace the notes atomically and durably."""
         with translated(self._notes):
             write_json(self._notes, notes)
 
     @contextmanager
     def new_shard(self) -> Iterator[Path]:
-        """An empty directory to make a shard in; it becomes `shard` when the block ends well."""
+        """Yield an empty directory to create a shard in; it becomes `shard` when the block ends without an error."""
         new = self.path / "shard.new"
         with translated(new):
             shutil.rmtree(new, ignore_errors=True)
@@ -176,7 +176,7 @@ class CollectionDirectory:
             sync_folder(self.path)
 
     def discard(self) -> None:
-        """Deletes the collection and lets go of the lock. Gone at once; a crash leaves no more than rubbish in the trash."""
+        """Delete the collection and release the lock. Atomic: a crash may leave files in the trash, but no partial collection."""
         trash = self.root / _TRASH
         with translated(self.path):
             trash.mkdir(mode=0o700, exist_ok=True)

@@ -1,7 +1,7 @@
-"""Keeps a long load into the embedded engine within bounded memory.
+"""Bound the resident memory of a long load into the embedded engine.
 
-The engine writes through files mapped into memory, and every page it ever touched counts as resident until the shard is closed.
-The kernel can take such pages back at any time; asked to, it does so at once, and the next access maps them again.
+The engine writes to memory-mapped files, and every page it has touched stays resident until the shard is closed. The kernel
+reclaims such pages at once when asked to; the next access maps them again.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import ctypes
 from pathlib import Path
 
 _MADV_PAGEOUT = 21
-"""Linux 5.4: reclaim now what memory pressure would. Unlike MADV_DONTNEED it loses nothing whatever lies there, so a mapping
-that the engine replaces while we look costs a page fault, not data."""
+"""Since Linux 5.4: reclaim pages now. Unlike MADV_DONTNEED it never loses data: if the engine replaces a mapping meanwhile, the
+cost is a page fault."""
 
 _libc = ctypes.CDLL(None)
 
 
 def release_pages(directory: Path) -> None:
-    """Takes the pages of all files mapped from `directory` out of this process's resident memory. Linux; elsewhere nothing."""
+    """Release the resident pages of all files mapped from `directory`. Does nothing outside Linux."""
     maps = Path("/proc/self/maps")
     if not maps.exists():
         return
@@ -26,4 +26,4 @@ def release_pages(directory: Path) -> None:
         area, mode, _, _, _, *path = line.split(maxsplit=5)
         if path and path[0].startswith(prefix) and mode.endswith("s"):
             start, end = (int(border, 16) for border in area.split("-"))
-            _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_PAGEOUT)  # a refusal costs memory only
+            _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_PAGEOUT)  # failure costs only memory

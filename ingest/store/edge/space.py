@@ -1,7 +1,7 @@
-"""Room on the disk, looked at before the engine writes.
+"""Free space on the disk, checked before the engine writes.
 
-The engine writes through files mapped into memory: where the disk is full, the kernel ends the whole process (SIGBUS) in the
-middle of a write. Nobody can catch that, so a write for which there may be no room is not begun.
+The engine writes to memory-mapped files. If the disk is full, the kernel kills the process in the middle of a write (SIGBUS),
+which cannot be caught, so a write that may not fit is not started.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from ingest.errors import StoreError
 from ingest.store.edge.directory import translated
 
 RESERVE = 64 * 2**20
-"""Bytes of the disk that stay free: more than a request takes, with a new segment of the engine's log (32 MiB)."""
+"""Bytes of the disk that stay free: more than a request and a new segment of the engine's log (32 MiB) need."""
 
 _BLOCK = 512
-"""What `st_blocks` counts in, whatever the file system's own blocks are."""
+"""The unit of `st_blocks` in bytes, whatever the block size of the file system."""
 
 
 def free_bytes(directory: Path) -> int:
-    """Of the disk that an existing directory is on, for this user. Raises `StoreError`."""
+    """Return the bytes available to this user on the disk of an existing directory. Raises `StoreError`."""
     with translated(directory):
         return shutil.disk_usage(directory).free
 
 
 def check_room(directory: Path, reserve: int) -> None:
-    """Raises `StoreError` if the disk that an existing directory is on has less than `reserve` bytes free."""
+    """Raise `StoreError` if the disk of an existing directory has fewer than `reserve` bytes free."""
     if (free := free_bytes(directory)) < reserve:
         raise StoreError(
             f"the disk of {directory} is full: it has {mebibytes(free)} free and at least {mebibytes(reserve)} must remain;"
@@ -35,7 +35,7 @@ def check_room(directory: Path, reserve: int) -> None:
 
 
 def used_bytes(directory: Path) -> int:
-    """What the files below a directory take of the disk, holes not counted. Raises `StoreError`."""
+    """Return the bytes on the disk of all files below a directory, without holes. Raises `StoreError`."""
     with translated(directory):
         return sum(path.stat().st_blocks for path in directory.rglob("*") if path.is_file()) * _BLOCK
 

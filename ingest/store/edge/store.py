@@ -46,21 +46,21 @@ class EdgeStore(EdgeCollections):
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         with self._changing(collection) as opened:
-            made = [
+            converted = [
                 engine.Point(point.id, {name: vector_to(value) for name, value in point.vectors.items()}, point.payload)
                 for point in points
             ]
-            opened.shard.update(UpdateOperation.upsert_points(made))
-            self._wrote(opened, len(made))
+            opened.shard.update(UpdateOperation.upsert_points(converted))
+            self._wrote(opened, len(converted))
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         with self._changing(collection) as opened:
-            made = [
-                engine.PointVectors(point_id, {name: vector_to(value) for name, value in columns.items()})
-                for point_id, columns in vectors.items()
+            converted = [
+                engine.PointVectors(point_id, {name: vector_to(value) for name, value in named.items()})
+                for point_id, named in vectors.items()
             ]
-            opened.shard.update(UpdateOperation.update_vectors(made))
-            self._wrote(opened, len(made))
+            opened.shard.update(UpdateOperation.update_vectors(converted))
+            self._wrote(opened, len(converted))
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         with self._changing(collection) as opened:
@@ -126,15 +126,15 @@ class EdgeStore(EdgeCollections):
                 )
                 for query in queries
             ]
-            answers = opened.shard.query_batch(engine.QueryBatchRequest(requests))
-        return [[scored_point(found) for found in answer] for answer in answers]
+            responses = opened.shard.query_batch(engine.QueryBatchRequest(requests))
+        return [[scored_point(hit) for hit in response] for response in responses]
 
     def facet(
         self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
     ) -> dict[str, int]:
         with self._using(collection) as opened:
-            found = opened.shard.facet(engine.FacetRequest(field, limit=limit, exact=True, filter=filter_to(conditions)))
-        return {str(hit.value): hit.count for hit in found.hits if hit.count}  # values that no point has any more are listed, too
+            response = opened.shard.facet(engine.FacetRequest(field, limit=limit, exact=True, filter=filter_to(conditions)))
+        return {str(hit.value): hit.count for hit in response.hits if hit.count}  # a value that no point has any more counts 0
 
     def __enter__(self) -> Self:
         return self

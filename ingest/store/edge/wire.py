@@ -1,4 +1,4 @@
-"""What travels to and from the embedded engine: our records in its types, and back. Pure."""
+"""Conversion between the records of this package and the types of the embedded engine. Pure."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ingest.store.contract import CollectionOptions, Condition, Manifest
 from ingest.store.wire import EXACT_INTEGER
 
 INDEXING_THRESHOLD = 1_000_000
-"""Kilobytes of one dense vector's column from which `finalize` builds an HNSW graph. Below, a search compares with all of them:
-exact, some 60 ms at the threshold, and a load is not followed by minutes of graph building."""
+"""Kilobytes of one named dense vector from which `finalize` builds an HNSW graph. Below it, a search compares with all vectors:
+exact, about 60 ms at the threshold, and no minutes of graph building after a load."""
 
 FULL_SCAN_THRESHOLD = 10_000
-"""Kilobytes that a filter must leave for the graph to be used rather than a scan: the server's default."""
+"""Kilobytes of filtered vectors from which a search uses the graph instead of a scan; the server's default."""
 
 _DISTANCES = {
     "cosine": engine.Distance.Cosine,
@@ -55,7 +55,7 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.
 
 
 def same_index(one: engine.PayloadIndexInfo, other: engine.PayloadIndexInfo) -> bool:
-    """Whether two payload indexes are known to be alike. The engine cannot compare parameters, so any count as different."""
+    """Return whether two payload indexes are equal. The engine cannot compare parameters, so any count as different."""
     return one.data_type == other.data_type and one.params is None and other.params is None
 
 
@@ -65,7 +65,7 @@ stored_point = partial(wire.stored_point, sparse=engine.SparseVector)
 def vector_to(value: Vector) -> list[float] | engine.SparseVector:
     if isinstance(value, SparseVector):
         return engine.SparseVector(value.indices.tolist(), value.values.tolist())
-    return memoryview(value)  # type: ignore[arg-type,return-value]  # any sequence will do, and this one is made at once
+    return memoryview(value)  # type: ignore[arg-type,return-value]  # any sequence is accepted; this one needs no copy
 
 
 def filter_to(conditions: Sequence[Condition]) -> Filter | None:
@@ -101,7 +101,7 @@ def _any(field: str, values: Sequence[str | float]) -> engine.ConditionType:
 
 
 def _equal(field: str, value: str | float) -> FieldCondition:
-    if isinstance(value, bool):  # the engine takes Python's True for 1, but not NumPy's
+    if isinstance(value, bool):  # the engine reads Python's True as 1, but not NumPy's
         return FieldCondition(field, match=engine.MatchValue(np.bool_(value)))  # type: ignore[arg-type]  # see above
     if isinstance(value, float) or (isinstance(value, int) and abs(value) <= EXACT_INTEGER):
         return FieldCondition(field, range=engine.RangeFloat(gte=value, lte=value))

@@ -17,7 +17,7 @@ from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, 
 from ingest.store.schema import (
     INDEXED_FIELDS,
     check_aliases_are_free,
-    check_same_columns,
+    check_same_vectors,
     manifest_from_json,
     manifest_to_json,
 )
@@ -97,7 +97,7 @@ class ServerCollections:
 
     def write_manifest(self, manifest: Manifest) -> None:
         stored = self.manifest(manifest.collection)
-        check_same_columns(stored, manifest)
+        check_same_vectors(stored, manifest)
         self._put_manifest(stored.collection, manifest)
 
     def collections(self) -> list[CollectionInfo]:
