@@ -77,7 +77,7 @@ def reindex(
     gate: Gate | None = None,
     keep_old: bool = True,
 ) -> Reindexed:
-    """Build the job's collection again with these models, from its own points, and swap it in once it is complete and verified.
+    """Build the collection of a job again, from its own points, and swap it in once it is complete and verified.
 
     Vectors of an unchanged model are copied. Repeat an interrupted reindex to continue it. The live collection is searchable all
     the time, and points written to it meanwhile are copied before the swap. A run that is still writing after the swap writes to

@@ -1,4 +1,4 @@
-"""docs/python.md does what it says: every block of it runs and prints what its comments promise."""
+"""The pages of docs/ do what they say: their Python blocks print what the comments promise, and their links lead somewhere."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from command import python, write_jsonl
 
 from ingest.store import open_store
 
-HERE = Path(__file__).parents[2] / "docs"
-PAGE = (HERE / "python.md").read_text(encoding="utf-8")
-
-FIRST, *OTHERS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PYTHON = ROOT / "docs" / "python.md"
 
 PROMISED = re.compile(r"print\(.*\)  # (.+)$", re.MULTILINE)
+
+LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
 
 FILES = {
     "handbook/refunds.md": "# Refunds\n\nA refund above 100 euros must be approved by the head of support.",
@@ -43,7 +44,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> It
 
 @pytest.fixture
 def desk(tmp_path: Path) -> Path:
-    """A folder with everything the page speaks of."""
+    """A folder with everything the pages speak of."""
     for name, text in FILES.items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,6 +58,10 @@ def desk(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+
+
 def check(code: str, folder: Path) -> None:
     """Run a block. It must print the comments behind its `print` lines, in order, where it has such."""
     outcome = python(code, cwd=folder)
@@ -67,18 +72,23 @@ def check(code: str, folder: Path) -> None:
 
 
 def test_the_first_script_runs_in_an_empty_folder(store: str, collection: str, tmp_path: Path) -> None:
-    lines = [line for line in FIRST[FIRST.index("with ") :].splitlines() if line]
-    assert len(lines) <= 10
-    assert len(re.findall("^(?:import|from) ", FIRST, re.MULTILINE)) == 1
-    check(FIRST.replace('"handbook"', repr(collection)).replace('".ingest/qdrant"', repr(store)), tmp_path)
+    script = blocks(PYTHON)[0]
+    assert len(script[script.index("with ") :].splitlines()) <= 10
+    assert re.findall("^(?:import|from) .*", script, re.MULTILINE) == ["import ingest"]
+    check(script.replace('"handbook"', repr(collection)).replace('".ingest/qdrant"', repr(store)), tmp_path)
 
 
-def test_every_link_leads_to_a_heading() -> None:
-    for file, anchor in re.findall(r"\]\(([\w./]+)#([\w-]+)\)", PAGE):
-        headings = re.findall(r"^#+ (.+)$", (HERE / file).read_text(encoding="utf-8"), re.MULTILINE)
-        assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-
-
-def test_the_other_blocks_run_in_order(desk: Path) -> None:
-    for code in OTHERS:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_blocks_of_a_page_run_in_order(page: Path, desk: Path) -> None:
+    for code in blocks(page)[1 if page == PYTHON else 0 :]:
         check(code, desk)
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_or_a_heading(page: Path) -> None:
+    for file, anchor in LINK.findall(page.read_text(encoding="utf-8")):
+        target = page.parent / file if file else page
+        assert target.exists(), file
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, anchor
