@@ -213,9 +213,10 @@ class ExportDirectory:
                 f"the export {self.path} is of {', '.join(self.sources)}: name the same sources, or another directory with --out"
             )
         drift = find_drift(manifest, self.manifest)
-        if differences := [*drift.columns, *drift.models, *drift.chunking]:
+        if differences := [*drift.vectors, *drift.models, *drift.chunking]:
             raise ManifestMismatchError(
-                f"the export {self.path} was made differently: {'; '.join(differences)}. Ask for what it was made with, or name"
+                f"the export {self.path} was made differently: {'; '.join(differences)}. Use the models and options it was"
+                " made with, or name"
                 " another directory with --out"
             )
 

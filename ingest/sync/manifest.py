@@ -1,4 +1,4 @@
-"""Agreement between what a job asks for and what its collection was made with. Comes before anything is loaded."""
+"""The manifest of a job and of its collection: create the collection, compare the two, accept other fingerprints."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wanted_manifest(
     aliases: Mapping[str, str],
     distance: Distance,
 ) -> Manifest:
-    """What a collection made by this job says of itself."""
+    """Return the manifest of a collection that a job with these models creates."""
     name = _normalize_collection_name(collection, aliases)
     return Manifest(
         collection=name,
@@ -65,12 +65,12 @@ def wanted_manifest(
 def ensure_collection(
     wanted: Manifest, options: CollectionOptions, *, store: Store, accept_fingerprints: bool = False
 ) -> Manifest:
-    """The manifest of the collection called `wanted.collection`, which is made as `wanted` says if need be.
+    """Return the stored manifest of the collection `wanted.collection`, which is created as `wanted` says if it does not exist.
 
-    A new one is made under its `physical_name`, with the name as its alias; one that has the name itself stays as it is. Nothing
-    is written to it before the alias is there: after a crash between the two the next run finds it empty and sets the alias.
-    If the name stands for a collection without a point, as a failed first run leaves it, one with other models is made beside it
-    and takes the alias. Nothing is ever dropped: another run may be about to write to it.
+    A new collection is created under its `physical_name`, and the name becomes its alias; a collection that has the name itself
+    is kept. No point is written before the alias is set: after a crash between the two, the next run finds the collection empty
+    and sets the alias. If the name stands for an empty collection with other models, as a failed first run leaves it, a new
+    collection is created beside it and takes the alias. Nothing is dropped, since another run may be about to write to it.
     Weights concern queries alone and may change at any time. With `accept_fingerprints`, stored vectors count as compatible
     with the job's models if nothing but the models' fingerprints differs: see `accept_models`.
 
@@ -119,7 +119,7 @@ def check_still_in_use(wanted: Manifest, collection: str, store: Store) -> None:
         return
     raise StoreError(
         f"{name} came to stand for {now or 'no collection'} while this run wrote to {collection}, so that a search in {name} does"
-        f" not find what it wrote: run again with the models of {now or name}, and drop {collection} when nobody needs it"
+        f" not find what it wrote: run again with the models of {now or name}, and drop {collection} when it is no longer needed"
     )
 
 
@@ -132,9 +132,9 @@ def _find_or_make(wanted: Manifest, options: CollectionOptions, store: Store) ->
 
 
 def _make(wanted: Manifest, options: CollectionOptions, store: Store, *, instead_of: str | None) -> Manifest:
-    """Make the collection, and point its alias to it if that still stands for `instead_of`. Returns the one that has the alias.
+    """Create the collection, and set its alias if that still stands for `instead_of`. Return the manifest behind the alias.
 
-    Raises `ConfigurationError` where the new collection's own name is an alias.
+    Raises `ConfigurationError` if the new collection's own name is an alias.
     """
     name, own_name = wanted.collection, physical_name(wanted)
     made = store.ensure(replace(wanted, collection=own_name, base_name=name), options)
@@ -149,29 +149,29 @@ def _make(wanted: Manifest, options: CollectionOptions, store: Store, *, instead
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """How what is asked for differs from what a collection was made with, in words.
+    """The differences between the manifest of a job and the stored one, as phrases.
 
     Attributes:
-        chunking: other chunks, which need the source.
-        columns: other vectors, which cannot be had in place.
-        models: same vectors of the same shape, by models with other fingerprints.
+        chunking: differences in chunking. Other chunks require the source.
+        vectors: differences in the named vectors, which cannot be changed in place.
+        models: vectors of the same shape from models with other fingerprints.
     """
 
     chunking: tuple[str, ...]
-    columns: tuple[str, ...]
+    vectors: tuple[str, ...]
     models: tuple[str, ...]
 
     @property
     def acceptable(self) -> bool:
-        """Whether fingerprints are all that differs, so that somebody may say that the vectors are alike."""
-        return bool(self.models) and not self.chunking and not self.columns
+        """Whether only fingerprints differ, so that a person may accept the vectors as compatible."""
+        return bool(self.models) and not self.chunking and not self.vectors
 
     def remedy(self, collection: str) -> str:
-        """What to do, beside asking for what the collection was made with."""
+        """Return what to do, other than using the models and options that the collection was made with."""
         if self.chunking:
             return "use a new collection, since other chunks need their source"
-        reindex = f"make it anew beside itself and swap it in with ingest reindex {collection}"
-        if self.columns:
+        reindex = f"rebuild it with ingest reindex {collection}"
+        if self.vectors:
             return f"{reindex} and these models, or use a new collection"
         return (
             f"{reindex}, use a new collection, or, if you know that the stored vectors are alike, keep them with"
@@ -180,44 +180,44 @@ class Drift:
 
 
 def find_drift(wanted: Manifest, stored: Manifest) -> Drift:
-    """Every difference that would mix vector spaces or chunkings."""
+    """Return every difference that would mix vector spaces or chunkings."""
     have = {spec.name: spec for spec in stored.vectors}
-    ask = {spec.name: spec for spec in wanted.vectors}
+    want = {spec.name: spec for spec in wanted.vectors}
     chunking = []
     if dict(wanted.chunking) != dict(stored.chunking):
-        chunking.append(f"chunking is {dict(stored.chunking)}, asked for {dict(wanted.chunking)}")
-    columns, models = [], []
-    if missing := [name for name in ask if name not in have]:
-        columns.append(f"it has no vector {', '.join(missing)}")
-    if extra := [name for name in have if name not in ask]:
-        columns.append(f"it also has the vector {', '.join(extra)}, which was not asked for")
-    for name in sorted(ask.keys() & have.keys()):
-        if ask[name].dim != have[name].dim:
-            columns.append(f"{name} has {have[name].dim} dimensions, asked for {ask[name].dim}")
-        elif ask[name].distance != have[name].distance:
-            columns.append(f"{name} compares by {have[name].distance}, asked for {ask[name].distance}")
-        elif ask[name].idf != have[name].idf:
-            columns.append(f"{name} {'weighs' if have[name].idf else 'does not weigh'} rare terms more, asked for the other")
-        elif ask[name].fingerprint != have[name].fingerprint:
-            alike = ask[name].space == have[name].space
+        chunking.append(f"chunking is {dict(stored.chunking)}, the job's is {dict(wanted.chunking)}")
+    vectors, models = [], []
+    if missing := [name for name in want if name not in have]:
+        vectors.append(f"it has no vector {', '.join(missing)}")
+    if extra := [name for name in have if name not in want]:
+        vectors.append(f"it also has the vector {', '.join(extra)}, which the job does not make")
+    for name in sorted(want.keys() & have.keys()):
+        if want[name].dim != have[name].dim:
+            vectors.append(f"{name} has {have[name].dim} dimensions, the job's has {want[name].dim}")
+        elif want[name].distance != have[name].distance:
+            vectors.append(f"{name} is compared by {have[name].distance}, the job's by {want[name].distance}")
+        elif want[name].idf != have[name].idf:
+            vectors.append(f"{name} {'weighs' if have[name].idf else 'does not weigh'} rare terms more, unlike the job's")
+        elif want[name].fingerprint != have[name].fingerprint:
+            alike = want[name].space == have[name].space
             models.append(f"{name} was made {'in another precision' if alike else 'by another revision, prompt or pooling'}")
-    return Drift(tuple(chunking), tuple(columns), tuple(models))
+    return Drift(tuple(chunking), tuple(vectors), tuple(models))
 
 
 def check_manifest(wanted: Manifest, stored: Manifest) -> None:
-    """Raises `ManifestMismatchError` naming every difference that would mix vector spaces or chunkings, and what to do.
+    """Raise `ManifestMismatchError` if the manifests differ in a way that would mix vector spaces or chunkings.
 
-    A second raw name that normalizes to the same collection is logged as a warning: it is legal, and rarely meant.
+    A second raw name that normalizes to the same collection is logged as a warning: it is valid, but rarely intended.
     """
     drift = find_drift(wanted, stored)
-    if differences := [*drift.columns, *drift.models, *drift.chunking]:
+    if differences := [*drift.vectors, *drift.models, *drift.chunking]:
         raise ManifestMismatchError(
-            f"collection {wanted.collection!r} was made differently: {'; '.join(differences)}. Ask for what it was made with, or"
-            f" {drift.remedy(wanted.collection)}"
+            f"collection {wanted.collection!r} was made differently: {'; '.join(differences)}. Use the models and options it was"
+            f" made with, or {drift.remedy(wanted.collection)}"
         )
     if wanted.raw_name != stored.raw_name:
         logger.warning(
-            "the names %r and %r both mean collection %r: it was made under the first",
+            "the names %r and %r both stand for collection %r, which was created under the first",
             stored.raw_name,
             wanted.raw_name,
             wanted.collection,
@@ -284,7 +284,7 @@ def stored_options(stored: Manifest | None) -> StoredOptions:
 
 @dataclass(frozen=True, slots=True)
 class CollectionDetails:
-    """What is stored under a name, and what it was made with.
+    """The details of a stored collection.
 
     Attributes:
         name: normalized name that the collection is called by.

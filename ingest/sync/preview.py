@@ -1,4 +1,4 @@
-"""What a run would do, found out without doing any of it."""
+"""A preview of a run: plan every document and change nothing."""
 
 from __future__ import annotations
 
@@ -16,51 +16,53 @@ from ingest.store.contract import Store
 from ingest.sync.deletion import find_missing, is_braked, note_stored
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
-from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import count_points
 from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.reading import Reader
+from ingest.sync.run import check_run
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
-from ingest.sync.sources import check_sources
 
-LISTED_REJECTS = 20
-"""Rejects a preview shows; the rest are counted."""
+MAX_REJECTS = 20
+"""Maximum number of rejected records in a preview; all of them are counted."""
 
 
 @dataclass(slots=True)
 class Preview:
-    """Documents, unless it says chunks.
+    """A preview of a run, counted in documents or, where the name says so, in chunks.
 
     Attributes:
-        chunks: model key → chunks it would encode.
-        payload_only: chunks whose payload alone would change.
+        exists: whether the collection has points.
+        added, updated, unchanged: documents that the run would write, write again, and skip.
+        chunks: model key → number of chunks to encode.
+        payload_only: chunks of which only the payload would change.
         deleted: documents that `full` would delete now.
         stale_chunks: chunks that would be deleted, of those documents or because of an edit.
         soft_deleted: documents that `full` would soft-delete now.
         in_grace_period: documents soft-deleted before, whose grace period has not passed.
         unidentified: rejected records without a readable id; while there are any, `full` deletes no document.
-        brake: True if the deletion brake would stop the run.
+        brake: whether the deletion brake would stop the run.
+        rejects: the first rejected records.
         vector_bytes: bytes of the vectors of one chunk.
         rates: model key → chunks per second that earlier runs measured on this machine.
     """
 
     collection: str
     exists: bool
-    read: int
-    added: int
-    updated: int
-    unchanged: int
-    rejected: int
-    unidentified: int
-    deleted: int
-    soft_deleted: int
-    in_grace_period: int
-    stale_chunks: int
-    payload_only: int
     chunks: dict[str, int]
-    brake: bool
-    rejects: list[Rejected]
     vector_bytes: int
+    read: int = 0
+    added: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    rejected: int = 0
+    unidentified: int = 0
+    deleted: int = 0
+    soft_deleted: int = 0
+    in_grace_period: int = 0
+    stale_chunks: int = 0
+    payload_only: int = 0
+    brake: bool = False
+    rejects: list[Rejected] = field(default_factory=list)
     rates: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -98,13 +100,12 @@ def preview_job(
     models: Sequence[Model],
     now: Callable[[], float] = time.time,
 ) -> Preview:
-    """Reads the sources to the end and plans every document; changes nothing anywhere.
+    """Read the sources to their ends, plan every document, and return the preview. Changes nothing.
 
-    Raises what `run_job` would before encoding: `ConfigurationError`, `ManifestMismatchError`, `SourceError`, `StoreError`.
+    Raises what `run_job` raises before it encodes: `ConfigurationError`, `ManifestMismatchError`, `SourceError`, `StoreError`.
     """
-    sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
+    sources = check_run(job, sources)
     wanted = job.manifest(models)
-    check_name(wanted.collection)
     try:
         stored = store.manifest(wanted.collection)
         exists = store.count(wanted.collection) > 0
@@ -112,26 +113,7 @@ def preview_job(
             check_manifest(wanted, stored)
     except CollectionNotFoundError:
         exists = False
-    keys = {model.key: 0 for model in models}
-    preview = Preview(
-        wanted.collection,
-        exists,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        keys,
-        brake=False,
-        rejects=[],
-        vector_bytes=vector_bytes(models),
-    )
+    preview = Preview(wanted.collection, exists, dict.fromkeys((model.key for model in models), 0), vector_bytes(models))
     for source in sources:
         _preview_source(preview, job, source, store, models, now=now())
     return preview
@@ -141,7 +123,7 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
     known_empty = not preview.exists or count_points(store, preview.collection, source) == 0
 
     def reject(_source: str, rejected: Rejected) -> None:
-        if len(preview.rejects) < LISTED_REJECTS:
+        if len(preview.rejects) < MAX_REJECTS:
             preview.rejects.append(rejected)
 
     with SeenDocuments() as seen, PendingDeletes() as deletes:

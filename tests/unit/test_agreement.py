@@ -178,4 +178,4 @@ def test_a_second_name_for_the_same_collection_is_said(store: Store, caplog: pyt
     agreed(store)
     agreed(store, replace(WANTED, raw_name="D.O.C.S"))
     [said] = caplog.messages
-    assert "'DOCS' and 'D.O.C.S' both mean collection 'docs'" in said
+    assert "'DOCS' and 'D.O.C.S' both stand for collection 'docs'" in said
