@@ -77,9 +77,10 @@ def fuse(
     for name, ranking in rankings.items():
         weight = weights.get(name, 1.0)
         for rank, (point, value) in enumerate(zip(ranking, unweighted[name], strict=True), start=1):
-            ranks.setdefault(point.id, {})[name] = rank
-            scores.setdefault(point.id, {})[name] = point.score
-            contributions.setdefault(point.id, {})[name] = weight * value
+            id_ = point.id
+            if id_ not in ranks:
+                ranks[id_], scores[id_], contributions[id_] = {}, {}, {}
+            ranks[id_][name], scores[id_][name], contributions[id_][name] = rank, point.score, weight * value
     fused = [Fused(id_, sum(contributions[id_].values()), ranks[id_], scores[id_], contributions[id_]) for id_ in ranks]
     return sorted(fused, key=lambda each: (-each.score, min(each.ranks.values()), each.id))
 
@@ -97,14 +98,7 @@ def _contributions(rankings: Rankings, method: FusionMethod, sigmas: Sigmas) -> 
     similarities = {name: _similarities(ranking) for name, ranking in rankings.items()}
     if method == "dbsf":
         return {name: _normalized(values) for name, values in similarities.items()}
-    dense = sum(name in sigmas for name in rankings)
-    return {
-        name: _scaled(values, _dense_end(values), sigmas[name] or pstdev(values), math.sqrt(dense))
-        if name in sigmas
-        else _scaled(values, _sparse_end(values), values[0] / BEST_SPARSE, math.sqrt(len(rankings) - dense))
-        for name, values in similarities.items()
-        if values
-    } | {name: [] for name, values in similarities.items() if not values}
+    return _scaled(similarities, sigmas)
 
 
 def _similarities(ranking: Sequence[ScoredPoint]) -> list[float]:
@@ -113,18 +107,24 @@ def _similarities(ranking: Sequence[ScoredPoint]) -> list[float]:
     return [-score for score in scores] if scores and scores[0] < scores[-1] else scores
 
 
-def _scaled(values: Sequence[float], end: float, unit: float, divisor: float) -> list[float]:
-    if unit <= 0:
-        return [0.0] * len(values)
-    return [max(0.0, (value - end) / unit / divisor) for value in values]
+def _scaled(similarities: Mapping[str, Sequence[float]], sigmas: Sigmas) -> dict[str, list[float]]:
+    """Return what each point contributes to `scores`, see `fuse`."""
+    dense = sum(name in sigmas for name in similarities)
+    sparse = len(similarities) - dense
+    scaled = {}
+    for name, values in similarities.items():
+        if not values:
+            end, unit = 0.0, 0.0
+        elif name in sigmas:
+            end, unit = _end(values, median(values)), (sigmas[name] or pstdev(values)) * math.sqrt(dense)
+        else:
+            end, unit = _end(values, 0.0), values[0] / BEST_SPARSE * math.sqrt(sparse)
+        scaled[name] = [max(0.0, (value - end) / unit) if unit > 0 else 0.0 for value in values]
+    return scaled
 
 
-def _dense_end(values: Sequence[float]) -> float:
-    return values[CANDIDATES - 1] if len(values) >= CANDIDATES else median(values)
-
-
-def _sparse_end(values: Sequence[float]) -> float:
-    return values[CANDIDATES - 1] if len(values) >= CANDIDATES else 0.0
+def _end(values: Sequence[float], of_complete_list: float) -> float:
+    return values[CANDIDATES - 1] if len(values) >= CANDIDATES else of_complete_list
 
 
 def _normalized(values: Sequence[float]) -> list[float]:
