@@ -1,12 +1,12 @@
 """Vectors ⇄ Qdrant: one protocol, two stores.
 
-contract    what every store does, and the records it does it with
+contract    the store protocol and its records
 schema      collection names, payloads, manifests: pure
 filters     conditions from Python values and from the command line: pure
 edge/       the embedded engine; only it, and BM25, use `qdrant_edge`
 server/     a Qdrant server over REST or gRPC; only it uses `qdrant_client`
-wire        what both stores convert alike: pure
-request_sizes  how large a request is, and what goes into one: pure
+wire        conversions that both stores share: pure
+request_sizes  the estimated size of requests: pure
 writer      effects → requests, on a thread
 splitting   requests in the size that a store accepts
 retrying    a store that retries each request and splits large ones; what `open_store` returns
@@ -28,7 +28,7 @@ _HOST_AND_PORT = re.compile(
 )
 
 _SLIP_IN_ADDRESS = re.compile(r"[\\/]{2}|(?:https?|qdrant|grpc)(?::|[\\/]{2})", re.IGNORECASE)
-"""How an address begins that lost its scheme, its colon or one of its slashes. (`Path` turns two slashes into one.)"""
+"""The start of an address without its scheme, its colon or one of its slashes. (`Path` turns two slashes into one.)"""
 
 
 def open_store(
@@ -45,8 +45,8 @@ def open_store(
     """Open the store at `location`: a server for `http(s)://…`, otherwise a directory for the embedded engine.
 
     Opening it and each request to it are retried under `retry` while it is unavailable. The other arguments are for servers: see
-    `ServerStore`. Raises `ConfigurationError` (also for an empty location, and for `host:port`, which nobody means as a
-    directory), `StoreUnavailableError`, `StoreError`.
+    `ServerStore`. Raises `ConfigurationError` (also for an empty location and for `host:port`, which is not
+    meant as a directory), `StoreUnavailableError`, `StoreError`.
     """
     checked("retry", parse_instance, retry, RetryPolicy)
     text = str(location)
@@ -70,7 +70,7 @@ def open_store(
 
 
 def _no_directory(text: str) -> str | None:
-    """Return why nobody means this location as a directory, and what to write instead, without secrets; None for a directory."""
+    """Return why this location cannot be meant as a directory, and what to write instead, without secrets; else None."""
     scheme, is_address, _ = text.partition("://")
     problem = None
     if is_address:

@@ -1,12 +1,12 @@
-"""Conditions on payloads, read from Python values or from the command line. Pure; the stores turn them into their engine's.
+"""Conditions on payloads, parsed from Python values or the command line. Pure; each store converts them for its engine.
 
-What the operators mean, in every store:
+The operators mean the same in every store:
 
-- A field that holds a list meets `eq`, `any`, `text` and the ranges if one of its items does.
-- `none` is the opposite of `any`: it is met by points that do not have the field, too.
-- `exists` is false where the field is missing, null or an empty list.
-- Numbers compare by value (`1` equals `1.0`), dates as points in time (without a zone they are UTC).
-- `text`: the value contains this very text, letter case counting.
+- A field with a list meets `eq`, `any`, `text` and the ranges if one of its items does.
+- `none` is the opposite of `any`, so points without the field meet it, too.
+- `exists` is false if the field is missing, null or an empty list.
+- Numbers compare by value (`1` equals `1.0`), dates as points in time (UTC without a zone).
+- `text`: the value contains this text, case-sensitive.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ _MAX_INTEGER = 2**63 - 1
 
 _STEP = r'(?:[\w-]+|"[^"\\]*")(?:\[[0-9]*\])*'
 _FIELD = re.compile(rf"{_STEP}(?:\.{_STEP})*")
-"""Qdrant's payload paths: names of letters, digits, `_` and `-` joined by dots, others quoted, `[]` or `[0]` into lists."""
+"""Qdrant's payload paths: names of letters, digits, `_` and `-` joined by dots, other names quoted, `[]` or `[0]` for lists."""
 
 _SPACE = re.compile(r"\s*")
 _OPERATOR = re.compile(r"\s*(>=|<=|!=|=|>|<|~)\s*")
 _VALUE = re.compile(r'("(?:[^"\\]|\\.)*"|[^&|"\s=<>!~](?:[^&|"]*[^&|"\s])?)\s*(?=[&|]|\Z)', re.DOTALL)
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-"""JSON's: `0123` and `1_000` stay text."""
+"""A JSON number: `0123` and `1_000` stay text."""
 
 _LONGEST_NUMBER = 40
-"""Characters; more digits than that name something rather than count it."""
+"""Maximum characters of a number; a longer one is an identifier."""
 
 _COMPARISONS: Mapping[str, Operator] = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "~": "text"}
 
 
 def parse_where(where: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Conditions, joined by AND, from `{field: test}`.
+    """Return the conditions of `{field: test}`, joined by AND.
 
     A test is a value (equality), a list (any of them), or a mapping with one or more of `any`, `none`, `not` (a value or a list:
     the same as `none`), `gt`, `gte`, `lt`, `lte` (a number, an ISO 8601 string, a date or datetime), `exists` (bool), `text`:
@@ -54,7 +54,7 @@ def parse_where(where: Mapping[str, Any]) -> tuple[Condition, ...]:
 
 
 def parse_expression(expression: str) -> tuple[Condition, ...]:
-    """Conditions, joined by AND, from one line of text.
+    """Return the conditions of one line of text, joined by AND.
 
         expression = test { "&" test }
         test       = field ("=" | "!=") value { "|" value }      any of them; none of them
@@ -63,8 +63,8 @@ def parse_expression(expression: str) -> tuple[Condition, ...]:
                    | field "~" value                             contains the text
         value      = "true" | "false" | number | text | JSON string in double quotes
 
-    `metadata.year>=2020 & metadata.lang=en|de & metadata.note!=*`. What is in quotes is always text; what is not contains no
-    & | or quotes, and does not begin like an operator. Raises `ConfigurationError`.
+    `metadata.year>=2020 & metadata.lang=en|de & metadata.note!=*`. A quoted value is always text; an unquoted one
+    contains no & | or quotes and does not start with an operator. Raises `ConfigurationError`.
     """
     conditions: list[Condition] = []
     position, end = 0, len(expression)
@@ -77,7 +77,7 @@ def parse_expression(expression: str) -> tuple[Condition, ...]:
 
 
 def check_condition(condition: Condition) -> Condition:
-    """Return a condition that was put together by hand in the form the stores know. Raises `ConfigurationError`."""
+    """Return a hand-made condition, checked, in the form the stores expect. Raises `ConfigurationError`."""
     if condition.operator not in get_args(Operator):
         known = ", ".join(get_args(Operator))
         raise ConfigurationError(
@@ -184,7 +184,7 @@ def _conditions(field: str, test: object) -> list[Condition]:
 
 
 def _condition(field: str, operator: Operator, value: object) -> Condition:
-    """Checks the value and brings it into the one form the stores know."""
+    """Return the condition with its value checked and in the form the stores expect."""
     match operator:
         case "any" | "none":
             if not isinstance(value, (list, tuple, set, frozenset)) or not value:

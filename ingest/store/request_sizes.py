@@ -1,4 +1,4 @@
-"""How large requests are, estimated, and what goes into one. Pure."""
+"""The estimated size of requests, and how to fill them. Pure."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import VectorQuery
 
 _FLOAT_BYTES = 21
-"""Of a float32 in JSON, written out as the float64 it is equal to, with its comma."""
+"""A float32 in JSON, written as the equal float64, with its comma."""
 
 _SPARSE_BYTES = _FLOAT_BYTES + 11
-"""Of an index and its value."""
+"""An index and its value."""
 
 _ID_BYTES = 40
 
 _SMALL_FIELDS_BYTES = 640
-"""About what the fingerprint of a point with three models takes, with the names of all fields and the numbers among them."""
+"""About the size of the fingerprint of a point with three models, all field names and numbers included."""
 
 _Item = TypeVar("_Item")
 
 
 def batches(items: Iterable[_Item], size: Callable[[_Item], int], max_items: int, max_size: int) -> Iterator[list[_Item]]:
-    """The items in order, cut where one more would go over `max_items` or `max_size`; an item larger than that comes alone."""
+    """Yield the items in order, in batches of at most `max_items` and `max_size`; an item larger than that is alone."""
     batch: list[_Item] = []
     total = 0
     for item in items:
@@ -49,7 +49,7 @@ def point_bytes(point: Point) -> int:
     return _ID_BYTES + _vectors_bytes(point.vectors) + _stored_bytes(point.payload)
 
 
-def columns_bytes(item: tuple[str, Mapping[str, Vector]]) -> int:
+def vectors_bytes(item: tuple[str, Mapping[str, Vector]]) -> int:
     return _ID_BYTES + _vectors_bytes(item[1])
 
 
@@ -65,7 +65,7 @@ def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
 
 
 def _stored_bytes(payload: Payload) -> int:
-    """Of a whole payload, what is always there and never long at a flat rate."""
+    """Return the size of a whole payload, with a flat rate for the fields that are always short."""
     total = _SMALL_FIELDS_BYTES
     for name, item in payload.items():
         if isinstance(item, str):
@@ -76,7 +76,7 @@ def _stored_bytes(payload: Payload) -> int:
 
 
 def _json_bytes(value: Any) -> int:
-    """Characters, not bytes, of texts: far quicker to tell, and never off by more than the margin of `MAX_BYTES` allows."""
+    """Return the size of a JSON value. Counts characters: much faster than bytes, within the margin of `MAX_BYTES`."""
     if isinstance(value, str):
         return len(value) + 3
     if isinstance(value, dict):

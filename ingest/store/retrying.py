@@ -1,4 +1,4 @@
-"""A store that retries each request while the store behind it is unavailable, and splits those that it finds too large."""
+"""A store that retries requests while the store behind it is unavailable, and splits those that are too large for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreEr
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, Store, VectorQuery
-from ingest.store.request_sizes import columns_bytes, id_bytes, payload_bytes, point_bytes, query_bytes
+from ingest.store.request_sizes import id_bytes, payload_bytes, point_bytes, query_bytes, vectors_bytes
 from ingest.store.splitting import RequestLimits, joined, pages_of
 
 T = TypeVar("T")
@@ -23,14 +23,14 @@ T = TypeVar("T")
 class RetryingStore:
     """A store that repeats each request to `store` under `policy` while it raises `StoreUnavailableError`.
 
-    Every request has attempts of its own: each method call, and each page of `scroll`, which continues after the last point it
-    returned. A request whose outcome is unknown, because its answer was lost, is simply sent again. What `store` refuses with
-    `RequestTooLargeError` goes in smaller requests, as does everything after it.
+    Each method call and each page of `scroll` has its own attempts; `scroll` continues after the last point it returned. A
+    request whose response was lost is sent again. When `store` raises `RequestTooLargeError`, this request and all later ones are
+    sent in smaller parts.
 
     Args:
-        clock, sleep: the time that retries are measured and waited with.
-        stopped: once it is set, no attempt is started and no wait goes on; see `until`.
-        limits: what is known of the size of requests.
+        clock, sleep: the clock that measures retries, and the function that waits.
+        stopped: once set, no attempt starts and every wait ends; see `until`.
+        limits: the known limits on the size of requests.
     """
 
     def __init__(
@@ -51,13 +51,13 @@ class RetryingStore:
         self._limits = limits or RequestLimits()
 
     def until(self, stopped: threading.Event) -> RetryingStore:
-        """Return this store for one caller that must not wait: once `stopped` is set, it retries nothing and ends its waits."""
+        """Return this store for a caller that must not wait: once `stopped` is set, it retries nothing and its waits end."""
         return RetryingStore(
             self._store, self._policy, clock=self._clock, sleep=stopped.wait, stopped=stopped, limits=self._limits
         )
 
     def through(self, wrap: Callable[[Store], Store]) -> RetryingStore:
-        """Return a store that makes each attempt through `wrap(store)`, where `store` is the one behind this."""
+        """Return a store that makes each attempt through `wrap(store)`, where `store` is the store behind this one."""
         return RetryingStore(
             wrap(self._store), self._policy, clock=self._clock, sleep=self._sleep, stopped=self._stopped, limits=self._limits
         )
@@ -93,7 +93,7 @@ class RetryingStore:
             except CollectionNotFoundError:
                 if attempts == 1:
                     raise
-                # An earlier attempt dropped it, and its answer was lost.
+                # An earlier attempt dropped it, and its response was lost.
 
         self._call(attempt)
 
@@ -101,7 +101,7 @@ class RetryingStore:
         return self._call(self._store.aliases)
 
     def set_aliases(self, targets: Mapping[str, str | None]) -> None:
-        # A target may itself be an alias that this call moves: resolved once, it means the same collection in each attempt.
+        # A target may itself be an alias that this call moves, so it is resolved once for all attempts.
         aliases = self.aliases()
         resolved = {alias: target and aliases.get(target, target) for alias, target in targets.items()}
         self._call(lambda: self._store.set_aliases(resolved))
@@ -125,7 +125,7 @@ class RetryingStore:
         def request(batch: Sequence[tuple[str, Mapping[str, Vector]]]) -> None:
             self._call(lambda: self._store.update_vectors(collection, dict(batch)))
 
-        self._limits.send((collection, "update_vectors"), list(vectors.items()), columns_bytes, request, _change)
+        self._limits.send((collection, "update_vectors"), list(vectors.items()), vectors_bytes, request, _change)
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         def request(batch: Sequence[tuple[str, Payload]]) -> None:

@@ -1,4 +1,4 @@
-"""Requests in the size that a store accepts: learned from what it refuses, and kept to from then on."""
+"""Requests of a size that the store accepts, learned from its refusals."""
 
 from __future__ import annotations
 
@@ -17,64 +17,64 @@ from ingest.store.request_sizes import batches
 logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
-Kind = tuple[str, str]
-"""A collection, and what is done in it."""
+Result = TypeVar("Result")
+RequestKind = tuple[str, str]
+"""A collection and the name of an operation."""
 
 
 class RequestLimits:
-    """What a store, or a proxy in front of it, accepts in one request.
+    """The size of requests that a store, or a proxy in front of it, accepts.
 
     Nothing is measured or split before the first refusal. Safe from several threads.
     """
 
     def __init__(self) -> None:
         self._bytes = sys.maxsize
-        self._counts: dict[Kind, int] = {}
+        self._counts: dict[RequestKind, int] = {}
 
-    def most(self, kind: Kind) -> int:
-        """Return how many points, ids or results a request may hold or ask for, as far as that is known."""
+    def most(self, kind: RequestKind) -> int:
+        """Return the known maximum number of points, ids or results in a request."""
         return self._counts.get(kind, sys.maxsize)
 
-    def learn(self, kind: Kind, asked: int, error: RequestTooLargeError) -> bool:
-        """Return whether the store said that it takes fewer than `asked`, which holds from now on."""
-        if not error.most or asked <= error.most:
+    def learn(self, kind: RequestKind, number: int, error: RequestTooLargeError) -> bool:
+        """Remember the maximum that an error states, and return whether it is below `number`."""
+        if not error.most or number <= error.most:
             return False
         self._counts[kind] = error.most
-        logger.info("%s: from now on, requests hold at most %d", error, error.most)
+        logger.info("%s: from now on, requests have at most %d", error, error.most)
         return True
 
     def send(
         self,
-        kind: Kind,
+        kind: RequestKind,
         items: Sequence[Item],
         size: Callable[[Item], int],
-        request: Callable[[Sequence[Item]], Answer],
+        request: Callable[[Sequence[Item]], Result],
         name: Callable[[Item], str],
-    ) -> list[Answer]:
-        """Make the request for all items, or for some at a time, and return the answers in order.
+    ) -> list[Result]:
+        """Make the request for all items, split if necessary, and return the results in order.
 
         Args:
-            size: bytes of an item, estimated.
-            name: what to call an item that is too large even alone.
+            size: returns the estimated bytes of an item.
+            name: returns how an error calls an item that is too large even alone.
 
         Raises `RequestTooLargeError` for such an item, and what `request` raises.
         """
-        answers: list[Answer] = []
-        waiting = deque([items])
-        while waiting:
-            batch = waiting.popleft()
+        results: list[Result] = []
+        pending = deque([items])
+        while pending:
+            batch = pending.popleft()
             parts = self._split(batch, size, self.most(kind))
             if len(parts) > 1:
-                waiting.extendleft(reversed(parts))
+                pending.extendleft(reversed(parts))
                 continue
             try:
-                answers.append(request(batch))
+                results.append(request(batch))
             except RequestTooLargeError as exc:
                 if not self.learn(kind, len(batch), exc):
                     self._learn_bytes(batch, size, name, exc)
-                waiting.appendleft(batch)
-        return answers
+                pending.appendleft(batch)
+        return results
 
     def _split(self, batch: Sequence[Item], size: Callable[[Item], int], most: int) -> list[Sequence[Item]]:
         if len(batch) <= most and self._bytes == sys.maxsize:
@@ -84,7 +84,7 @@ class RequestLimits:
     def _learn_bytes(
         self, batch: Sequence[Item], size: Callable[[Item], int], name: Callable[[Item], str], error: RequestTooLargeError
     ) -> None:
-        """Halve the bytes of a request, unless nothing smaller can be sent."""
+        """Halve the maximum bytes of a request. Raises the error if no smaller request is possible."""
         total = sum(map(size, batch))
         if error.most is not None or not batch:
             raise error
@@ -98,7 +98,7 @@ class RequestLimits:
 
 
 def pages_of(query: VectorQuery, most: int) -> list[VectorQuery]:
-    """Return the query in pages of at most so many results."""
+    """Return the query in pages of at most `most` results."""
     if query.limit <= most:
         return [query]
     starts = range(0, query.limit, most)
@@ -106,7 +106,7 @@ def pages_of(query: VectorQuery, most: int) -> list[VectorQuery]:
 
 
 def joined(pages: Sequence[Sequence[ScoredPoint]]) -> list[ScoredPoint]:
-    """Return the results of all pages, best first; an approximate search may find one of them twice."""
+    """Return the distinct results of all pages, best first; an approximate search may find a point twice."""
     found: dict[str, ScoredPoint] = {}
     for point in (point for page in pages for point in page):
         found.setdefault(point.id, point)

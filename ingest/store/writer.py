@@ -14,7 +14,7 @@ from typing import Self
 from ingest.errors import StoreError, StoreUnavailableError
 from ingest.records import Payload, Point, Vector
 from ingest.store.contract import Store
-from ingest.store.request_sizes import batches, columns_bytes, id_bytes, payload_bytes, point_bytes
+from ingest.store.request_sizes import batches, id_bytes, payload_bytes, point_bytes, vectors_bytes
 from ingest.store.retrying import RetryingStore
 
 logger = logging.getLogger(__name__)
@@ -26,14 +26,13 @@ MAX_BYTES = 4 * 2**20
 """Estimated bytes in one request; a server refuses more than 32 MiB."""
 
 DEFER_FROM = 50_000
-"""Points written from which indexing waits for the end of the load. A server builds a graph over each segment of a few thousand
-points, and builds it again whenever segments are merged: over a short load that is soon done, over a long one it is most of the
-work, and slows down the rest."""
+"""Points written before indexing is deferred to the end of the load. A server builds a graph for each segment of a few thousand
+points, and builds it again when segments merge: in a long load that is most of the work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """What is to be done to a collection. Everything that adds is acknowledged before anything is deleted.
+    """Changes to a collection. Everything added is acknowledged before anything is deleted.
 
     Attributes:
         upserts: whole points.
@@ -49,21 +48,19 @@ class Effects:
 
 
 class Writer:
-    """Writes what is submitted to one collection, from its own threads, in the order it was submitted.
+    """A writer of one collection, which applies submitted effects in order on its own threads.
 
-    Points of one submission are written `Store.streams` requests at a time.
-
-    After `defer_from` points the collection's indexes are deferred: whoever loads much calls `Store.finalize` in the end.
+    The points of one submission are written in `Store.streams` concurrent requests. After `defer_from` points, indexing is
+    deferred until the caller calls `Store.finalize`.
 
     `with Writer(store, collection) as writer: writer.submit(effects)`. Leaving the block waits until everything is acknowledged;
-    leaving it by an exception stops after the requests in flight, without retries, and leaves the rest undone; by
-    `KeyboardInterrupt`, it does not
-    wait for those either. Submit from one thread.
+    leaving it with an exception stops after the requests in flight, without retries, and drops the rest; `KeyboardInterrupt`
+    does not wait for those either. Submit from one thread.
 
     Args:
-        max_points, max_bytes: bounds of one request (bytes estimated); a point that alone exceeds them travels alone.
-        defer_from: points to be written until then.
-        queue_size: submitted effects that may wait while others are being written.
+        max_points, max_bytes: limits of one request, the bytes estimated; a larger point is sent alone.
+        defer_from: points written before indexing is deferred.
+        queue_size: maximum number of submitted effects in the queue.
     """
 
     def __init__(
@@ -92,13 +89,13 @@ class Writer:
         return self
 
     def submit(self, effects: Effects) -> None:
-        """Hands over; waits while the queue is full. Raises what the writer failed with, if it has: nothing more is written."""
+        """Queue effects; waits while the queue is full. Raises the error of a writer that failed and writes nothing more."""
         if self._failure is not None:
             raise self._failure
         self._queue.put(effects)
 
     def close(self) -> None:
-        """Waits until everything submitted is acknowledged. Raises what the writer failed with. Idempotent."""
+        """Wait until everything submitted is acknowledged. Raises the error of a writer that failed. Idempotent."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -110,12 +107,12 @@ class Writer:
             self.close()
             return
         self._stopped.set()
-        if not isinstance(error, KeyboardInterrupt):  # whoever cannot wait should not wait for a server that says nothing
+        if not isinstance(error, KeyboardInterrupt):  # which must not wait for a server that does not respond
             self._queue.put(None)
             self._thread.join()
 
     def _run(self) -> None:
-        """Takes from the queue to its end even after a failure, so that nobody waits for room in it for ever."""
+        """Empty the queue even after a failure, so that `submit` never blocks forever."""
         while (effects := self._queue.get()) is not None:
             if self._failure is not None:
                 continue
@@ -133,7 +130,7 @@ class Writer:
             defer_indexing(self._store, self._collection)
 
     def _send(self, stage: Iterator[Request]) -> None:
-        """As many requests at a time as the store takes with profit; returns, or raises, when none is in flight any more."""
+        """Send the requests of a stage, `Store.streams` at a time; return or raise once none is in flight."""
         failures: list[BaseException] = []
         taking = threading.Lock()
 
@@ -148,7 +145,7 @@ class Writer:
             except BaseException as exc:  # noqa: BLE001  raised again below
                 failures.append(exc)
 
-        # Daemons, as the writer's own thread: nobody waits for them who does not wait for that.
+        # Daemons, like the writer's own thread.
         helpers = [threading.Thread(target=send, name="write", daemon=True) for _ in range(self._store.streams - 1)]
         for helper in helpers:
             helper.start()
@@ -173,11 +170,11 @@ def defer_indexing(store: Store, collection: str) -> None:
 
 
 def stages(store: Store, collection: str, effects: Effects, max_points: int, max_bytes: int) -> Iterator[Iterator[Request]]:
-    """The requests that make up `effects`: each stage must be acknowledged before the next begins, in it the order is free."""
+    """Yield the requests of `effects` in stages; a stage must be acknowledged before the next, its requests have no order."""
     points = batches(effects.upserts, point_bytes, max_points, max_bytes)
     yield (partial(store.upsert, collection, batch) for batch in points)
-    columns = batches(effects.vector_updates.items(), columns_bytes, max_points, max_bytes)
-    yield (partial(store.update_vectors, collection, dict(batch)) for batch in columns)
+    vectors = batches(effects.vector_updates.items(), vectors_bytes, max_points, max_bytes)
+    yield (partial(store.update_vectors, collection, dict(batch)) for batch in vectors)
     payloads = batches(effects.payloads.items(), payload_bytes, max_points, max_bytes)
     yield (partial(store.set_payload, collection, dict(batch)) for batch in payloads)
     ids = batches(effects.deletes, id_bytes, max_points, max_bytes)

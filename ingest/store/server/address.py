@@ -40,18 +40,18 @@ class ServerAddress:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether it is on this machine, so that nobody else can read what is sent there."""
+        """Whether the server is on this machine, so that no other machine can read requests."""
         return self.host == "localhost" or bool((ip := _ip(self.host)) and ip.is_loopback)
 
 
 def parse_address(url: str) -> ServerAddress:
-    """Raise `ConfigurationError` for anything but the address of a server. The message repeats no secret."""
+    """Return the checked address. Raises `ConfigurationError`, without secrets, for anything but a server's address."""
     try:
         parts = urlsplit(url)
         port = USUAL_PORT if parts.port is None else parts.port
         is_host = ":" in (parts.hostname or "") or _HOST.fullmatch((parts.hostname or "").encode("idna"))
     except ValueError:
-        raise ConfigurationError(_UNREADABLE) from None  # its message can hold a password
+        raise ConfigurationError(_UNREADABLE) from None  # its message may contain a password
     if parts.scheme not in ("http", "https") or not parts.hostname or not is_host or not port:
         raise ConfigurationError(_UNREADABLE)
     if parts.username or parts.password or parts.query:
@@ -68,7 +68,7 @@ def parse_address(url: str) -> ServerAddress:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A proxy that the environment names. `url` may hold a password, and `str` does not."""
+    """A proxy from the environment. `url` may contain a password; `str` does not."""
 
     url: str
 
@@ -78,7 +78,7 @@ class Proxy:
 
     @property
     def is_http(self) -> bool:
-        """Whether it is asked in plain HTTP, the only kind that gRPC can use."""
+        """Whether the proxy speaks plain HTTP, the only kind that gRPC can use."""
         return urlsplit(self.url).scheme == "http"
 
 
@@ -95,7 +95,7 @@ def proxy_for(address: ServerAddress, environment: Mapping[str, str]) -> Proxy |
 
 
 def check_key_is_safe(address: ServerAddress, proxy: Proxy | None, *, allow_plain_http_key: bool) -> None:
-    """Raise `ConfigurationError` if a key would travel unencrypted to another machine and nobody allowed that."""
+    """Raise `ConfigurationError` if a key would be sent unencrypted to another machine without permission."""
     if address.scheme == "https" or address.is_loopback or allow_plain_http_key:
         return
     through = f" through the proxy {proxy}" if proxy else ""
@@ -106,7 +106,7 @@ def check_key_is_safe(address: ServerAddress, proxy: Proxy | None, *, allow_plai
 
 
 def _is_exempt(address: ServerAddress, hosts: str) -> bool:
-    """Whether NO_PROXY names the host: by name, domain, IP address or network, with or without a port."""
+    """Return whether NO_PROXY names the host: by name, domain, IP address or network, with or without a port."""
     return any(_names(entry, address) for entry in hosts.lower().replace(",", " ").split())
 
 
@@ -114,7 +114,7 @@ def _names(entry: str, address: ServerAddress) -> bool:
     if entry == "*":
         return True
     host, ip = address.host, _ip(address.host)
-    with suppress(ValueError):  # which says that the entry is neither an IP address nor a network
+    with suppress(ValueError):  # if the entry is neither an IP address nor a network
         return ip in ipaddress.ip_network(entry.strip("[]"), strict=False)
     name, colon, port = entry.rpartition(":")
     if colon and port.isdecimal():

@@ -1,4 +1,4 @@
-"""The collections of a Qdrant server: making and dropping them, their manifests, aliases and indexes."""
+"""The collections of a Qdrant server: created, listed and dropped; their manifests, aliases and indexes."""
 
 from __future__ import annotations
 
@@ -37,16 +37,16 @@ from ingest.store.server.wire import (
     NOTE_PREFIX,
     collection_config,
     filter_to,
-    has_columns_of,
+    has_vectors_of,
 )
 
 logger = logging.getLogger(__name__)
 
 DEFAULT_INDEXING_THRESHOLD = 10_000
-"""Kilobytes of a segment's vectors from which a server builds a graph, if nobody told it otherwise."""
+"""The default of a server: kilobytes of vectors in a segment from which it builds a graph."""
 
 FINALIZE_SECONDS = 300.0
-"""Longest wait for the server's optimizers; it goes on without us."""
+"""Maximum wait for the server's optimizers, which continue by themselves."""
 
 
 class ServerCollections:
@@ -76,8 +76,8 @@ class ServerCollections:
         except CollectionNotFoundError:
             self._create(manifest, options, model)
             found = self._created(name)
-        if METADATA_KEY not in (found.config.metadata or {}) and has_columns_of(found, manifest) and self.count(name) == 0:
-            self._put_manifest(name, manifest)  # ours, but for the manifest
+        if METADATA_KEY not in (found.config.metadata or {}) and has_vectors_of(found, manifest) and self.count(name) == 0:
+            self._put_manifest(name, manifest)  # created by this package, which crashed before it wrote the manifest
             found = self._collection(name)
         stored = self._manifest_of(name, found)
         self._restore_indexing(name, found)
@@ -103,7 +103,7 @@ class ServerCollections:
     def collections(self) -> list[CollectionInfo]:
         infos = []
         for name in sorted(self._names()):
-            with suppress(CollectionNotFoundError):  # dropped by somebody meanwhile
+            with suppress(CollectionNotFoundError):  # dropped meanwhile
                 infos.append(self._info(name))
         return infos
 
@@ -115,8 +115,10 @@ class ServerCollections:
         self._call(name, lambda: self._client.delete_collection(name))
 
     def aliases(self) -> dict[str, str]:
-        """As the contract says. The server lists them collection by collection, so that one which moves meanwhile is missing or
-        there twice (seen once in 4,000 times): it is asked until two answers agree.
+        """Return the aliases. See `Store.aliases`.
+
+        The server lists them collection by collection, so an alias that moves meanwhile is missing or listed twice (once in 4,000
+        times). The list is read until it is the same twice.
         """
         before, now = self._listed_aliases(), self._listed_aliases()
         while now != before:
@@ -127,10 +129,10 @@ class ServerCollections:
         aliases, names = self.aliases(), self._names()
         wanted = {alias: aliases.get(target, target) for alias, target in targets.items() if target is not None}
         for name in wanted.values():
-            if name not in names:  # the server would notice, but only after it did some of the rest
+            if name not in names:  # the server checks this too, but after a part of the changes
                 raise not_found(name, self.location)
         check_aliases_are_free(wanted, names, self.location)
-        made = [
+        created = [
             models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=name, alias_name=alias))
             for alias, name in wanted.items()
         ]
@@ -138,7 +140,7 @@ class ServerCollections:
             models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
             for alias in targets.keys() - wanted.keys()
         ]
-        self._call(None, lambda: self._client.update_collection_aliases([*made, *removed]))
+        self._call(None, lambda: self._client.update_collection_aliases([*created, *removed]))
 
     def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
         selected = filter_to(conditions)
@@ -159,7 +161,7 @@ class ServerCollections:
 
     def defer_indexing(self, collection: str) -> None:
         threshold = self._collection(collection).config.optimizer_config.indexing_threshold
-        if threshold == 0:  # deferred before, or by somebody else for good
+        if threshold == 0:  # already deferred, or switched off by the operator
             return
         self._set_indexing(collection, 0, {DEFERRED_KEY: threshold or DEFAULT_INDEXING_THRESHOLD})
 
@@ -173,13 +175,13 @@ class ServerCollections:
             raise StoreError(f"Qdrant at {self.location} cannot index the collection {collection} ({reason}): see its log")
 
     def _restore_indexing(self, collection: str, found: models.CollectionInfo) -> None:
-        """Undoes `defer_indexing`, whoever called it and did not live to finish."""
+        """Undo `defer_indexing`, of this process or one that crashed."""
         threshold = (found.config.metadata or {}).get(DEFERRED_KEY)
         if threshold is not None:
             self._set_indexing(collection, int(threshold), {DEFERRED_KEY: None})  # which removes it
 
     def _set_indexing(self, collection: str, threshold: int, metadata: dict[str, int | None]) -> None:
-        """A matter of speed, so a token that may write points and no more, as one for a single collection, does without."""
+        """Set the indexing threshold. A key that may only write points cannot; that is logged, because it costs only time."""
         try:
             self._update(
                 collection, optimizers_config=models.OptimizersConfigDiff(indexing_threshold=threshold), metadata=metadata
@@ -198,7 +200,7 @@ class ServerCollections:
     def _warn_of_no_index(self, collection: str) -> None:
         logger.warning(
             "no index is built for the collection %s at %s, so a search compares with every point: its indexing_threshold is 0,"
-            " and no load of ingest left it so; if nobody means it, set optimizers_config.indexing_threshold to %d with"
+            " and ingest did not set it; if that is not intended, set optimizers_config.indexing_threshold to %d with"
             " PATCH /collections/%s",
             collection,
             self.location,
@@ -207,14 +209,14 @@ class ServerCollections:
         )
 
     def _resolved(self, collection: str) -> str:
-        """The name of the collection that this is the name or an alias of."""
-        for _ in range(2):  # what is not listed may be an alias that moves: see `aliases`
+        """Return the name of the collection that has this name or alias."""
+        for _ in range(2):  # an unlisted name may be an alias that moves: see `aliases`
             if name := dict(self._listed_aliases()).get(collection):
                 return name
         return collection
 
     def _listed_aliases(self) -> list[tuple[str, str]]:
-        """Alias and collection, as one answer has them, sorted."""
+        """Return the pairs of alias and collection in one response, sorted."""
         listed = self._call(None, self._client.get_aliases).aliases
         return sorted((alias.alias_name, alias.collection_name) for alias in listed)
 

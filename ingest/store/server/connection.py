@@ -1,4 +1,4 @@
-"""The connection to a Qdrant server, and the one border where the client's exceptions become ours."""
+"""The connection to a Qdrant server, and the one border where the client's exceptions are translated."""
 
 from __future__ import annotations
 
@@ -27,27 +27,27 @@ from ingest.store.server.protocol import explain_grpc, explain_rest
 logger = logging.getLogger(__name__)
 
 OLDEST_SERVER = (1, 16)
-"""Before it, collections have no metadata to keep the manifest in."""
+"""Older servers have no collection metadata to store the manifest in."""
 
 _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
-"""gRPC refuses for up to two minutes to try a server again that was down; how long to wait is for who asks to say."""
+"""By default gRPC waits up to two minutes before it reconnects; here the retry policy decides."""
 
 _GRPC = ForkUnsafe("a gRPC connection", instead="open the store with prefer_grpc=False, or fork before the first one is opened")
-"""Calls in a forked child never end where the parent's were under way at the fork."""
+"""Calls in a forked child never end if the parent had calls under way at the fork."""
 
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
-"""The client's own choice for a server on this machine, no idle connections, makes its pool close some that another thread has
-just been given. They are let go of before the server does, after five seconds, so that no request meets one on its way out."""
+"""The client's default for a local server, no idle connections, makes its pool close connections that another thread was just
+given. Idle connections expire before the server closes them after five seconds, so no request meets a closing one."""
 
 _UNCOMPRESSED = {"Accept-Encoding": "identity"}
 """The server sends a compressed response in several packets. The last waits until the client acknowledges the others, which Linux
 delays by 40 ms."""
 
 _PROBE_SECONDS = 2
-"""How soon a gRPC port must answer that nobody asked for."""
+"""Maximum wait for the gRPC port if gRPC was not requested."""
 
 _SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
-"""What a header can carry."""
+"""The characters that a header can carry."""
 
 
 T = TypeVar("T")
@@ -58,8 +58,8 @@ class Connection:
 
     Attributes:
         location: the server's address, without secrets.
-        client: to be used inside `translated` alone.
-        grpc: whether points travel over gRPC.
+        client: the client, for use inside `translated` only.
+        grpc: whether points are sent over gRPC.
         timeout: seconds for one request.
     """
 
@@ -95,7 +95,7 @@ class Connection:
             if prefer_grpc:
                 _GRPC.use()
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # what it warns of was decided above
+                warnings.simplefilter("ignore", UserWarning)  # about choices made above
                 return QdrantClient(
                     url=self.location,
                     api_key=api_key,
@@ -108,7 +108,7 @@ class Connection:
                     limits=_LIMITS,
                     headers=None if prefer_grpc else _UNCOMPRESSED,
                     proxy=rest_proxy,
-                    trust_env=False,  # the proxy was chosen above, and the certificates take what the environment says of them
+                    trust_env=False,  # the proxy is chosen above, and the certificates follow the environment
                 )
 
         self._home = HomeProcess(f"the store {self.location}")
@@ -133,13 +133,13 @@ class Connection:
             raise
 
     def close(self) -> None:
-        """Close the connections. Idempotent; does nothing in a forked child, for they are the parent's."""
+        """Close the connections. Idempotent; does nothing in a forked child, where they belong to the parent."""
         if self._home.is_current and not self._closed:
             self._closed = True
             self.client.close()
 
     def held_by_parent(self) -> Iterable[object]:
-        """See `Inherited`. A child that ended a connection would end it for both."""
+        """Return the client: a child that closed its connections would close them for both. See `Inherited`."""
         return [self.client]
 
     @contextmanager
@@ -204,11 +204,11 @@ class Connection:
         return version
 
     def _answers_over_grpc(self, version: str, port: int, client: Callable[..., QdrantClient]) -> bool:
-        """Whether the very same server does, so far as can be told: with the same version, collections and aliases.
+        """Return whether the same server answers over gRPC, with the same version, collections and aliases.
 
-        Nobody asked for it, so that whatever is in the way is no error.
+        gRPC was not requested here, so a failure is not an error.
         """
-        if self._proxy or self._address.path:  # not every proxy lets gRPC through, and a path is not part of its requests
+        if self._proxy or self._address.path:  # a proxy may not pass gRPC, whose requests have no path
             return False
         try:
             socket.create_connection((self._address.host, port), _PROBE_SECONDS).close()
@@ -217,7 +217,7 @@ class Connection:
         other = client(prefer_grpc=True, timeout=_PROBE_SECONDS)
         try:
             with self.translated(None):
-                return other.info().version == version and _holds(other) == _holds(self.client)
+                return other.info().version == version and _names_on(other) == _names_on(self.client)
         except StoreError as exc:
             logger.debug("gRPC port %d of %s is not used: %s", port, self.location, exc)
             return False
@@ -225,7 +225,7 @@ class Connection:
             other.close()
 
     def _check_same_over_grpc(self, version: str, port: int) -> None:
-        """A neighbour's port is easily taken for the server's own, and then everything would be written there."""
+        """Raise `ConfigurationError` if the gRPC port belongs to another server, which would get all points."""
         try:
             answering = self.client.info().version
         except VENDOR_ERRORS as exc:
@@ -240,8 +240,8 @@ class Connection:
             )
 
 
-def _holds(client: QdrantClient) -> tuple[set[str], set[str]]:
-    """Names of collections and aliases."""
+def _names_on(client: QdrantClient) -> tuple[set[str], set[str]]:
+    """Return the names of the collections and of the aliases."""
     return (
         {found.name for found in client.get_collections().collections},
         {found.alias_name for found in client.get_aliases().aliases},
@@ -251,26 +251,26 @@ def _holds(client: QdrantClient) -> tuple[set[str], set[str]]:
 def _proxy_options(
     proxy: Proxy | None, tls: ssl.SSLContext, *, prefer_grpc: bool | None
 ) -> tuple[httpx.Proxy | None, dict[str, Any]]:
-    """Return what REST and gRPC need to know of the proxy. Each would look for one by itself, and not find the same."""
+    """Return the proxy options of REST and gRPC, which by themselves would not choose the same proxy."""
     if proxy is None:
         return None, {"grpc.enable_http_proxy": 0}
     if prefer_grpc and not proxy.is_http:
         raise ConfigurationError(f"gRPC cannot use the proxy {proxy}: set prefer_grpc to false, or name the host in NO_PROXY")
     try:
-        made = httpx.Proxy(proxy.url)
-        httpx.HTTPTransport(proxy=made, verify=tls).close()  # a SOCKS proxy takes a package that may not be installed
-    except (ValueError, httpx.InvalidURL, ImportError):  # whose words can hold the password
+        rest_proxy = httpx.Proxy(proxy.url)
+        httpx.HTTPTransport(proxy=rest_proxy, verify=tls).close()  # a SOCKS proxy requires a package that may not be installed
+    except (ValueError, httpx.InvalidURL, ImportError):  # whose message may contain the password
         raise ConfigurationError(
             f"the proxy {proxy} cannot be used: give one of http://, or name the host in NO_PROXY to do without"
         ) from None
-    return made, {"grpc.http_proxy": proxy.url}
+    return rest_proxy, {"grpc.http_proxy": proxy.url}
 
 
 def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext, dict[str, Any]]:
-    """Return what REST and gRPC need to know of the authority."""
+    """Return the certificate options of REST and gRPC."""
     if ca_file is None:
         return httpx.create_ssl_context(), {}
     try:
         return ssl.create_default_context(cafile=ca_file), {"root_certificates": Path(ca_file).read_bytes()}
-    except OSError as exc:  # includes what is no certificate
+    except OSError as exc:  # also for a file that is not a certificate
         raise ConfigurationError(f"the certificate file {ca_file} cannot be used: {exc.strerror or exc}") from exc

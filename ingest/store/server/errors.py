@@ -1,4 +1,4 @@
-"""The client's exceptions in our terms, by their type and status: worth asking again, not there, or refused."""
+"""Translation of the client's exceptions by type and status: unavailable, missing, too large or refused."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ ALREADY_EXISTS = (409, StatusCode.ALREADY_EXISTS)
 _NOT_FOUND = (404, StatusCode.NOT_FOUND)
 KEY_REFUSED = (401, 403, StatusCode.UNAUTHENTICATED, StatusCode.PERMISSION_DENIED)
 _PASSING = (408, 429, StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.RESOURCE_EXHAUSTED, StatusCode.INTERNAL)
-"""What may be gone in a moment, beside every 5xx; INTERNAL is what 500 is called over gRPC."""
+"""The statuses that are worth a retry, besides every 5xx. INTERNAL is the 500 of gRPC."""
 
 _REFUSED = (*KEY_REFUSED, 407)
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 _REFUSED_BY_PROXY = ("401 ", "403 ", "404 ", "405 ", "407 ")
-"""How the status begins that a proxy answers to CONNECT with; the client has it in its message alone."""
+"""The start of the status with which a proxy refuses CONNECT; the client has it only in its message."""
 
 _TOO_LARGE = (413, StatusCode.OUT_OF_RANGE)
 _TOO_LARGE_FOR_GATEWAY = "Received http2 header with status: 413"
-"""What gRPC says of a gateway in front of the server that answers with 413; it has no status of its own for that."""
+"""The gRPC message for a gateway that answers 413, which has no gRPC status."""
 
 BAD_REQUEST = (400, 422, StatusCode.INVALID_ARGUMENT)
 _SERVER_FAULTS = 500
 
 _REASON_LIMIT = 300
-"""Characters of a server's own words in a message."""
+"""Maximum characters of the server's words in a message."""
 
 
 def translate(exc: Exception, location: str, collection: str | None) -> StoreError:
-    """Our exception for the client's. Its message is one line and carries no secret."""
+    """Return the error of this package for an exception of the client: one line, without secrets."""
     where = f"Qdrant at {location}" + (f", collection {collection}," if collection else "")
     if isinstance(exc, QdrantException):  # a 429; without seconds if its Retry-After is a date
         retry_after = float(exc.retry_after_s) if isinstance(exc, ResourceExhaustedResponse) else None
@@ -71,7 +71,7 @@ def translate(exc: Exception, location: str, collection: str | None) -> StoreErr
 
 
 def translate_greeting(exc: Exception, location: str) -> StoreError:
-    """Return our exception for what a server answers instead of saying what it is: then the address is often the mistake."""
+    """Return the error for a failed greeting, when the address is often the mistake."""
     where, status = f"Qdrant at {location}", status_of(exc)
     if isinstance(exc, UnexpectedResponse) and status in _REDIRECTS:
         target = _without_query(exc.headers.get("location", ""))
@@ -82,7 +82,7 @@ def translate_greeting(exc: Exception, location: str) -> StoreError:
 
 
 def is_broken(exc: Exception) -> bool:
-    """Whether there was no answer, or none that could be read, for another reason than time."""
+    """Return whether the connection broke, for a reason other than a timeout."""
     if isinstance(exc, ResponseHandlingException):
         return isinstance(exc.source, httpx.TransportError) and not isinstance(exc.source, httpx.TimeoutException)
     return status_of(exc) is StatusCode.UNAVAILABLE
@@ -110,14 +110,14 @@ def _not_like_qdrant(where: str) -> StoreError:
 
 
 def _tls_failure(error: BaseException | None) -> ssl.SSLError | None:
-    """Return why TLS failed, unless the connection just ended, as it does when a server goes down."""
+    """Return why TLS failed, or None if the connection just ended, as it does when a server goes down."""
     while error is not None and not isinstance(error, ssl.SSLError):
         error = error.__cause__ or error.__context__
     return None if isinstance(error, (ssl.SSLEOFError, ssl.SSLSyscallError, ssl.SSLZeroReturnError)) else error
 
 
 def _translate_status(status: int | StatusCode | None, where: str, reason: str, *, web_page: bool) -> StoreError:
-    if status in _REFUSED and web_page:  # which Qdrant never answers with
+    if status in _REFUSED and web_page:  # Qdrant never sends one
         return StoreError(f"something in front of {where} refuses the request: {reason}")
     if status in KEY_REFUSED:
         return StoreError(
@@ -140,7 +140,7 @@ def has_status(error: StoreError, statuses: Container[int | StatusCode | None]) 
 
 
 def status_of(exc: Exception) -> int | StatusCode | None:
-    """The HTTP or gRPC status, where the server gave one."""
+    """Return the HTTP or gRPC status of a response, or None without one."""
     if isinstance(exc, UnexpectedResponse):
         return exc.status_code
     if not isinstance(exc, grpc.Call):
@@ -151,11 +151,11 @@ def status_of(exc: Exception) -> int | StatusCode | None:
 
 
 def reason_of(exc: Exception) -> str:
-    """The server's own words, on one line."""
+    """Return the server's own words, on one line."""
     if isinstance(exc, UnexpectedResponse):
         try:
             return one_line(str(exc.structured()["status"]["error"]))
-        except (ValueError, LookupError, TypeError):  # the words of a proxy
+        except (ValueError, LookupError, TypeError):  # a proxy's words
             return one_line(f"{exc.status_code} {exc.reason_phrase}")
     if isinstance(exc, grpc.Call):
         return one_line(exc.details() or str(exc.code()))
@@ -163,7 +163,7 @@ def reason_of(exc: Exception) -> str:
 
 
 def _without_query(url: str) -> str:
-    """Return a URL without what may be secret in it."""
+    """Return a URL without its user, password and query."""
     try:
         parts = urlsplit(one_line(url))
     except ValueError:

@@ -1,7 +1,7 @@
-"""What speaks at a port that does not talk to us as a server should: to tell a wrong port or scheme from a server in trouble.
+"""The protocol spoken at a port, to tell a wrong port or scheme from a server that is down.
 
-The client's errors do not tell: a TLS port, a gRPC port and a server that is going down can all end a connection alike. So after
-a failure to connect, and only then, the port is asked.
+The client's errors do not tell: a TLS port, a gRPC port and a server that goes down all just end the connection. So the port is
+probed after a failure to connect, and only then.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ingest.store.server.address import USUAL_PORT, ServerAddress
 Protocol = Literal["http", "grpc", "tls", "other"]
 
 PROBE_SECONDS = 2.0
-"""How soon the port must answer to be recognized."""
+"""Maximum wait for an answer of the port."""
 
 _REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
@@ -29,9 +29,9 @@ _HTTP2_SETTINGS_OR_GOAWAY = (0x04, 0x07)
 
 
 def protocol_at(host: str, port: int) -> Protocol | None:
-    """Return what speaks at a port, or None if nothing does.
+    """Return the protocol spoken at a port, or None if nothing answers.
 
-    HTTP/2 without TLS is taken for gRPC. Nothing is sent but a request for `/` without a key, and a TLS greeting.
+    HTTP/2 without TLS counts as gRPC. Only a request for `/` without a key and a TLS greeting are sent.
     """
     answer = _first_bytes(host, port)
     if not answer:
@@ -73,7 +73,7 @@ def explain_grpc(address: ServerAddress, port: int) -> str | None:
 
 
 def _first_bytes(host: str, port: int) -> bytes | None:
-    """Return the first bytes of the answer to an HTTP request, none if the connection is ended; None if nothing can be known."""
+    """Return the first bytes of the answer to an HTTP request, none if the connection ends; None without a connection."""
     try:
         with socket.create_connection((host, port), PROBE_SECONDS) as connection:
             connection.sendall(_REQUEST)
@@ -86,7 +86,7 @@ def _first_bytes(host: str, port: int) -> bytes | None:
 
 def _speaks_tls(host: str, port: int) -> bool:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is only to be recognized: no request is sent
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # only to recognize TLS: no request is sent
     try:
         with socket.create_connection((host, port), PROBE_SECONDS) as connection, context.wrap_socket(connection):
             return True

@@ -1,4 +1,4 @@
-"""The settings of a server's collection that a reindex takes over: everything an operator may have set, and the layout. Pure."""
+"""The settings of a server's collection that a reindex copies: everything an operator may have set, and the layout. Pure."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def vectors_left_out(like: models.CollectionInfo, found: models.CollectionInfo) 
 
 
 def _settings(like: models.CollectionInfo, found: models.CollectionInfo, asked: set[str]) -> dict[str, Any]:
-    """The arguments of an update that would give a collection with the vectors of `found` the settings of `like`."""
+    """Return the arguments of an update that gives a collection with the vectors of `found` the settings of `like`."""
     config, params = like.config, like.config.params
     threshold = (config.metadata or {}).get(DEFERRED_KEY, config.optimizer_config.indexing_threshold)
     left_out = {name for option, name in (("hnsw_m", "m"), ("hnsw_ef_construct", "ef_construct")) if option in asked}
@@ -124,7 +124,7 @@ def _by_vector(names: Iterable[str], settings: Mapping[str, _Params]) -> dict[st
 
 
 def _shared(settings: Iterable[_Params]) -> _Params | None:
-    """The one value that all have, or None."""
+    """Return the one value that all vectors share, or None."""
     values = list(settings)
     return values[0] if values and all(value == values[0] for value in values) else None
 
@@ -156,5 +156,5 @@ def _index(index: models.PayloadIndexInfo) -> tuple[object, object]:
 
 
 def _asked(options: CollectionOptions) -> set[str]:
-    """The options that are not the defaults."""
+    """Return the names of the options that are not the defaults."""
     return {field.name for field in fields(options) if getattr(options, field.name) != field.default}

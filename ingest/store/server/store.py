@@ -28,27 +28,28 @@ _PAGE = 5_000
 """Fingerprints fetched at a time."""
 
 STREAMS = 2
-"""One request is made ready while the server works on another; more were no faster."""
+"""One request is prepared while the server processes another; more are not faster."""
 
 
 class ServerStore(ServerCollections):
     """The collections of the Qdrant server at `url`, version 1.16 or later.
 
-    A write returns once the server has applied it, so that its queue never holds more than one request of a writer.
+    A write returns once the server has applied it, so its queue never has more than one request of a writer.
 
     Args:
-        url: `http://host:port` or `https://…`; port 6333 where it names none.
-        api_key: never shown. Over plain http only to this machine, unless `allow_plain_http_key`: others could read it.
-        ca_file: PEM file of the authority that signed the server's certificate, where the system does not know it.
-        prefer_grpc: points travel over gRPC instead of REST; None: where the very same server answers at its usual place (beside
-            port 6333) or at `grpc_port`.
-        grpc_port: of the same host; the URL's port plus one if not given.
+        url: `http://host:port` or `https://…`; the default port is 6333.
+        api_key: sent over plain HTTP only to this machine, because others could read it. Never shown.
+        allow_plain_http_key: whether to send the key over plain HTTP to any host.
+        ca_file: PEM file of the authority that signed the server's certificate, if the system does not trust it.
+        prefer_grpc: whether to send points over gRPC instead of REST; None: if the same server answers at `grpc_port` or, beside
+            port 6333, at the default gRPC port.
+        grpc_port: gRPC port on the same host; the default is the URL's port plus one.
         timeout: seconds for one request.
         retry: limits on the retries of each request that opens the connection or concerns a whole collection. Requests for
             points are made once: see `RetryingStore`.
 
-    Raises `ConfigurationError` for arguments that do not go together (also if a server of another version answers at the gRPC
-    port), `StoreUnavailableError` if nobody answers, `StoreError` if the server is too old or refuses the key.
+    Raises `ConfigurationError` for conflicting arguments (also if a server of another version answers at the gRPC port),
+    `StoreUnavailableError` if no server answers, `StoreError` if the server is too old or refuses the key.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class ServerStore(ServerCollections):
             retry=checked("retry", parse_instance, retry, RetryPolicy),
         )
         super().__init__(connection)
-        self._pages: dict[str, int] = {}  # of collections whose strict mode allows fewer than `_PAGE` fingerprints at a time
+        self._pages: dict[str, int] = {}  # by collection, if its strict mode allows fewer than `_PAGE` fingerprints
 
     @property
     def streams(self) -> int:
@@ -219,11 +220,11 @@ class ServerStore(ServerCollections):
 
     @contextmanager
     def _limited(self, collection: str, *, spare: int = 0, **asked: int) -> Iterator[None]:
-        """Translate what is raised, to `RequestTooLargeError` if it exceeds a limit that the collection's strict mode sets.
+        """Translate errors, to `RequestTooLargeError` if the request exceeds a limit of the collection's strict mode.
 
         Args:
-            spare: how many of those asked for the caller did not.
-            asked: the limits that apply, by the server's names for them, and what was asked for.
+            spare: how many of the requested points the caller does not want.
+            asked: the limits that apply, by the server's names for them, and the number requested.
         """
         try:
             with self._connection.translated(collection):

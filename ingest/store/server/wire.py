@@ -1,4 +1,4 @@
-"""What travels to and from a Qdrant server: our records in the client's models, and back. Pure."""
+"""Conversion between the records of this package and the models of the client. Pure."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ingest.store.schema import manifest_to_json
 from ingest.store.wire import EXACT_INTEGER
 
 METADATA_KEY = "ingest"
-"""Where in a collection's metadata the manifest is. Updates merge top-level keys, so the manifest is under one of its own."""
+"""The key of the manifest in a collection's metadata. Updates merge top-level keys, so the manifest has its own."""
 
 DEFERRED_KEY = "ingest_indexing_threshold"
-"""Where in it the threshold is that is to be restored: there while a load defers the indexes, and after its crash."""
+"""The metadata key of the indexing threshold to restore, present while a load defers indexing and after its crash."""
 
 NOTE_PREFIX = "ingest_note_"
-"""Before the key of each note in it: an update merges top-level keys, so each note is replaced for itself."""
+"""The prefix of the metadata keys of notes. Updates merge top-level keys, so each note is replaced by itself."""
 
 INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "uuid": models.PayloadSchemaType.UUID}
 
@@ -66,8 +66,8 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[st
     }
 
 
-def has_columns_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
-    """Whether the collection's vectors are exactly those that `manifest` would have made."""
+def has_vectors_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
+    """Return whether a collection has exactly the vectors of `manifest`."""
     params = found.config.params
     if not isinstance(params.vectors or {}, dict):
         return False
