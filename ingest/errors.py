@@ -1,22 +1,22 @@
 """The error tree. Everything the package raises on purpose is an `IngestError`.
 
-    IngestError                    exit 1   what happened, to what, and what to do
-    ├── ConfigurationError         exit 2   the request itself is wrong; nothing was touched
-    │   ├── UnknownModelError      exit 2   a model key that is in no registry
-    │   ├── ManifestMismatchError  exit 2   the collection was made with something else
+    IngestError                    exit 1   every error that the package raises on purpose
+    ├── ConfigurationError         exit 2   the request itself is wrong; nothing was changed
+    │   ├── UnknownModelError      exit 2   a model key is not in the registry
+    │   ├── ManifestMismatchError  exit 2   the collection was made with other models or settings
     │   └── MissingExtraError      exit 2   an optional dependency is not installed
     ├── SourceError                exit 1   the source as a whole cannot be read (a bad record is `Rejected`, not this)
     ├── ModelError                 exit 1   a model cannot be found, verified, loaded or run
     │   ├── ModelUnavailableError  exit 1   the model's backend is down or overloaded, whatever the text: worth retrying
-    │   └── PrecisionError         exit 1   a model cannot run in the precision asked for
-    ├── LeaseError                 exit 1   the right to use a device could not be had
-    │   └── LeaseTimeoutError      exit 1   … in time; names the holder
-    ├── StoreError                 exit 1   Qdrant said no, or broke; asking again will not help
-    │   ├── StoreUnavailableError  exit 1   not reachable, overloaded or timed out: worth asking again
-    │   ├── RequestTooLargeError   exit 1   more than the server, or a proxy in front of it, takes in one request
-    │   ├── StoreLockedError       exit 1   another process holds the embedded store
+    │   └── PrecisionError         exit 1   a model cannot run in the requested precision
+    ├── LeaseError                 exit 1   a device cannot be leased
+    │   └── LeaseTimeoutError      exit 1   a lease was not free in time; names the holder
+    ├── StoreError                 exit 1   Qdrant refused a request or failed; a retry will not help
+    │   ├── StoreUnavailableError  exit 1   not reachable, overloaded or timed out: worth retrying
+    │   ├── RequestTooLargeError   exit 1   a request too large for the server or a proxy in front of it
+    │   ├── StoreLockedError       exit 1   another process has locked the embedded store
     │   ├── CollectionNotFoundError exit 1  no such collection
-    │   └── ForeignCollectionError exit 1   a collection that another tool made
+    │   └── ForeignCollectionError exit 1   another tool made the collection
     ├── ForkError                  exit 1   an object was used in a forked child of the process that opened it
     ├── JobRunningError            exit 1   another process runs this job
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
@@ -32,27 +32,27 @@ from typing import ClassVar
 
 
 class IngestError(Exception):
-    """Anything this package raises on purpose. The message is one line, fit for a terminal."""
+    """Any error that this package raises on purpose. The message is one line, fit for a terminal."""
 
     exit_code: ClassVar[int] = 1
 
 
 class ConfigurationError(IngestError):
-    """What was asked for cannot be done as asked: wrong usage, wrong settings. Nothing was touched."""
+    """The request itself is wrong: usage, arguments or settings. Nothing was changed."""
 
     exit_code: ClassVar[int] = 2
 
 
 class UnknownModelError(ConfigurationError):
-    """A model key that no registry knows."""
+    """A model key is not in the registry."""
 
 
 class ManifestMismatchError(ConfigurationError):
-    """The collection was made with other models, prompts, dimensions or distances than were asked for."""
+    """The collection was made with other models, prompts, dimensions or distances than requested."""
 
 
 class MissingExtraError(ConfigurationError):
-    """An optional dependency is needed for this and is not installed; the message says which extra brings it."""
+    """An optional dependency is needed for this and is not installed; the message names the extra to install."""
 
 
 class SourceError(IngestError):
@@ -81,23 +81,23 @@ class ModelUnavailableError(ModelError):
 
 
 class PrecisionError(ModelError):
-    """A model cannot be computed in the precision asked for, or is too coarse in it. It has encoded nothing."""
+    """A model cannot run in the requested precision, or is too inaccurate in it. It has encoded nothing."""
 
 
 class LeaseError(IngestError):
-    """The exclusive right to use a device could not be had, or was asked for twice."""
+    """A device cannot be leased, or was leased twice."""
 
 
 class LeaseTimeoutError(LeaseError):
-    """The lease was not free in time; the message names who holds it."""
+    """The lease was not free in time; the message names its holder."""
 
 
 class StoreError(IngestError):
-    """Qdrant refused, or broke, and asking again will not help."""
+    """Qdrant refused a request or failed, and a retry will not help."""
 
 
 class StoreUnavailableError(StoreError):
-    """Qdrant is not reachable, overloaded or timed out: asking again may help.
+    """Qdrant is not reachable, overloaded or timed out; a retry may help.
 
     Attributes:
         retry_after: seconds that the server asked to wait before the next attempt, or None.
@@ -111,10 +111,10 @@ class StoreUnavailableError(StoreError):
 
 
 class RequestTooLargeError(StoreError):
-    """A request holds more than the server, or a proxy in front of it, takes. Smaller ones may pass.
+    """A request is too large for the server or a proxy in front of it. Smaller ones may succeed.
 
     Attributes:
-        most: how many points, ids or results a request may hold or ask for, if that was the reason; None if its bytes were.
+        most: maximum number of points, ids or results in a request, or None if the limit is on its bytes.
     """
 
     def __init__(self, message: str, *, most: int | None = None) -> None:
@@ -123,7 +123,7 @@ class RequestTooLargeError(StoreError):
 
 
 class StoreLockedError(StoreError):
-    """Another process holds the embedded store: it serves one process at a time, a server serves many."""
+    """Another process has locked the embedded store, which serves one process at a time; a server serves many."""
 
 
 class CollectionNotFoundError(StoreError):
@@ -131,11 +131,11 @@ class CollectionNotFoundError(StoreError):
 
 
 class ForeignCollectionError(StoreError):
-    """The collection has no manifest: another tool made it, and this package neither writes to it nor drops it."""
+    """The collection has no manifest, so another tool made it. This package neither writes to it nor drops it."""
 
 
 class ForkError(IngestError):
-    """An object was used in a forked child of the process that opened it; the child has to open its own."""
+    """An object was used in a forked child of the process that opened it; the child must open its own."""
 
 
 class JobRunningError(IngestError):
@@ -143,7 +143,7 @@ class JobRunningError(IngestError):
 
 
 class DeletionBrakeError(IngestError):
-    """The run would delete more of the source's documents than allowed, so nothing more was changed.
+    """The run would delete more of the source's documents than allowed, so it deleted none.
 
     Attributes:
         doc_ids: the documents that would have been deleted (at most the first 1,000).

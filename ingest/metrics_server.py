@@ -1,6 +1,6 @@
-"""A small web server for those who watch: `/metrics` for Prometheus, `/healthz` for whoever restarts what is not well.
+"""A small web server for monitoring: `/metrics` for Prometheus and `/healthz` for health checks.
 
-Loaded when something is to be served, since most runs serve nothing.
+Imported only when needed, because most runs serve nothing.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 Health = Callable[[], tuple[bool, Mapping[str, Any]]]
-"""Whether all is well, and the particulars; JSON."""
+"""Return whether all is well, and the details as JSON."""
 
 
 @contextmanager
 def serve_observations(collector: Collector, port: int, host: str, *, health: Health | None = None) -> Iterator[int]:
-    """Serves `/metrics`, and `/healthz` (200 or 503, JSON) where there is a `health`, while the context lasts.
+    """Serve `/metrics` and, with `health`, `/healthz` (200 or 503, JSON) during the context.
 
-    Gives the port, any free one for 0. The collector and `health` are called from the server's threads. Raises
+    Yields the port, a free one for 0. The collector and `health` are called from the server's threads. Raises
     `ConfigurationError` if the port is taken.
     """
     registry = CollectorRegistry()
@@ -50,18 +50,18 @@ def serve_observations(collector: Collector, port: int, host: str, *, health: He
 
 
 def _observations_app(metrics: WSGIApplication, health: Health | None) -> WSGIApplication:
-    def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get("PATH_INFO")
         if path == "/metrics":
             return metrics(environ, start_response)
         if path != "/healthz" or health is None:
             start_response("404 Not Found", [("Content-Type", "text/plain")])
             return [b"not found: ask for /metrics or /healthz\n" if health else b"not found: ask for /metrics\n"]
-        well, particulars = health()
-        start_response("200 OK" if well else "503 Service Unavailable", [("Content-Type", "application/json")])
-        return [json.dumps(particulars).encode(), b"\n"]
+        healthy, details = health()
+        start_response("200 OK" if healthy else "503 Service Unavailable", [("Content-Type", "application/json")])
+        return [json.dumps(details).encode(), b"\n"]
 
-    return answer
+    return respond
 
 
 class _ThreadedServer(ThreadingMixIn, WSGIServer):
@@ -69,7 +69,7 @@ class _ThreadedServer(ThreadingMixIn, WSGIServer):
 
 
 class _QuietHandler(WSGIRequestHandler):
-    timeout = 30  # a client that says nothing does not hold a thread for ever
+    timeout = 30  # an idle client does not block a thread forever
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
         pass

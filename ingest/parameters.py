@@ -50,7 +50,7 @@ def shown(value: object) -> str:
 
 
 def checked(name: str, parse: Callable[Concatenate[object, P], T], value: object, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Return what `parse` makes of a parameter's value. Raises `ConfigurationError` that begins with the parameter's name."""
+    """Return a parameter's value, parsed. Raises a `ConfigurationError` that begins with the parameter's name."""
     try:
         return parse(value, *args, **kwargs)
     except ValueError as exc:
@@ -60,7 +60,7 @@ def checked(name: str, parse: Callable[Concatenate[object, P], T], value: object
 def normalize(
     record: object, name: str, parse: Callable[Concatenate[object, P], object], *args: P.args, **kwargs: P.kwargs
 ) -> None:
-    """Replace a field of a frozen record by what `parse` makes of it, as `checked` does."""
+    """Replace a field of a frozen record by its parsed value, like `checked`."""
     set_fields(record, **{name: checked(f"{type(record).__name__}.{name}", parse, getattr(record, name), *args, **kwargs)})
 
 
@@ -145,7 +145,7 @@ def parse_text(value: object) -> str:
 
 
 def parse_unicode(value: object) -> str:
-    """Return a text that UTF-8 can write; it may be empty."""
+    """Return a text that UTF-8 can encode; it may be empty."""
     if not isinstance(value, str):
         raise InvalidValueError(f"{shown(value)} is not a text")
     if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
@@ -154,14 +154,14 @@ def parse_unicode(value: object) -> str:
 
 
 def parse_list(value: object, parse: Callable[[object], T]) -> list[T]:
-    """Return what `parse` makes of each item. One text alone is refused: its characters are never what is meant."""
+    """Return the items of an iterable, parsed. A text is refused: its characters are never the intended items."""
     if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
         raise InvalidValueError(f"{shown(value)} is not a list{f': give [{shown(value)}]' if isinstance(value, str) else ''}")
     return [parse(each) for each in value]
 
 
 def parse_texts(value: object) -> tuple[str, ...]:
-    """Return texts, none of them empty, as `parse_list` does."""
+    """Return texts that are not empty, like `parse_list`."""
     return tuple(parse_list(value, parse_text))
 
 
@@ -188,7 +188,7 @@ def parse_instance(value: object, kind: type[T]) -> T:
 
 
 def parse_mapping(value: object, parse: Callable[[object], T]) -> dict[str, T]:
-    """Return a dictionary of the caller's mapping: its keys are texts, its values what `parse` makes of them."""
+    """Return the caller's mapping as a dictionary with text keys and parsed values."""
     if not isinstance(value, Mapping):
         raise InvalidValueError(f"{shown(value)} is not a mapping")
     parsed: dict[str, T] = {}
@@ -224,7 +224,7 @@ def _share_text(text: str) -> Fraction | None:
 
 
 def _share_hint(value: object) -> str:
-    """What the caller probably means."""
+    """Return a hint at what the caller probably means."""
     number = _quantity(value)[0] if isinstance(value, str) else _exact(value)
     if number is None or not 0 < number <= 100:  # noqa: PLR2004  per cent
         return "write, say, 20%"
@@ -232,7 +232,7 @@ def _share_hint(value: object) -> str:
 
 
 def _exact(value: object) -> Fraction | None:
-    """The decimal that a number prints as; None for what is no finite number."""
+    """Return a number as the decimal it prints as, or None if it is not a finite number."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return None
     try:
@@ -242,7 +242,7 @@ def _exact(value: object) -> Fraction | None:
 
 
 def _quantity(text: str) -> tuple[Fraction | None, str]:
-    """A text as a number and what follows it."""
+    """Split a text into a number and the unit after it."""
     found = _QUANTITY.fullmatch(text.strip())
     return (Fraction(found[1]), found[2]) if found else (None, text)
 
@@ -270,7 +270,7 @@ def _seconds(value: object) -> float:
 
 
 def _float(value: Real) -> float:
-    """The number as a float; an integer that no float can hold is as good as infinite."""
+    """Return a number as a float; an integer too large for one is infinite."""
     try:
         return float(value)
     except OverflowError:

@@ -1,8 +1,7 @@
 """Objects that belong to one process.
 
-A fork copies an object without the threads that serve it, and with locks that nobody will ever release, file locks that are the
-parent's, and connections that the parent goes on using. Such an object works in the process that made it and nowhere else; a
-child opens its own.
+A fork copies an object without its threads, with locks that no thread will ever release, with the parent's file locks, and with
+connections that the parent still uses. Such an object works only in the process that created it; a child opens its own.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ingest.errors import ForkError
 
 
 class HomeProcess:
-    """The process an object was made in.
+    """The process that created an object.
 
     Args:
         what: the object, for the message: `this Searcher`.
@@ -49,7 +48,7 @@ class HomeProcess:
 
 
 class ForkUnsafe:
-    """A library that works in the process that used it first, and in no forked child of that.
+    """A library that works in the first process that uses it, but not in its forked children.
 
     Args:
         what, instead: as of `HomeProcess`.
@@ -76,10 +75,10 @@ class ForkUnsafe:
 
 
 class HomeLock:
-    """A reentrant thread lock that raises `ForkError` in a forked child, where it could be held for ever.
+    """A reentrant thread lock that raises `ForkError` in a forked child, where it might never be released.
 
     Args:
-        home: of the object that it guards.
+        home: the process of the object that it guards.
     """
 
     __slots__ = ("_home", "_lock")
@@ -97,7 +96,7 @@ class HomeLock:
 
 
 class Inherited(Protocol):
-    """An object that holds others which a forked child must never finalize."""
+    """An object with parts that a forked child must never finalize."""
 
     def held_by_parent(self) -> Iterable[object]:
         """Return the objects that write to files, release file locks, or end connections when they are finalized."""
@@ -108,7 +107,7 @@ _kept_for_parent: weakref.WeakSet[Inherited] = weakref.WeakSet()
 
 
 def keep_for_parent(holder: Inherited) -> None:
-    """Never finalize in a forked child what `holder` holds at the fork: it is the parent's, which goes on using it."""
+    """Never finalize the parts of `holder` in a forked child: they belong to the parent, which still uses them."""
     _kept_for_parent.add(holder)
 
 
@@ -119,7 +118,7 @@ def _leak_what_is_the_parents() -> None:
 
 
 def _tokenize_with_one_thread() -> None:
-    """Keep tokenizers from waiting in a child for the parent's threads, as they would where the environment asks for threads."""
+    """Make tokenizers use one thread in a child, where they would wait forever for the parent's threads."""
     if "tokenizers" in sys.modules:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
 

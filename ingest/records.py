@@ -1,4 +1,4 @@
-"""The records that cross borders: frozen, slotted, with their units.
+"""The records that rooms exchange: frozen, slotted, with units.
 
 Text offsets are characters, 0-based, half-open. Times are seconds. Sizes are bytes.
 """
@@ -23,20 +23,20 @@ Metadata = Mapping[str, Any]
 """JSON-representable values under string keys; belongs to the user and is filterable as `metadata.<key>`."""
 
 RAW_LIMIT = 4096
-"""Bytes of a bad record that are kept in the rejects file."""
+"""Maximum bytes of a rejected record in the rejects file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """What a source yields.
+    """A document of a source.
 
     Attributes:
-        id: unique within the source, stable between runs.
+        id: unique within the source and stable between runs.
         text: not empty, no NUL, no lone surrogates.
-        title: kept as context in front of every chunk's text when it is encoded.
+        title: encoded as context in front of the text of every chunk.
         metadata: the user's own fields.
         format: how to split it: `text`, `markdown`, or `code:<language>`.
-        position: where it came from, for people: `path:line`, `path`, `table row 12`.
+        position: its origin, for people: `path:line`, `path`, `table row 12`.
     """
 
     id: str
@@ -52,12 +52,12 @@ class Rejected:
     """A record that could not be used: kept in the rejects file, never dropped silently.
 
     Attributes:
-        position: file and line, or whatever finds the record again.
+        position: file and line, or another way to find the record.
         reason: one sentence.
-        raw: the record as it came, at most `RAW_LIMIT` bytes of it.
-        doc_id: the document's id where it could be read; protects what is stored under it from deletion.
-        impossible_id: whether an id was read that no document can have, because it is too long or holds characters that no store
-            takes. Such a record stands for no stored document.
+        raw: the original record, at most `RAW_LIMIT` bytes.
+        doc_id: the document's id, or None if it cannot be read; protects the stored document from deletion.
+        impossible_id: whether the record has an id that no document can have, because it is too long or has characters that no
+            store accepts. Such a record belongs to no stored document.
     """
 
     position: str
@@ -68,7 +68,7 @@ class Rejected:
 
     @property
     def unidentified(self) -> bool:
-        """Whether any stored document may be the one that this record stands for."""
+        """Whether the record may belong to any stored document."""
         return self.doc_id is None and not self.impossible_id
 
 
@@ -80,8 +80,8 @@ class Chunk:
         id: UUID string, a function of source, document id, text and the count of equal texts before it (`chunk_id`).
         index: position in the document, from 0.
         start, end: `document.text[start:end] == text`; characters, half-open.
-        text: what is stored and shown.
-        context: what the encoders read in front of the text (the title, perhaps cut), or "".
+        text: the text that is stored and shown.
+        context: the text that encoders read in front of it (the title, possibly cut), or "".
     """
 
     id: str
@@ -93,7 +93,7 @@ class Chunk:
 
     @property
     def encoded_text(self) -> str:
-        """Exactly what the encoders are given (before a model's own prompt)."""
+        """The exact text that encoders read, without a model's own prompt."""
         return f"{self.context}\n{self.text}" if self.context else self.text
 
 
@@ -114,7 +114,7 @@ Payload = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What is stored: a UUID, one vector per name, a payload."""
+    """A point to store: a UUID, one vector per name, a payload."""
 
     id: str
     vectors: Mapping[str, Vector]
@@ -123,7 +123,7 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class StoredPoint:
-    """A point as read back; `vectors` and `payload` hold what was asked for."""
+    """A stored point; `vectors` and `payload` have the requested parts."""
 
     id: str
     payload: Payload
@@ -132,7 +132,7 @@ class StoredPoint:
 
 @dataclass(frozen=True, slots=True)
 class ScoredPoint:
-    """One answer of one vector's query. Higher scores are better."""
+    """One result of a query of one named vector. Higher scores are better."""
 
     id: str
     score: float
@@ -141,16 +141,16 @@ class ScoredPoint:
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
-    """What a stored point was made from: the part of it that planning reads.
+    """The origin of a stored point, as far as planning needs it.
 
     Attributes:
         id: the point's UUID string.
         doc_key: UUID string of its document.
         doc_fp: digest of the whole document and of the way it was chunked.
         doc_chunks: number of chunks that document version has.
-        text_fp: digest of what the encoders were given.
+        text_fp: digest of the text that the encoders read.
         payload_fp: digest of the visible payload.
-        vectors: vector name → fingerprint of the model that made it.
+        vectors: vector name → fingerprint of its model.
         soft_deleted_at: when its document was soft-deleted (ISO 8601, UTC); None if it was not.
         context: characters of the title, on one line, that were encoded in front of the text; None for the whole title.
     """
@@ -173,14 +173,14 @@ class Hit:
     Attributes:
         id: the chunk's UUID string.
         chunk: position in its document, from 0; `start` and `end` are its offsets there (characters, half-open).
-        score: what the list is ordered by: the rerank score if reranked, else the fused score.
+        score: the score that orders the list: the rerank score if reranked, else the fused score.
         ranks: vector name → rank in that vector's own list (with feedback: its second), from 1; a vector that did not find the
             chunk is absent.
         fused_score: weighted fusion score, 0 or more, comparable within one collection: see `search.fusion.fuse`.
-        rerank_score: the cross-encoder's, or None.
+        rerank_score: score of the cross-encoder, or None.
         vector_scores: vector name → score of the store in that vector, like `ranks`.
-        contributions: vector name → what the vector added to `fused_score`, like `ranks`.
-        before, after: texts of the neighbouring chunks, in the document's order, where they were asked for.
+        contributions: vector name → contribution of the vector to `fused_score`, like `ranks`.
+        before, after: texts of the neighbouring chunks, in document order, if requested.
     """
 
     id: str
@@ -204,7 +204,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """What one model did in a run. `seconds` is time under its leases; `tokens` excludes padding."""
+    """The work of one model in a run. `seconds` is the time under its leases; `tokens` excludes padding."""
 
     key: str
     kind: str
@@ -231,13 +231,14 @@ class LeaseEvent:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
-        read: documents that came from the sources so far.
+        read: documents read from the sources so far.
         done: documents that are stored, unchanged or rejected.
-        model: key of the model that is encoding, or None between passes.
-        encoded: distinct texts that this pass has encoded, of `chunks`.
+        model: key of the encoding model, or None between passes.
+        encoded: distinct texts encoded in this pass.
+        chunks: distinct texts of this pass.
     """
 
     read: int
@@ -249,7 +250,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCounts:
-    """What happened to chunks in a run."""
+    """The number of chunks written, reused and deleted in a run."""
 
     written: int
     reused: int
@@ -260,15 +261,15 @@ class ChunkCounts:
 class Receipt:
     """The account of a run, counted in documents unless said otherwise.
 
-    It balances when `read == written + updated + unchanged + rejected` and the store holds exactly the points the plan
-    says it should hold for these sources.
+    It balances if `read == written + updated + unchanged + rejected` and the store has exactly the planned number of points of
+    these sources.
 
     Attributes:
         soft_deleted: documents missing from the source that search no longer finds; a later run purges them.
-        window: chunks that the last window was allowed to hold.
-        swap_share: share of the run (0 to 1) that went into moving models on and off devices.
-        stopped: the run was told to stop before its sources ended; what it read is done, and nothing was deleted.
-        moved: points taken along from the source's former name.
+        window: maximum chunks of the last window.
+        swap_share: share of the run (0 to 1) spent moving models on and off devices.
+        stopped: the run was stopped before its sources ended; what it read is stored, and nothing was deleted.
+        moved: points moved from the source's former name.
     """
 
     collection: str
@@ -293,18 +294,18 @@ class Receipt:
 
 @runtime_checkable
 class Source(Protocol):
-    """Documents in.
+    """A source of documents.
 
-    `name` is stable between runs: it is part of every id. `read()` streams and never holds the whole; what is malformed
-    comes out as `Rejected`; an unreadable source raises `SourceError`. Called from one thread at a time.
+    `name` is stable between runs, because it is part of every id. `read()` streams: it never has the whole source in memory. It
+    yields malformed records as `Rejected` and raises `SourceError` for an unreadable source. One thread calls it at a time.
 
     Optional: `end_is_certain: bool`, True if absent. A source that cannot tell its end from a producer that died, such as
     standard input, sets it to False. It is refused wherever documents that it did not yield would count as missing.
 
-    Optional: `origin: str | None`, where it is read from, whatever its name is: the absolute path or the URL, without secrets. By
-    it a run notices that the same documents are stored under another name.
+    Optional: `origin: str | None`, the absolute path or the URL that it reads, without secrets. It shows a run that the same
+    documents are stored under another name.
 
-    Optional: `reads_once: bool`, False if absent: whether a second `read` raises `SourceError`.
+    Optional: `reads_once: bool`, False if absent. If True, a second `read` raises `SourceError`.
     """
 
     @property
@@ -314,12 +315,12 @@ class Source(Protocol):
 
 
 TokenCounter = Callable[[Sequence[str]], Sequence[int]]
-"""Tokens each text costs a model, its document prompt and special tokens included, nothing truncated."""
+"""Return the tokens of each text for a model, document prompt and special tokens included, nothing truncated."""
 
 
 @dataclass(frozen=True, slots=True)
 class TokenLimit:
-    """One model's bound on a chunk: `count` says what texts cost it, `max_tokens` what it takes."""
+    """The limit of one model on a chunk: at most `max_tokens`, counted by `count`."""
 
     model: str
     max_tokens: int
@@ -368,7 +369,7 @@ def title_line(title: str | None) -> str:
 
 
 def doc_key(source: str, doc_id: str) -> str:
-    """The document's UUID string: the same id in two sources is two documents."""
+    """Return the UUID string of a document. The same id in two sources is two documents."""
     return _uuid5(f"[{_quoted(source)},{_quoted(doc_id)}]".encode())
 
 
@@ -378,7 +379,7 @@ def is_uuid(value: str) -> bool:
 
 
 def chunk_id(document_key: str, text: str, nth: int) -> str:
-    """The chunk's UUID string. `nth` counts equal texts before it in the document, so ids are unique and move with their text."""
+    """Return the UUID string of a chunk. `nth` counts equal texts before it, so ids are unique and follow the text."""
     return _uuid5(f'["{document_key}","{hashlib.sha256(text.encode()).hexdigest()}",{nth}]'.encode())
 
 

@@ -1,4 +1,4 @@
-"""Retries: how long to keep asking a store or a model that may be available again in a moment."""
+"""Retries of requests to a store or a model that is temporarily unavailable."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class RetryPolicy:
     Attributes:
         attempts: maximum number of attempts, at least 1; 1 means no retries.
         seconds: time limit, counted from the first attempt. A wait that would end later is not started.
-        first, longest: bounds, in seconds, of the jittered wait between attempts, which doubles each time. The seconds that a
-            server asks for in `Retry-After` are added to it.
+        first, longest: limits, in seconds, of the jittered wait between attempts, which doubles each time. The seconds in a
+            server's `Retry-After` are added to it.
     """
 
     attempts: int = 8

@@ -12,7 +12,7 @@ from ingest.parameters import format_share, parse_duration, parse_share, parse_s
 
 
 def _split_commas(value: Any) -> Any:
-    """`a,b` in the environment and on the command line is the list of a and b, `none` the empty one."""
+    """Split `a,b` of the environment or the command line into a list; `none` is the empty list."""
     if not isinstance(value, str):
         return value
     return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
@@ -22,7 +22,7 @@ Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
 
 
 def _as_written(value: Any) -> Any:
-    """Return a number as the text it was written as: in settings a bare number has no unit, wherever it stands."""
+    """Return a number as the text it was written as: in settings a bare number has no unit."""
     return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -36,7 +36,7 @@ def _share_or_number(value: Any) -> str:
 
 
 Share = Annotated[str, BeforeValidator(_share)]
-"""Text such as `20%`; in TOML also a fraction such as 0.2."""
+"""A share: text such as `20%`; in TOML also a fraction such as 0.2."""
 
 Allowance = Annotated[str, BeforeValidator(_share_or_number)]
 """A `Share`, or a number of records such as 50."""
@@ -45,7 +45,7 @@ Weight = Annotated[float, BeforeValidator(parse_weight)]
 """A positive, finite number."""
 
 Duration = Annotated[float, BeforeValidator(parse_duration), BeforeValidator(_as_written)]
-"""Seconds; written with a unit, as `90s`, `15m`, `6h` or `30d`."""
+"""A duration in seconds, written with a unit: `90s`, `15m`, `6h` or `30d`."""
 
 
 def _check_job_name(name: str) -> str:
@@ -55,21 +55,21 @@ def _check_job_name(name: str) -> str:
 
 
 JobName = Annotated[str, AfterValidator(_check_job_name)]
-"""Also the name of the job's files."""
+"""The name of a job and of its files."""
 
 Locations = Annotated[list[str], BeforeValidator(lambda value: [value] if isinstance(value, str) else value), Field(min_length=1)]
-"""One location or several; never split, since a location may hold commas."""
+"""One location or several. Text is never split, because a location may contain commas."""
 
 
 class Table(BaseModel):
-    """A table of settings: an unknown key is an error, and so is true or false where something else is expected."""
+    """A table of settings. Unknown keys are errors, and so are true and false for a setting that is not a boolean."""
 
     model_config = ConfigDict(extra="forbid")
 
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_boolean(cls, value: Any, info: ValidationInfo) -> Any:
-        """Pydantic takes True for the number 1."""
+        """Refuse a boolean for a number: Pydantic reads True as 1."""
         annotation = cls.model_fields[str(info.field_name)].annotation
         if isinstance(value, bool) and annotation is not bool and bool not in get_args(annotation):
             raise ValueError(f"{str(value).lower()} is not allowed here")

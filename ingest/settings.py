@@ -38,192 +38,203 @@ from ingest.setting_types import Allowance, Duration, JobName, Locations, Names,
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
 CONFIG_VARIABLE = "INGEST_CONFIG"
-"""Names another settings file; read beside the settings themselves."""
+"""The environment variable that names the settings file."""
 
 _SECRET_PART = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).+=.*")
-"""Of a location: user and password, and its query."""
+"""The user, password and query of a location."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 class FieldsSettings(Table):
-    """Which fields of a record hold what, where the field's conventions do not."""
+    """The names of the fields of a record, where they are not the usual ones."""
 
-    id: str | None = Field(None, description="Field that holds a record's id (guessed: id, _id, doc_id).")
-    text: str | None = Field(None, description="Field that holds its text (guessed: text, content, body, page_content).")
-    title: str | None = Field(None, description="Field that holds its title (guessed: title).")
+    id: str | None = Field(None, description="Field with the id of a record. Default: the first of id, _id, doc_id.")
+    text: str | None = Field(None, description="Field with its text. Default: the first of text, content, body, page_content.")
+    title: str | None = Field(None, description="Field with its title. Default: title.")
 
 
 class LayoutSettings(Table):
-    """How a collection is laid out when it is made."""
+    """The layout of a new collection."""
 
-    distance: Literal["cosine", "dot", "euclid", "manhattan"] = Field("cosine", description="How dense vectors are compared.")
-    on_disk: bool = Field(False, description="Keep vectors and HNSW on disk instead of in memory.")
+    distance: Literal["cosine", "dot", "euclid", "manhattan"] = Field("cosine", description="Distance between dense vectors.")
+    on_disk: bool = Field(False, description="Keep vectors and the HNSW graph on disk instead of in memory.")
     quantization: Literal["none", "scalar", "binary"] = Field("none", description="Compress dense vectors for search.")
     hnsw_m: int = Field(16, ge=0, le=256, description="Links per node of the HNSW graph.")
-    hnsw_ef_construct: int = Field(100, ge=4, le=10_000, description="Candidates looked at while building it.")
+    hnsw_ef_construct: int = Field(100, ge=4, le=10_000, description="Candidates considered while building the graph.")
     shards: int = Field(1, ge=1, description="Shards (server only).")
     replicas: int = Field(1, ge=1, description="Copies of each shard (server only).")
     write_consistency: int = Field(1, ge=1, description="Copies that must acknowledge a write (server only).")
 
 
 class CollectionsSettings(Table):
-    """Names."""
+    """The names of collections."""
 
-    aliases: dict[str, str] = Field(default_factory=dict, description="Name → the collection it stands for, after normalization.")
+    aliases: dict[str, str] = Field(default_factory=dict, description="Alias → collection, both normalized.")
 
 
 class RunSettings(Table):
-    """What a run does; a job may set each of these for itself."""
+    """The settings of a run. Each job may override them."""
 
-    dense: Names = Field(["all-miniLM-l6"], description="Dense models, by registry key, in the order they run.")
-    sparse: Names = Field(["bm25"], description="Sparse models, likewise; `none` for none.")
-    weights: dict[str, Weight] = Field(default_factory=dict, description="Model → weight in query-time fusion (1 if not given).")
+    dense: Names = Field(["all-miniLM-l6"], description="Registry keys of the dense models, in the order they run.")
+    sparse: Names = Field(["bm25"], description="Registry keys of the sparse models; `none` for none.")
+    weights: dict[str, Weight] = Field(default_factory=dict, description="Model → weight in query-time fusion. Default: 1.")
 
     backend: Literal["auto", "torch", "openvino"] = Field(
-        "auto", description="Who computes on the processor: OpenVINO where it is installed and pays off, or one of the two."
+        "auto", description="CPU inference backend: `auto` (pick the faster one), `torch` or `openvino`."
     )
     precision: Literal["int8", "float32"] | None = Field(
-        None, description="What OpenVINO computes in (as the collection was made, if not given; a new one in int8)."
+        None, description="Precision of OpenVINO. Default: that of the collection, `int8` for a new one."
     )
 
-    chunk_tokens: int | None = Field(None, ge=8, description="Tokens per chunk at most (what every model takes if not given).")
-    chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next one repeats.")
+    chunk_tokens: int | None = Field(None, ge=8, description="Maximum tokens per chunk. Default: what every model accepts.")
+    chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next chunk repeats.")
     fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
 
-    delete: Literal["none", "incremental", "full"] = Field("incremental", description="What a run may delete.")
+    delete: Literal["none", "incremental", "full"] = Field(
+        "incremental", description="What a run may delete: nothing, stale chunks, or also documents missing from the source."
+    )
     max_delete: Share = Field(
         "20%",
-        description="Share of a source's documents that `full` may delete before the run stops; 5 documents always may.",
+        description="Share of a source's documents that `full` may delete; more stops the run. 5 are always allowed.",
     )
     delete_after: Duration | None = Field(
         None,
         description="Grace period: how long `full` keeps missing documents soft-deleted before it purges them. Default: none.",
     )
-    max_rejects: Allowance = Field("10%", description="Rejected records, as a share or a number, above which a run exits with 3.")
-    rejects: Path | None = Field(None, description="The rejects file (`.ingest/rejects/COLLECTION.jsonl` if not given).")
+    max_rejects: Allowance = Field(
+        "10%", description="Rejected records allowed, as a share or a number; more make the exit code 3."
+    )
+    rejects: Path | None = Field(None, description="The rejects file. Default: `.ingest/rejects/COLLECTION.jsonl`.")
 
     layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
 
-    engine: Literal["local", "ray"] = Field("local", description="Where a run works: in this process, or on a Ray cluster.")
+    engine: Literal["local", "ray"] = Field(
+        "local", description="Where a run executes: `local` (this process) or `ray` (a Ray cluster)."
+    )
     ray_address: str = Field(
-        "local", description="The cluster: `auto` finds the one this host is part of; `local` starts one that ends with the run."
+        "local",
+        description="The Ray cluster: an address, `auto` (the one this host belongs to) or `local` (started for the run).",
     )
     workers: int | None = Field(
-        None, ge=1, description="Workers on Ray (one for each GPU of the cluster, else for each CPU, if not given)."
+        None, ge=1, description="Ray workers. Default: one per GPU of the cluster, without GPUs one per CPU."
     )
 
 
 class JobSettings(RunSettings):
-    """What to keep equal to what, and when: a table `[jobs.NAME]`. What it says of a run goes before what is said outside it."""
+    """A job: a table `[jobs.NAME]`. Its settings of a run override those outside it."""
 
-    source: Locations = Field(description="What to read: one location, or a list.")
-    collection: str = Field(description="The collection, in any spelling.")
-    name: str | None = Field(None, description="The source's name, part of every id (its absolute location if not given).")
+    source: Locations = Field(description="The location to read, or a list of locations.")
+    collection: str = Field(description="The collection.")
+    name: str | None = Field(None, description="The source's name, part of every id. Default: its absolute location.")
     moved_from: str | None = Field(
-        None, description="The source's former name: what is stored under it is taken along, without encoding."
+        None, description="The source's former name. Its stored points are moved to the new name without encoding."
     )
-    format: str | None = Field(None, description="What the source holds, where its name does not say it.")
-    query: str | None = Field(None, description="The query whose rows are the documents, for an SQL source.")
-    schedule: str | None = Field(None, description="When the daemon runs it: a cron expression, in local time.")
-    every: Duration | None = Field(None, ge=1, description="… or how long after its last start, such as 15m or 6h.")
+    format: str | None = Field(None, description="The format of the source, if its name does not tell.")
+    query: str | None = Field(None, description="For an SQL source, the query whose rows are the documents.")
+    schedule: str | None = Field(None, description="When the daemon runs the job: a cron expression, in local time.")
+    every: Duration | None = Field(None, ge=1, description="Or the time from one start to the next, such as 15m or 6h.")
     time_limit: Duration | None = Field(
-        None, ge=1, description="A run stops after the window in which it has taken this long; the next run continues."
+        None, ge=1, description="Maximum time of a run. It stops at the end of a window; the next run continues."
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.schedule is not None and self.every is not None:
-            raise ValueError("a job has either a schedule or every, not both: take one out")
+            raise ValueError("a job has either a schedule or every, not both: remove one")
         if "-" in self.source:
-            raise ValueError("a job cannot read standard input: nobody is there to write to it. Name a file")
+            raise ValueError("a job cannot read standard input: name a file")
         return self
 
     @model_serializer(mode="wrap")
     def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """What was given alone, since the rest is not the job's, and no passwords: locations may hold them."""
+        """Serialize only the settings that the job itself sets, and locations without their passwords."""
         given = {name: value for name, value in dump(self).items() if name in self.model_fields_set}
         return {**given, "source": [_SECRET_PART.sub("***", location) for location in self.source]}
 
 
 class Settings(RunSettings, BaseSettings):
-    """Every setting there is, with its default. Unknown keys are errors."""
+    """All settings with their defaults. Unknown keys are errors."""
 
     model_config = SettingsConfigDict(
         extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True
     )
 
-    store: str = Field(".ingest/qdrant", description="A folder for the embedded engine, or a server's URL.")
+    store: str = Field(".ingest/qdrant", description="A folder for the embedded engine, or the URL of a server.")
     api_key: SecretStr | None = Field(None, description="The server's API key or JWT.")
-    ca_file: Path | None = Field(None, description="Certificate authority of a server with a private one.")
+    ca_file: Path | None = Field(None, description="Certificate file of the server's own certificate authority.")
     prefer_grpc: bool | None = Field(
-        None, description="Talk gRPC to the server instead of REST; by default where its gRPC port answers (6334, or grpc_port)."
+        None, description="Use gRPC instead of REST. Default: if the gRPC port answers (6334, or grpc_port)."
     )
-    grpc_port: int | None = Field(
-        None, ge=1, le=65535, description="The server's gRPC port (the URL's port plus one if not given)."
-    )
-    timeout: float = Field(60.0, gt=0, allow_inf_nan=False, description="Seconds a request to the server may take.")
-    allow_plain_http_key: bool = Field(False, description="Send the API key over plain HTTP to a host that is not this one.")
-    retry_attempts: int = Field(8, ge=1, description="Attempts of each request while the store is unavailable.")
-    retry_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Seconds after which such a request is given up.")
+    grpc_port: int | None = Field(None, ge=1, le=65535, description="The server's gRPC port. Default: the URL's port plus one.")
+    timeout: float = Field(60.0, gt=0, allow_inf_nan=False, description="Timeout of a request to the server, in seconds.")
+    allow_plain_http_key: bool = Field(False, description="Allow sending the API key over plain HTTP to another host.")
+    retry_attempts: int = Field(8, ge=1, description="Maximum attempts of a request while the store or a model is unavailable.")
+    retry_seconds: float = Field(300.0, gt=0, allow_inf_nan=False, description="Maximum seconds for all attempts of a request.")
 
-    models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Your own models: tables `[models.NAME]`.")
-    trust_remote_code: Names = Field(default_factory=list, description="Models whose own code may run.")
+    models: dict[str, dict[str, Any]] = Field(default_factory=dict, description="Custom models: tables `[models.NAME]`.")
+    trust_remote_code: Names = Field(default_factory=list, description="Models that may run their own code.")
     device: Names = Field(
         default_factory=list,
-        description="Devices to lease, such as `cuda:0`, or `cpu` (the first GPU, else the CPU, if not given).",
+        description="Devices to lease, such as `cuda:0` or `cpu`. Default: the first GPU, without one the CPU.",
     )
-    exclusive_mode: bool = Field(True, description="Hold devices host-wide; off where an orchestrator already owns them.")
+    exclusive_mode: bool = Field(True, description="Lease devices host-wide; off if an orchestrator already owns them.")
     lease_timeout: float = Field(
-        3600.0, gt=0, allow_inf_nan=False, description="Seconds to wait for a device that another process holds."
+        3600.0, gt=0, allow_inf_nan=False, description="Maximum seconds to wait for a device that another process has leased."
     )
     gpu_memory_soft_limit_gb: float | None = Field(
-        None, gt=0, description="GiB of a card in use beyond which batches stop growing (80 % of it if not given)."
+        None, gt=0, description="Used GiB of GPU memory at which batches stop growing. Default: 80 % of the GPU's memory."
     )
     cpu_batch_tokens: int = Field(
-        2048, ge=16, description="Tokens of a batch on the processor, padding included; `ingest bench` finds out."
+        2048, ge=16, description="Tokens of a batch on the CPU, padding included. `ingest bench` finds the best value."
     )
-    cache_dir: Path = Field(Path("~/.cache/ingest"), description="Where models converted for OpenVINO are kept.")
-    lease_dir: Path | None = Field(None, description="Where leases are kept: one folder for all who share the devices.")
+    cache_dir: Path = Field(Path("~/.cache/ingest"), description="Folder of the models converted for OpenVINO.")
+    lease_dir: Path | None = Field(
+        None, description="Folder of the lease files, the same for all processes that share the devices."
+    )
 
-    rerank: Literal["auto", "on", "off"] = Field("auto", description="Rerank answers: if the model is to be had, always, never.")
+    rerank: Literal["auto", "on", "off"] = Field(
+        "auto", description="When to rerank: `auto` (if the model is available), `on`, `off`."
+    )
     reranker: str = Field("ms-marco-minilm-l6", description="The reranker: a registry key, a folder, or owner/name on the hub.")
     rerank_lease_timeout: float = Field(
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds a question waits for the device before it goes to the processor.",
+        description="Maximum seconds a query waits for the device before it is reranked on the CPU.",
     )
 
-    max_record_bytes: int = Field(16 * 2**20, ge=1024, description="Bytes of a record or file; a bigger one is rejected.")
+    max_record_bytes: int = Field(16 * 2**20, ge=1024, description="Maximum bytes of a record or file; a larger one is rejected.")
 
     window_chunks: int = Field(
-        2048, ge=1, description="Chunks encoded and written together at first; more where swapping models costs too much."
+        2048, ge=1, description="Initial chunks per window; a window grows if swapping models takes too long."
     )
 
     collections: CollectionsSettings = Field(CollectionsSettings(), description="Table `[collections]`.")
 
-    jobs: dict[JobName, JobSettings] = Field(default_factory=dict, description="What `ingest sync` runs: tables `[jobs.NAME]`.")
-    jobs_dir: Path = Field(Path(".ingest/jobs"), description="Where jobs keep their locks, status files and rejects.")
+    jobs: dict[JobName, JobSettings] = Field(default_factory=dict, description="The jobs of `ingest sync`: tables `[jobs.NAME]`.")
+    jobs_dir: Path = Field(Path(".ingest/jobs"), description="Folder of the locks, status files and rejects of jobs.")
     daemon_host: str = Field(
-        "127.0.0.1", description="Address of the daemon's `/healthz` and `/metrics`, open to whoever reaches it."
+        "127.0.0.1", description="Address of the daemon's `/healthz` and `/metrics`. They have no authentication."
     )
-    daemon_port: int = Field(8712, ge=0, le=65535, description="Their port; 0 for none.")
-    daemon_max_failures: int = Field(3, ge=1, description="Failures of a job in a row from which `/healthz` says 503.")
+    daemon_port: int = Field(8712, ge=0, le=65535, description="Port of `/healthz` and `/metrics`; 0 for none.")
+    daemon_max_failures: int = Field(3, ge=1, description="Consecutive failures of a job at which `/healthz` returns 503.")
     daemon_grace: Duration = Field(
-        3600.0, validate_default=False, description="How late a job may be, or how far over its time limit, before it does."
+        3600.0,
+        validate_default=False,
+        description="Time that a job may be late, or over its time limit, before `/healthz` returns 503.",
     )
 
 
 def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Settings:
-    """Return the settings in force.
+    """Return the effective settings.
 
     Args:
-        overrides: what the command line said; nested names as nested mappings.
-        file: the settings file; if not given, `INGEST_CONFIG`, then `ingest.toml` in the working directory if there is one. The
-            latter may not say everything: see `ingest.found_settings`.
+        overrides: the settings of the command line, nested names as nested mappings.
+        file: the settings file. The default is the one in `INGEST_CONFIG`, else `ingest.toml` in the working directory if it
+            exists, which may not set everything: see `ingest.found_settings`.
 
-    Raises `ConfigurationError` naming the key, its source and, for an unknown key, the nearest known one.
+    Raises `ConfigurationError` with the key and, for an unknown one, the nearest known key.
     """
     named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     values = _read_file(named)
@@ -256,12 +267,12 @@ def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Set
 
 
 def job_settings(settings: Settings, name: str) -> Settings:
-    """The settings of a job: its own where it has them, tables merged, else those in force. Raises `KeyError` for no such job."""
+    """Return the settings of a job: the effective ones with its own, tables merged. Raises `KeyError` for an unknown job."""
     job = settings.jobs[name]
     merged = _overridden(settings, job, RunSettings.model_fields)
-    # A weight of a model that this job does not run is meant for others, unless the job itself gives it.
-    meant = {*merged.dense, *merged.sparse, *job.weights}
-    return merged.model_copy(update={"weights": {model: weight for model, weight in merged.weights.items() if model in meant}})
+    # A weight of a model that this job does not run is meant for other jobs, unless this job sets it.
+    weighted = {*merged.dense, *merged.sparse, *job.weights}
+    return merged.model_copy(update={"weights": {model: weight for model, weight in merged.weights.items() if model in weighted}})
 
 
 def with_max_delete(settings: Settings, names: Iterable[str], max_delete: str) -> Settings:
@@ -294,14 +305,14 @@ def _read_file(named: Path | None) -> dict[str, Any]:
 
 
 def _check_spelling(values: Mapping[str, Any]) -> None:
-    """Pydantic-settings would take `Store` for `store`, which would get past `check_found`."""
+    """Raise `ConfigurationError` for an unknown key: pydantic-settings reads `Store` as `store`, but `check_found` does not."""
     for key in values:
         if key not in Settings.model_fields:
             raise ConfigurationError(f"unknown setting {key}{nearest_hint(key.lower(), Settings.model_fields)}")
 
 
 def _check_environment() -> None:
-    """An unknown `INGEST_` variable is as much a mistake as an unknown key, and pydantic-settings passes it over."""
+    """Raise `ConfigurationError` for an unknown `INGEST_` variable, which pydantic-settings ignores."""
     known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
     for variable in os.environ:
         if variable.upper().startswith(ENVIRONMENT_PREFIX) and variable.upper().split("__")[0] not in known:
@@ -321,7 +332,7 @@ def _known_keys(path: Sequence[str]) -> Iterable[str]:
     parts = iter(path)
     for part in parts:
         annotation = model.model_fields[part].annotation
-        if get_args(annotation):  # a table of tables: the next part is a name that the user chose
+        if get_args(annotation):  # a table of tables: the next part is the user's name for one
             next(parts, None)
             annotation = get_args(annotation)[-1]
         if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
@@ -332,4 +343,4 @@ def _known_keys(path: Sequence[str]) -> Iterable[str]:
 
 def nearest_hint(key: str, known: Iterable[str]) -> str:
     matches = difflib.get_close_matches(key, list(known), n=1)
-    return f": did you mean {matches[0]}?" if matches else ": see ingest --show-settings for those there are"
+    return f": did you mean {matches[0]}?" if matches else ": ingest --show-settings lists all"

@@ -1,4 +1,4 @@
-"""Everything that is observed about a run, and nothing that decides. No document text ever passes through here."""
+"""Observation of a run. Nothing here decides anything, and no document text passes through."""
 
 from __future__ import annotations
 
@@ -21,17 +21,19 @@ Clock = Callable[[], float]
 """Seconds."""
 
 MAX_ERRORS = 100
-"""Errors a receipt lists; the rest are counted."""
+"""Maximum number of errors that a receipt lists; the rest are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class PassReport:
-    """One model over one window.
+    """The pass of one model over one window.
 
     Attributes:
-        chunks: texts that got a vector. Equal ones are encoded once and counted each, as `ingest plan` does.
-        tokens: tokens that carried text; `padded_tokens`: tokens computed, padding included.
-        seconds: under the lease, model movement included; `swap_seconds`: the movement alone. Reading weights is in neither.
+        chunks: texts that got a vector. Equal texts are encoded once but each counts, as in `ingest plan`.
+        tokens: tokens of text.
+        padded_tokens: tokens computed, padding included.
+        seconds: time under the lease, moving the model included, reading its weights excluded.
+        swap_seconds: time spent moving the model.
         window: number of the window, from 1.
     """
 
@@ -51,12 +53,12 @@ class PassReport:
 
     @property
     def tokens_per_second(self) -> float:
-        """Of tokens that carried text."""
+        """Tokens of text per second."""
         return self.tokens / self.seconds if self.seconds else 0.0
 
     @property
     def padding_share(self) -> float:
-        """0 to 1, of the tokens computed."""
+        """Share of padding in the computed tokens, 0 to 1."""
         return 1 - self.tokens / self.padded_tokens if self.padded_tokens else 0.0
 
 
@@ -98,12 +100,12 @@ class _Totals:
 
 @dataclass(slots=True)
 class ThroughputMonitor:
-    """Collects lease events, passes and errors of one run at a time. Safe from any thread.
+    """A collector of the lease events, passes and errors of one run at a time. Safe from any thread.
 
     Args:
         clock: monotonic seconds; `at` in events counts from the start of the run (or the monitor's construction).
-        wall_clock: seconds since the epoch; `time` in what is written, the same for all processes of a host.
-        stream: where each event is also written as one JSON line, flushed at once, or None.
+        wall_clock: seconds since the epoch, for `time` in `stream`; the same for all processes of a host.
+        stream: stream to which each event is written as one JSON line, flushed at once, or None.
         on_progress: called with each `Progress`, from the run's threads; it must not block or raise.
     """
 
@@ -123,7 +125,7 @@ class ThroughputMonitor:
         self.start()
 
     def start(self) -> None:
-        """Start the account of a run: time counts from now, and what was observed before is no part of it."""
+        """Start a new run: reset the clock and forget everything observed before."""
         with self._lock:
             self._started = self.clock()
             self._lease_events.clear()
@@ -137,14 +139,14 @@ class ThroughputMonitor:
         return self.clock() - self._started
 
     def log_lease(self, event: str, model: str, devices: Sequence[str], vram: Mapping[str, int]) -> None:
-        """A lease was taken (`acquire`) or given back (`release`). `vram`: device → bytes in use, empty without a GPU."""
+        """Record an `acquire` or `release` of a lease. `vram`: device → used bytes, empty without a GPU."""
         record = LeaseEvent(event=event, model=model, devices=tuple(devices), at=round(self.elapsed(), 6), vram=dict(vram))
         with self._lock:
             self._lease_events.append(record)
             self._write({"type": "lease", **asdict(record)})
 
     def log_pass(self, report: PassReport) -> None:
-        """A model went over a window."""
+        """Record a pass of a model."""
         with self._lock:
             totals = self._totals.setdefault(report.key, _Totals(report))
             totals.report = report
@@ -156,7 +158,7 @@ class ThroughputMonitor:
             self._write({"type": "pass", "at": round(self.elapsed(), 6), **asdict(report), **rates})
 
     def log_rerank(self, model: str, device: str, candidates: int, seconds: float, fallback: str | None) -> None:
-        """A question's candidates were reranked on `device`; `fallback`: why not where it was meant to be, or None."""
+        """Record that a query's candidates were reranked on `device`. `fallback`: why not on the intended device, or None."""
         rate = round(candidates / seconds, 1) if seconds else 0.0
         with self._lock:
             self._write(
@@ -173,7 +175,7 @@ class ThroughputMonitor:
             )
 
     def log_documents(self, read: int, done: int) -> None:
-        """`read` documents came from the sources so far, `done` of them are stored, unchanged or rejected."""
+        """Report that `read` documents were read so far, and `done` of them are stored, unchanged or rejected."""
         with self._lock:
             self._documents = (read, done)
         if self.on_progress is not None:
@@ -186,19 +188,19 @@ class ThroughputMonitor:
 
     @property
     def documents(self) -> tuple[int, int]:
-        """Read and done so far."""
+        """Documents read and done so far."""
         with self._lock:
             return self._documents
 
     @property
     def error_count(self) -> int:
-        """Of all errors, also those that `errors` no longer lists."""
+        """Number of all errors, including those that `errors` does not list."""
         with self._lock:
             return self._error_count
 
-    def log_error(self, where: str, error: BaseException | str) -> None:
-        """Something went wrong and the run went on; it will stand in the receipt."""
-        message = f"{where}: {error}"
+    def log_error(self, subject: str, error: BaseException | str) -> None:
+        """Record an error after which the run continues; it appears in the receipt."""
+        message = f"{subject}: {error}"
         with self._lock:
             self._error_count += 1
             if len(self._errors) < MAX_ERRORS:
@@ -207,25 +209,25 @@ class ThroughputMonitor:
 
     @property
     def lease_events(self) -> tuple[LeaseEvent, ...]:
-        """All so far, in order."""
+        """All lease events so far, in order."""
         with self._lock:
             return tuple(self._lease_events)
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """The first `MAX_ERRORS`, and one line for the rest."""
+        """The first `MAX_ERRORS` errors, and one line for the rest."""
         with self._lock:
             more = self._error_count - len(self._errors)
             return (*self._errors, *([f"… and {more} more"] if more else []))
 
     @property
     def swap_seconds(self) -> float:
-        """Spent moving models on and off devices so far."""
+        """Seconds spent moving models on and off devices so far."""
         with self._lock:
             return sum(total.swap_seconds for total in self._totals.values())
 
     def model_reports(self) -> tuple[ModelReport, ...]:
-        """One per model that ran, in the order of their first pass."""
+        """Return one report per model that ran, in the order of their first pass."""
         with self._lock:
             return tuple(
                 ModelReport(
@@ -251,7 +253,7 @@ class ThroughputMonitor:
 
 @contextmanager
 def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1") -> Iterator[int]:
-    """Serves the monitor's figures to Prometheus at `http://host:port/metrics` while the context lasts; gives the port (0: any).
+    """Serve the monitor's figures to Prometheus at `http://host:port/metrics` during the context; yields the port (0: any).
 
     Raises `ConfigurationError` if the port is taken.
     """
@@ -262,7 +264,7 @@ def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1"
 
 
 class _MonitorCollector:
-    """Reads the monitor when Prometheus asks, so that nothing is counted twice."""
+    """A Prometheus collector that reads the monitor on each scrape."""
 
     def __init__(self, monitor: ThroughputMonitor) -> None:
         self._monitor = monitor
@@ -271,10 +273,12 @@ class _MonitorCollector:
         from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415
 
         read, done = self._monitor.documents
-        yield CounterMetricFamily("ingest_documents_read", "Documents that came from the sources.", value=read)
+        yield CounterMetricFamily("ingest_documents_read", "Documents read from the sources.", value=read)
         yield CounterMetricFamily("ingest_documents_done", "Documents stored, unchanged or rejected.", value=done)
-        yield CounterMetricFamily("ingest_errors", "Errors after which the run went on.", value=self._monitor.error_count)
-        yield CounterMetricFamily("ingest_swap_seconds", "Spent moving models.", value=self._monitor.swap_seconds)
+        yield CounterMetricFamily("ingest_errors", "Errors after which the run continued.", value=self._monitor.error_count)
+        yield CounterMetricFamily(
+            "ingest_swap_seconds", "Seconds spent moving models on and off devices.", value=self._monitor.swap_seconds
+        )
         leases = Counter(event.model for event in self._monitor.lease_events if event.event == "acquire")
         taken = CounterMetricFamily("ingest_leases", "Leases taken.", labels=["model"])
         for model, count in leases.items():

@@ -1,4 +1,4 @@
-"""Public fakes: real behaviour without models, networks or luck. For this project's tests and for yours."""
+"""Public fakes with real behavior, without models, networks or randomness, for your tests and those of this project."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ingest.store.contract import Store
 
 @dataclass(frozen=True, slots=True)
 class Crash:
-    """A cue in a `ListSource`: reading raises `error` here."""
+    """A position in a `ListSource` where reading raises `error`."""
 
     error: BaseException = field(default_factory=lambda: SourceError("the source crashed on cue"))
 
@@ -43,8 +43,8 @@ class ListSource:
 class HashEncoder:
     """A dense model and its encoder in one: each text's vector is a hash of it, `(n, dim) float32`, unit norm.
 
-    Equal texts have equal vectors, to the bit and in any batch; different ones are nearly orthogonal. It is placed and staged
-    like a real model; `runs_on` is where it says that it computes. With `record`, `encoded` lists every text it was given.
+    Equal texts have equal vectors, to the bit and in any batch; different ones are nearly orthogonal. It moves
+    between devices like a real model; `runs_on` is where it claims to run. With `record`, `encoded` lists every text it encoded.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ Moment = Literal["before", "halfway", "after"]
 
 
 class FlakyStore:
-    """A store that fails on cue. Everything else is the store it wraps.
+    """A store that fails on cue and otherwise is the store it wraps.
 
     Args:
         store: the real one.
@@ -180,13 +180,13 @@ class FlakyStore:
 
 
 def _first(count: int, points: Any) -> Any:
-    """That many of a list, or of a mapping by id."""
+    """Return the first `count` items of a list or a mapping."""
     return dict(islice(points.items(), count)) if isinstance(points, Mapping) else points[:count]
 
 
 @dataclass(slots=True)
 class FakeClock:
-    """Monotonic seconds that pass only when told: `clock()` reads, `clock.sleep(s)` advances and remembers."""
+    """A monotonic clock in seconds that moves only by `clock.sleep(s)`, which also records it; `clock()` reads it."""
 
     now: float = 0.0
     slept: list[float] = field(default_factory=list)
@@ -200,7 +200,7 @@ class FakeClock:
 
 
 def generated_documents(count: int, *, words: int = 60, seed: int = 0) -> Iterable[Document]:
-    """`count` documents of `words` made-up words each, the same for the same seed."""
+    """Yield `count` documents of `words` random words each, the same for the same seed."""
     vocabulary = np.array([hashlib.sha256(str(n).encode()).hexdigest()[: 3 + n % 6] for n in range(5000)])
     random = np.random.default_rng(seed)
     for start in range(0, count, 1000):

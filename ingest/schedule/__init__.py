@@ -1,5 +1,5 @@
-"""Jobs that run by themselves.
+"""Scheduled jobs.
 
-timetable  when jobs run, and the loop                    cron    cron expressions and the clock changes: pure
-status     a job's lock and status file                   health  what `/healthz` says
+timetable  when jobs run, and the loop                    cron    cron expressions across clock changes: pure
+status     the lock and status file of a job              health  `/healthz` and the metrics of jobs
 """

@@ -1,4 +1,4 @@
-"""Cron expressions in local time, which lose no day and double none when the clocks change."""
+"""Cron expressions in local time that skip and repeat no run when the clocks change."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _ANY_MOMENT = datetime(2000, 1, 1)  # noqa: DTZ001 - to try an expression with
 class CronSchedule:
     """A cron expression in a time zone.
 
-    Every local time that the expression names comes exactly once: one that the clocks skip comes at the moment they go forward,
-    and one that they show twice comes the first time. Only if the hour field is `*` does the repeated hour count like any other.
+    Every local time of the expression comes exactly once: a time that the clocks skip comes when they go forward, and a time that
+    they show twice comes the first time. If the hour field is `*`, a repeated hour counts like any other.
 
     Attributes:
         expression: five fields, in the spelling that cronsim reads.
-        zone: the zone of its local times.
+        zone: the time zone.
     """
 
     expression: str
@@ -36,7 +36,7 @@ class CronSchedule:
 
     @classmethod
     def parse(cls, expression: str, zone: tzinfo) -> CronSchedule:
-        """Return the schedule that an expression means, its fields read as in a crontab. Raises `ConfigurationError`."""
+        """Return the schedule of an expression, read as in a crontab. Raises `ConfigurationError`."""
         fields = expression.upper().split()
         if len(fields) != _FIELDS:
             raise ConfigurationError(
@@ -56,7 +56,7 @@ class CronSchedule:
         local = moment.astimezone(self.zone)
         if self.expression.split()[1] == "*":
             return next(CronSim(self.expression, local), datetime.max.replace(tzinfo=UTC)).astimezone(UTC)
-        # Without a zone, cronsim counts days of 24 hours: what the clocks do on the day is decided here.
+        # Without a zone, cronsim counts days of 24 hours; `_instant` handles clock changes.
         for wall_time in CronSim(self.expression, local.replace(tzinfo=None)):
             instant = _instant(wall_time, self.zone)
             if instant > moment:
@@ -86,7 +86,7 @@ def local_zone() -> tzinfo:
             return ZoneInfo(name)
         with Path(name).open("rb") as file:
             return ZoneInfo.from_file(file)
-    except (KeyError, ValueError, OSError) as exc:  # what zoneinfo raises for a name, a rule, and a file
+    except (KeyError, ValueError, OSError) as exc:  # of zoneinfo for a name, a rule, and a file
         raise ConfigurationError(
             f"the time zone {name!r} cannot be used for schedules: set TZ to a name such as Europe/Berlin or UTC"
         ) from exc

@@ -1,4 +1,4 @@
-"""How scheduled jobs are: for whoever watches the daemon."""
+"""The health and metrics of scheduled jobs, for monitoring the daemon."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is still healthy.
+    """The limits of a healthy job.
 
     Attributes:
-        failures: in a row, that are too many.
-        grace: seconds a job may be late, or beyond its time limit.
-        time_limits: job → seconds, of those that have one.
+        failures: number of consecutive failures that is unhealthy.
+        grace: seconds that a job may be late, or over its time limit.
+        time_limits: job → seconds, for jobs with a time limit.
     """
 
     failures: int
@@ -30,7 +30,7 @@ class Limits:
 
 
 def problems(status: JobStatus, *, due: datetime, now: datetime, limits: Limits) -> list[str]:
-    """What is wrong with a job, in sentences; empty for a healthy one."""
+    """Return the problems of a job as sentences; none for a healthy one."""
     found = []
     if status.failures >= limits.failures:
         found.append(f"failed {status.failures} times in a row: {status.error}")
@@ -48,7 +48,7 @@ def _shown(moment: datetime) -> str:
 
 
 class JobsHealth:
-    """Reads the statuses when asked, so that they are as new as the files. Safe from any thread. A Prometheus collector."""
+    """The health of all jobs, read from their status files on each request. A Prometheus collector. Safe from any thread."""
 
     def __init__(
         self, records: Mapping[str, JobRecord], timetable: Timetable, limits: Limits, *, clock: Clock = wall_clock
@@ -59,7 +59,7 @@ class JobsHealth:
         self._clock = clock
 
     def report(self) -> tuple[bool, dict[str, Any]]:
-        """Whether all is well, and how each job is: its status without the receipt, and its problems. JSON."""
+        """Return whether all jobs are healthy, and per job its status without the receipt and its problems, as JSON."""
         now = self._clock()
         jobs = {}
         for job, record in self._records.items():
@@ -67,11 +67,11 @@ class JobsHealth:
             found = problems(status, due=self._timetable.due_by_wall_time(status), now=now, limits=self._limits)
             shown = {name: value for name, value in status_json(status).items() if name != "receipt"}
             jobs[job] = {**shown, "problems": found}
-        well = not any(job["problems"] for job in jobs.values())
-        return well, {"healthy": well, "jobs": jobs}
+        healthy = not any(job["problems"] for job in jobs.values())
+        return healthy, {"healthy": healthy, "jobs": jobs}
 
     def collect(self) -> Iterator[Metric]:
-        """Of the last run of each job."""
+        """Yield the metrics of the last run of each job."""
         from prometheus_client.core import GaugeMetricFamily  # noqa: PLC0415  most runs serve nothing
 
         statuses = {job: record.read() for job, record in self._records.items()}
@@ -81,7 +81,7 @@ class JobsHealth:
                 if (value := figure(status)) is not None:
                     family.add_metric([job], value)
             yield family
-        documents = GaugeMetricFamily("ingest_job_documents", "Of the last run.", labels=["job", "outcome"])
+        documents = GaugeMetricFamily("ingest_job_documents", "Documents of the last run.", labels=["job", "outcome"])
         for job, status in statuses.items():
             if status.receipt is not None:
                 for outcome in _DOCUMENT_COUNTS:
@@ -94,12 +94,12 @@ def _seconds(moment: datetime | None) -> float | None:
 
 
 _FIGURES: Sequence[tuple[str, str, Callable[[JobStatus], float | None]]] = (
-    ("running", "1 while it runs.", lambda status: float(status.pid is not None)),
+    ("running", "1 while the job runs.", lambda status: float(status.pid is not None)),
     ("consecutive_failures", "Runs that failed since the last success.", lambda status: status.failures),
-    ("exit_code", "Of the last run.", lambda status: status.exit_code),
-    ("duration_seconds", "Of the last run.", lambda status: status.seconds),
-    ("last_success_timestamp_seconds", "When the last good run began.", lambda status: _seconds(status.last_success)),
-    ("next_run_timestamp_seconds", "When it is due.", lambda status: _seconds(status.next_run)),
+    ("exit_code", "Exit code of the last run.", lambda status: status.exit_code),
+    ("duration_seconds", "Duration of the last run.", lambda status: status.seconds),
+    ("last_success_timestamp_seconds", "Start of the last successful run.", lambda status: _seconds(status.last_success)),
+    ("next_run_timestamp_seconds", "Time of the next run.", lambda status: _seconds(status.next_run)),
 )
 
 _DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")

@@ -1,6 +1,7 @@
-"""What is known of a job: a lock that one run holds, across processes, and a status file that says how the last one went.
+"""The state of a job: a lock, held by one run across processes, and a status file with the result of the last run.
 
-Both are for its owner alone. The lock decides; the status file only tells, and what is stored is never judged by it.
+Both files are accessible to their owner alone. The lock decides whether a job runs; the status file only informs, and no decision
+about stored points depends on it.
 """
 
 from __future__ import annotations
@@ -25,33 +26,36 @@ from ingest.records import Receipt
 logger = logging.getLogger(__name__)
 
 Clock = Callable[[], datetime]
-"""Gives the time, with its zone."""
+"""Return the time with its zone."""
 
 Stop = Callable[[], bool]
-"""Whether to stop; once True, always True."""
+"""Return whether to stop; once True, always True."""
 
 EXIT_UNBALANCED = 1
 EXIT_REJECTS = 3
 EXIT_STOPPED = 130
 
 State = Literal["never", "running", "done", "rejects", "braked", "stopped", "failed"]
-"""`rejects`: done, but more of them than allowed. `stopped`: as it was told to, before its end."""
+"""`rejects`: done, with more rejected records than allowed. `stopped`: stopped on request before its end."""
 
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """How a job stands. Times are UTC.
+    """The status of a job. Times are UTC.
 
     Attributes:
-        status: of the last run, `running` until it has ended.
-        pid: of the process that runs it, None while nobody does.
-        started: when the last run began.
-        last_success: when the last run that did all it should began.
-        next_run: when the daemon means to run it.
-        failures: runs that failed since the last success.
-        ended, seconds, exit_code, error, doc_ids, receipt: of the last run that has ended. `exit_code`: of a command that had run
-            this alone. `error`: one line. `doc_ids`: documents it would have deleted, had the brake not stopped it (the first
-            1,000). `receipt`: JSON, without the leases, if it came to one.
+        status: state of the last run, `running` until it ends.
+        pid: id of the process that runs the job, or None.
+        started: start of the last run.
+        last_success: start of the last successful run.
+        next_run: next run that the daemon has planned.
+        failures: failed runs since the last success.
+        ended: end of the last run that ended; the attributes below are of this run.
+        seconds: its duration.
+        exit_code: the exit code of a command with this run alone.
+        error: its error, on one line.
+        doc_ids: the documents that the deletion brake kept (at most the first 1,000).
+        receipt: its receipt as JSON without the lease events, if there is one.
     """
 
     job: str
@@ -70,7 +74,7 @@ class JobStatus:
 
 
 def wall_clock() -> datetime:
-    """The time, in UTC."""
+    """Return the time in UTC."""
     return datetime.now(UTC)
 
 
@@ -78,8 +82,8 @@ _STATUS = TypeAdapter(JobStatus)
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a run came to; see `JobStatus`."""
+class JobOutcome:
+    """The result of a run of a job; see `JobStatus`."""
 
     status: State
     exit_code: int
@@ -88,27 +92,27 @@ class Outcome:
     doc_ids: tuple[str, ...] = ()
 
 
-def judge(receipt: Receipt, rejects_allowed: Fraction | int) -> Outcome:
-    """Return what a receipt means. `rejects_allowed`: an exact share of the records read (`Fraction`), or a number of them."""
+def judge(receipt: Receipt, rejects_allowed: Fraction | int) -> JobOutcome:
+    """Return the outcome of a run. `rejects_allowed`: an exact share of the records read (`Fraction`), or a number of them."""
     limit = rejects_allowed if isinstance(rejects_allowed, int) else receipt.read * rejects_allowed
-    account = {name: value for name, value in asdict(receipt).items() if name != "lease_events"}  # two for each window
+    account = {name: value for name, value in asdict(receipt).items() if name != "lease_events"}  # two per window
     if not receipt.balanced:
-        return Outcome("failed", EXIT_UNBALANCED, "the receipt does not balance", account)
+        return JobOutcome("failed", EXIT_UNBALANCED, "the receipt does not balance", account)
     if receipt.stopped:
-        return Outcome("stopped", EXIT_STOPPED, None, account)
+        return JobOutcome("stopped", EXIT_STOPPED, None, account)
     if receipt.rejected > limit:
         error = f"{receipt.rejected} of {receipt.read} records were rejected, more than allowed: see the rejects file"
-        return Outcome("rejects", EXIT_REJECTS, error, account)
-    return Outcome("done", 0, None, account)
+        return JobOutcome("rejects", EXIT_REJECTS, error, account)
+    return JobOutcome("done", 0, None, account)
 
 
 def begun(before: JobStatus, now: datetime, pid: int, next_run: datetime | None = None) -> JobStatus:
-    """A run begins."""
+    """Return the status of a job at the start of a run."""
     return replace(recovered(before, next_run), status="running", pid=pid, started=now)
 
 
-def ended(running: JobStatus, outcome: Outcome, now: datetime) -> JobStatus:
-    """A run has come to its end. One that was stopped is neither a success nor a failure."""
+def ended(running: JobStatus, outcome: JobOutcome, now: datetime) -> JobStatus:
+    """Return the status of a job at the end of a run. A stopped run is neither a success nor a failure."""
     done = outcome.status == "done"
     return replace(
         running,
@@ -126,7 +130,7 @@ def ended(running: JobStatus, outcome: Outcome, now: datetime) -> JobStatus:
 
 
 def recovered(status: JobStatus, next_run: datetime | None = None) -> JobStatus:
-    """As read by who holds the lock: a run that never said how it ended has died. `next_run` replaces what it says, if given."""
+    """Return the status as the lock holder reads it: a run without an end has died. `next_run` replaces the planned run."""
     status = replace(status, next_run=next_run or status.next_run)
     if status.pid is None:
         return status
@@ -146,15 +150,15 @@ def recovered(status: JobStatus, next_run: datetime | None = None) -> JobStatus:
 
 
 def status_json(status: JobStatus) -> dict[str, Any]:
-    """As it is printed and kept."""
+    """Return a status as the JSON that is printed and stored."""
     dumped: dict[str, Any] = _STATUS.dump_python(status, mode="json")
     return dumped
 
 
 class JobRecord:
-    """The lock and the status file of one job, in a directory that is made when it is first needed.
+    """The lock and the status file of one job, in a directory that is created when it is first needed.
 
-    `read` is for everyone; `write` for who holds the lock.
+    Anyone may call `read`; only the lock holder may call `write`.
     """
 
     def __init__(self, directory: Path, job: str) -> None:
@@ -164,7 +168,7 @@ class JobRecord:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """This process runs the job, until the end of the context. Raises `JobRunningError` if another one, or thread, does."""
+        """Hold the lock of the job during the context. Raises `JobRunningError` if another process or thread runs the job."""
         lock = FileLock(self._lock, timeout=0, mode=0o600, thread_local=False)
         try:
             make_private_folder(self._lock.parent)
@@ -179,17 +183,17 @@ class JobRecord:
             lock.release()
 
     def read(self) -> JobStatus:
-        """As it was last written. A file that is damaged says nothing, and that is logged."""
+        """Return the status as last written. A damaged file is logged and counts as a job that never ran."""
         try:
             return _STATUS.validate_json(self._path.read_bytes())
         except FileNotFoundError:
             return JobStatus(self.job)
         except (OSError, ValidationError):
-            logger.warning("the status file %s cannot be read: the job is taken for one that never ran", self._path)
+            logger.warning("the status file %s cannot be read: the job counts as one that never ran", self._path)
             return JobStatus(self.job)
 
     def write(self, status: JobStatus) -> None:
-        """Replaces the status at once and whole. Raises `IngestError` if it cannot."""
+        """Replace the status atomically. Raises `IngestError` if that fails."""
         try:
             replace_private(self._path, _STATUS.dump_json(status, indent=2))
         except OSError as exc:
@@ -198,7 +202,7 @@ class JobRecord:
     def _holder(self) -> str:
         status = self.read()
         if status.pid is None or status.started is None:
-            return "another process, which has only just begun"
+            return "another process, which has only just started"
         return f"process {status.pid} since {status.started.astimezone().isoformat(sep=' ', timespec='seconds')}"
 
 
@@ -212,13 +216,14 @@ def run_recorded(
     next_run: datetime | None = None,
     clock: Clock = wall_clock,
 ) -> JobStatus:
-    """Runs a job under its lock and keeps its status. A run that fails is a status, not an exception.
+    """Run a job under its lock, record its status and return it. A failed run is a status, not an exception.
 
     Args:
-        run: does it; is given what tells it to stop, which is `stop` and the time limit (seconds).
-        next_run: to stand in the status; where it is None, what stands there stays.
+        run: runs the job until it ends or its argument returns True, which combines `stop` and the time limit.
+        time_limit: maximum seconds of the run.
+        next_run: next planned run for the status; None keeps the present one.
 
-    Raises `JobRunningError` if another process runs it, and `IngestError` where the status cannot be kept.
+    Raises `JobRunningError` if another process runs the job, and `IngestError` if the status cannot be written.
     """
     with record.hold():
         started = clock()
@@ -234,14 +239,14 @@ def run_recorded(
                 error = f"stopped at its time limit of {time_limit:.0f} s: what it wrote stays, and the next run continues"
                 outcome = replace(outcome, status="failed", exit_code=IngestError.exit_code, error=error)
         except DeletionBrakeError as exc:
-            outcome = Outcome("braked", exc.exit_code, str(exc), doc_ids=exc.doc_ids)
+            outcome = JobOutcome("braked", exc.exit_code, str(exc), doc_ids=exc.doc_ids)
         except IngestError as exc:
-            outcome = Outcome("failed", exc.exit_code, str(exc))
-        except Exception as exc:  # a mistake of ours in one job must not keep the others from running
-            logger.exception("the job %s failed in a way that it should not", record.job)
-            outcome = Outcome("failed", IngestError.exit_code, f"{type(exc).__name__}: {exc}")
+            outcome = JobOutcome("failed", exc.exit_code, str(exc))
+        except Exception as exc:  # a bug in one job must not keep the others from running
+            logger.exception("the job %s failed unexpectedly", record.job)
+            outcome = JobOutcome("failed", IngestError.exit_code, f"{type(exc).__name__}: {exc}")
         except BaseException:
-            record.write(ended(status, Outcome("stopped", EXIT_STOPPED, "interrupted at once"), clock()))
+            record.write(ended(status, JobOutcome("stopped", EXIT_STOPPED, "interrupted at once"), clock()))
             raise
         status = ended(status, outcome, clock())
         record.write(status)

@@ -1,7 +1,7 @@
-"""When jobs run: cron expressions and intervals, a timetable that decides, and the loop that obeys it.
+"""When jobs run: cron expressions and intervals, the timetable, and the loop that follows it.
 
-Jobs of one process run one after another, on the calling thread: there is one accelerator. Times that pass meanwhile, or while
-nobody was there, come to one run.
+Jobs of one process run one after another on the calling thread, because there is one accelerator. All times of a job that pass
+meanwhile, or while no daemon runs, are one run.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ingest.schedule.status import EXIT_REJECTS, EXIT_STOPPED, Clock, JobRecord,
 
 logger = logging.getLogger(__name__)
 
-LONGEST_WAIT = 60.0
-"""Seconds after which the clock is looked at again, since somebody may have set it."""
+MAX_WAIT = 60.0
+"""Seconds after which the clock is read again, because it may have been set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Interval:
 
 
 Trigger = CronSchedule | Interval
-"""What says when a job runs."""
+"""The rule that says when a job runs."""
 
 
 def cron_trigger(expression: str, zone: tzinfo | None = None) -> CronSchedule:
@@ -51,9 +51,9 @@ def next_after(trigger: Trigger, moment: datetime) -> datetime:
 
 
 def first_run(trigger: Trigger, status: JobStatus, now: datetime) -> datetime:
-    """When a job is due first as a daemon starts. In the past, which means at once, if its time came while there was no daemon.
+    """Return the first time that a job is due after a daemon starts; a time in the past means at once.
 
-    What is looked at is the last success. A job that never had one waits for its time, or starts at once if it runs at intervals.
+    It follows from the last success. A job without one waits for its time, or starts at once if it runs at intervals.
     """
     if status.last_success is not None:
         return next_after(trigger, min(status.last_success, now))
@@ -61,7 +61,7 @@ def first_run(trigger: Trigger, status: JobStatus, now: datetime) -> datetime:
 
 
 class Timetable:
-    """When each job is due. One thread changes it, any thread may read it."""
+    """The time that each job is due. One thread changes it, any thread may read it."""
 
     def __init__(self, triggers: Mapping[str, Trigger], statuses: Mapping[str, JobStatus], now: datetime) -> None:
         self._triggers = dict(triggers)
@@ -72,7 +72,7 @@ class Timetable:
         return self._next[job]
 
     def due_by_wall_time(self, status: JobStatus) -> datetime:
-        """Return when a job should have run, judged by when it last did, even if the timetable has moved on since."""
+        """Return when a job should have run after its last run, even if the timetable has moved on since."""
         last = max(moment for moment in (self._began, status.started, status.ended) if moment is not None)
         return min(self._next[status.job], next_after(self._triggers[status.job], last))
 
@@ -84,26 +84,26 @@ class Timetable:
         return job if self._next[job] <= now else None
 
     def seconds_left(self, now: datetime) -> float:
-        """Until the next job is due."""
+        """Return the seconds until the next job is due."""
         return max(0.0, (min(self._next.values()) - now).total_seconds())
 
     def start(self, job: str, now: datetime) -> None:
-        """A run of it begins: all its times up to now have come to this one."""
+        """Note the start of a run of the job, which stands for all its times up to now."""
         self._next[job] = next_after(self._triggers[job], now)
 
 
 class StopSignal(Protocol):
-    """Whether to stop, and a way to wait for it."""
+    """A request to stop that can be waited for."""
 
     def __call__(self) -> bool: ...
 
     def wait(self, seconds: float) -> None:
-        """Until told to stop, for so long at most."""
+        """Wait for the request, at most this many seconds."""
         ...
 
 
 def announce(records: Mapping[str, JobRecord], timetable: Timetable) -> None:
-    """Writes into each status when the job is due, and that its run died if it did. What another process runs is left alone."""
+    """Write into each status when the job is due, and whether its run died. Skips jobs that another process runs."""
     for job, record in records.items():
         try:
             with record.hold():
@@ -113,23 +113,23 @@ def announce(records: Mapping[str, JobRecord], timetable: Timetable) -> None:
 
 
 def run_in_turn(records: Mapping[str, JobRecord], run: Callable[[str], JobStatus], *, stop: Stop) -> Iterator[JobStatus]:
-    """Runs each job once, whatever came of those before it, and says how each went. Once told to stop, the rest is not begun."""
+    """Run each job once, even after failures, and yield its status. After a request to stop, no further job starts."""
     for job in records:
         if stop():
-            yield JobStatus(job, "stopped", exit_code=EXIT_STOPPED, error="not begun, since it was told to stop")
+            yield JobStatus(job, "stopped", exit_code=EXIT_STOPPED, error="not started, because the command was stopped")
             continue
         try:
             yield run(job)
-        except IngestError as exc:  # of the lock or the status file: the run's own are in its status
+        except IngestError as exc:  # of the lock or the status file; the errors of the run are in its status
             yield JobStatus(job, "failed", exit_code=exc.exit_code, error=str(exc))
 
 
 def worst_exit_code(statuses: Iterable[JobStatus]) -> int:
-    """Of several jobs: interrupted before failed, before wrongly configured, before braked, before too many rejects."""
-    return min((status.exit_code or 0 for status in statuses), key=_GRAVITY.index, default=0)
+    """Return the exit code of several jobs: stopped, else failed, misconfigured, braked, too many rejects, or 0."""
+    return min((status.exit_code or 0 for status in statuses), key=_BY_SEVERITY.index, default=0)
 
 
-_GRAVITY = (
+_BY_SEVERITY = (
     EXIT_STOPPED,
     IngestError.exit_code,
     ConfigurationError.exit_code,
@@ -142,15 +142,15 @@ _GRAVITY = (
 def run_on_schedule(
     timetable: Timetable, run: Callable[[str, datetime], None], *, stop: StopSignal, clock: Clock = wall_clock
 ) -> None:
-    """Runs jobs as they fall due until told to stop. `run` is given a job and when it is due next.
+    """Run jobs when they are due, until `stop`. `run` receives a job and when it is due next.
 
-    A job that another process runs has its turn there: it is due again at its next time.
+    A job that another process runs is skipped until its next time.
     """
     while not stop():
         now = clock()
         job = timetable.due(now)
         if job is None:
-            stop.wait(min(timetable.seconds_left(now), LONGEST_WAIT))
+            stop.wait(min(timetable.seconds_left(now), MAX_WAIT))
             continue
         timetable.start(job, now)
         try:

@@ -140,7 +140,7 @@ def test_the_key_goes_where_somebody_says(
 def test_a_found_file_writes_only_in_its_folder(toml: str, folder: Path) -> None:
     (folder / "elsewhere").symlink_to(folder.parent)
     Path("ingest.toml").write_text(toml)
-    with pytest.raises(ConfigurationError, match="to a place outside its folder"):
+    with pytest.raises(ConfigurationError, match="to a path outside its folder"):
         load_settings({})
     load_settings({}, Path("ingest.toml"))
 

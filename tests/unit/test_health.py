@@ -12,7 +12,7 @@ import pytest
 
 from ingest.metrics_server import serve_observations
 from ingest.schedule.health import JobsHealth, Limits, problems
-from ingest.schedule.status import JobRecord, JobStatus, Outcome, begun, ended
+from ingest.schedule.status import JobOutcome, JobRecord, JobStatus, begun, ended
 from ingest.schedule.timetable import Timetable, interval_trigger
 
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -54,7 +54,7 @@ def test_a_job_is_late_by_the_clock_even_if_the_timetable_has_moved_on(tmp_path:
 
     with records["nightly"].hold():  # run by hand, which ended just now
         status = begun(JobStatus("nightly"), ago(hours=2), 7)
-        records["nightly"].write(ended(status, Outcome("done", 0), ago(minutes=5)))
+        records["nightly"].write(ended(status, JobOutcome("done", 0), ago(minutes=5)))
     assert health.report()[0]
 
 
@@ -71,7 +71,7 @@ def test_a_watcher_reads_health_and_figures_as_they_are_now(tmp_path: Path) -> N
         running = begun(JobStatus("nightly", failures=2), NOW, 7)
         receipt = {"read": 5, "written": 2, "updated": 0, "unchanged": 3, "deleted": 0, "soft_deleted": 0, "rejected": 0}
         with records["nightly"].hold():
-            records["nightly"].write(ended(running, Outcome("failed", 1, "broken", receipt), NOW + timedelta(seconds=4)))
+            records["nightly"].write(ended(running, JobOutcome("failed", 1, "broken", receipt), NOW + timedelta(seconds=4)))
         with pytest.raises(HTTPError) as raised:
             urlopen(f"{address}/healthz")
         with raised.value as refused:

@@ -22,9 +22,9 @@ from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, J
 from ingest.parameters import parse_share_or_number
 from ingest.records import ChunkCounts, LeaseEvent, Receipt
 from ingest.schedule.status import (
+    JobOutcome,
     JobRecord,
     JobStatus,
-    Outcome,
     Stop,
     begun,
     ended,
@@ -81,7 +81,7 @@ def test_failures_are_counted_since_the_last_success_and_a_stop_is_neither(outco
         if outcome == "died":
             status = recovered(status)
         else:
-            status = ended(status, Outcome(outcome, 0), now + timedelta(seconds=3))  # type: ignore[arg-type]  # sampled
+            status = ended(status, JobOutcome(outcome, 0), now + timedelta(seconds=3))  # type: ignore[arg-type]  # sampled
             assert status.seconds == 3.0
         expected = {"done": 0, "stopped": expected}.get(outcome, expected + 1)
         last_success = now if outcome == "done" else last_success
@@ -91,7 +91,7 @@ def test_failures_are_counted_since_the_last_success_and_a_stop_is_neither(outco
 def test_a_status_file_gives_back_what_was_written_and_is_for_its_owner_alone(tmp_path: Path) -> None:
     record = JobRecord(tmp_path / "jobs", "nightly")
     assert record.read() == JobStatus("nightly")
-    status = ended(begun(JobStatus("nightly"), NOW, 7), Outcome("done", 0, receipt={"read": 3}), NOW + timedelta(seconds=2))
+    status = ended(begun(JobStatus("nightly"), NOW, 7), JobOutcome("done", 0, receipt={"read": 3}), NOW + timedelta(seconds=2))
     with record.hold():
         record.write(status)
     assert record.read() == status
@@ -147,7 +147,7 @@ def test_one_run_of_a_job_at_a_time_across_processes_and_a_dead_one_holds_nothin
 
 def test_two_threads_of_a_process_are_kept_apart_as_well(tmp_path: Path) -> None:
     record = JobRecord(tmp_path, "j")
-    with record.hold(), pytest.raises(JobRunningError, match="only just begun"), record.hold():
+    with record.hold(), pytest.raises(JobRunningError, match="only just started"), record.hold():
         pass
     with record.hold():
         pass
