@@ -21,7 +21,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ingest.collection import Collection, Delete, Duration, OnProgress, Share
+    from ingest.cluster.engine import ClusterOptions
+    from ingest.collection import Collection, Delete, Duration, Share
     from ingest.encode.batching import AdaptiveBatchController
     from ingest.encode.contract import Encoded, Encoder, Model, ModelKind, RunsOn, Vectors
     from ingest.encode.devices import GPUMemorySnapshot
@@ -86,6 +87,7 @@ if TYPE_CHECKING:
     from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
     from ingest.search.tuning import Tuned, TunedHalf
+    from ingest.searchable import OnProgress
     from ingest.source.chunking import ChunkingOptions
     from ingest.source.fields import FieldMap
     from ingest.source.inputs import SourceLike
@@ -117,7 +119,8 @@ if TYPE_CHECKING:
     from ingest.verify.verification import Repairs, Verification
 
 _NAMES = {
-    "ingest.collection": "Collection Delete Duration OnProgress Share",
+    "ingest.cluster.engine": "ClusterOptions",
+    "ingest.collection": "Collection Delete Duration Share",
     "ingest.encode.batching": "AdaptiveBatchController",
     "ingest.encode.contract": "Encoded Encoder Model ModelKind RunsOn Vectors",
     "ingest.encode.devices": "GPUMemorySnapshot",
@@ -148,6 +151,7 @@ _NAMES = {
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
     "ingest.search.tuning": "Tuned TunedHalf",
+    "ingest.searchable": "OnProgress",
     "ingest.source.chunking": "ChunkingOptions",
     "ingest.source.fields": "FieldMap",
     "ingest.source.inputs": "SourceLike",
@@ -181,6 +185,7 @@ __all__ = [
     "ChunkCounts",
     "ChunkingOptions",
     "Clock",
+    "ClusterOptions",
     "Collection",
     "CollectionDetails",
     "CollectionInfo",

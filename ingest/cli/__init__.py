@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.logging import RichHandler
 
-from ingest.cli import bench, collections, embed, evaluate, models, reindex, run, search, sync, verify
+from ingest.cli import bench, collections, embed, evaluate, load, models, plan, reindex, run, search, sync, verify
 from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
@@ -35,14 +35,14 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("run")(run.run)
-app.command("plan")(run.plan)
+app.command("plan")(plan.plan)
 app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.command("reindex")(reindex.reindex_collection)
 app.command("search")(search.search)
 app.command("eval")(evaluate.evaluate_collection)
 app.command("embed")(embed.embed)
-app.command("load")(embed.load)
+app.command("load")(load.load)
 app.command("bench")(bench.bench)
 app.add_typer(collections.app, name="collections")
 app.add_typer(models.app, name="models")

@@ -12,15 +12,12 @@ from rich.table import Table
 
 from ingest.cli import options
 from ingest.cli.output import plain, print_json
-from ingest.cli.session import Invocation, store_of
+from ingest.cli.session import Invocation, collection_of, store_of
 from ingest.errors import ConfigurationError
 from ingest.store.contract import CollectionInfo
-from ingest.store.schema import _normalize_collection_name
-from ingest.sync.deletion import undelete
-from ingest.sync.ownership import find_droppable
-from ingest.sync.stored_sources import StoredSource, forget_source, list_sources
+from ingest.sync.stored_sources import StoredSource
 
-app = typer.Typer(help="The collections of a store.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, describe and drop the collections of a store.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @app.command("list")
@@ -45,14 +42,11 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
 def info(
     context: typer.Context, collection: options.CollectionArgument, store: options.Store = None, as_json: options.Json = False
 ) -> None:
-    """Show what a collection was made with, and what it holds of each source."""
+    """Print what a collection was made with, and its sources."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store)
-    with store_of(settings) as opened:
-        name = _normalize_collection_name(collection, settings.collections.aliases)
-        manifest = opened.manifest(name)
-        points = opened.count(manifest.collection)
-        sources = list_sources(opened, manifest.collection)
+    with collection_of(invocation.settings(store=store), collection) as opened:
+        details, sources = opened.info(), opened.sources()
+    name, manifest, points = details.name, details.manifest, details.points
     if as_json:
         made_with = {**asdict(manifest), "collection": name, "stored_as": manifest.collection, "points": points}
         print_json({**made_with, "sources": [asdict(source) for source in sources]})
@@ -71,30 +65,26 @@ def info(
 def drop(
     context: typer.Context,
     collection: Annotated[
-        str, typer.Argument(metavar="COLLECTION", help="The collection, spelled as it is listed.", show_default=False)
+        str, typer.Argument(metavar="COLLECTION", help="Name of the collection, spelled as it is listed.", show_default=False)
     ],
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Delete a collection and everything in it.
 
-    A collection that another alias names is in use and is not deleted, unless you name it as it is stored.
+    A collection with another alias is in use and is not deleted, unless you name it as it is stored.
     """
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store)
-    name = _normalize_collection_name(collection, settings.collections.aliases)
-    if name != collection:
-        raise ConfigurationError(f"{collection} is another spelling of {name}: to drop the collection {name}, call it that")
-    with store_of(settings) as opened:
-        info = find_droppable(opened, name)
-        called = _with_stored(name, info.name)
+    with collection_of(invocation.settings(store=store), collection) as opened:
+        info = opened.droppable()
+        called = _with_stored(opened.name, info.name)
         what = called if info.points is None else f"{called} with {info.points:,} points"
-        if not yes and (as_json or not typer.confirm(f"Delete {what} in {opened.location}?", err=True)):
-            raise ConfigurationError(f"{name} was not dropped: say --yes to drop it without being asked")
-        opened.drop(info.name)
+        if not yes and (as_json or not typer.confirm(f"Delete {what} in {opened.store.location}?", err=True)):
+            raise ConfigurationError(f"{opened.name} was not dropped: say --yes to drop it without being asked")
+        opened.drop()
     if as_json:
-        print_json({"dropped": name, "stored_as": info.name, "points": info.points})
+        print_json({"dropped": opened.name, "stored_as": info.name, "points": info.points})
     else:
         typer.echo(f"dropped {what}")
 
@@ -103,27 +93,27 @@ def drop(
 def forget(
     context: typer.Context,
     collection: options.CollectionArgument,
-    source: Annotated[str, typer.Option("--source", help="The source's name, as collections info lists it.", show_default=False)],
+    source: Annotated[
+        str, typer.Option("--source", help="Name of the source, as collections info lists it.", show_default=False)
+    ],
     delete_after: Annotated[
         str | None,
         typer.Option(
             "--delete-after",
-            help="Soft-delete its documents first; run again when this time (12h, 7d) has passed, it deletes them.",
+            help="Soft-delete its documents for this time (12h, 7d). Run again afterwards, it deletes them.",
         ),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Delete all documents of one source, such as one that was renamed or that no job reads any more."""
+    """Delete all documents of one source, such as a source that was renamed or that no job reads any more."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store)
-    name = _normalize_collection_name(collection, settings.collections.aliases)
-    with store_of(settings) as opened:
-        what = f"all documents of the source {source} in {name}"
-        if not (yes or delete_after) and (as_json or not typer.confirm(f"Delete {what} in {opened.location}?", err=True)):
+    with collection_of(invocation.settings(store=store), collection) as opened:
+        what = f"all documents of the source {source} in {opened.name}"
+        if not (yes or delete_after) and (as_json or not typer.confirm(f"Delete {what} in {opened.store.location}?", err=True)):
             raise ConfigurationError(f"{source} was not deleted: say --yes to delete it without being asked, or --delete-after")
-        forgotten = forget_source(opened, name, source, delete_after=delete_after)
+        forgotten = opened.forget(source, delete_after=delete_after)
     if as_json:
         print_json(asdict(forgotten))
     else:
@@ -138,22 +128,23 @@ def undelete_documents(
     context: typer.Context,
     collection: options.CollectionArgument,
     source: Annotated[
-        list[str] | None, typer.Option("--source", help="Documents of this source only, by its name; again for more.")
+        list[str] | None,
+        typer.Option("--source", help="Name of a source whose documents to bring back. Repeatable. [default: all]"),
     ] = None,
-    doc_id: Annotated[list[str] | None, typer.Option("--doc-id", help="The document of this id only; again for more.")] = None,
+    doc_id: Annotated[
+        list[str] | None, typer.Option("--doc-id", help="Id of a document to bring back. Repeatable. [default: all]")
+    ] = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Bring back soft-deleted documents: search finds them again."""
+    """Bring back soft-deleted documents, so that search finds them again."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store)
-    name = _normalize_collection_name(collection, settings.collections.aliases)
-    with store_of(settings) as opened:
-        documents = undelete(opened, name, source or (), doc_id or ())
+    with collection_of(invocation.settings(store=store), collection) as opened:
+        documents = opened.undelete(sources=source or (), doc_ids=doc_id or ())
     if as_json:
-        print_json({"collection": name, "undeleted": documents})
+        print_json({"collection": opened.name, "undeleted": documents})
     else:
-        typer.echo(f"{documents:,} documents of {name} are back")
+        typer.echo(f"{documents:,} documents of {opened.name} are back")
 
 
 def _print_sources(sources: Sequence[StoredSource]) -> None:
@@ -167,7 +158,7 @@ def _print_sources(sources: Sequence[StoredSource]) -> None:
 
 
 def _names(collection: str, aliases: Mapping[str, str]) -> list[str]:
-    """What a collection may be called: its aliases if it has any, the plainest first, else its own name."""
+    """Return the names of a collection: its aliases if it has any, the shortest first, else its own name."""
     return sorted(alias for alias, target in aliases.items() if target == collection) or [collection]
 
 

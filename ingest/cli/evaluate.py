@@ -9,8 +9,7 @@ import typer
 
 from ingest.cli import options
 from ingest.cli.output import evaluation_json, plain, print_evaluation, print_json
-from ingest.cli.session import Invocation, searcher_of, store_of
-from ingest.search.evaluate import evaluate
+from ingest.cli.session import Invocation, collection_of
 from ingest.search.fusion import FusionMethod
 
 
@@ -22,39 +21,37 @@ def evaluate_collection(
         typer.Argument(metavar="BEIR_DIR", help="Folder with queries.jsonl and qrels/test.tsv.", show_default=False),
     ],
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, help="Ask the first so many questions only. [default: all]")
+        int | None, typer.Option("--limit", "-n", min=1, help="Run only the first N queries. [default: all]")
     ] = None,
-    depth: Annotated[int, typer.Option("--depth", min=1, max=10_000, help="Chunks that each vector brings.")] = 100,
+    depth: Annotated[int, typer.Option("--depth", min=1, max=10_000, help="Number of chunks from each vector.")] = 100,
     held_out: Annotated[
-        bool, typer.Option("--held-out", help="Ask only the half of the questions that nothing is trained or tuned on.")
+        bool, typer.Option("--held-out", help="Run only the half of the queries that is never used for training or tuning.")
+    ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Tune weights on half of the queries, and test them on the other half.")
     ] = False,
     fusion: options.Fusion = "scores",
     feedback: options.Feedback = True,
-    tune: Annotated[
-        bool, typer.Option("--tune", help="Find weights on half of the questions, and try them on the other half.")
-    ] = False,
     rerank: options.Rerank = None,
     reranker: options.Reranker = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Measure how good a collection answers judged questions: each vector alone, fused, and reranked.
+    """Measure the quality of search on judged queries: each vector alone, fused, and reranked.
 
-    A document counts at the place of its best chunk. Needs the extra eval.
+    A document has the rank of its best chunk. Requires the extra eval.
     """
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
-    with store_of(settings) as opened_store:
-        searcher = searcher_of(settings, opened_store, collection)
-        evaluation = evaluate(
-            searcher,
+    with collection_of(settings, collection) as opened:
+        evaluation = opened.evaluate(
             beir_dir,
             depth=depth,
             limit=limit,
             held_out=held_out,
             fusion=cast("FusionMethod", fusion),
             feedback=feedback,
-            tuning=tune,
+            tune=tune,
             rerank=settings.rerank,
         )
     if evaluation.note:

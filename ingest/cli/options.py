@@ -1,10 +1,10 @@
-"""Options that several commands share. Each defaults to None: what is not given comes from the settings."""
+"""Options that several commands share. Each is None if it is not given: its value comes from the settings then."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,36 +25,47 @@ Sources = Annotated[
     ),
 ]
 Store = Annotated[
-    str | None, typer.Option("--store", help="A folder for the embedded engine, or a server's URL. [default: .ingest/qdrant]")
+    str | None, typer.Option("--store", help="Folder of the embedded engine, or a server's URL. [default: .ingest/qdrant]")
 ]
-Dense = Annotated[str | None, typer.Option("--dense", help="Dense models, joined by commas, or none. [default: all-miniLM-l6]")]
-Sparse = Annotated[str | None, typer.Option("--sparse", help="Sparse models, joined by commas, or none. [default: bm25]")]
+Dense = Annotated[
+    str | None, typer.Option("--dense", help="Dense models, separated by commas, or none. [default: all-miniLM-l6]")
+]
+Sparse = Annotated[str | None, typer.Option("--sparse", help="Sparse models, separated by commas, or none. [default: bm25]")]
 Backend = Annotated[
     str | None,
-    typer.Option("--backend", help="Who computes on the processor: auto (what is faster in the end), torch or openvino."),
+    typer.Option("--backend", help="CPU inference backend: auto (pick the faster one), torch or openvino. [default: auto]"),
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="What openvino computes in: int8 or float32. [default: as stored; new ones int8]"),
+    typer.Option("--precision", help="Precision of openvino: int8 or float32. [default: as stored; int8 for a new collection]"),
 ]
 Delete = Annotated[
     str | None,
-    typer.Option("--delete", help="none, incremental (stale chunks) or full (also missing documents). [default: incremental]"),
+    typer.Option(
+        "--delete", help="What to delete: none, incremental (stale chunks), full (also missing documents). [default: incremental]"
+    ),
 ]
 DeleteAfter = Annotated[
     str | None,
     typer.Option(
-        "--delete-after", help="Grace period of full: soft-delete missing documents, purge them after 12h, 7d. [default: none]"
+        "--delete-after", help="Grace period of documents that full soft-deletes, such as 12h or 7d. [default: delete at once]"
     ),
 ]
 MaxDelete = Annotated[
-    str | None, typer.Option("--max-delete", help="Share of the documents that full may delete. [default: 20%]")
+    str | None,
+    typer.Option("--max-delete", help="Share of the documents that full may delete before the run stops. [default: 20%]"),
 ]
-Rerank = Annotated[str | None, typer.Option("--rerank", help="auto (if the model is to be had), on or off. [default: auto]")]
+Rerank = Annotated[
+    str | None, typer.Option("--rerank", help="When to rerank: auto (if the model is available), on, off. [default: auto]")
+]
 Reranker = Annotated[
     str | None,
-    typer.Option("--reranker", help="A registry key, a folder, or a hub id. [default: ms-marco-minilm-l6]"),
+    typer.Option("--reranker", help="Reranker: a registry key, a folder, or a hub id. [default: ms-marco-minilm-l6]"),
 ]
+Name = Annotated[
+    str | None, typer.Option("--name", help="Name of the source, part of every id. [default: its absolute location]")
+]
+Format = Annotated[str | None, typer.Option("--format", help="Format of the source if its name does not tell: jsonl, csv, …")]
 Fusion = Annotated[str, typer.Option("--fusion", help="How to fuse vectors: scores, rrf (ranks), dbsf (scores per query).")]
 Feedback = Annotated[
     bool,
@@ -62,43 +73,50 @@ Feedback = Annotated[
         "--feedback/--no-feedback", help="Query the dense vectors again, moved toward the three best chunks (1 to 2 ms)."
     ),
 ]
-Name = Annotated[str | None, typer.Option("--name", help="The source's name, part of every id. [default: its absolute location]")]
-Format = Annotated[
-    str | None, typer.Option("--format", help="What the source holds, where its name does not say it: jsonl, csv, …")
-]
-SqlQuery = Annotated[str | None, typer.Option("--query", help="The query whose rows are the documents, for an SQL source.")]
-IdField = Annotated[str | None, typer.Option("--id-field", help="Field that holds a record's id.")]
-TextField = Annotated[str | None, typer.Option("--text-field", help="Field that holds its text.")]
-TitleField = Annotated[str | None, typer.Option("--title-field", help="Field that holds its title.")]
+SqlQuery = Annotated[str | None, typer.Option("--query", help="SQL query whose rows are the documents.")]
+IdField = Annotated[str | None, typer.Option("--id-field", help="Field with the id of a record.")]
+TextField = Annotated[str | None, typer.Option("--text-field", help="Field with the text of a record.")]
+TitleField = Annotated[str | None, typer.Option("--title-field", help="Field with the title of a record.")]
 ChunkTokens = Annotated[
-    int | None, typer.Option("--chunk-tokens", help="Tokens per chunk at most. [default: what every model takes]")
+    int | None, typer.Option("--chunk-tokens", help="Most tokens of a chunk. [default: what every model takes]")
 ]
 ChunkOverlap = Annotated[
-    float | None, typer.Option("--chunk-overlap", help="Share of a chunk that the next repeats. [default: 0]")
+    float | None, typer.Option("--chunk-overlap", help="Share of a chunk that the next one repeats. [default: 0]")
 ]
-Engine = Annotated[str | None, typer.Option("--engine", help="local (this process) or ray (a cluster). [default: local]")]
+Engine = Annotated[
+    str | None, typer.Option("--engine", help="Where to run: local (this process) or ray (a cluster). [default: local]")
+]
 RayAddress = Annotated[
-    str | None, typer.Option("--ray-address", help="auto, ray://… or host:port; local starts one here. [default: local]")
+    str | None,
+    typer.Option("--ray-address", help="Ray cluster: auto, ray://… or host:port; local starts one here. [default: local]"),
 ]
 Workers = Annotated[
-    int | None, typer.Option("--workers", help="Workers on Ray. [default: one for each GPU, else for each CPU]", min=1)
+    int | None,
+    typer.Option("--workers", help="Number of workers on Ray. [default: one per GPU, without GPUs one per CPU]", min=1),
 ]
 WorkerPrice = Annotated[
-    float | None, typer.Option("--worker-price", min=0, help="Of a worker's hour, for the sizing on Ray. [default: 1]")
+    float | None, typer.Option("--worker-price", min=0, help="Price of one hour of a worker, for the sizing on Ray. [default: 1]")
 ]
-NodePrice = Annotated[float | None, typer.Option("--node-price", min=0, help="Of a Qdrant node's hour, likewise. [default: 0.5]")]
-NodeMemory = Annotated[float | None, typer.Option("--node-memory", min=1, help="GiB of a Qdrant node, likewise. [default: 64]")]
+NodePrice = Annotated[
+    float | None, typer.Option("--node-price", min=0, help="Price of one hour of a Qdrant node, for the sizing. [default: 0.5]")
+]
+NodeMemory = Annotated[
+    float | None, typer.Option("--node-memory", min=1, help="Memory of a Qdrant node in GiB, for the sizing. [default: 64]")
+]
 Rejects = Annotated[Path | None, typer.Option("--rejects", help="Rejects file. [default: .ingest/rejects/COLLECTION.jsonl]")]
 MaxRejects = Annotated[
-    str | None, typer.Option("--max-rejects", help="Share or number of rejects above which it exits with 3. [default: 10%]")
+    str | None,
+    typer.Option("--max-rejects", help="Share or number of rejected records above which the exit code is 3. [default: 10%]"),
 ]
-Telemetry = Annotated[Path | None, typer.Option("--telemetry", help="Append lease events, passes and errors here as JSON lines.")]
+Telemetry = Annotated[
+    Path | None, typer.Option("--telemetry", help="File to which lease events, passes and errors are appended as JSON lines.")
+]
 MetricsPort = Annotated[
-    int | None, typer.Option("--metrics-port", min=1, max=65535, help="Serve Prometheus metrics on this loopback port.")
+    int | None, typer.Option("--metrics-port", min=1, max=65535, help="Loopback port on which Prometheus metrics are served.")
 ]
 MovedFrom = Annotated[
     str | None,
-    typer.Option("--moved-from", help="Former name of the source: what is stored under it is taken along, without encoding."),
+    typer.Option("--moved-from", help="Former name of the source. Its stored points are moved to the new name without encoding."),
 ]
 Accept = Annotated[
     bool,
@@ -110,39 +128,61 @@ Accept = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """What is to be kept equal to what: the options that `run` has in common with those who foresee or check it."""
+class SourceOptions:
+    """What to read, and how."""
 
     sources: Sources
-    collection: Collection
-    store: Store = None
-    dense: Dense = None
-    sparse: Sparse = None
-    backend: Backend = None
-    precision: Precision = None
-    delete: Delete = None
-    delete_after: DeleteAfter = None
-    max_delete: MaxDelete = None
     name: Name = None
     data_format: Format = None
     query: SqlQuery = None
     id_field: IdField = None
     text_field: TextField = None
     title_field: TitleField = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Settings by name; None if not given."""
+        return {"fields": {"id": self.id_field, "text": self.text_field, "title": self.title_field}}
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """Arguments of `session.sources_of`."""
+        return {"locations": self.sources, "name": self.name, "data_format": self.data_format, "query": self.query}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOptions:
+    """What to encode with, and into which chunks."""
+
+    dense: Dense = None
+    sparse: Sparse = None
+    backend: Backend = None
+    precision: Precision = None
     chunk_tokens: ChunkTokens = None
     chunk_overlap: ChunkOverlap = None
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """Of settings, by their names; None where nothing was given."""
-        names = ["store", "dense", "sparse", "backend", "precision", "delete", "delete_after", "max_delete"]
-        names += ["chunk_tokens", "chunk_overlap"]
-        mapping = {"id": self.id_field, "text": self.text_field, "title": self.title_field}
-        return {**{name: getattr(self, name) for name in names}, "fields": mapping}
+        """Settings by name; None if not given."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Where:
+class DeleteOptions:
+    """What may be deleted."""
+
+    delete: Delete = None
+    delete_after: DeleteAfter = None
+    max_delete: MaxDelete = None
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """Settings by name; None if not given."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
     """Where a run works."""
 
     engine: Engine = None
@@ -151,13 +191,13 @@ class Where:
 
     @property
     def overrides(self) -> dict[str, Any]:
-        """Of settings, by their names; None where nothing was given."""
-        return {"engine": self.engine, "ray_address": self.ray_address, "workers": self.workers}
+        """Settings by name; None if not given."""
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
-class Machines:
-    """What a sizing assumes of them."""
+class MachineOptions:
+    """What a sizing assumes of machines."""
 
     worker_price: WorkerPrice = None
     node_price: NodePrice = None
@@ -165,13 +205,12 @@ class Machines:
 
     @property
     def assumed(self) -> dict[str, Any]:
-        """What was given."""
-        names = ("worker_price", "node_price", "node_memory")
-        return {name: value for name in names if (value := getattr(self, name)) is not None}
+        """Arguments of `Assumptions` that were given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command, in place of each parameter that is a dataclass, the options its fields are."""
+    """Replace each parameter of a command that is a dataclass by its fields, as options of their own."""
     signature = inspect.signature(command, eval_str=True)
     groups = {
         name: each.annotation

@@ -1,4 +1,4 @@
-"""Printing: one JSON object, or something a person can read."""
+"""Output: one JSON object, or tables and sentences for people."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from rich.text import Text
 
 from ingest.cluster.capacity import Sizing, in_words
 from ingest.records import Hit, Receipt
+from ingest.reindex.reindex import Reindexed
 from ingest.schedule.status import JobStatus
 from ingest.search.evaluate import Evaluation, EvaluationRow
-from ingest.search.rerank import RerankResult
+from ingest.search.rerank import Answer, RerankResult
 from ingest.search.tuning import Tuned
 from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Preview
+from ingest.verify.verification import Verification
 
 SNIPPET_CHARACTERS = 300
 
@@ -28,18 +30,18 @@ _DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_
 
 
 def print_json(value: Any) -> None:
-    """One JSON object on stdout."""
+    """Print one JSON object on stdout."""
     json.dump(value, sys.stdout, ensure_ascii=False)
     sys.stdout.write("\n")
 
 
 def plain(text: str) -> str:
-    """On one line and without control characters: what documents hold must not steer the terminal it is shown on."""
+    """Return text on one line and without control characters, so that no document controls the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split()))
 
 
 def print_receipt(receipt: Receipt, *, rejects: str) -> None:
-    """The account of a run, for people."""
+    """Print the account of a run as a table."""
     console = Console()
     table = Table(title=f"{receipt.collection}: {receipt.seconds:.1f} s", title_justify="left", show_header=False)
     for name in _DOCUMENT_COUNTS:
@@ -53,7 +55,7 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
         table.add_row(model.key, f"{model.chunks:,} chunks on {model.device} in {model.seconds:.1f} s ({rate:,.0f}/s)")
     table.add_row("balanced", "yes" if receipt.balanced else "[bold red]NO[/]")
     if receipt.stopped:
-        table.add_row("stopped", "before the end, as told; run it again to go on")
+        table.add_row("stopped", "before the end; run it again to continue")
     console.print(table)
     if receipt.rejected:
         console.print(Text(f"{receipt.rejected:,} rejected records are in {rejects}"))
@@ -62,7 +64,7 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
 
 
 def print_statuses(statuses: Sequence[JobStatus]) -> None:
-    """How jobs went, for people; what went wrong on standard error."""
+    """Print how jobs ended as a table, and their errors on standard error."""
     table = Table("job", "status", "seconds", "documents")
     for status in statuses:
         seconds = "" if status.seconds is None else f"{status.seconds:.1f}"
@@ -118,7 +120,7 @@ def print_preview(preview: Preview) -> None:
 
 
 def print_sizing(sizing: Sizing) -> None:
-    """What a job takes on Ray, for people."""
+    """Print what a run takes on Ray as a table."""
     console = Console()
     table = Table("chunks", "documents", "workers", "hours", "cost", "Qdrant nodes", title="on Ray", title_justify="left")
     for row in sizing.rows:
@@ -131,7 +133,7 @@ def print_sizing(sizing: Sizing) -> None:
 
 
 def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
-    """Search results, for people."""
+    """Print search results."""
     console = Console()
     if not hits:
         console.print("nothing found")
@@ -158,8 +160,21 @@ def _explanation(hit: Hit) -> str:
     return f"found by {vectors}; fused {hit.fused_score:.4f}{reranked}"
 
 
-def rerank_json(result: RerankResult | None) -> dict[str, Any] | None:
-    """How an answer was reranked, if it was: the hits apart, everything."""
+def answer_json(query: str, answer: Answer, seconds: float) -> dict[str, Any]:
+    """Return the JSON object of a search."""
+    return {
+        "query": query,
+        "hits": [asdict(hit) for hit in answer],
+        "reranked": answer.reranked,
+        "rerank": _rerank_json(answer.details),
+        "note": answer.note,
+        "warnings": answer.warnings,
+        "feedback_seconds": answer.feedback_seconds,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _rerank_json(result: RerankResult | None) -> dict[str, Any] | None:
     if result is None:
         return None
     details = {name: getattr(result, name) for name in ("model", "device", "fallback", "candidates")}
@@ -172,7 +187,7 @@ def _snippet(text: str) -> str:
 
 
 def evaluation_json(evaluation: Evaluation) -> dict[str, Any]:
-    """`tuned` is there if tuning was asked for."""
+    """Return the JSON object of an evaluation, with `tuned` if weights were tuned."""
     tuned = evaluation.tuned
     return {
         "collection": evaluation.collection,
@@ -189,10 +204,10 @@ def _tuned_json(tuned: Tuned) -> dict[str, Any]:
 
 
 def print_evaluation(evaluation: Evaluation) -> None:
-    """How good a collection answers, for people."""
+    """Print the quality of a collection as a table."""
     console = Console()
     table = Table(title=f"{evaluation.collection}: {evaluation.queries:,} queries", title_justify="left")
-    table.add_column("answered by", no_wrap=True)
+    table.add_column("vector", no_wrap=True)
     for heading in _figures(evaluation.rows[0]):
         table.add_column(heading.replace("_", " "), justify="right", no_wrap=True)
     for row in evaluation.rows:
@@ -212,3 +227,55 @@ def _figures(row: EvaluationRow) -> dict[str, float]:
         "p50_ms": row.p50_ms,
         "p95_ms": row.p95_ms,
     }
+
+
+def print_verification(found: Verification) -> None:
+    """Print the findings of a verification."""
+    console = Console()
+    table = Table(title=f"{found.collection}: {found.seconds:.1f} s", title_justify="left", show_header=False)
+    for name in ("read", "rejected", "points", "sampled", "soft_deleted", "others"):
+        table.add_row(name.replace("_", "-"), f"{getattr(found, name):,}")
+    for kind, finding in found.findings.items():
+        table.add_row(Text(kind.replace("_", " "), style="bold red"), f"{finding.count:,}")
+    console.print(table)
+    for kind, finding in found.findings.items():
+        for example in finding.examples:
+            console.print(Text(plain(f"{kind.replace('_', ' ')}: {example}")))
+        if finding.count > len(finding.examples):
+            console.print(Text(f"{kind.replace('_', ' ')}: … and {finding.count - len(finding.examples):,} more"))
+    for error in found.errors:
+        console.print(Text(plain(error), style="red"))
+    console.print(Text(_conclusion(found), style="bold"))
+
+
+def _conclusion(found: Verification) -> str:
+    if found.clean:
+        return "clean: the collection equals its sources"
+    if found.repaired:
+        done = found.repairs
+        return (
+            f"repaired: {done.points:,} points, {done.vectors:,} vectors and {done.payloads:,} payloads written, "
+            f"{done.deleted:,} points deleted, {done.soft_deleted:,} soft-deleted"
+        )
+    return (
+        "NOT clean: repair it with --repair"
+        if found.findings and not any(asdict(found.repairs).values())
+        else "NOT clean: see above"
+    )
+
+
+def print_reindexed(done: Reindexed) -> None:
+    """Print what a reindex or a rollback did as a table."""
+    table = Table(title=f"{done.collection}: {done.seconds:.1f} s", title_justify="left", show_header=False)
+    table.add_row("points", f"{done.points:,}")
+    for name, chunks in done.copied.items():
+        table.add_row(name, f"{chunks:,} copied")
+    for name, chunks in done.encoded.items():
+        table.add_row(name, f"{chunks:,} encoded")
+    table.add_row("stored as", done.stored_as)
+    table.add_row("kept for --rollback", done.previous or "nothing")
+    for name in done.dropped:
+        table.add_row("dropped", name)
+    for name, reason in done.kept.items():
+        table.add_row("not dropped", f"{name} ({reason})")
+    Console(markup=False).print(table)

@@ -1,76 +1,99 @@
-"""From settings to the library's objects: the one place that knows both."""
+"""From settings to the objects of the library: the only module that knows both."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ingest.cluster.engine import ClusterOptions
-from ingest.cluster.worker import WorkerSetup
-from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import Model
-from ingest.encode.models import ModelManager
+from ingest.collection import Collection
+from ingest.encode.ensemble import EncodingOptions
 from ingest.encode.openvino.choice import BackendOptions
-from ingest.encode.registry import EnsembleConfig, find_model
-from ingest.encode.runner import BatchRunner
-from ingest.errors import CollectionNotFoundError, ConfigurationError
+from ingest.encode.registry import find_model
+from ingest.errors import ConfigurationError
 from ingest.records import Source
 from ingest.retry import RetryPolicy
-from ingest.search.rerank import RerankPipeline
-from ingest.search.searcher import Searcher
 from ingest.settings import Settings, load_settings
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store import open_store
-from ingest.store.contract import CollectionOptions, Manifest, Store
-from ingest.store.retrying import RetryingStore
+from ingest.store.contract import CollectionOptions, Store
 from ingest.store.schema import _normalize_collection_name
-from ingest.sync.job import Job
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
-
-logger = logging.getLogger(__name__)
-
-LEARNED_BATCHES = Path(".ingest/batches.json")
 
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What was said before the command's name."""
+    """The options before the name of the command."""
 
     config: Path | None
 
     def settings(self, **overrides: Any) -> Settings:
-        """The settings, with what the command line gave (what is None was not given)."""
+        """Return the settings, overridden by the options of the command line; an option that is None was not given."""
         return load_settings(_given(overrides), self.config)
 
 
-def store_of(settings: Settings) -> Store:
-    return opener_of(settings)()
+def collection_of(
+    settings: Settings,
+    name: str,
+    *,
+    models: Sequence[str] | None = None,
+    cluster: ClusterOptions | None = None,
+    monitor: ThroughputMonitor | None = None,
+) -> Collection:
+    """Return a collection in any spelling, as the settings have it.
 
-
-def opener_of(settings: Settings) -> Callable[[], RetryingStore]:
-    """Opens the store, here or in another process."""
-    return partial(
-        open_store,
-        settings.store,
-        api_key=settings.api_key.get_secret_value() if settings.api_key else None,
-        ca_file=settings.ca_file,
-        prefer_grpc=settings.prefer_grpc,
-        grpc_port=settings.grpc_port,
-        timeout=settings.timeout,
-        allow_plain_http_key=settings.allow_plain_http_key,
-        retry=retry_policy(settings),
+    Args:
+        models: registry keys, see `models_of`. None: those of the stored manifest.
+        cluster: see `cluster_of`. None: this process.
+    """
+    return Collection(
+        name,
+        store=settings.store,
+        models=models,
+        chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
+        weights=settings.weights,
+        distance=settings.layout.distance,
+        layout=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
+        window=WindowBounds(chunks=settings.window_chunks),
+        reranker=settings.reranker,
+        rerank_lease_timeout=settings.rerank_lease_timeout,
+        encoding=_encoding_of(settings),
+        cluster=cluster,
+        monitor=monitor,
+        aliases=settings.collections.aliases,
+        **_connection_of(settings),
     )
 
 
-def retry_policy(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
+def models_of(settings: Settings) -> list[str]:
+    """Return the registry keys of the models to encode with.
+
+    Raises `UnknownModelError`, and `ConfigurationError` for a sparse model among the dense ones or the other way round.
+    """
+    for kind, keys in (("dense", settings.dense), ("sparse", settings.sparse)):
+        for key in keys:
+            if (found := find_model(key, custom=settings.models)).kind != kind:
+                raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
+    return [*settings.dense, *settings.sparse]
+
+
+def cluster_of(settings: Settings) -> ClusterOptions | None:
+    """Return the cluster to run on. None: this process."""
+    return ClusterOptions(settings.ray_address, settings.workers) if settings.engine == "ray" else None
+
+
+def deletion_of(settings: Settings) -> dict[str, Any]:
+    """Return what a run may delete, as arguments of `Collection.sync`."""
+    return {"delete": settings.delete, "delete_after": settings.delete_after, "max_delete": settings.max_delete}
+
+
+def store_of(settings: Settings) -> Store:
+    """Open the store."""
+    return open_store(settings.store, **_connection_of(settings))
 
 
 def sources_of(
@@ -92,156 +115,47 @@ def sources_of(
     ]
 
 
-def models_of(settings: Settings, stored: Manifest | None = None, *, worth_converting: bool = False) -> ModelManager:
-    """The ensemble a job runs, in the precisions of what is stored already; `worth_converting`: see `BackendOptions`.
-
-    Raises `ConfigurationError` for a sparse model among the dense ones, or the other way round.
-    """
-    for kind, keys in (("dense", settings.dense), ("sparse", settings.sparse)):
-        for key in keys:
-            if (found := find_model(key, custom=settings.models)).kind != kind:
-                raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
-    if settings.engine == "ray":
-        settings = settings.model_copy(update={"device": []})  # they are the workers', and checked there
-    return _manager(settings, (*settings.dense, *settings.sparse), settings.weights, stored, worth_converting=worth_converting)
-
-
-def stored_manifest(settings: Settings, store: Store, collection: str) -> Manifest | None:
-    """Return the stored manifest of a collection in any spelling, or None if the collection does not exist."""
+def rejects_path(settings: Settings, collection: str) -> Path:
+    """Return the path of the rejects file for a collection in any spelling."""
     name = _normalize_collection_name(collection, settings.collections.aliases)
-    try:
-        return store.manifest(name)
-    except CollectionNotFoundError:
-        return None
+    return settings.rejects or Path(".ingest/rejects") / f"{name}.jsonl"
 
 
-def searcher_of(settings: Settings, store: Store, collection: str) -> Searcher:
-    """Over a collection in any spelling, with the models its manifest names."""
-    name = _normalize_collection_name(collection, settings.collections.aliases)
-    return Searcher.open(
-        name,
-        store,
-        models=lambda keys: _manager(settings, keys, {}, stored_manifest(settings, store, name)).members,
-        devices=settings.device or None,
-        lease_directory=settings.lease_dir,
-        reranker=reranker_of(settings),
-    )
+def _connection_of(settings: Settings) -> dict[str, Any]:
+    return {
+        "api_key": settings.api_key.get_secret_value() if settings.api_key else None,
+        "ca_file": settings.ca_file,
+        "prefer_grpc": settings.prefer_grpc,
+        "grpc_port": settings.grpc_port,
+        "timeout": settings.timeout,
+        "allow_plain_http_key": settings.allow_plain_http_key,
+        "retry": _retry_of(settings),
+    }
 
 
-def reranker_of(settings: Settings) -> RerankPipeline:
-    return RerankPipeline(
-        settings.reranker,
-        devices=settings.device or None,
-        lease_timeout=settings.rerank_lease_timeout,
-        lease_directory=settings.lease_dir,
-        exclusive=settings.exclusive_mode,
-        custom_models=settings.models,
-        trust_remote_code=settings.trust_remote_code,
-        cache_directory=settings.cache_dir.expanduser() if settings.backend != "torch" else None,
-    )
-
-
-def cluster_of(settings: Settings) -> ClusterOptions:
-    return ClusterOptions(settings.ray_address, settings.workers)
-
-
-def setup_of(settings: Settings, stored: Manifest | None, *, worth_converting: bool) -> WorkerSetup:
-    """What a worker on Ray opens for itself; `worth_converting`: see `BackendOptions`."""
-    maker = _maker(settings, (*settings.dense, *settings.sparse), settings.weights, stored, worth_converting=worth_converting)
-    return WorkerSetup(
-        open_store=opener_of(settings),
-        make_models=partial(_members, maker),
+def _encoding_of(settings: Settings) -> EncodingOptions:
+    return EncodingOptions(
         devices=tuple(settings.device) or None,
-        memory_limit_gb=settings.gpu_memory_soft_limit_gb,
-        retry=retry_policy(settings),
-    )
-
-
-def _members(make: Callable[[], ModelManager]) -> Sequence[Model]:
-    return make().members
-
-
-def _manager(
-    settings: Settings,
-    keys: Sequence[str],
-    weights: Mapping[str, float],
-    stored: Manifest | None,
-    *,
-    worth_converting: bool = False,
-) -> ModelManager:
-    return _maker(settings, keys, weights, stored, worth_converting=worth_converting)()
-
-
-def _maker(
-    settings: Settings, keys: Sequence[str], weights: Mapping[str, float], stored: Manifest | None, *, worth_converting: bool
-) -> Callable[[], ModelManager]:
-    """Builds the ensemble, here or in another process."""
-    return partial(
-        ModelManager,
-        EnsembleConfig(ensemble_models=keys, model_weights=weights, exclusive_mode=settings.exclusive_mode),
-        custom_models=settings.models,
-        trust_remote_code=settings.trust_remote_code,
-        devices=settings.device or None,
         backend_options=BackendOptions(
-            backend=settings.backend,
-            precision=settings.precision,
-            stored_precisions=stored.precisions if stored else {},
-            worth_converting=worth_converting,
-            cache_directory=settings.cache_dir.expanduser(),
+            backend=settings.backend, precision=settings.precision, cache_directory=settings.cache_dir.expanduser()
         ),
-    )
-
-
-@contextmanager
-def runner_of(settings: Settings, manager: ModelManager, monitor: ThroughputMonitor) -> Iterator[BatchRunner]:
-    """A runner that starts from what earlier runs learned about batches, and leaves what it learns to later ones."""
-    controller = AdaptiveBatchController(
-        manager.batch_hints,
-        soft_limit_gb=settings.gpu_memory_soft_limit_gb,
-        cpu_tokens=settings.cpu_batch_tokens,
-    )
-    controller.load(LEARNED_BATCHES)
-    runner = BatchRunner(
-        manager.members,
-        config=manager.config,
-        devices=settings.device or None,
-        monitor=monitor,
+        exclusive_mode=settings.exclusive_mode,
         lease_timeout=settings.lease_timeout,
         lease_directory=settings.lease_dir,
-        controller=controller,
-        retry=retry_policy(settings),
-    )
-    try:
-        with runner:
-            yield runner
-    finally:
-        try:
-            controller.save(LEARNED_BATCHES)
-        except OSError as exc:  # worth a little speed next time, and never a run
-            logger.warning("what was learned about batches is not kept: %s cannot be written (%s)", LEARNED_BATCHES, exc.strerror)
-
-
-def job_of(settings: Settings, collection: str, *, moved_from: str | None = None) -> Job:
-    return Job(
-        collection,
-        delete=settings.delete,
-        delete_after=settings.delete_after,
-        max_delete=settings.max_delete,
-        chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
-        weights=settings.weights,
-        aliases=settings.collections.aliases,
-        options=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
-        distance=settings.layout.distance,
-        bounds=WindowBounds(chunks=settings.window_chunks),
-        moved_from=moved_from,
+        memory_limit_gb=settings.gpu_memory_soft_limit_gb,
+        cpu_batch_tokens=settings.cpu_batch_tokens,
+        custom_models=settings.models,
+        trust_remote_code=tuple(settings.trust_remote_code),
+        retry=_retry_of(settings),
     )
 
 
-def rejects_path(settings: Settings, collection: str) -> Path:
-    return settings.rejects or Path(".ingest/rejects") / f"{collection}.jsonl"
+def _retry_of(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
 
 
 def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not None, nested tables included."""
     given = {}
     for name, value in overrides.items():
         if isinstance(value, Mapping):

@@ -6,15 +6,16 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ingest.cli import options
 from ingest.cli.interruption import StopSignals
+from ingest.cli.monitor import open_monitor
 from ingest.cli.output import print_json, print_statuses
-from ingest.cli.running import Run, execute, prepare
-from ingest.cli.session import Invocation
+from ingest.cli.session import Invocation, cluster_of, collection_of, deletion_of, models_of, sources_of
+from ingest.collection import Collection
 from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import parse_share_or_number
 from ingest.records import Receipt
@@ -32,6 +33,7 @@ from ingest.schedule.timetable import (
 )
 from ingest.settings import Settings, job_settings, nearest_hint, with_max_delete
 from ingest.store.schema import _normalize_collection_name
+from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
 
@@ -40,19 +42,19 @@ def sync(
     context: typer.Context,
     jobs: Annotated[
         list[str] | None,
-        typer.Argument(help="Jobs of the settings file; all of them if none is named.", metavar="[JOB]...", show_default=False),
+        typer.Argument(help="Jobs of the settings file to run. [default: all]", metavar="[JOB]...", show_default=False),
     ] = None,
-    daemon: Annotated[bool, typer.Option("--daemon", help="Stay, and run each job on its schedule.")] = False,
+    daemon: Annotated[bool, typer.Option("--daemon", help="Keep running, and run each job on its schedule.")] = False,
     max_delete: Annotated[
         str | None,
-        typer.Option("--max-delete", help="Lift the deletion brake to this share, such as 50%, for this run of the named jobs."),
+        typer.Option("--max-delete", help="Share that may be deleted, such as 50%, in this run of the named jobs."),
     ] = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Run the jobs of the settings file, one after another.
 
-    A job that fails does not keep the others from running. The exit code is the worst of theirs.
+    A job that fails does not stop the others. The exit code is the worst of theirs.
     """
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store)
@@ -89,7 +91,7 @@ def _chosen(settings: Settings, names: Sequence[str]) -> list[str]:
 
 
 def _check(settings: Settings, names: Sequence[str]) -> None:
-    """All that can be wrong with the settings of these jobs shows before anything runs."""
+    """Raise `ConfigurationError` for anything wrong in the settings of these jobs, before anything runs."""
     targets: dict[tuple[str, str, str | None], str] = {}
     for name, job in settings.jobs.items():
         collection = _normalize_collection_name(job.collection, settings.collections.aliases)
@@ -103,31 +105,19 @@ def _check(settings: Settings, names: Sequence[str]) -> None:
             targets[target] = name
     for name in names:
         try:
-            with suppress(SourceError):  # it may be there when its turn comes, and concerns this job alone
-                _prepare(settings, name)
+            with suppress(SourceError):  # the source may exist when its turn comes, and concerns this job alone
+                _collection_of(settings, name).check(**_request_of(settings, name))
         except ConfigurationError as exc:
             raise type(exc)(f"job {name}: {exc}") from exc
-
-
-def _prepare(settings: Settings, name: str) -> Run:
-    job = settings.jobs[name]
-    own = job_settings(settings, name).model_copy(update={"rejects": job.rejects or settings.jobs_dir / f"{name}.rejects.jsonl"})
-    return prepare(
-        own,
-        job.collection,
-        job.source,
-        name=job.name,
-        data_format=job.format,
-        query=job.query,
-        moved_from=job.moved_from,
-    )
 
 
 def _run(settings: Settings, record: JobRecord, stop: StopSignals, next_run: datetime | None = None) -> JobStatus:
     job = settings.jobs[record.job]
 
     def run(stop_run: Callable[[], bool]) -> Receipt:
-        return execute(_prepare(settings, record.job), stop=stop_run)
+        with open_monitor() as monitor, _collection_of(settings, record.job, monitor) as opened:
+            rejects = job.rejects or settings.jobs_dir / f"{record.job}.rejects.jsonl"
+            return opened.sync(**_request_of(settings, record.job), rejects=rejects, stop=stop_run)
 
     return run_recorded(
         record,
@@ -139,13 +129,25 @@ def _run(settings: Settings, record: JobRecord, stop: StopSignals, next_run: dat
     )
 
 
+def _collection_of(settings: Settings, name: str, monitor: ThroughputMonitor | None = None) -> Collection:
+    own = job_settings(settings, name)
+    return collection_of(own, settings.jobs[name].collection, models=models_of(own), cluster=cluster_of(own), monitor=monitor)
+
+
+def _request_of(settings: Settings, name: str) -> dict[str, Any]:
+    """Return what a job asks of its collection, as arguments of `Collection.sync`."""
+    job, own = settings.jobs[name], job_settings(settings, name)
+    sources = sources_of(own, job.source, name=job.name, data_format=job.format, query=job.query)
+    return {"source": sources, **deletion_of(own), "moved_from": job.moved_from}
+
+
 def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignals) -> None:
-    """Runs the jobs on their schedules until told to stop."""
+    """Run the jobs on their schedules until told to stop."""
     triggers = {name: _trigger(settings, name) for name in records}
     timetable = Timetable(triggers, {name: record.read() for name, record in records.items()}, wall_clock())
 
     def run(name: str, next_run: datetime) -> None:
-        logger.info("%s: begins", name)
+        logger.info("%s: started", name)
         status = _run(settings, records[name], stop, next_run)
         level = logging.INFO if status.exit_code == 0 or stop() else logging.ERROR
         logger.log(level, "%s: %s%s", name, status.status, f": {status.error}" if status.error else "")
@@ -171,7 +173,7 @@ def _trigger(settings: Settings, name: str) -> Trigger:
 
 @contextmanager
 def _observed(settings: Settings, records: Mapping[str, JobRecord], timetable: Timetable) -> Iterator[None]:
-    """`/healthz` and `/metrics`, unless they are not wanted."""
+    """Serve `/healthz` and `/metrics`, unless the port is 0."""
     from ingest.metrics_server import serve_observations  # noqa: PLC0415  only the daemon serves
 
     if settings.daemon_port == 0:

@@ -70,6 +70,11 @@ class Manifest:
     base_name: str = ""
 
     @property
+    def fingerprints(self) -> dict[str, str]:
+        """Vector name → fingerprint of the model that made it."""
+        return {spec.name: spec.fingerprint for spec in self.vectors}
+
+    @property
     def precisions(self) -> dict[str, str]:
         """The precision of each vector's model by vector name: `float32`, `int8`, …"""
         return {spec.name: str(spec.model.get("dtype", "")) for spec in self.vectors}

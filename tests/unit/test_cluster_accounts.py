@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.cli.running import prepare
+from ingest.cli.session import cluster_of, collection_of
 from ingest.cluster.capacity import Assumptions, in_words, size_job
 from ingest.cluster.connection import LOCAL, connected
 from ingest.cluster.retries import DocumentAccount, correct, first_accounts
@@ -118,8 +118,7 @@ def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_an_embedded_store_is_refused_before_anything_is_opened(tmp_path: Path) -> None:
-    (tmp_path / "a.md").write_text("Text.")
     settings = load_settings({"engine": "ray", "store": str(tmp_path / "store"), "dense": "none"})
     with pytest.raises(ConfigurationError, match="needs a Qdrant server"):
-        prepare(settings, "docs", [str(tmp_path)], name=None, data_format=None, query=None)
+        collection_of(settings, "docs", cluster=cluster_of(settings))
     assert not (tmp_path / "store").exists()

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ingest import Searcher
 from ingest.cli import app
-from ingest.cli.session import models_of
+from ingest.cli.session import cluster_of, collection_of
 from ingest.encode.devices import check_devices
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
@@ -21,6 +21,7 @@ from ingest.encode.selftest import run_selftest
 from ingest.errors import ConfigurationError
 from ingest.search.rerank import RerankPipeline
 from ingest.settings import load_settings
+from ingest.source.memory import records_source
 
 UNKNOWN = ("cuda:97", "cuda:x", "cuda", "mps", "gpu", "cpu:x", "CPU")
 
@@ -86,7 +87,11 @@ def test_a_job_of_the_settings_file_refuses_it(folder: Path) -> None:
 
 
 def test_devices_of_workers_on_a_cluster_are_not_looked_for_here() -> None:
-    assert models_of(load_settings({"engine": "ray", "device": "cuda:97"})).configs
+    settings = load_settings({"engine": "ray", "device": "cuda:97", "store": "http://127.0.0.1:6333"})
+    source = records_source([], name="s")
+    collection_of(settings, "docs", models=["bm25"], cluster=cluster_of(settings)).check(source)
+    with pytest.raises(ConfigurationError, match="cuda:97"):
+        collection_of(settings, "docs", models=["bm25"]).check(source)
 
 
 @pytest.mark.parametrize("devices", ["", [""], [None], [0]])

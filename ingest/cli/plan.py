@@ -1,0 +1,44 @@
+"""`ingest plan`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import typer
+
+from ingest.cli import options
+from ingest.cli.output import preview_json, print_json, print_preview, print_sizing
+from ingest.cli.session import Invocation, cluster_of, collection_of, deletion_of, models_of, sources_of
+from ingest.cluster.capacity import Assumptions, size_plan
+
+
+@options.spread
+def plan(
+    context: typer.Context,
+    source: options.SourceOptions,
+    collection: options.Collection,
+    models: options.ModelOptions,
+    deletion: options.DeleteOptions,
+    engine: options.EngineOptions,
+    machines: options.MachineOptions,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print what run would do, without doing it; with --engine ray also what it takes at other sizes."""
+    invocation: Invocation = context.obj
+    groups = {**source.overrides, **models.overrides, **deletion.overrides, **engine.overrides}
+    settings = invocation.settings(**groups, store=store)
+    keys, cluster = models_of(settings), cluster_of(settings)
+    with collection_of(settings, collection, models=keys, cluster=cluster) as opened:
+        preview = opened.plan(
+            sources_of(settings, **source.given),
+            **deletion_of(settings),
+        )
+    assumptions = Assumptions(replicas=settings.layout.replicas, **machines.assumed)
+    sizing = size_plan(preview, assumptions) if cluster else None
+    if as_json:
+        print_json({**preview_json(preview), **({"sizing": asdict(sizing)} if sizing else {})})
+    else:
+        print_preview(preview)
+        if sizing:
+            print_sizing(sizing)

@@ -1,0 +1,318 @@
+"""A collection open for reading: it holds the options and parts that all operations share, searches, and describes itself."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from ingest.cluster.engine import ClusterOptions, check_location
+from ingest.cluster.worker import WorkerSetup
+from ingest.encode.contract import Model
+from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
+from ingest.errors import CollectionNotFoundError
+from ingest.records import Progress, Source
+from ingest.retry import RetryPolicy
+from ingest.search.evaluate import Evaluation, evaluate
+from ingest.search.fusion import CANDIDATES, FusionMethod
+from ingest.search.request import Where
+from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, Answer, RerankMode, RerankPipeline
+from ingest.search.searcher import DEFAULT_STORE, Searcher
+from ingest.source.chunking import ChunkingOptions
+from ingest.source.inputs import SourceLike, sources_of
+from ingest.store import open_store
+from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
+from ingest.store.schema import _normalize_collection_name
+from ingest.sync.job import Job
+from ingest.sync.manifest import CollectionDetails, describe_collection, stored_options
+from ingest.sync.moving import check_move
+from ingest.sync.plan import DeleteMode
+from ingest.sync.rates import remember_rates
+from ingest.sync.reading import WindowBounds
+from ingest.sync.sources import check_sources
+from ingest.sync.stored_sources import StoredSource, list_sources
+from ingest.telemetry import ThroughputMonitor
+
+OnProgress = Callable[[Progress], object]
+
+
+class SearchableCollection:
+    """A collection that can be searched and described. Store, models and searcher are opened when they are first needed.
+
+    Attributes:
+        name: normalized name of the collection.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        store: Store | str | Path = DEFAULT_STORE,
+        models: Sequence[str | Model] | None = None,
+        chunking: ChunkingOptions | None = None,
+        weights: Mapping[str, float] | None = None,
+        distance: Distance | None = None,
+        layout: CollectionOptions = CollectionOptions(),
+        window: WindowBounds = WindowBounds(),
+        reranker: str | Path | RerankPipeline = DEFAULT_RERANKER,
+        rerank_lease_timeout: float = RERANK_LEASE_SECONDS,
+        encoding: EncodingOptions = DEFAULT_ENCODING,
+        cluster: ClusterOptions | None = None,
+        monitor: ThroughputMonitor | None = None,
+        aliases: Mapping[str, str] | None = None,
+        state: str | Path = ".ingest",
+        api_key: str | None = None,
+        ca_file: str | Path | None = None,
+        prefer_grpc: bool | None = None,
+        grpc_port: int | None = None,
+        timeout: float = 60.0,
+        allow_plain_http_key: bool = False,
+        retry: RetryPolicy = RetryPolicy(),
+    ) -> None:
+        """Check the arguments. Nothing is opened.
+
+        Args:
+            name: name of the collection, in any spelling; it is normalized.
+            store: a folder for the embedded engine, a server's URL, or an open store, which stays open.
+            models: registry keys or models, in the order of their passes. None: those of the stored manifest, for a new
+                collection `all-miniLM-l6` and `bm25`.
+            chunking, weights, distance: None: those of the stored manifest, for a new collection the defaults.
+            layout: layout of the collection if it has to be created.
+            window: limits of the first windows of a run.
+            reranker: registry key, folder or hub id of the reranker, or a pipeline.
+            rerank_lease_timeout: seconds that a query waits for a GPU before it is reranked on the CPU.
+            encoding: devices, backend and limits for the models.
+            cluster: the Ray cluster on which `sync` runs. None: this process.
+            monitor: receives the lease, pass and progress events of each run.
+            aliases: normalized name → name of the collection it stands for.
+            state: folder for rejects, learned batch sizes and measured rates.
+            api_key, ca_file, prefer_grpc, grpc_port, timeout, allow_plain_http_key, retry: connection to a store that is given
+                as a location; see `open_store`.
+
+        Raises `UnknownModelError` and `ConfigurationError`.
+        """
+        self._raw_name, self._aliases = name, dict(aliases or {})
+        self.name = _normalize_collection_name(name, self._aliases)
+        self._chosen = self._given = () if models is None else encoding.check(models)
+        self._chunking, self._weights, self._distance = chunking, weights, distance
+        self._layout, self._window, self._state = layout, window, Path(state)
+        self._encoding, self._cluster = encoding, cluster
+        self._monitor = monitor or ThroughputMonitor()
+        self._reranker, self._rerank_lease_timeout = reranker, rerank_lease_timeout
+        self._searcher: Searcher | None = None
+        if cluster is not None:
+            check_location(store)
+        self._store = None if isinstance(store, str | Path) else store
+        self._open_store = partial(
+            open_store,
+            str(store),
+            api_key=api_key,
+            ca_file=ca_file,
+            prefer_grpc=prefer_grpc,
+            grpc_port=grpc_port,
+            timeout=timeout,
+            allow_plain_http_key=allow_plain_http_key,
+            retry=retry,
+        )
+        self._opening = threading.RLock()
+        self._closing = ExitStack()
+
+    def close(self) -> None:
+        """Close the store, unless it was given open. Idempotent."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises what `open_store` raises."""
+        with self._opening:
+            if self._store is None:
+                self._store = self._closing.enter_context(self._open_store())
+            return self._store
+
+    @property
+    def searcher(self) -> Searcher:
+        """The searcher of the collection, open as long as this object. It follows a reindex."""
+        with self._opening:
+            if self._searcher is None:
+                self._searcher = self._open_searcher(self.name)
+            return self._searcher
+
+    def search(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        where: Where = None,
+        weights: Mapping[str, float] | None = None,
+        vectors: Sequence[str] | None = None,
+        fusion: FusionMethod = "scores",
+        feedback: bool = True,
+        group_by: Literal["doc_id"] | None = None,
+        context: int = 0,
+        rerank: RerankMode | bool = "off",
+    ) -> Answer:
+        """Return the best chunks for a query, best first. See `Searcher.search`."""
+        return self.searcher.search(
+            query,
+            limit=limit,
+            where=where,
+            weights=weights,
+            vectors=vectors,
+            fusion=fusion,
+            feedback=feedback,
+            group_by=group_by,
+            context=context,
+            rerank=rerank,
+        )
+
+    async def asearch(self, query: str, **controls: Any) -> Answer:
+        """Run `search` in another thread. Safe to await many at once."""
+        return await asyncio.to_thread(self.search, query, **controls)
+
+    def evaluate(
+        self,
+        beir_dir: str | Path,
+        *,
+        depth: int = CANDIDATES,
+        limit: int | None = None,
+        held_out: bool = False,
+        fusion: FusionMethod = "scores",
+        feedback: bool = True,
+        tune: bool = False,
+        rerank: RerankMode | bool = "off",
+    ) -> Evaluation:
+        """Measure how well the collection ranks judged queries: each vector alone, fused, and reranked. See `evaluate`."""
+        return evaluate(
+            self.searcher,
+            beir_dir,
+            depth=depth,
+            limit=limit,
+            held_out=held_out,
+            fusion=fusion,
+            feedback=feedback,
+            tuning=tune,
+            rerank=rerank,
+        )
+
+    def info(self) -> CollectionDetails:
+        """Return what is stored and what it was made with. Raises `CollectionNotFoundError`."""
+        return describe_collection(self.store, self.name)
+
+    def sources(self) -> list[StoredSource]:
+        """Return what is stored of each source, and when it was last read. Raises `CollectionNotFoundError`."""
+        return list_sources(self.store, self.store.manifest(self.name).collection)
+
+    def _open_searcher(self, name: str) -> Searcher:
+        """Return a searcher of a collection, with the models that its manifest names."""
+        own = {each.key: each for each in self._given if not isinstance(each, str)}
+
+        def load(keys: Sequence[str]) -> Sequence[Model]:
+            stored = self.store.manifest(name)
+            return self._encoding.models([own.get(key, key) for key in keys], stored_precisions=stored.precisions)
+
+        if not isinstance(self._reranker, RerankPipeline):
+            self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)
+        return Searcher(
+            self.store,
+            name,
+            models=load,
+            devices=self._encoding.devices,
+            lease_directory=self._encoding.lease_directory,
+            reranker=self._reranker,
+        )
+
+    def _stored(self) -> Manifest | None:
+        try:
+            return self.store.manifest(self.name)
+        except CollectionNotFoundError:
+            return None
+
+    def _job(self, stored: Manifest | None, **given: Any) -> Job:
+        """Return a job with the options of this object, else those of the stored manifest, else the defaults."""
+        found = stored_options(stored)
+        options = {
+            "chunking": self._chunking or found.chunking,
+            "weights": found.weights if self._weights is None else self._weights,
+            "distance": self._distance or found.distance,
+        }
+        return Job(self._raw_name, aliases=self._aliases, options=self._layout, bounds=self._window, **{**options, **given})
+
+    def _check(self, source: SourceLike, name: str | None, **options: Any) -> list[Source]:
+        """Return the sources if a job with these options can read them. Nothing is opened or read."""
+        sources, job = sources_of(source, name=name), self._job(None, **options)
+        check_move(job.moved_from, sources)
+        check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
+        if self._chosen:
+            self._model_maker(None, self._local_encoding)()
+        return sources
+
+    @property
+    def _local_encoding(self) -> EncodingOptions:
+        """The encoding options on this machine: the devices of a cluster are its workers'."""
+        return self._encoding if self._cluster is None else replace(self._encoding, devices=None)
+
+    def _model_maker(
+        self, stored: Manifest | None, encoding: EncodingOptions, *, worth_converting: bool = False
+    ) -> Callable[[], tuple[Model, ...]]:
+        """Return a function that makes the models in the stored precisions, in this process or in another."""
+        chosen = self._chosen or ([spec.name for spec in stored.vectors] if stored else DEFAULT_MODELS)
+        precisions = stored.precisions if stored else {}
+        return partial(encoding.models, chosen, stored_precisions=precisions, worth_converting=worth_converting)
+
+    @contextmanager
+    def _ensemble(
+        self,
+        stored: Manifest | None,
+        encoding: EncodingOptions,
+        monitor: ThroughputMonitor,
+        *,
+        worth_converting: bool = False,
+    ) -> Iterator[Ensemble]:
+        """Open the models. At the end, what was learned about them is kept for the next time."""
+        models = self._model_maker(stored, encoding, worth_converting=worth_converting)()
+        with open_ensemble(models, encoding, monitor=monitor, learned_batches=self._state / "batches.json") as ensemble:
+            yield ensemble
+        remember_rates(self._rates, ensemble.fingerprints, monitor.model_reports())
+
+    def _worker_setup(self, stored: Manifest | None, encoding: EncodingOptions, *, worth_converting: bool) -> WorkerSetup:
+        return WorkerSetup(
+            open_store=self._open_store,
+            make_models=self._model_maker(stored, encoding, worth_converting=worth_converting),
+            devices=encoding.devices,
+            memory_limit_gb=encoding.memory_limit_gb,
+            retry=encoding.retry,
+        )
+
+    @property
+    def _rates(self) -> Path:
+        """File of the measured rates."""
+        return self._state / "rates.json"
+
+    def _monitored(self, on_progress: OnProgress | None) -> ThroughputMonitor:
+        return self._monitor if on_progress is None else replace(self._monitor, on_progress=on_progress)
+
+
+def open_reranker(model: str | Path, encoding: EncodingOptions, lease_timeout: float) -> RerankPipeline:
+    """Return a reranker that computes where and how the models do."""
+    return RerankPipeline(
+        model,
+        devices=encoding.devices,
+        lease_timeout=lease_timeout,
+        lease_directory=encoding.lease_directory,
+        exclusive=encoding.exclusive_mode,
+        custom_models=encoding.custom_models,
+        trust_remote_code=encoding.trust_remote_code,
+        cache_directory=encoding.backend_options.cache_directory if encoding.backend_options.backend != "torch" else None,
+    )
