@@ -93,6 +93,7 @@ if TYPE_CHECKING:
     from ingest.source.inputs import SourceLike
     from ingest.source.memory import Record, RecordsSource, records_source
     from ingest.source.open import open_source
+    from ingest.source.partitions import PartSize
     from ingest.store import open_store
     from ingest.store.contract import (
         CollectionInfo,
@@ -113,6 +114,7 @@ if TYPE_CHECKING:
     from ingest.sync.reading import WindowBounds
     from ingest.sync.rejects import RejectsFile
     from ingest.sync.run import run_job
+    from ingest.sync.stored_sources import Forgotten, StoredSource
     from ingest.telemetry import Clock, PassReport, ThroughputMonitor
     from ingest.verify.damage import FindingKind
     from ingest.verify.inspection import Finding
@@ -157,6 +159,7 @@ _NAMES = {
     "ingest.source.inputs": "SourceLike",
     "ingest.source.memory": "Record RecordsSource records_source",
     "ingest.source.open": "open_source",
+    "ingest.source.partitions": "PartSize",
     "ingest.store": "open_store",
     "ingest.store.contract": (
         "CollectionInfo CollectionOptions Condition Distance Manifest Operator Quantization Store VectorQuery VectorSpec"
@@ -168,6 +171,7 @@ _NAMES = {
     "ingest.sync.reading": "WindowBounds",
     "ingest.sync.rejects": "RejectsFile",
     "ingest.sync.run": "run_job",
+    "ingest.sync.stored_sources": "Forgotten StoredSource",
     "ingest.telemetry": "Clock PassReport ThroughputMonitor",
     "ingest.verify.damage": "FindingKind",
     "ingest.verify.inspection": "Finding",
@@ -215,6 +219,7 @@ __all__ = [
     "FindingKind",
     "Fingerprint",
     "ForeignCollectionError",
+    "Forgotten",
     "ForkError",
     "Fused",
     "FusionMethod",
@@ -239,6 +244,7 @@ __all__ = [
     "ModelUnavailableError",
     "OnProgress",
     "Operator",
+    "PartSize",
     "PassReport",
     "Payload",
     "Point",
@@ -273,6 +279,7 @@ __all__ = [
     "StoreLockedError",
     "StoreUnavailableError",
     "StoredPoint",
+    "StoredSource",
     "ThroughputMonitor",
     "TokenCounter",
     "TokenLimit",

@@ -43,7 +43,6 @@ from ingest.verify.verification import Verification, verify_job
 Delete = DeleteMode | Literal["none", "incremental", "full"]
 Duration = float | str | timedelta
 Share = float | str | Fraction
-Stop = Callable[[], bool]
 
 
 class Collection(SearchableCollection):
@@ -86,7 +85,7 @@ class Collection(SearchableCollection):
         moved_from: str | None = None,
         rejects: str | Path | None = None,
         on_progress: OnProgress | None = None,
-        stop: Stop = lambda: False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Make the collection equal to its sources and return the account of it.
 
@@ -112,7 +111,7 @@ class Collection(SearchableCollection):
         run = partial(self._run, sources=sources, options=options, rejects=path, monitor=self._monitored(on_progress), stop=stop)
         return self._encoding.or_in_float32(run, repeatable=not any(map(reads_once, sources)))
 
-    async def async_sync(self, source: SourceLike, *, stop: Stop = lambda: False, **options: Any) -> Receipt:
+    async def async_sync(self, source: SourceLike, *, stop: Callable[[], bool] = lambda: False, **options: Any) -> Receipt:
         """Run `sync` in another thread. Cancelling it ends the run after the window in hand, and then raises `CancelledError`."""
         return await run_in_thread(lambda stop: self.sync(source, stop=stop, **options), stop)
 
@@ -197,7 +196,7 @@ class Collection(SearchableCollection):
         max_delete: Share = Fraction(1, 5),
         rejects: str | Path | None = None,
         on_progress: OnProgress | None = None,
-        stop: Stop = lambda: False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Encode sources into Parquet files in `directory`, for `load` on a machine that reaches Qdrant. Opens no store."""
         sources, path, monitor = sources_of(source, name=name), Path(directory), self._monitored(on_progress)
@@ -214,7 +213,7 @@ class Collection(SearchableCollection):
         *,
         delete: Delete = "incremental",
         on_progress: OnProgress | None = None,
-        stop: Stop = lambda: False,
+        stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Write what `export` made to the collection. No model is needed."""
         job = self._job(None, weights={}, delete=delete)
@@ -228,7 +227,7 @@ class Collection(SearchableCollection):
         options: Mapping[str, Any],
         rejects: Path,
         monitor: ThroughputMonitor,
-        stop: Stop,
+        stop: Callable[[], bool],
     ) -> Receipt:
         stored = self._stored()
         job, worth = self._job(stored, **options), hold_bytes(sources, WORTH_CONVERTING_BYTES)
