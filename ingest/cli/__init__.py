@@ -1,4 +1,4 @@
-"""The command line: settings → one library call → print. No logic.
+"""The command line: settings → `Collection` → print. No logic.
 
 Exit codes: 0 done · 1 failed or does not balance · 2 wrong usage or configuration · 3 done, but more rejects than allowed ·
 4 stopped by the deletion brake · 130 interrupted.
@@ -52,12 +52,12 @@ app.add_typer(models.app, name="models")
 def root(
     context: typer.Context,
     config: Annotated[
-        Path | None, typer.Option("--config", help="Settings file (default: ingest.toml here, if there is one).")
+        Path | None, typer.Option("--config", help="Settings file. [default: ingest.toml in the working directory, if it exists]")
     ] = None,
     show_settings: Annotated[
         bool, typer.Option("--show-settings", help="Print the settings in force, without secrets, and exit.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Log everything, and show a traceback with an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Log everything, and print a traceback with an error.")] = False,
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
@@ -71,8 +71,8 @@ def root(
 
 
 def main() -> None:
-    """The `ingest` command."""
-    # A run makes millions of objects and hardly a cycle: looking for cycles as often as Python does takes a tenth of its time.
+    """Run the `ingest` command."""
+    # A run makes millions of objects and hardly a cycle: collecting cycles at the default rate takes a tenth of its time.
     gc.set_threshold(50_000, 20, 50)
     try:
         _check_arguments(sys.argv[1:])
@@ -80,9 +80,9 @@ def main() -> None:
         sys.stdout.flush()
     except IngestError as error:
         _fail(error)
-    except OSError as error:  # what is written here: standard output, the telemetry file
+    except OSError as error:  # of standard output or the telemetry file
         typer.echo(f"error: {error.filename or 'an output'} cannot be read or written: {error.strerror or error}", err=True)
-        # What is still to be written to a full or closed pipe would fail once more while Python shuts down.
+        # Flushing to a full or closed pipe would fail once more while Python shuts down.
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  lives as long as the process
         sys.exit(IngestError.exit_code)
 
@@ -94,7 +94,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 
 
 def _fail(error: IngestError) -> NoReturn:
-    """One line on stderr, with --json also one object on stdout, and the error's exit code."""
+    """Print one line on stderr and, with --json, one object on stdout; exit with the error's code."""
     if "--debug" in sys.argv:
         typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     doc_ids = list(error.doc_ids) if isinstance(error, DeletionBrakeError) else []
@@ -107,7 +107,7 @@ def _fail(error: IngestError) -> NoReturn:
 
 
 class _PublicFormatter(logging.Formatter):
-    """Libraries log URLs as they are given them, which is with passwords."""
+    """A formatter that removes secrets: libraries log URLs with their passwords."""
 
     def format(self, record: logging.LogRecord) -> str:
         return without_secrets(super().format(record))
@@ -119,5 +119,5 @@ def _start_logging(*, debug: bool) -> None:
     handler.setFormatter(_PublicFormatter("%(message)s" if on_terminal else "%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     logging.getLogger("ingest").setLevel(logging.DEBUG if debug else logging.INFO)
-    if not debug:  # it reports each attempt at what we then report as one error
+    if not debug:  # it logs each attempt, and the error that follows says it once
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)

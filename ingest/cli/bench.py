@@ -16,12 +16,12 @@ from ingest.cli.session import Invocation
 from ingest.encode.selftest import SelfTest, run_selftest
 
 Model = Annotated[
-    str | None, typer.Option("--model", help="A dense or sparse model's registry key. [default: the first of the settings]")
+    str | None, typer.Option("--model", help="Registry key of a dense or sparse model. [default: the first in the settings]")
 ]
 
 
 def bench(context: typer.Context, model: Model = None, as_json: options.Json = False) -> None:
-    """Measure how fast this machine encodes, in less than a minute, and say which backend and batch size to use."""
+    """Measure in less than a minute how fast this machine encodes, and print which backend and batch size to use."""
     invocation: Invocation = context.obj
     settings = invocation.settings()
     measured = run_selftest(
@@ -39,7 +39,7 @@ def bench(context: typer.Context, model: Model = None, as_json: options.Json = F
 
 
 def _settings(measured: SelfTest) -> dict[str, str | int]:
-    """What to write into `ingest.toml`. No precision: that would be asked of collections made in another one, too."""
+    """Return what to write into `ingest.toml`: no precision, which would also apply to collections made in another one."""
     best = measured.best
     chosen: dict[str, str | int] = {}
     if best.backend in ("torch", "openvino"):
@@ -65,7 +65,7 @@ def _print(measured: SelfTest) -> None:
         console.print(Text(plain(f"{way} was left out: {reason}"), style="yellow"))
     chosen = _settings(measured)
     if not chosen:
-        console.print("nothing to set: there is one way to compute it")
+        console.print("nothing to set: only one backend can run this model")
         return
     lines = "\n".join(f"{name} = {value!r}".replace("'", '"') for name, value in chosen.items())
     console.print(Text(f"fastest here, for new collections, in ingest.toml:\n\n{lines}\n"))

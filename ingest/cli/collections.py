@@ -35,7 +35,7 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
     for names, info in found:
         points = "?" if info.points is None else f"{info.points:,}"
         table.add_row(", ".join(names), points, _vectors(info), "" if info.name in names else info.name)
-    Console(markup=False).print(table)  # a problem may hold brackets
+    Console(markup=False).print(table)  # a problem may contain brackets
 
 
 @app.command("info")
@@ -81,7 +81,7 @@ def drop(
         called = _with_stored(opened.name, info.name)
         what = called if info.points is None else f"{called} with {info.points:,} points"
         if not yes and (as_json or not typer.confirm(f"Delete {what} in {opened.store.location}?", err=True)):
-            raise ConfigurationError(f"{opened.name} was not dropped: say --yes to drop it without being asked")
+            raise ConfigurationError(f"{opened.name} was not dropped: pass --yes to drop it without confirmation")
         opened.drop()
     if as_json:
         print_json({"dropped": opened.name, "stored_as": info.name, "points": info.points})
@@ -112,7 +112,7 @@ def forget(
     with collection_of(invocation.settings(store=store), collection) as opened:
         what = f"all documents of the source {source} in {opened.name}"
         if not (yes or delete_after) and (as_json or not typer.confirm(f"Delete {what} in {opened.store.location}?", err=True)):
-            raise ConfigurationError(f"{source} was not deleted: say --yes to delete it without being asked, or --delete-after")
+            raise ConfigurationError(f"{source} was not deleted: pass --yes to delete it without confirmation, or --delete-after")
         forgotten = opened.forget(source, delete_after=delete_after)
     if as_json:
         print_json(asdict(forgotten))

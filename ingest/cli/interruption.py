@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: the first asks for an orderly end, the second does not wait for it."""
+"""SIGINT and SIGTERM: the first signal ends a run after its window, the second at once."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopSignals:
-    """`with StopSignals() as stop:`: `stop()` is True from the first signal on; the second raises `KeyboardInterrupt`.
+    """A stop function that returns True from the first signal on; the second signal raises `KeyboardInterrupt`.
 
-    A `StopSignal`. For the main thread alone.
+    Use it as `with StopSignals() as stop:`, in the main thread.
     """
 
     def __init__(self) -> None:

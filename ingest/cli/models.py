@@ -18,16 +18,16 @@ from ingest.encode.openvino.ahead import convert_ahead
 from ingest.encode.registry import find_model, known_models
 from ingest.encode.resolve import pull, status
 
-app = typer.Typer(help="The models there are.", no_args_is_help=True, rich_markup_mode=None)
+app = typer.Typer(help="List, check, convert and download models.", no_args_is_help=True, rich_markup_mode=None)
 
 KINDS: tuple[ModelKind, ...] = ("dense", "sparse", "reranker")
 
-Key = Annotated[str, typer.Argument(metavar="KEY", help="The model's registry key.", show_default=False)]
+Key = Annotated[str, typer.Argument(metavar="KEY", help="Registry key of the model.", show_default=False)]
 
 
 @app.command("list")
 def list_models(context: typer.Context, as_json: options.Json = False) -> None:
-    """List every model of the registries and of your settings, and whether it is on this machine."""
+    """List every model of the registries and the settings, and whether it is on this machine."""
     invocation: Invocation = context.obj
     models = known_models(invocation.settings().models).values()
     if as_json:
@@ -46,7 +46,7 @@ def list_models(context: typer.Context, as_json: options.Json = False) -> None:
 
 @app.command("check")
 def check(context: typer.Context, key: Key, as_json: options.Json = False) -> None:
-    """Load a model, encode a sentence with it, and compare it with what the registry says."""
+    """Load a model, encode a sentence, and compare the vector with the registry entry."""
     invocation: Invocation = context.obj
     settings = invocation.settings()
     report = check_model(
@@ -61,7 +61,7 @@ def check(context: typer.Context, key: Key, as_json: options.Json = False) -> No
 
 @app.command("convert")
 def convert(context: typer.Context, key: Key, as_json: options.Json = False) -> None:
-    """Convert a model to int8 for OpenVINO, ahead of the first run or question that could use it."""
+    """Convert a model to int8 for OpenVINO, before the first run or query that uses it."""
     invocation: Invocation = context.obj
     settings = invocation.settings()
     done = convert_ahead(

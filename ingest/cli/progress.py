@@ -16,11 +16,11 @@ from ingest.records import Progress
 logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 5.0
-"""The shortest time between two log lines."""
+"""Shortest time between two log lines."""
 
 
 class TerminalProgress:
-    """One line for the documents and one bar per model pass. Called with each `Progress`; a context manager."""
+    """Progress bars: one for the documents and one per model. A context manager to be called with each `Progress`."""
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
@@ -62,7 +62,7 @@ class TerminalProgress:
 
 
 class LogProgress:
-    """A log line every few seconds. Called with each `Progress`; a context manager."""
+    """Progress as a log line every few seconds. A context manager to be called with each `Progress`."""
 
     def __init__(self) -> None:
         self._started = self._last = time.monotonic()
@@ -84,7 +84,7 @@ class LogProgress:
 
 
 def open_progress() -> TerminalProgress | LogProgress:
-    """Return what suits stderr: bars on a terminal, log lines elsewhere."""
+    """Return bars if stderr is a terminal, otherwise log lines."""
     console = Console(stderr=True)
     if console.is_terminal:
         return TerminalProgress(console)

@@ -51,7 +51,7 @@ def test_info_lists_the_sources(folder: Path) -> None:
 
 
 def test_forget_deletes_a_source_after_a_question() -> None:
-    with pytest.raises(ConfigurationError, match="old was not deleted: say --yes"):
+    with pytest.raises(ConfigurationError, match="old was not deleted: pass --yes"):
         run("collections", "forget", "docs", "--source", "old", "--json")
     with pytest.raises(ConfigurationError, match="old was not deleted"):
         run("collections", "forget", "docs", "--source", "old", answer="n\n")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -29,3 +31,19 @@ def test_importing_loads_no_model_library_and_no_server_client(module: str) -> N
     code = f"import sys, {module}; loaded = {heavy} & sys.modules.keys(); sys.exit(repr(loaded) if loaded else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+TUTORIAL = Path(__file__).parents[1] / "public"
+
+
+@pytest.mark.parametrize("path", sorted(TUTORIAL.glob("*.py")), ids=lambda path: path.stem)
+def test_the_tutorial_uses_public_names_alone(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "." for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    assert not {module for module in imported if module.split(".")[0] not in {*sys.stdlib_module_names, "pytest", "ingest"}}
+    assert not {module for module in imported if module.startswith("ingest.")}
+    used = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and ast.unparse(node.value) == "ingest"}
+    froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "ingest"]
+    used |= {alias.name for node in froms for alias in node.names}
+    assert used <= {*ingest.__all__, "__all__"}
