@@ -111,10 +111,10 @@ def keep_for_parent(holder: Inherited) -> None:
     _kept_for_parent.add(holder)
 
 
-def _leak_what_is_the_parents() -> None:
+def _leak_parts_of_parent() -> None:
     for holder in _kept_for_parent:
-        for held in holder.held_by_parent():
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(held))
+        for part in holder.held_by_parent():
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(part))
 
 
 def _tokenize_with_one_thread() -> None:
@@ -123,7 +123,7 @@ def _tokenize_with_one_thread() -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-os.register_at_fork(after_in_child=_leak_what_is_the_parents)
+os.register_at_fork(after_in_child=_leak_parts_of_parent)
 os.register_at_fork(after_in_child=_tokenize_with_one_thread)
 
 
@@ -134,4 +134,4 @@ class NotCopied:
 
     def __reduce__(self) -> NoReturn:
         kind = type(self).__name__
-        raise TypeError(f"a {kind} cannot be pickled or copied, because it holds locks and connections: {self.what_instead}")
+        raise TypeError(f"a {kind} cannot be pickled or copied, because it has locks and connections: {self.what_instead}")

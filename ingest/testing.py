@@ -139,7 +139,7 @@ class FlakyStore:
         store: the real one.
         cue: called with the method's name and the number of that call (from 1) before each call of one of `methods`; the
             exception it returns is raised `before` the call, `halfway` (after the first half of the points), or `after` it took
-            effect, as when an answer is lost.
+            effect, like a lost response.
         methods: names of the methods that may fail. None: `EFFECTS`, those that write points. `REQUESTS` are all of them.
     """
 

@@ -1,4 +1,4 @@
-"""The state of a job: a lock, held by one run across processes, and a status file with the result of the last run.
+"""The state of a job: a lock, taken by one run across processes, and a status file with the result of the last run.
 
 Both files are accessible to their owner alone. The lock decides whether a job runs; the status file only informs, and no decision
 about stored points depends on it.

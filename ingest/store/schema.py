@@ -80,17 +80,17 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
     return payload
 
 
-def encoded_text(payload: Payload, made: Fingerprint) -> str | None:
+def encoded_text(payload: Payload, fingerprint: Fingerprint) -> str | None:
     """Return the text that the encoders read for a stored chunk, or None if its text or title has changed since."""
     text = str(payload.get("text", ""))
     title = title_line(str(payload.get("title") or ""))
-    whole = Chunk("", 0, 0, len(text), text, title[: made.context]).encoded_text
-    return whole if digest_bytes(whole.encode()) == made.text_fp else None
+    whole = Chunk("", 0, 0, len(text), text, title[: fingerprint.context]).encoded_text
+    return whole if digest_bytes(whole.encode()) == fingerprint.text_fp else None
 
 
 def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
     """Return the whole payload to store: a copy of the visible one with `_ingest`."""
-    made: Payload = {
+    record: Payload = {
         "doc_key": fingerprint.doc_key,
         "doc_fp": fingerprint.doc_fp,
         "doc_chunks": fingerprint.doc_chunks,
@@ -100,8 +100,8 @@ def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
         "schema": SCHEMA_VERSION,
     }
     if fingerprint.context is not None:
-        made["context"] = fingerprint.context
-    stored = {**visible, INGEST_FIELD: made}
+        record["context"] = fingerprint.context
+    stored = {**visible, INGEST_FIELD: record}
     return stored if fingerprint.soft_deleted_at is None else with_soft_delete(stored, fingerprint.soft_deleted_at)
 
 
@@ -112,8 +112,8 @@ def with_soft_delete(payload: Payload, soft_deleted_at: str) -> Payload:
 
 def without_soft_delete(payload: Payload) -> Payload:
     """Return a copy of a stored payload as it was before the soft delete."""
-    made = payload[INGEST_FIELD]
-    return {**payload, INGEST_FIELD: {name: value for name, value in made.items() if name != "soft_deleted_at"}}
+    record = payload[INGEST_FIELD]
+    return {**payload, INGEST_FIELD: {name: value for name, value in record.items() if name != "soft_deleted_at"}}
 
 
 def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
@@ -121,23 +121,23 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
 
     A damaged payload may have values of any type; those that are used for more than a comparison are checked here.
     """
-    made = payload.get(INGEST_FIELD)
-    if not isinstance(made, dict) or made.get("schema") != SCHEMA_VERSION:
+    record = payload.get(INGEST_FIELD)
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
         return None
-    context = made.get("context")
+    context = record.get("context")
     if context is not None and not (type(context) is int and context >= 0):
         return None
     try:
-        vectors = made["vectors"]
+        vectors = record["vectors"]
         return Fingerprint(
             id=point_id,
-            doc_key=made["doc_key"],
-            doc_fp=made["doc_fp"],
-            doc_chunks=made["doc_chunks"],
-            text_fp=made["text_fp"],
-            payload_fp=made["payload_fp"],
+            doc_key=record["doc_key"],
+            doc_fp=record["doc_fp"],
+            doc_chunks=record["doc_chunks"],
+            text_fp=record["text_fp"],
+            payload_fp=record["payload_fp"],
             vectors=vectors if isinstance(vectors, dict) else {},
-            soft_deleted_at=made.get("soft_deleted_at"),
+            soft_deleted_at=record.get("soft_deleted_at"),
             context=context,
         )
     except KeyError:
@@ -229,8 +229,8 @@ def physical_name(manifest: Manifest) -> str:
 
 def is_version_of(manifest: Manifest, name: str) -> bool:
     """Return whether a collection was created for `name` under a `physical_name`, possibly with a number appended."""
-    made = _PHYSICAL_NAME.fullmatch(manifest.collection)
-    return made is not None and manifest.base_name == name and name.startswith(made["name"])
+    physical = _PHYSICAL_NAME.fullmatch(manifest.collection)
+    return physical is not None and manifest.base_name == name and name.startswith(physical["name"])
 
 
 def _vector_from_json(vector: dict[str, Any]) -> VectorSpec:

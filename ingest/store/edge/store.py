@@ -28,7 +28,7 @@ class EdgeStore(EdgeCollections):
     """Collections under the directory `root`, which is created with the first one.
 
     A collection is opened, and locked against other processes, when it is first used, and stays so until `close`. The engine
-    holds the interpreter's lock while it works, so threads take turns.
+    keeps the interpreter's lock while it works, so threads take turns.
 
     Args:
         reserve: bytes of the disk that stay free: a write that finds fewer raises `StoreError` and changes nothing.
@@ -42,7 +42,8 @@ class EdgeStore(EdgeCollections):
         if not doc_keys:
             return []
         stored = self.scroll(collection, [Condition(DOC_KEY_FIELD, "any", tuple(doc_keys))], payload=[INGEST_FIELD], page=_PAGE)
-        return [made for point in stored if (made := fingerprint_of(point.id, point.payload)) is not None]
+        fingerprints = (fingerprint_of(point.id, point.payload) for point in stored)
+        return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         with self._changing(collection) as opened:

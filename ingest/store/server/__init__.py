@@ -1,8 +1,8 @@
 """A Qdrant server over REST or gRPC.
 
 store        `ServerStore`: points                         collections  collections, manifests, aliases, indexes
-connection   opening and checking a connection             address      URLs, proxies, and where a key may travel: pure
-protocol     what speaks at a port that is no Qdrant       errors       the client's errors → ours
-settings     what a reindex takes over                     messages     points as gRPC carries them
-wire         our records ⇄ the client's
+connection   opening and checking a connection             address      URLs, proxies, and where a key may be sent: pure
+protocol     the protocol at a port that is not Qdrant's    errors       translation of the client's errors
+settings     the settings that a reindex copies             messages     points as gRPC messages
+wire         records ⇄ the client's models
 """

@@ -1,4 +1,4 @@
-"""The address of a Qdrant server, the proxy on the way to it, and whether a key may travel there. Pure."""
+"""The address of a Qdrant server, the proxy on the way to it, and whether a key may be sent there. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNREADABLE = "the server's URL cannot be read: write http://host:6333 or https:
 
 @dataclass(frozen=True, slots=True)
 class ServerAddress:
-    """The checked address of a server; it holds no secrets.
+    """The checked address of a server; it contains no secrets.
 
     Attributes:
         host: a name or an IP address, an IPv6 address without brackets.
@@ -56,11 +56,11 @@ def parse_address(url: str) -> ServerAddress:
         raise ConfigurationError(_UNREADABLE)
     if parts.username or parts.password or parts.query:
         raise ConfigurationError(
-            f"the server's URL may hold only an address: give the key for {parts.hostname} as INGEST_API_KEY, not in the URL"
+            f"the server's URL may contain only an address: give the key for {parts.hostname} as INGEST_API_KEY, not in the URL"
         )
     if parts.fragment:  # as copied from the dashboard; some put a key there
         raise ConfigurationError(
-            f"the server's URL may hold only an address, nothing after a #: write {parts.scheme}://{parts.hostname}:{port},"
+            f"the server's URL may contain only an address, nothing after a #: write {parts.scheme}://{parts.hostname}:{port},"
             " and give a key as INGEST_API_KEY"
         )
     return ServerAddress(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
@@ -83,7 +83,7 @@ class Proxy:
 
 
 def proxy_for(address: ServerAddress, environment: Mapping[str, str]) -> Proxy | None:
-    """Return the proxy for requests to a server, or None to ask it directly. This machine is always asked directly.
+    """Return the proxy for requests to a server, or None for direct requests, as always to this machine.
 
     Args:
         environment: the proxies by scheme, with `all` and `no` (hosts without one), as `urllib.request.getproxies` returns them.
@@ -100,7 +100,7 @@ def check_key_is_safe(address: ServerAddress, proxy: Proxy | None, *, allow_plai
         return
     through = f" through the proxy {proxy}" if proxy else ""
     raise ConfigurationError(
-        f"the API key would travel unencrypted to {address}{through}: use https://, or set allow_plain_http_key"
+        f"the API key would be sent unencrypted to {address}{through}: use https://, or set allow_plain_http_key"
         " (INGEST_ALLOW_PLAIN_HTTP_KEY=true) on a network you trust"
     )
 

@@ -77,7 +77,7 @@ class ServerCollections:
             self._create(manifest, options, model)
             found = self._created(name)
         if METADATA_KEY not in (found.config.metadata or {}) and has_vectors_of(found, manifest) and self.count(name) == 0:
-            self._put_manifest(name, manifest)  # created by this package, which crashed before it wrote the manifest
+            self._put_manifest(name, manifest)  # empty, with exactly these vectors: only the manifest is missing
             found = self._collection(name)
         stored = self._manifest_of(name, found)
         self._restore_indexing(name, found)

@@ -84,7 +84,7 @@ class Connection:
         port = self._address.port
         if api_key and not _SENDABLE_KEY.fullmatch(api_key):
             raise ConfigurationError(
-                "the API key holds characters that no server takes (all must be ASCII): check INGEST_API_KEY"
+                "the API key has characters that no server accepts (all must be ASCII): check INGEST_API_KEY"
             )
         if api_key:
             check_key_is_safe(self._address, self._proxy, allow_plain_http_key=allow_plain_http_key)
@@ -144,7 +144,7 @@ class Connection:
 
     @contextmanager
     def translated(self, collection: str | None) -> Iterator[None]:
-        """Translate the client's exceptions into ours; the one border for that. Raises `ForkError` in a forked child."""
+        """Translate the client's exceptions; the one border for that. Raises `ForkError` in a forked child."""
         self._home.check()
         if self._closed:
             raise StoreError(f"the store {self.location} has been closed: open it again")

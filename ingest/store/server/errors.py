@@ -90,7 +90,7 @@ def is_broken(exc: Exception) -> bool:
 
 def _translate_transport(source: Exception, where: str, reason: str) -> StoreError:
     if isinstance(source, httpx.UnsupportedProtocol) or not isinstance(source, httpx.TransportError):
-        unlike, unasked = _not_like_qdrant(where), StoreError(f"{where} cannot be asked ({reason}): check the address")
+        unlike, unasked = _not_like_qdrant(where), StoreError(f"{where} cannot be used ({reason}): check the address")
         return unlike if isinstance(source, (ValidationError, httpx.DecodingError)) else unasked
     if isinstance(source, httpx.TimeoutException):
         return StoreUnavailableError(f"{where} did not answer in time")

@@ -31,7 +31,7 @@ def point_messages(points: Sequence[Point]) -> list[grpc.PointStruct]:
 
 def vector_messages(vectors: Mapping[str, Mapping[str, Vector]]) -> list[grpc.PointVectors]:
     """Return the vectors of points (point id → vector name → vector) as messages."""
-    return [grpc.PointVectors(id=grpc.PointId(uuid=point_id), vectors=_vectors(columns)) for point_id, columns in vectors.items()]
+    return [grpc.PointVectors(id=grpc.PointId(uuid=point_id), vectors=_vectors(named)) for point_id, named in vectors.items()]
 
 
 def payload_messages(payloads: Mapping[str, Payload]) -> list[grpc.PointsUpdateOperation]:
@@ -54,10 +54,10 @@ def _payload(point_id: str, payload: Payload) -> dict[str, grpc.Value]:
         raise StoreError(f"the payload of point {point_id} is not JSON ({exc}): change its metadata") from exc
 
 
-def _vectors(columns: Mapping[str, Vector]) -> grpc.Vectors:
+def _vectors(named: Mapping[str, Vector]) -> grpc.Vectors:
     message = grpc.Vectors()
-    message.vectors.SetInParent()  # also where there are none
-    for name, value in columns.items():
+    message.vectors.SetInParent()  # also without any vector
+    for name, value in named.items():
         target = message.vectors.vectors[name]
         if isinstance(value, SparseVector):
             target.sparse.indices.extend(value.indices.tolist())

@@ -33,14 +33,14 @@ def protocol_at(host: str, port: int) -> Protocol | None:
 
     HTTP/2 without TLS counts as gRPC. Only a request for `/` without a key and a TLS greeting are sent.
     """
-    answer = _first_bytes(host, port)
-    if not answer:
-        return "tls" if answer == b"" and _speaks_tls(host, port) else None
-    if answer.startswith(b"HTTP/1"):
+    response = _first_bytes(host, port)
+    if not response:
+        return "tls" if response == b"" and _speaks_tls(host, port) else None
+    if response.startswith(b"HTTP/1"):
         return "http"
-    if answer.startswith(_TLS_ALERT):
+    if response.startswith(_TLS_ALERT):
         return "tls"
-    is_frame = len(answer) >= _HTTP2_FRAME_HEAD and answer[:2] == b"\0\0" and answer[3] in _HTTP2_SETTINGS_OR_GOAWAY
+    is_frame = len(response) >= _HTTP2_FRAME_HEAD and response[:2] == b"\0\0" and response[3] in _HTTP2_SETTINGS_OR_GOAWAY
     return "grpc" if is_frame else "other"
 
 

@@ -31,7 +31,7 @@ def fixed_settings(like: models.CollectionInfo, config: Mapping[str, Any], optio
         config: the arguments that the new collection would have without `like`.
     """
     taken: dict[str, Any] = {}
-    if "shards" not in _asked(options):
+    if "shards" not in _non_defaults(options):
         taken["shard_number"] = like.config.params.shard_number
     if like.config.wal_config is not None:
         taken["wal_config"] = models.WalConfigDiff(**like.config.wal_config.model_dump(exclude_none=True))
@@ -43,13 +43,13 @@ def fixed_settings(like: models.CollectionInfo, config: Mapping[str, Any], optio
 
 
 def changed_settings(like: models.CollectionInfo, found: models.CollectionInfo, options: CollectionOptions) -> dict[str, Any]:
-    """Return the arguments of an update that gives `found` the settings of `like`, except those that `options` asks for.
+    """Return the arguments of an update that gives `found` the settings of `like`, except those that `options` sets.
 
     A named vector that `like` does not have gets the settings that all the vectors of its kind in `like` share. Nothing that only
     `found` has is removed, apart from quantization.
     """
-    asked = _asked(options)
-    wanted, present = _settings(like, found, asked), _settings(found, found, asked)
+    chosen = _non_defaults(options)
+    wanted, present = _settings(like, found, chosen), _settings(found, found, chosen)
     changed = {argument: value for argument, value in wanted.items() if value != present[argument]}
     there = found.config.metadata or {}
     own = METADATA_KEY, DEFERRED_KEY
@@ -84,16 +84,16 @@ def vectors_left_out(like: models.CollectionInfo, found: models.CollectionInfo) 
     ]
 
 
-def _settings(like: models.CollectionInfo, found: models.CollectionInfo, asked: set[str]) -> dict[str, Any]:
+def _settings(like: models.CollectionInfo, found: models.CollectionInfo, chosen: set[str]) -> dict[str, Any]:
     """Return the arguments of an update that gives a collection with the vectors of `found` the settings of `like`."""
     config, params = like.config, like.config.params
     threshold = (config.metadata or {}).get(DEFERRED_KEY, config.optimizer_config.indexing_threshold)
-    left_out = {name for option, name in (("hnsw_m", "m"), ("hnsw_ef_construct", "ef_construct")) if option in asked}
-    left_out |= {"on_disk", "memory"} if "on_disk" in asked else set()
+    left_out = {name for option, name in (("hnsw_m", "m"), ("hnsw_ef_construct", "ef_construct")) if option in chosen}
+    left_out |= {"on_disk", "memory"} if "on_disk" in chosen else set()
     kept = {
         name
         for option, name in (("replicas", "replication_factor"), ("write_consistency", "write_consistency_factor"))
-        if option in asked
+        if option in chosen
     }
     settings: dict[str, Any] = {
         "optimizers_config": models.OptimizersConfigDiff(
@@ -111,9 +111,9 @@ def _settings(like: models.CollectionInfo, found: models.CollectionInfo, asked: 
     }
     if config.strict_mode_config is not None:
         settings["strict_mode_config"] = models.StrictModeConfig(**config.strict_mode_config.model_dump(exclude_none=True))
-    if "quantization" not in asked:
+    if "quantization" not in chosen:
         settings["quantization_config"] = config.quantization_config or models.Disabled.DISABLED
-    if "on_disk" in asked:
+    if "on_disk" in chosen:
         del settings["vectors_config"], settings["sparse_vectors_config"]
     return settings
 
@@ -155,6 +155,6 @@ def _index(index: models.PayloadIndexInfo) -> tuple[object, object]:
     return index.data_type, index.params
 
 
-def _asked(options: CollectionOptions) -> set[str]:
+def _non_defaults(options: CollectionOptions) -> set[str]:
     """Return the names of the options that are not the defaults."""
     return {field.name for field in fields(options) if getattr(options, field.name) != field.default}

@@ -97,7 +97,8 @@ class ServerStore(ServerCollections):
                     raise
                 page = self._pages[collection] = exc.most
             else:
-                return [made for point in stored if (made := fingerprint_of(point.id, point.payload)) is not None]
+                fingerprints = (fingerprint_of(point.id, point.payload) for point in stored)
+                return [fingerprint for fingerprint in fingerprints if fingerprint is not None]
 
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         if not points:
@@ -219,19 +220,19 @@ class ServerStore(ServerCollections):
         return {str(hit.value): hit.count for hit in response.hits if hit.count}  # a value that no point has any more counts 0
 
     @contextmanager
-    def _limited(self, collection: str, *, spare: int = 0, **asked: int) -> Iterator[None]:
+    def _limited(self, collection: str, *, spare: int = 0, **requested: int) -> Iterator[None]:
         """Translate errors, to `RequestTooLargeError` if the request exceeds a limit of the collection's strict mode.
 
         Args:
             spare: how many of the requested points the caller does not want.
-            asked: the limits that apply, by the server's names for them, and the number requested.
+            requested: the limits that apply, by the server's names for them, and the number requested.
         """
         try:
             with self._connection.translated(collection):
                 yield
         except StoreError as exc:
             limits = self._strict_mode(collection) if has_status(exc, BAD_REQUEST) else {}
-            for limit, number in asked.items():
+            for limit, number in requested.items():
                 most = limits.get(limit, number) - spare
                 if 0 < most < number - spare:
                     raise RequestTooLargeError(f"{exc} ({limit} of its strict mode)", most=most) from exc
