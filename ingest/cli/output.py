@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ingest.cluster.capacity import Sizing, in_words
+from ingest.cluster.capacity import Sizing, describe_sizing
 from ingest.records import Hit, Receipt
 from ingest.reindex.reindex import Reindexed
 from ingest.schedule.status import JobStatus
@@ -128,7 +128,7 @@ def print_sizing(sizing: Sizing) -> None:
         figures = ("?", "?") if unknown else (f"{row.hours:,.2f}", f"{row.cost:,.2f}")
         table.add_row(f"{row.chunks:,}", f"{row.documents:,}", f"{row.workers}", *figures, f"{row.qdrant_nodes}")
     console.print(table)
-    for line in in_words(sizing):
+    for line in describe_sizing(sizing):
         console.print(Text(line))
 
 

@@ -1,7 +1,7 @@
-"""The same job on many machines, by Ray: its sources in parts, each part read by the very pipeline that one machine has.
+"""Jobs on many machines, with Ray: sources are split into parts, and each part goes through the pipeline of a single machine.
 
-engine      the job: split, hand out, settle, account          connection   the only module that imports ray
-worker      an actor that reads parts, one after another       coordinator      an actor that knows how the run stands
-seen        which documents were seen, in shards, in actors    uploads      how many write at once: pure
-retries     the account of a part whose worker died: pure      capacity     how many machines for how long: pure
+engine      the job: split, distribute, delete, account        connection   the only module that imports ray
+worker      an actor that reads one part after another         coordinator  an actor that tracks the progress of the run
+seen        the documents seen, in shards: one actor each      uploads      how many requests may write at once: pure
+retries     the account of a part whose worker died: pure      capacity     machines and hours a job needs: pure
 """

@@ -1,4 +1,4 @@
-"""How many machines for how long, from what runs measured. Pure."""
+"""An estimate of the machines and hours that a job needs, from the rates that runs measured. Pure."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from ingest.parameters import normalize, parse_integer, parse_number
 from ingest.sync.preview import Preview
 
 SCALES = (1_000_000, 10_000_000, 100_000_000, 1_000_000_000)
-"""Chunks, beside those of the plan itself."""
+"""Numbers of chunks in the table, in addition to the plan's own."""
 
 WORKERS = (1, 8, 64)
+"""Numbers of workers in the table."""
 
 
 @dataclass(frozen=True, slots=True)
 class Assumptions:
-    """What a sizing rests on beside what was measured.
+    """The assumptions of a sizing, in addition to the measured rates.
 
     Attributes:
-        efficiency: share (0 to 1) of its time that a worker encodes; the rest it reads, writes and waits for the last part.
-        worker_price, node_price: of an hour, in whatever money.
-        node_memory: GiB of one Qdrant node, of which `node_share` (0 to 1) holds vectors.
-        overhead: memory of vectors with their graph, as a multiple of the vectors'.
-        chunk_bytes: memory of a chunk beside its vectors: ids and payload indexes. Its text lies on disk.
-        replicas: copies of each shard.
+        efficiency: share (0 to 1) of its time that a worker encodes; the rest is reading, writing and waiting for the last part.
+        worker_price, node_price: price of one hour, in any currency.
+        node_memory: memory of one Qdrant node, in GiB.
+        node_share: share (0 to 1) of that memory available for vectors.
+        overhead: memory of the vectors and their graph, as a multiple of the vectors alone.
+        chunk_bytes: memory of a chunk without its vectors, in bytes: ids and payload indexes. The text is on disk.
+        replicas: number of copies of each shard.
     """
 
     efficiency: float = 0.85
@@ -50,7 +52,13 @@ class Assumptions:
 
 @dataclass(frozen=True, slots=True)
 class SizingRow:
-    """So many chunks, encoded by so many workers. `hours` and `cost` (of workers and nodes meanwhile) are None if unmeasured."""
+    """The estimate for one number of chunks and workers.
+
+    Attributes:
+        hours: duration; None if a model was never measured.
+        cost: of the workers and nodes for that long; None if a model was never measured.
+        qdrant_nodes: number of nodes that store the chunks.
+    """
 
     documents: int
     chunks: int
@@ -62,13 +70,13 @@ class SizingRow:
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """A table of how large a job is, and what it rests on.
+    """A table of estimates, and what they are based on.
 
     Attributes:
-        per_second: chunks that one worker encodes with all models, one after another; None where one was never measured.
-        measured: model → chunks a second of one worker.
-        unmeasured: models.
-        bytes_per_chunk: of memory in Qdrant.
+        per_second: chunks per second of one worker, all models one after another; None if a model was never measured.
+        measured: model → chunks per second of one worker.
+        unmeasured: models that were never measured.
+        bytes_per_chunk: memory of one chunk in Qdrant, in bytes.
     """
 
     rows: tuple[SizingRow, ...]
@@ -80,7 +88,7 @@ class Sizing:
 
 
 def size_plan(preview: Preview, assumptions: Assumptions = Assumptions()) -> Sizing:
-    """Return how many machines it takes, for how long, to do what a plan says is to be done, and the same at larger scales."""
+    """Return the machines and hours that a plan needs, and those of the same job at larger scales."""
     return size_job(
         preview.added + preview.updated,
         max(preview.chunks.values(), default=0),
@@ -100,13 +108,13 @@ def size_job(
     vector_bytes: int,
     assumptions: Assumptions,
 ) -> Sizing:
-    """For the chunks of a plan and for `SCALES`.
+    """Return the machines and hours for a number of chunks, and for each of `SCALES`.
 
     Args:
-        documents, chunks: of the plan; their ratio holds for every scale.
+        documents, chunks: those of the plan; every scale has the same ratio.
         models: keys of the models that encode them.
         rates: model key → measured chunks per second of one worker.
-        vector_bytes: of one chunk's vectors.
+        vector_bytes: size of one chunk's vectors, in bytes.
     """
     measured = {model: rates[model] for model in models if model in rates}
     unmeasured = tuple(model for model in models if model not in rates)
@@ -132,20 +140,20 @@ def _row(documents: int, chunks: int, workers: int, *, per_second: float | None,
     return SizingRow(documents, chunks, workers, round(hours, 3), round(cost, 2), nodes)
 
 
-def in_words(sizing: Sizing) -> Sequence[str]:
-    """What the table rests on, a sentence a line."""
+def describe_sizing(sizing: Sizing) -> Sequence[str]:
+    """Return what the estimates are based on, one sentence per line."""
     assumed = sizing.assumptions
     rates = ", ".join(f"{model} {rate:,.0f}" for model, rate in sizing.measured.items())
-    together = "" if sizing.per_second is None else f"; one after another {sizing.per_second:,.0f}"
-    missing = f"never measured here: {', '.join(sizing.unmeasured)}: run a part of the source first" if sizing.unmeasured else ""
+    together = "" if sizing.per_second is None else f"; all models one after another: {sizing.per_second:,.0f}"
+    missing = f"never measured here: {', '.join(sizing.unmeasured)}; run a part of the source first" if sizing.unmeasured else ""
     nodes = (
-        f"a Qdrant node has {assumed.node_memory:g} GiB, {assumed.node_share:.0%} of it for {sizing.bytes_per_chunk:,} bytes a"
-        f" chunk (vectors × {assumed.overhead:g} and {assumed.chunk_bytes}), and costs {assumed.node_price:g} an hour;"
-        f" copies: {assumed.replicas}"
+        f"a Qdrant node has {assumed.node_memory:g} GiB, {assumed.node_share:.0%} of it for {sizing.bytes_per_chunk:,} bytes per"
+        f" chunk (vectors × {assumed.overhead:g} + {assumed.chunk_bytes}), and costs {assumed.node_price:g} per hour;"
+        f" replicas: {assumed.replicas}"
     )
     return [
-        *([f"chunks a second of one worker, as runs measured them here: {rates}{together}"] if rates else []),
+        *([f"chunks per second of one worker, as measured by runs here: {rates}{together}"] if rates else []),
         *([missing] if missing else []),
-        f"a worker encodes {assumed.efficiency:.0%} of the time and costs {assumed.worker_price:g} an hour",
+        f"a worker encodes {assumed.efficiency:.0%} of the time and costs {assumed.worker_price:g} per hour",
         nodes,
     ]

@@ -1,4 +1,4 @@
-"""The one module that imports ray, when it is needed."""
+"""The connection to Ray. The only module that imports it, and only when a run needs it."""
 
 from __future__ import annotations
 
@@ -15,16 +15,18 @@ from typing import Any
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError
 
 LOCAL = "local"
-"""The address of a Ray that is started on this machine and ends with the run."""
+"""The address of a cluster that is started on this machine and ends with the run."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
 def connected(address: str) -> Iterator[None]:
-    """Within it this process is a driver of the Ray at `address`, or of the one that it is a driver of already.
+    """Connect this process to the Ray cluster at `address`, or keep the connection that it already has.
 
-    What Ray prints goes to standard error. Raises `MissingExtraError`, `ConfigurationError` where nothing is at the address.
+    Ray's own output goes to standard error.
+
+    Raises `MissingExtraError`, and `ConfigurationError` if there is no cluster at the address.
     """
     with contextlib.redirect_stdout(sys.stderr):
         ray = _ray()
@@ -37,11 +39,11 @@ def connected(address: str) -> Iterator[None]:
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own)
         except (ConnectionError, ValueError) as exc:
             raise ConfigurationError(
-                f"there is no Ray at {address!r} ({_first_line(exc)}): start one with ray start --head, or give --ray-address"
+                f"there is no Ray cluster at {address!r} ({_first_line(exc)}): start one (ray start --head) or pass --ray-address"
             ) from exc
         try:
             if threading.current_thread() is threading.main_thread():
-                for number, handler in before.items():  # Ray takes SIGTERM for itself, and the run has its own use for it
+                for number, handler in before.items():  # Ray replaces the handler of SIGTERM, and the run needs its own
                     signal.signal(number, handler)
             yield
         finally:
@@ -49,24 +51,25 @@ def connected(address: str) -> Iterator[None]:
 
 
 def cluster_resources() -> Mapping[str, float]:
-    """What there is of `CPU`, `GPU` and so on."""
+    """Return the resources of the cluster: name (`CPU`, `GPU`, …) → amount."""
     resources: Mapping[str, float] = _ray().cluster_resources()
     return resources
 
 
 def start_actor(kind: type[Any], *arguments: Any, **options: Any) -> Any:
-    """A handle to a new actor that takes up no processor of its own. It ends with its last handle."""
+    """Start an actor that reserves no CPU, and return its handle. The actor ends when its last handle is dropped."""
     return _ray().remote(kind).options(num_cpus=0, **options).remote(*arguments)
 
 
 def run_task(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-    """What the function gives, called on some machine of the cluster that has what `options` ask for."""
+    """Call the function on a machine of the cluster with the resources in `options`, and return its result."""
     return fetch(_ray().remote(function).options(**options).remote(*arguments))
 
 
 def fetch(references: Any) -> Any:
-    """What a reference, or a list of them, stands for. Raises the `IngestError` that was raised there, or one that says what Ray
-    said.
+    """Return the value of a reference, or the values of a list of them.
+
+    Raises the `IngestError` that the remote call raised, or an `IngestError` with the message of any other failure.
     """
     ray = _ray()
     try:
@@ -74,13 +77,15 @@ def fetch(references: Any) -> Any:
     except ray.exceptions.RayTaskError as exc:
         if isinstance(exc.cause, IngestError):
             raise exc.cause from exc
-        raise IngestError(f"a task failed on Ray: {type(exc.cause).__name__}: {_first_line(exc.cause)}") from exc
+        raise IngestError(f"a Ray task failed: {type(exc.cause).__name__}: {_first_line(exc.cause)}") from exc
     except ray.exceptions.RayError as exc:
-        raise IngestError(f"Ray lost an actor of this run ({_first_line(exc)}): run it again, what is stored stays") from exc
+        raise IngestError(
+            f"Ray lost an actor of this run ({_first_line(exc)}): run it again; everything stored so far is kept"
+        ) from exc
 
 
 def streamed(method: Any, *arguments: Any) -> Iterator[Any]:
-    """What a generator method of an actor yields."""
+    """Yield the items of a generator method of an actor."""
     for reference in method.options(num_returns="streaming").remote(*arguments):
         yield fetch(reference)
 
@@ -88,9 +93,9 @@ def streamed(method: Any, *arguments: Any) -> Iterator[Any]:
 def map_in_actors(
     items: Sequence[Any], worker: type[Any], arguments: Iterable[Any], *, workers: int, resources: Mapping[str, float]
 ) -> Iterator[Any]:
-    """What `worker(*arguments)(item)` gives of each item, as it comes. An item whose worker dies is given to another, for ever.
+    """Yield the result of `worker(*arguments)(item)` for each item, in the order of completion.
 
-    Raises `IngestError` where Ray gives up.
+    If a worker dies, another one gets its item, without a limit. Raises `IngestError` if Ray gives up.
     """
     from ray.data import ActorPoolStrategy  # noqa: PLC0415
 
@@ -99,7 +104,7 @@ def map_in_actors(
 
 
 def map_in_tasks(items: Sequence[Any], function: Callable[[Any], None], *, workers: int) -> None:
-    """Calls the function with each item."""
+    """Call the function with each item."""
     from ray.data import TaskPoolStrategy  # noqa: PLC0415
 
     def call(batch: dict[str, Any]) -> dict[str, Any]:
@@ -110,7 +115,7 @@ def map_in_tasks(items: Sequence[Any], function: Callable[[Any], None], *, worke
 
 
 class _Function:
-    """A worker that is a function."""
+    """A worker that calls a function."""
 
     def __init__(self, function: Callable[[Any], None]) -> None:
         self._function = function
@@ -120,7 +125,7 @@ class _Function:
 
 
 class _Unpacking:
-    """A worker as Ray Data calls it: rows of one column of bytes, in and out."""
+    """An adapter of a worker to Ray Data, which passes rows of one column of bytes."""
 
     def __init__(self, worker: type[Any], *arguments: Any) -> None:
         self._worker = worker(*arguments)
@@ -134,7 +139,7 @@ def _mapped(items: Sequence[Any], function: Any, arguments: list[Any] | None, **
     ray = _ray()
     from ray.data import DataContext, from_items  # noqa: PLC0415
 
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # which its import has undone
+    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import resets the level
     DataContext.get_current().enable_progress_bars = False
     rows = from_items([{"item": ray.cloudpickle.dumps(item)} for item in items], override_num_blocks=len(items))
     mapped = rows.map_batches(function, fn_constructor_args=arguments, batch_size=1, **options)
@@ -142,20 +147,20 @@ def _mapped(items: Sequence[Any], function: Any, arguments: list[Any] | None, **
         for row in mapped.iter_rows():
             yield ray.cloudpickle.loads(row["item"])
     except ray.exceptions.RayError as exc:
-        raise IngestError(f"Ray gave up ({_first_line(exc)}): run it again, what is stored stays") from exc
+        raise IngestError(f"Ray gave up ({_first_line(exc)}): run it again; everything stored so far is kept") from exc
 
 
-class Figures:
-    """Counters in Ray's own metrics, which its dashboard and Prometheus show."""
+class WorkerMetrics:
+    """The metrics of a run that Ray's dashboard and Prometheus show."""
 
     def __init__(self) -> None:
         _ray()
         from ray.util.metrics import Counter, Gauge  # noqa: PLC0415
 
-        self._documents = Counter("ingest_documents_done", "Documents stored, unchanged or rejected.", ("source",))
+        self._documents = Counter("ingest_documents_done", "Documents written, unchanged or rejected.", ("source",))
         self._chunks = Counter("ingest_encoded_chunks", "Chunks encoded.", ("model",))
-        self._seconds = Counter("ingest_encoded_seconds", "Seconds of models at work.", ("model",))
-        self._uploads = Gauge("ingest_uploads_allowed", "Requests that may write at once.")
+        self._seconds = Counter("ingest_encoded_seconds", "Seconds that models spent encoding.", ("model",))
+        self._uploads = Gauge("ingest_uploads_allowed", "Write requests allowed at once.")
 
     def count_documents(self, source: str, number: int) -> None:
         self._documents.inc(number, {"source": source})
@@ -169,13 +174,13 @@ class Figures:
 
 
 def _ray() -> Any:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anybody unless somebody asks for it
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no usage reports by default
     try:
         import ray  # noqa: PLC0415  an extra, and half a second
     except ImportError as exc:
-        raise MissingExtraError("engine ray needs the extra ray: pip install 'qdrant-ingest[ray]'") from exc
+        raise MissingExtraError("engine ray requires the extra ray: pip install 'qdrant-ingest[ray]'") from exc
     for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # what goes wrong is told by what is raised
+        logging.getLogger(name).setLevel(logging.ERROR)  # exceptions report every failure
     return ray
 
 

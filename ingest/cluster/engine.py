@@ -1,11 +1,11 @@
-"""A job on Ray: the same plan, the same pipeline and the same receipt as `run_job`, on as many machines as there are.
+"""A job on Ray: the same plan, the same pipeline and the same receipt as `run_job`, on all machines of a cluster.
 
-    driver    agree → split → hand out parts ──────────────► settle deletes → account
-    workers                    └─ read → plan → encode → write, part after part
-    coordinator                       who reads what, who may write, whether to stop
-    shards                        which documents were seen, what was stored
+    driver       ensure collection → split → distribute parts ─────────► delete → account
+    workers                                   └─ read → plan → encode → write, one part after another
+    coordinator                                  progress, write requests, stopping
+    shards                                       documents seen, points stored
 
-Nothing is deleted or soft-deleted before every part has ended without an error and everything new is acknowledged.
+Nothing is deleted or soft-deleted before every part has ended without an error and all new points are acknowledged.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from ingest.cluster.connection import (
     run_task,
     start_actor,
 )
-from ingest.cluster.coordinator import Coordinator, Standing
+from ingest.cluster.coordinator import Coordinator, RunProgress
 from ingest.cluster.seen import SHARDS, ShardedDeletes, Shards
-from ingest.cluster.worker import Outcome, Work, Worker, WorkerSetup, claim_documents, describe
+from ingest.cluster.worker import Part, PartResult, Worker, WorkerSetup, build_manifest, claim_documents
 from ingest.errors import ConfigurationError, IngestError, SourceError
 from ingest.parameters import normalize, optional, parse_instance, parse_integer, parse_text
 from ingest.records import Receipt, Source
@@ -48,22 +48,22 @@ from ingest.telemetry import ThroughputMonitor
 logger = logging.getLogger(__name__)
 
 PARTS_PER_WORKER = 4
-"""So many at least, where there is enough to read: the slowest part is what all wait for in the end."""
+"""Minimum number of parts, if the source is large enough: at the end all workers wait for the slowest part."""
 
-LISTED = 5
-"""Failed parts that an error names."""
+MAX_LISTED = 5
+"""Number of failed parts that an error names."""
 
 _WATCH_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class ClusterOptions:
-    """How a job is spread.
+    """The options of a job on a cluster.
 
     Attributes:
-        address: of the cluster; `local` for one that is started here and ends with the run.
-        workers: None: one for each GPU of the cluster, or where it has none, for each CPU.
-        part_size: None: so that each worker has a few parts.
+        address: address of the cluster; `local` starts one on this machine that ends with the run.
+        workers: number of workers; None for one per GPU of the cluster, or one per CPU if it has no GPU.
+        part_size: size of a part; None for a size that gives each worker several parts.
     """
 
     address: str = LOCAL
@@ -78,7 +78,7 @@ class ClusterOptions:
 
 @dataclass(slots=True)
 class _Totals:
-    """The results of the parts so far: failures by number of the part."""
+    """The results of the parts so far. Each failure comes with the number of its part."""
 
     failures: list[tuple[int, IngestError]] = field(default_factory=list)
     window: int = 0
@@ -89,7 +89,7 @@ def check_location(store: object) -> None:
     """Raise `ConfigurationError` unless the store is the URL of a server, which the workers can open too."""
     if not (isinstance(store, str) and store.lower().startswith(("http://", "https://"))):
         raise ConfigurationError(
-            f"engine ray needs a Qdrant server, since the embedded store at {store} serves one process at a time: give"
+            f"engine ray needs a Qdrant server, because the embedded store at {store} serves one process at a time: pass"
             " --store http://…"
         )
 
@@ -121,27 +121,27 @@ def run_on_ray(
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
         workers = cluster.workers or gpus or cpus or 1
         splits = [split(source, cluster.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
-        wanted = run_task(describe, job, setup, **resources)
+        wanted = run_task(build_manifest, job, setup, **resources)
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
 
         def read(opened: OpenRun) -> ReadResult:
-            works = _works(splits, opened.points_before)
+            parts = _number_parts(splits, opened.points_before)
             coordinator = start_actor(Coordinator, max_concurrency=1000)
-            if meeting := [work for work in works if splits[work.source].ids_may_meet]:
+            if meeting := [part for part in parts if splits[part.source].ids_may_meet]:
                 map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
             with _Watch(coordinator, monitor, stop):
-                outcomes = map_in_actors(
-                    works, Worker, [job, opened.collection, setup, coordinator, shards], workers=workers, resources=resources
+                results = map_in_actors(
+                    parts, Worker, [job, opened.collection, setup, coordinator, shards], workers=workers, resources=resources
                 )
                 totals = _gather(
-                    outcomes,
+                    results,
                     opened,
                     coordinator=coordinator,
                     rejects=rejects,
                     monitor=monitor,
                     indexing=_Indexing(store, opened.collection),
                 )
-            _check(totals, works)
+            _check(totals, parts)
             return ReadResult(totals.window, totals.stopped or stop())
 
         return complete_run(
@@ -156,17 +156,17 @@ def run_on_ray(
         )
 
 
-def _works(splits: Sequence[Split], held: Sequence[int]) -> list[Work]:
+def _number_parts(splits: Sequence[Split], points_before: Sequence[int]) -> list[Part]:
     numbers = count()
     return [
-        Work(next(numbers), source, partition, known_empty=held[source] == 0)
-        for source, found in enumerate(splits)
-        for partition in found.partitions
+        Part(next(numbers), source, partition, known_empty=points_before[source] == 0)
+        for source, parts in enumerate(splits)
+        for partition in parts.partitions
     ]
 
 
 def _gather(
-    outcomes: Iterator[Outcome],
+    results: Iterator[PartResult],
     opened: OpenRun,
     *,
     coordinator: Any,
@@ -174,46 +174,46 @@ def _gather(
     monitor: ThroughputMonitor,
     indexing: _Indexing,
 ) -> _Totals:
-    """Add up the results of the parts as they arrive. What must be remembered of them goes to disk."""
+    """Add up the results of the parts as they arrive. Rejects and stale points go to disk."""
     totals = _Totals()
-    for outcome in outcomes:
-        for report in outcome.passes:
+    for result in results:
+        for report in result.passes:
             monitor.log_pass(report)
-        if outcome.failure is not None:
-            totals.failures.append((outcome.number, outcome.failure))
-            if not isinstance(outcome.failure, SourceError):  # not the fault of this part, so the others would fail too
+        if result.failure is not None:
+            totals.failures.append((result.number, result.failure))
+            if not isinstance(result.failure, SourceError):  # not specific to this part: the others would fail too
                 coordinator.stop.remote()
             continue
-        deletes = opened.deletes[outcome.source]
-        for rejected in outcome.rejects:
+        deletes = opened.deletes[result.source]
+        for rejected in result.rejects:
             rejects.add(deletes.source, rejected)
-        for error in outcome.errors:
+        for error in result.errors:
             where, _, message = error.partition(": ")
             monitor.log_error(where, message)
-        deletes.pending.add_stale(outcome.stale_points())
-        deletes.read += outcome.tally.read
-        deletes.unidentified += outcome.unidentified
-        opened.tally.add(outcome.tally)
-        totals.window = max(totals.window, outcome.window)
-        totals.stopped |= outcome.stopped
+        deletes.pending.add_stale(result.stale_points())
+        deletes.read += result.tally.read
+        deletes.unidentified += result.unidentified
+        opened.tally.add(result.tally)
+        totals.window = max(totals.window, result.window)
+        totals.stopped |= result.stopped
         indexing.written(opened.tally.chunks_written)
     return totals
 
 
-def _check(totals: _Totals, works: Sequence[Work]) -> None:
-    """Raises an error of the first failure's type if any part failed: it names them."""
+def _check(totals: _Totals, parts: Sequence[Part]) -> None:
+    """Raise an error that names the failed parts, if any. It has the type of the first failure."""
     if totals.failures:
         failures = sorted(totals.failures, key=lambda failed: failed[0])
-        told = "; ".join(f"{works[number].partition.extent}: {error}" for number, error in failures[:LISTED])
-        more = f"; and {len(failures) - LISTED} more" if len(failures) > LISTED else ""
+        named = "; ".join(f"{parts[number].partition.extent}: {error}" for number, error in failures[:MAX_LISTED])
+        more = f"; and {len(failures) - MAX_LISTED} more" if len(failures) > MAX_LISTED else ""
         raise type(failures[0][1])(
-            f"{len(failures)} of {len(works)} parts failed, so nothing was deleted; what the others wrote stays: {told}{more}"
+            f"{len(failures)} of {len(parts)} parts failed, so nothing was deleted; the other parts are kept: {named}{more}"
         )
 
 
 @dataclass(slots=True)
 class _Indexing:
-    """Defers it once, when as much is written as a writer of its own would have deferred it for."""
+    """The indexing of a collection, deferred once the run has written as many chunks as make a `Writer` defer it."""
 
     store: Store
     collection: str
@@ -226,7 +226,7 @@ class _Indexing:
 
 
 class _Watch:
-    """Shows on the driver how far all have come, and passes on that they are to stop."""
+    """A thread that shows the progress of all workers on the driver and tells the coordinator when to stop."""
 
     def __init__(self, coordinator: Any, monitor: ThroughputMonitor, stop: Callable[[], bool]) -> None:
         self._coordinator = coordinator
@@ -247,5 +247,5 @@ class _Watch:
         while not self._ended.wait(_WATCH_SECONDS):
             if self._stop():
                 self._coordinator.stop.remote()
-            standing: Standing = fetch(self._coordinator.standing.remote())
-            self._monitor.log_documents(standing.read, standing.done)
+            progress: RunProgress = fetch(self._coordinator.progress.remote())
+            self._monitor.log_documents(progress.read, progress.done)

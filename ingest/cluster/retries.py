@@ -1,8 +1,9 @@
-"""The account of a part whose worker died, and that another has read from its start. Pure.
+"""The account of a part whose worker died and that another worker read again from its start. Pure.
 
-What the dead one wrote, the other finds stored and counts as unchanged. So each worker notes of each document, before anything of
-it is written, what it is about to do to it. Of a document noted and found again, the first note holds: it alone was made when
-nothing of this run was stored of it. A note of what was never written does no harm, since the other then does that very thing.
+The second worker finds everything that the first one wrote, and counts it as unchanged. So each worker notes what it is about to
+do to a document before it writes any of it. If the second worker reads the document again, the first note counts: only that one
+was made before this run had stored anything of the document. A note of something that was never written does no harm, because
+the second worker then does exactly that.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ from ingest.sync.plan import DocumentPlan, Status
 from ingest.sync.reading import PlannedDocument
 
 Accounts = Mapping[str, "DocumentAccount"]
-"""Document key → what is done to it."""
+"""Document key → the account of the document."""
 
 
 @dataclass(frozen=True, slots=True)
 class DocumentAccount:
-    """What is done to one document; chunks, as in `Tally`."""
+    """The account of one document. The numbers are chunks, as in `Tally`."""
 
     status: Status
     inserted: int
@@ -39,7 +40,7 @@ def accounts_of(documents: Iterable[PlannedDocument]) -> dict[str, DocumentAccou
 
 
 def first_accounts(notes: Iterable[Accounts]) -> dict[str, DocumentAccount]:
-    """Of each document, the first note."""
+    """Return the first note of each document."""
     first: dict[str, DocumentAccount] = {}
     for accounts in notes:
         first = {**accounts, **first}
@@ -47,12 +48,12 @@ def first_accounts(notes: Iterable[Accounts]) -> dict[str, DocumentAccount]:
 
 
 def correct(tally: Tally, first: Accounts, now: Accounts, found: Iterable[str]) -> None:
-    """Counts what the run did to the documents, where `tally` counts what the last worker did.
+    """Correct a tally, so that it counts what the run did to the documents instead of what the last worker did.
 
     Args:
-        first: of the documents that workers noted who died.
-        now: of those that the last worker had to write.
-        found: those of the first that it has read.
+        first: first notes of the workers that died.
+        now: accounts of the same documents by the last worker, if it had to write them.
+        found: keys in `first` that the last worker has read.
     """
     for key in found:
         was = first[key]

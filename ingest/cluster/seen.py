@@ -1,8 +1,9 @@
-"""Which documents the sources have, and what was stored of them: in shards by document key, each an actor with files of its own.
+"""The documents that the sources have and their stored points, in shards by document key. Each shard is an actor with own files.
 
-Nothing of it is gathered on the driver. A shard keeps of each document a row of about 40 bytes (key, part, seen), and with
-`--delete full` one of about 90 for each stored point. 100 million documents of three chunks, in 16 shards, are 0.25 GB of seen
-and 1.7 GB of stored rows in each shard's temporary file, and a few megabytes of its memory: SQLite's cache, and one batch.
+None of this is collected on the driver. A shard keeps a row of about 40 bytes (key, part, seen) for each document, and with
+`--delete full` a row of about 90 bytes for each stored point. For 100 million documents of three chunks, each of 16 shards has a
+temporary file with 0.25 GB of documents and 1.7 GB of stored points, and uses a few megabytes of memory: SQLite's cache and one
+batch.
 """
 
 from __future__ import annotations
@@ -14,18 +15,20 @@ from typing import Any
 
 from ingest.cluster.connection import fetch, start_actor, streamed
 from ingest.sync.plan import MissingAction
-from ingest.sync.run_state import TOGETHER, ClaimedDocuments, PendingDeletes, SeenDocuments
+from ingest.sync.run_state import BATCH_POINTS, ClaimedDocuments, PendingDeletes, SeenDocuments
 
 SHARDS = 16
-AHEAD = 32
-"""Batches on their way to shards at once."""
+"""Maximum number of shards."""
+
+MAX_IN_FLIGHT = 32
+"""Batches sent to shards and not yet acknowledged."""
 
 StoredRow = tuple[str, str, str, float | None]
 """Point, document key, document id, time of the soft delete; see `PendingDeletes.add_stored`."""
 
 
-class Shard:
-    """The actor: of each source, the documents whose keys fall to it. Sources go by their numbers."""
+class DocumentShard:
+    """The actor with the documents of one shard, for each source. Sources are identified by number."""
 
     def __init__(self, sources: int) -> None:
         self._claimed = [ClaimedDocuments() for _ in range(sources)]
@@ -47,31 +50,31 @@ class Shard:
     def add_missing(self, source: int, decide: Callable[[float | None], MissingAction]) -> None:
         self._deletes[source].add_missing(self._claimed[source], decide)
 
-    def ask(self, source: int, question: str, *arguments: Any) -> Any:
-        """What a method of `PendingDeletes` gives."""
-        return getattr(self._deletes[source], question)(*arguments)
+    def call(self, source: int, method: str, *arguments: Any) -> Any:
+        """Return the result of a method of `PendingDeletes`."""
+        return getattr(self._deletes[source], method)(*arguments)
 
-    def points(self, source: int, question: str, *arguments: Any) -> Iterator[list[str]]:
-        """What one yields."""
-        yield from getattr(self._deletes[source], question)(*arguments)
+    def points(self, source: int, method: str, *arguments: Any) -> Iterator[list[str]]:
+        """Yield the batches of points of a method of `PendingDeletes`."""
+        yield from getattr(self._deletes[source], method)(*arguments)
 
     def points_that_came_back(self, source: int) -> Iterator[list[str]]:
         yield from self._deletes[source].points_that_came_back(self._claimed[source])
 
 
 class Shards:
-    """All of them, for whoever has a handle: the driver and every worker."""
+    """Handles to all shards, for the driver and the workers."""
 
     def __init__(self, sources: int, number: int = SHARDS) -> None:
-        self._actors = [start_actor(Shard, sources) for _ in range(number)]
+        self._actors = [start_actor(DocumentShard, sources) for _ in range(number)]
 
     def claim(self, source: int, doc_keys: Iterable[str], part: int) -> None:
         keys = iter(doc_keys)
-        while group := list(islice(keys, TOGETHER)):
+        while group := list(islice(keys, BATCH_POINTS)):
             fetch([actor.claim.remote(source, chosen, part) for actor, chosen in self._by_shard(group)])
 
     def see(self, source: int, doc_keys: Collection[str], part: int) -> set[str]:
-        """Those that belong to another part."""
+        """Mark documents as read, and return those that belong to another part."""
         others = fetch([actor.see.remote(source, chosen, part) for actor, chosen in self._by_shard(doc_keys)])
         return set().union(*others)
 
@@ -79,7 +82,7 @@ class Shards:
         fetch([actor.protect.remote(source, chosen) for actor, chosen in self._by_shard(doc_keys)])
 
     def add_stored(self, source: int, rows: Collection[StoredRow]) -> list[Any]:
-        """References to be fetched: then they are there."""
+        """Send stored points to their shards, and return references: the points have been added once these are fetched."""
         chosen: dict[int, list[StoredRow]] = {}
         for row in rows:
             chosen.setdefault(self._shard_of(row[1]), []).append(row)
@@ -88,13 +91,13 @@ class Shards:
     def add_missing(self, source: int, decide: Callable[[float | None], MissingAction]) -> None:
         fetch([actor.add_missing.remote(source, decide) for actor in self._actors])
 
-    def ask_all(self, source: int, question: str, *arguments: Any) -> list[Any]:
-        answers: list[Any] = fetch([actor.ask.remote(source, question, *arguments) for actor in self._actors])
-        return answers
+    def call_all(self, source: int, method: str, *arguments: Any) -> list[Any]:
+        results: list[Any] = fetch([actor.call.remote(source, method, *arguments) for actor in self._actors])
+        return results
 
-    def points_of_all(self, source: int, question: str, *arguments: Any) -> Iterator[list[str]]:
+    def points_of_all(self, source: int, method: str, *arguments: Any) -> Iterator[list[str]]:
         for actor in self._actors:
-            yield from streamed(actor.points, source, question, *arguments)
+            yield from streamed(actor.points, source, method, *arguments)
 
     def points_that_came_back(self, source: int) -> Iterator[list[str]]:
         for actor in self._actors:
@@ -111,7 +114,11 @@ class Shards:
 
 
 class PartSeen:
-    """What one part of a source has, as its reader asks; see `SeenDocuments`. `found`: those of `watched` that it has read."""
+    """The documents seen in one part of a source; see `SeenDocuments`.
+
+    Attributes:
+        found: keys in `watched` that the part has read.
+    """
 
     def __init__(self, shards: Shards, source: int, part: int, watched: Container[str]) -> None:
         self._shards = shards
@@ -131,11 +138,11 @@ class PartSeen:
 
     def protect(self, doc_key: str) -> None:
         self._protected.append(doc_key)
-        if len(self._protected) >= TOGETHER:
+        if len(self._protected) >= BATCH_POINTS:
             self.flush()
 
     def flush(self) -> None:
-        """Returns when everything is where it belongs."""
+        """Send the protected documents to their shards, and wait until they have been added."""
         self._shards.protect(self._source, self._protected)
         self._protected.clear()
 
@@ -144,9 +151,9 @@ class PartSeen:
 
 
 class ShardedDeletes(PendingDeletes):
-    """Pending deletes of a source of which only the stale points are here; what was stored, and is missing, is in the shards.
+    """The pending deletes of a source. Only stale points are kept here; stored and missing documents are in the shards.
 
-    They know themselves what was seen: what is given as that is not looked at.
+    The shards also know which documents were seen, so the `seen` argument of the methods is ignored.
     """
 
     def __init__(self, shards: Shards, source: int) -> None:
@@ -154,28 +161,28 @@ class ShardedDeletes(PendingDeletes):
         self._shards = shards
         self._source = source
         self._rows: list[StoredRow] = []
-        self._on_their_way: list[Any] = []
+        self._in_flight: list[Any] = []
 
     def add_stored(self, point: str, doc_key: str, doc_id: str, soft_deleted_at: float | None = None) -> None:
         self._rows.append((point, doc_key, doc_id, soft_deleted_at))
-        if len(self._rows) >= TOGETHER:
+        if len(self._rows) >= BATCH_POINTS:
             self._send()
 
     def add_missing(self, _seen: Container[str], decide: Callable[[float | None], MissingAction]) -> None:
-        self._settle_in()
+        self._wait_until_added()
         self._shards.add_missing(self._source, decide)
 
     def count_live_documents(self) -> int:
-        return sum(self._shards.ask_all(self._source, "count_live_documents"))
+        return sum(self._shards.call_all(self._source, "count_live_documents"))
 
     def count_newly_missing_documents(self) -> int:
-        return sum(self._shards.ask_all(self._source, "count_newly_missing_documents"))
+        return sum(self._shards.call_all(self._source, "count_newly_missing_documents"))
 
     def count_missing_documents(self, action: MissingAction) -> int:
-        return sum(self._shards.ask_all(self._source, "count_missing_documents", action))
+        return sum(self._shards.call_all(self._source, "count_missing_documents", action))
 
     def newly_missing_documents(self, limit: int) -> list[str]:
-        return list(islice(heapq.merge(*self._shards.ask_all(self._source, "newly_missing_documents", limit)), limit))
+        return list(islice(heapq.merge(*self._shards.call_all(self._source, "newly_missing_documents", limit)), limit))
 
     def points_of_missing(self, action: MissingAction) -> Iterator[list[str]]:
         yield from self._shards.points_of_all(self._source, "points_of_missing", action)
@@ -184,17 +191,17 @@ class ShardedDeletes(PendingDeletes):
         yield from self._shards.points_of_all(self._source, "points_to_soft_delete")
 
     def points_that_came_back(self, _seen: Container[str]) -> Iterator[list[str]]:
-        self._settle_in()
+        self._wait_until_added()
         yield from self._shards.points_that_came_back(self._source)
 
     def _send(self) -> None:
-        self._on_their_way.extend(self._shards.add_stored(self._source, self._rows))
+        self._in_flight.extend(self._shards.add_stored(self._source, self._rows))
         self._rows = []
-        if len(self._on_their_way) >= AHEAD:
-            self._settle_in()
+        if len(self._in_flight) >= MAX_IN_FLIGHT:
+            self._wait_until_added()
 
-    def _settle_in(self) -> None:
+    def _wait_until_added(self) -> None:
         if self._rows:
             self._send()
-        waited, self._on_their_way = self._on_their_way, []
-        fetch(waited)
+        sent, self._in_flight = self._in_flight, []
+        fetch(sent)

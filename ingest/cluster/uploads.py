@@ -1,4 +1,4 @@
-"""How many requests may write to the server at once: as many as it answers quickly, however many workers there are."""
+"""The limit on concurrent write requests: as many as the server answers quickly, whatever the number of workers."""
 
 from __future__ import annotations
 
@@ -10,34 +10,49 @@ from ingest.cluster.connection import fetch
 from ingest.errors import StoreUnavailableError
 from ingest.store.contract import Store
 
-FIRST = 4.0
-SLOW = 3.0
-"""Times as long as at its quickest, that a server takes which has more to do than it can."""
-FORGETTING = 1.01
-"""With each answer the quickest one counts as so much slower: the server's best changes as it grows."""
-TOLD_FROM = 100
-"""Points of a request from which the time it took says something."""
+INITIAL_LIMIT = 4.0
+"""Concurrent write requests at the start of a run."""
+
+SLOW_FACTOR = 3.0
+"""A response is slow if it takes this many times as long as the quickest one: the server is overloaded."""
+
+QUICKEST_DECAY = 1.01
+"""Factor by which each response raises the quickest time: a server slows down as its collection grows."""
+
+MIN_TIMED_POINTS = 100
+"""Smallest request, in points, whose duration is measured."""
 
 
 @dataclass(slots=True)
 class UploadLimit:
-    """One more with each round of quick answers, a tenth fewer with a slow one, half with a refusal; at least one."""
+    """An adaptive limit: one more with each round of quick responses, a tenth less after a slow one, half after a refusal.
 
-    allowed: float = FIRST
+    Attributes:
+        allowed: write requests allowed at once; at least 1.
+        quickest: seconds per point of the quickest response.
+    """
+
+    allowed: float = INITIAL_LIMIT
     quickest: float | None = None
 
-    def answered(self, points: int, seconds: float, *, refused: bool) -> None:
-        """A request with so many points took so long; `refused`: the server was overloaded, out of reach or too slow."""
+    def record_response(self, points: int, seconds: float, *, refused: bool) -> None:
+        """Adjust the limit to a response.
+
+        Args:
+            points: points in the request.
+            seconds: time until the response.
+            refused: True if the server was overloaded, unreachable or too slow.
+        """
         if refused:
             self.allowed = max(1.0, self.allowed / 2)
-        elif points >= TOLD_FROM:
+        elif points >= MIN_TIMED_POINTS:
             each = seconds / points
-            self.quickest = each if self.quickest is None else min(self.quickest * FORGETTING, each)
-            self.allowed = max(1.0, self.allowed * 0.9) if each > SLOW * self.quickest else self.allowed + 1 / self.allowed
+            self.quickest = each if self.quickest is None else min(self.quickest * QUICKEST_DECAY, each)
+            self.allowed = max(1.0, self.allowed * 0.9) if each > SLOW_FACTOR * self.quickest else self.allowed + 1 / self.allowed
 
 
 class GatedStore:
-    """A store whose writes wait until the coordinator lets them. Everything else is the store it wraps."""
+    """A store whose writes wait for the coordinator's permission. All other calls go to the wrapped store directly."""
 
     WRITES = frozenset({"upsert", "update_vectors", "set_payload"})
 

@@ -1,4 +1,4 @@
-"""An actor that reads parts of sources, one after another: plans, encodes and writes them as one machine does the whole."""
+"""An actor that reads one part of a source after another: it plans, encodes and writes it as a single machine would."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Any, Self, cast
 from uuid import UUID
 
-from ingest.cluster.connection import Figures, fetch
+from ingest.cluster.connection import WorkerMetrics, fetch
 from ingest.cluster.coordinator import PartStarted
 from ingest.cluster.retries import Accounts, accounts_of, correct, first_accounts
 from ingest.cluster.seen import PartSeen, Shards
@@ -41,19 +41,20 @@ from ingest.telemetry import PassReport, ThroughputMonitor
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 3
-"""Workers that may die over one part: then it is the part that kills them."""
+"""Workers that may die while reading one part; after that, the part itself is taken to be the cause."""
 
 REPORT_SECONDS = 1.0
+"""Seconds between two progress reports of a worker."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker opens for itself. The functions travel to it, so they are such that can be pickled.
+    """What a worker needs to open its store and load its models. The functions must be picklable.
 
     Attributes:
-        open_store: a server's: an embedded store serves one process.
-        make_models: the members of the ensemble, the same on every machine.
-        devices: to compute on; None: the card that Ray gave the worker, else the processor.
+        open_store: opens the store, which must be a server: an embedded store serves one process.
+        make_models: makes the models of the ensemble, the same on every machine.
+        devices: devices to compute on; None for the GPU that Ray assigned to the worker, or the CPU if it assigned none.
         memory_limit_gb: see `AdaptiveBatchController`.
         retry: limits on the retries of a batch while its model is unavailable; the store has its own.
     """
@@ -66,13 +67,14 @@ class WorkerSetup:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """One part to read.
+class Part:
+    """One part of a source, as it is assigned to a worker.
 
     Attributes:
-        number: of the part, in the order of all sources.
+        number: number of the part, in the order of all sources.
         source: number of the source.
-        known_empty: nothing was stored of the source when the run began.
+        partition: range of the source that the part covers.
+        known_empty: True if no points of the source were stored when the run began.
     """
 
     number: int
@@ -82,13 +84,14 @@ class Work:
 
 
 @dataclass(slots=True)
-class Outcome:
-    """What came of one part. Where there is a `failure`, the rest counts for nothing.
+class PartResult:
+    """The result of one part. If there is a `failure`, ignore the other fields.
 
     Attributes:
-        stale: ids of points to delete once all parts have ended, 16 bytes each.
-        window: chunks that the last window was allowed to hold.
-        stopped: it was told to stop before its end, or before its beginning.
+        unidentified: rejected records whose id could not be read.
+        stale: ids of the points to delete once all parts have ended, 16 bytes each.
+        window: maximum number of chunks of the last window.
+        stopped: True if the run was stopped before the part was read to its end.
     """
 
     number: int
@@ -111,30 +114,30 @@ class Outcome:
         return [str(UUID(bytes=bytes(self.stale[at : at + 16]))) for at in range(0, len(self.stale), 16)]
 
 
-def describe(job: Job, setup: WorkerSetup) -> Manifest:
-    """What the collection is to say of itself: known on a machine like the workers' alone, for it decides about dtypes."""
+def build_manifest(job: Job, setup: WorkerSetup) -> Manifest:
+    """Return the manifest of the job. Call it on a machine like the workers': dtypes depend on the device."""
     return job.manifest(setup.make_models())
 
 
-def claim_documents(work: Work, shards: Shards) -> None:
-    """Notes which documents a part has, so that of two parts with the same one the first has it.
+def claim_documents(part: Part, shards: Shards) -> None:
+    """Record the documents of a part, so that a document in several parts belongs to the first of them.
 
-    A part that cannot be read is left for its worker to report.
+    If the part cannot be read, its worker reports that later.
     """
     try:
-        name = work.partition.source.name
-        records = work.partition.source.read()
+        name = part.partition.source.name
+        records = part.partition.source.read()
         keys = (doc_key(name, record.id) for record in records if isinstance(record, Document))
-        shards.claim(work.source, keys, work.number)
+        shards.claim(part.source, keys, part.number)
     except IngestError as exc:
-        logger.info("%s: %s", work.partition.extent, exc)
+        logger.info("%s: %s", part.partition.extent, exc)
 
 
 class Worker:
-    """Called with one part at a time. Models stay loaded from one part to the next.
+    """An actor that is called with one part at a time. Models stay loaded from one part to the next.
 
     Args:
-        collection: its own name.
+        collection: name of the collection itself, not an alias.
     """
 
     def __init__(self, job: Job, collection: str, setup: WorkerSetup, coordinator: Any, shards: Shards) -> None:
@@ -146,47 +149,47 @@ class Worker:
         self._store = setup.open_store()
         self._models = setup.make_models()
         self._controller = AdaptiveBatchController(soft_limit_gb=setup.memory_limit_gb)
-        self._figures = Figures()
+        self._metrics = WorkerMetrics()
 
-    def __call__(self, work: Work) -> Outcome:
-        """Never raises what the part is to blame for, or the store: that is the outcome's failure."""
-        begun: PartStarted = fetch(self._coordinator.begin.remote(work.number))
-        outcome = Outcome(work.number, work.source)
-        if begun.stopping:
-            outcome.stopped = True
-            return outcome
+    def __call__(self, part: Part) -> PartResult:
+        """Read one part. Errors of the part or the store are not raised: they become the result's failure."""
+        started: PartStarted = fetch(self._coordinator.begin.remote(part.number))
+        result = PartResult(part.number, part.source)
+        if started.stopping:
+            result.stopped = True
+            return result
         try:
-            if begun.attempt > ATTEMPTS:
-                raise IngestError(  # noqa: TRY301  what became of the part is told in one way
-                    f"{ATTEMPTS} workers died over it, for want of memory perhaps: see the logs of Ray"
+            if started.attempt > ATTEMPTS:
+                raise IngestError(  # noqa: TRY301  handled like the errors of _read
+                    f"{ATTEMPTS} workers died while reading it, perhaps out of memory: see the logs of Ray"
                 )
-            self._read(work, begun, outcome)
+            self._read(part, started, result)
         except IngestError as exc:
-            outcome.failure = exc
-        except Exception as exc:  # a mistake of ours is told like any other failure, with the part it happened in
-            logger.exception("%s", work.partition.extent)
-            outcome.failure = IngestError(f"{type(exc).__name__}: {exc}")
-        fetch(self._coordinator.end.remote(work.number))
-        return outcome
+            result.failure = exc
+        except Exception as exc:  # a bug: reported like any other failure, with its part
+            logger.exception("%s", part.partition.extent)
+            result.failure = IngestError(f"{type(exc).__name__}: {exc}")
+        fetch(self._coordinator.end.remote(part.number))
+        return result
 
-    def _read(self, work: Work, begun: PartStarted, outcome: Outcome) -> None:
-        source, job = work.partition.source, self._job
-        first = first_accounts(map(pickle.loads, begun.notes))
+    def _read(self, part: Part, started: PartStarted, result: PartResult) -> None:
+        source, job = part.partition.source, self._job
+        first = first_accounts(map(pickle.loads, started.notes))
         now: dict[str, Any] = {}
-        monitor = _Monitor(outcome.passes, self._figures)
+        monitor = _Monitor(result.passes, self._metrics)
 
         def announce(documents: Sequence[PlannedDocument]) -> None:
             accounts: Accounts = accounts_of(documents)
-            fetch(self._coordinator.note.remote(work.number, pickle.dumps(accounts)))
+            fetch(self._coordinator.note.remote(part.number, pickle.dumps(accounts)))
             now.update((key, account) for key, account in accounts.items() if key in first)
 
         with ExitStack() as stack:
-            seen = PartSeen(self._shards, work.source, work.number, first)
+            seen = PartSeen(self._shards, part.source, part.number, first)
             stack.callback(seen.close)
-            reports = stack.enter_context(_Reports(self._coordinator, work.number, source.name, monitor, self._figures))
-            store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._coordinator, work.number)))
+            reports = stack.enter_context(_Reports(self._coordinator, part.number, source.name, monitor, self._metrics))
+            store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._coordinator, part.number)))
             with Writer(store, self._collection, defer_from=sys.maxsize) as writer:
-                sink = CollectionSink(store, self._collection, writer, outcome.add_stale)
+                sink = CollectionSink(store, self._collection, writer, result.add_stale)
                 run = SourceRun(
                     source,
                     job.chunking,
@@ -194,17 +197,17 @@ class Worker:
                     Ensemble(self._runner(monitor)),
                     _AnnouncingSink(sink, announce),
                     WindowSizing(job.bounds, monitor),
-                    outcome.tally,
+                    result.tally,
                     seen,
-                    lambda _name, rejected: outcome.rejects.append(rejected),
+                    lambda _name, rejected: result.rejects.append(rejected),
                 )
-                run.run(reports.stop, known_empty=work.known_empty and begun.attempt == 1)
+                run.run(reports.stop, known_empty=part.known_empty and started.attempt == 1)
             seen.flush()
-        correct(outcome.tally, first, now, seen.found)
-        outcome.unidentified = run.unidentified
-        outcome.errors = monitor.errors
-        outcome.window = run.sizing.bounds.chunks
-        outcome.stopped = reports.stop()
+        correct(result.tally, first, now, seen.found)
+        result.unidentified = run.unidentified
+        result.errors = monitor.errors
+        result.window = run.sizing.bounds.chunks
+        result.stopped = reports.stop()
 
     def _runner(self, monitor: ThroughputMonitor) -> BatchRunner:
         """Not closed when the part ends: the device stays with this process, which Ray gave it to."""
@@ -235,29 +238,29 @@ class _AnnouncingSink:
 
 
 class _Monitor(ThroughputMonitor):
-    """Also keeps each pass, for the driver's own monitor."""
+    """A monitor that also keeps each pass, for the driver's monitor."""
 
-    def __init__(self, passes: list[PassReport], figures: Figures) -> None:
+    def __init__(self, passes: list[PassReport], metrics: WorkerMetrics) -> None:
         super().__init__()
         self._passes = passes
-        self._figures = figures
+        self._metrics = metrics
 
     def log_pass(self, report: PassReport) -> None:
         super().log_pass(report)
         self._passes.append(report)
-        self._figures.count_pass(report.key, report.chunks, report.seconds)
+        self._metrics.count_pass(report.key, report.chunks, report.seconds)
 
 
 class _Reports:
-    """Tells the coordinator now and then how far a part has come, and hears whether to stop."""
+    """A thread that reports the progress of a part to the coordinator and learns whether to stop."""
 
-    def __init__(self, coordinator: Any, part: int, source: str, monitor: ThroughputMonitor, figures: Figures) -> None:
+    def __init__(self, coordinator: Any, part: int, source: str, monitor: ThroughputMonitor, metrics: WorkerMetrics) -> None:
         self._coordinator = coordinator
         self._part = part
         self._source = source
         self._monitor = monitor
-        self._figures = figures
-        self._told = 0
+        self._metrics = metrics
+        self._reported = 0
         self._stopping = False
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ingest-reports", daemon=True)
@@ -282,6 +285,6 @@ class _Reports:
         read, done = self._monitor.documents
         stopping: bool = fetch(self._coordinator.report.remote(self._part, read, done))
         self._stopping |= stopping and not self._ended.is_set()
-        if done > self._told:
-            self._figures.count_documents(self._source, done - self._told)
-            self._told = done
+        if done > self._reported:
+            self._metrics.count_documents(self._source, done - self._reported)
+            self._reported = done

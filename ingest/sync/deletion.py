@@ -18,7 +18,7 @@ from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD,
 from ingest.store.writer import Effects, Writer
 from ingest.sync.account import Tally
 from ingest.sync.plan import DeleteMode, MissingAction, plan_missing_document
-from ingest.sync.run_state import TOGETHER, PendingDeletes
+from ingest.sync.run_state import BATCH_POINTS, PendingDeletes
 from ingest.telemetry import ThroughputMonitor
 
 MAX_LISTED = 1000
@@ -234,7 +234,7 @@ def undelete(
         conditions.append(Condition("doc_id", "any", tuple(doc_ids)))
     restored: set[str] = set()
     with Writer(store, collection) as writer:
-        for points in batches(store.scroll(collection, conditions), lambda _: 1, TOGETHER, TOGETHER):
+        for points in batches(store.scroll(collection, conditions), lambda _: 1, BATCH_POINTS, BATCH_POINTS):
             writer.submit(Effects(payloads={point.id: without_soft_delete(point.payload) for point in points}))
             restored.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
     return len(restored)

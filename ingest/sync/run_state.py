@@ -17,7 +17,7 @@ from uuid import UUID
 from ingest.errors import IngestError
 from ingest.sync.plan import MissingAction
 
-TOGETHER = 1000
+BATCH_POINTS = 1000
 """Points that are handed out at a time."""
 
 _CACHE_KIBIBYTES = 16_384
@@ -279,13 +279,13 @@ def _holes(values: Collection[bytes]) -> str:
 
 
 def _in_groups(points: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
-    """Packed, `TOGETHER` at a time."""
+    """Packed, `BATCH_POINTS` at a time."""
     packed = map(_packed, points)
-    while group := tuple(islice(packed, TOGETHER)):
+    while group := tuple(islice(packed, BATCH_POINTS)):
         yield group
 
 
 def _unpacked(points: Iterator[bytes]) -> Iterator[list[str]]:
-    """Their ids, `TOGETHER` at a time."""
-    while ids := [str(UUID(bytes=point)) for point in islice(points, TOGETHER)]:
+    """Their ids, `BATCH_POINTS` at a time."""
+    while ids := [str(UUID(bytes=point)) for point in islice(points, BATCH_POINTS)]:
         yield ids

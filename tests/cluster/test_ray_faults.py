@@ -58,7 +58,7 @@ def test_a_part_that_cannot_be_read_is_named_and_nothing_is_deleted(ray_bench: R
 
 def test_a_part_that_kills_its_workers_is_given_up_and_the_others_are_done(ray_bench: RayBench, tmp_path: Path) -> None:
     path = corpus(tmp_path / "corpus.jsonl", range(30), d17="This is poison.")
-    with pytest.raises(IngestError, match=r"1 of 6 parts failed.*bytes [\d,]+ to [\d,]+ of .*3 workers died over it"):
+    with pytest.raises(IngestError, match=r"1 of 6 parts failed.*bytes [\d,]+ to [\d,]+ of .*3 workers died while reading it"):
         ray_bench.run([open_source(str(path))], make_models=poisoned)
     stored = {payload["doc_id"] for payload, _ in ray_bench.stored().values()}
     assert {"d0", "d29"} <= stored

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.cli.session import cluster_of, collection_of
-from ingest.cluster.capacity import Assumptions, in_words, size_job
+from ingest.cluster.capacity import Assumptions, describe_sizing, size_job
 from ingest.cluster.connection import LOCAL, connected
 from ingest.cluster.retries import DocumentAccount, correct, first_accounts
-from ingest.cluster.uploads import FIRST, UploadLimit
+from ingest.cluster.uploads import INITIAL_LIMIT, UploadLimit
 from ingest.errors import ConfigurationError, MissingExtraError
 from ingest.settings import load_settings
 from ingest.sync.account import Tally
@@ -28,21 +28,21 @@ KEYS = [str(UUID(int=number)) for number in range(1, 9)]
 def test_a_server_that_answers_quickly_is_given_more_and_one_that_refuses_half() -> None:
     limit = UploadLimit()
     for _ in range(100):
-        limit.answered(1000, 0.05, refused=False)
+        limit.record_response(1000, 0.05, refused=False)
     quick = limit.allowed
-    assert quick > 2 * FIRST
-    limit.answered(1000, 0.5, refused=False)
+    assert quick > 2 * INITIAL_LIMIT
+    limit.record_response(1000, 0.5, refused=False)
     assert limit.allowed < quick
-    limit.answered(1000, 60.0, refused=True)
+    limit.record_response(1000, 60.0, refused=True)
     assert limit.allowed < quick / 2
     for _ in range(50):
-        limit.answered(1000, 60.0, refused=True)
+        limit.record_response(1000, 60.0, refused=True)
     assert limit.allowed == 1
 
 
 def test_a_small_request_says_nothing_of_the_server() -> None:
     limit = UploadLimit()
-    limit.answered(1, 1.0, refused=False)
+    limit.record_response(1, 1.0, refused=False)
     assert limit == UploadLimit()
 
 
@@ -108,7 +108,7 @@ def test_a_sizing_follows_from_what_was_measured() -> None:
 def test_a_sizing_without_measurements_says_which_are_missing() -> None:
     sizing = size_job(10, 40, ["dense"], {}, vector_bytes=800, assumptions=Assumptions())
     assert {row.hours for row in sizing.rows} == {None}
-    assert any("never measured here: dense" in line for line in in_words(sizing))
+    assert any("never measured here: dense" in line for line in describe_sizing(sizing))
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
