@@ -105,7 +105,12 @@ def test_nothing_else_takes_a_removed_field(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_an_ensemble_runs_one_way_only(tmp_path: Path) -> None:
-    assert {name for name in vars(BatchRunner) if not name.startswith("_")} == {"run", "run_exclusive_ensemble", "close"}
+    assert {name for name in vars(BatchRunner) if not name.startswith("_")} == {
+        "models",
+        "run",
+        "run_exclusive_ensemble",
+        "close",
+    }
     with BatchRunner([RecordingModel("a")], devices=("cpu",), lease_directory=tmp_path / "leases") as runner:
         for name in (*REMOVED_BRANCHES, *(f"_{name}" for name in REMOVED_BRANCHES)):
             with pytest.raises(AttributeError):
