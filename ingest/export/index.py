@@ -8,10 +8,10 @@ from uuid import UUID
 
 from ingest.records import Fingerprint, Payload
 from ingest.store.schema import fingerprint_of
-from ingest.sync.run_state import SeenDocuments, _packed, _Spool
+from ingest.sync.run_state import SeenDocuments, TemporaryDatabase, pack_uuid
 
 
-class ExportIndex(_Spool):
+class ExportIndex(TemporaryDatabase):
     """Filled from the shards that are there as a run begins, and with each that it adds. Safe from several threads.
 
     Attributes:
@@ -37,7 +37,7 @@ class ExportIndex(_Spool):
             if made is None:
                 raise ValueError("a payload has no fingerprint that this version can read")
             row = (payload["source"], payload["doc_id"], made.doc_fp, made.doc_chunks, shard)
-            documents[_packed(made.doc_key)] = row
+            documents[pack_uuid(made.doc_key)] = row
         with self._lock:
             for key, row in documents.items():
                 before = self._database.execute("SELECT shard FROM documents WHERE doc_key = ?", (key,)).fetchone()
@@ -50,7 +50,7 @@ class ExportIndex(_Spool):
         found = []
         with self._lock:
             for doc_key in doc_keys:
-                row = self._database.execute("SELECT doc_fp, chunks FROM documents WHERE doc_key = ?", (_packed(doc_key),))
+                row = self._database.execute("SELECT doc_fp, chunks FROM documents WHERE doc_key = ?", (pack_uuid(doc_key),))
                 for doc_fp, chunks in row:
                     found.extend([Fingerprint("", doc_key, doc_fp, chunks, "", "", models)] * chunks)
         return found
@@ -58,7 +58,7 @@ class ExportIndex(_Spool):
     def is_current(self, doc_key: str, shard: str) -> bool:
         """Whether the latest version of the document lies in this shard."""
         with self._lock:
-            row = self._database.execute("SELECT 1 FROM documents WHERE doc_key = ? AND shard = ?", (_packed(doc_key), shard))
+            row = self._database.execute("SELECT 1 FROM documents WHERE doc_key = ? AND shard = ?", (pack_uuid(doc_key), shard))
             return row.fetchone() is not None
 
     def count_documents(self, source: str) -> int:
@@ -77,7 +77,7 @@ class ExportIndex(_Spool):
         """Nothing of these documents is current."""
         with self._lock:
             for key in doc_keys:
-                rows = self._database.execute("DELETE FROM documents WHERE doc_key = ? RETURNING shard", (_packed(key),))
+                rows = self._database.execute("DELETE FROM documents WHERE doc_key = ? RETURNING shard", (pack_uuid(key),))
                 self.stale_shards.update(shard for (shard,) in rows.fetchall())
 
     def _sum(self, what: str, source: str) -> int:

@@ -269,7 +269,7 @@ def _plan_window(job: Job, store: Store, collection: str, documents: Sequence[Se
     for points, (key, made) in zip(documents, wanted.items(), strict=True):
         plan = plan_document(made, stored[key], job.delete)
         rows = [
-            {name: point.vectors[name] for name in action.columns} for point, action in zip(points, plan.actions, strict=True)
+            {name: point.vectors[name] for name in action.vectors} for point, action in zip(points, plan.actions, strict=True)
         ]
         result.add(plan, [point.payload for point in points], made, rows)
     return result

@@ -197,12 +197,12 @@ class Rebuild:
         [action] = plan_document([wanted], [before] if before is not None else [], DeleteMode.NONE).actions
         copied = {
             name: point.vectors[name]
-            for name in action.columns
+            for name in action.vectors
             if live.vectors.get(name) == self._models[name]
             and name in point.vectors
             and _is_sound(point.vectors[name], self._dimensions[name])
         }
-        encoded = tuple(name for name in action.columns if name not in copied)
+        encoded = tuple(name for name in action.vectors if name not in copied)
         return _PointRebuild(point, wanted, action, copied, encoded, _text(point, live) if encoded else "")
 
     def _effects(self, window: _Window) -> Effects:

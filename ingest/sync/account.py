@@ -32,7 +32,7 @@ class Tally:
 
     @property
     def done(self) -> int:
-        """Documents with an outcome."""
+        """Number of documents that are written, updated, unchanged or rejected."""
         return self.written + self.updated + self.unchanged + self.rejected
 
     def add(self, other: Tally) -> None:

@@ -1,4 +1,4 @@
-"""From encoded vectors to what is written: pure, whole documents only."""
+"""The writes that follow from encoded vectors. Pure. A document is written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ingest.sync.reading import PlannedDocument
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A document that a model could not encode, and why. Its stored version stays as it is."""
+    """A document with a chunk that a model could not encode, and the reason. Its stored version is kept."""
 
     document: PlannedDocument
     chunk: int
@@ -24,14 +24,17 @@ class Failure:
 
 @dataclass(slots=True)
 class WindowResult:
-    """What a window came to: what to write, and the account of it (documents unless it says chunks).
+    """The result of a window: the writes, and their account (in documents, unless the name says chunks).
 
-    `documents` are those that it came to anything with; `stale` are stored points to delete once the source has ended.
+    Attributes:
+        documents: documents without a failure.
+        vectors: point id → named vectors to replace.
+        stale: stored points to delete once the source has ended.
     """
 
     documents: list[PlannedDocument] = field(default_factory=list)
     upserts: list[Point] = field(default_factory=list)
-    columns: dict[str, Mapping[str, Vector]] = field(default_factory=dict)
+    vectors: dict[str, Mapping[str, Vector]] = field(default_factory=dict)
     payloads: dict[str, Payload] = field(default_factory=dict)
     stale: list[str] = field(default_factory=list)
     failures: list[Failure] = field(default_factory=list)
@@ -43,7 +46,7 @@ class WindowResult:
 
     @property
     def effects(self) -> Effects:
-        return Effects(upserts=self.upserts, vector_updates=self.columns, payloads=self.payloads)
+        return Effects(upserts=self.upserts, vector_updates=self.vectors, payloads=self.payloads)
 
     def add(
         self,
@@ -52,7 +55,7 @@ class WindowResult:
         fingerprints: Sequence[Fingerprint],
         rows: Sequence[Mapping[str, Vector]],
     ) -> None:
-        """One document: what its plan asks for, with the vectors it asks for. All run parallel to the plan's actions."""
+        """Add the writes of one document. All sequences are parallel to the plan's actions; `rows` are the vectors."""
         for action, visible, fingerprint, row in zip(plan.actions, payloads, fingerprints, rows, strict=True):
             if action.write == "nothing":
                 self.chunks_reused += 1
@@ -65,7 +68,7 @@ class WindowResult:
                 continue
             self.payloads[action.id] = payload
             if action.write == "vectors":
-                self.columns[action.id] = row
+                self.vectors[action.id] = row
                 self.chunks_written += 1
             else:
                 self.chunks_reused += 1
@@ -75,19 +78,19 @@ class WindowResult:
 
 
 def wanted_texts(documents: Sequence[PlannedDocument], models: Sequence[str]) -> dict[str, list[str]]:
-    """Model key → the texts it must encode, in the order `collect_effects` takes the vectors back."""
+    """Return model key → the texts it must encode, in the order in which `collect_effects` expects their vectors."""
     texts: dict[str, list[str]] = {model: [] for model in models}
     for planned in documents:
         for action, chunk in zip(planned.plan.actions, planned.chunks, strict=True):
-            if action.columns:
+            if action.vectors:
                 text = chunk.encoded_text
-                for column in action.columns:
-                    texts[column].append(text)
+                for name in action.vectors:
+                    texts[name].append(text)
     return texts
 
 
 def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, Encoded]) -> WindowResult:
-    """What to write of a window. A document with a chunk that failed is left out whole."""
+    """Return the writes of a window. A document with a chunk that failed is left out as a whole."""
     result = WindowResult()
     cursors = dict.fromkeys(encoded, 0)
     for planned in documents:
@@ -95,12 +98,12 @@ def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, 
         failure: Failure | None = None
         for action in planned.plan.actions:
             row: dict[str, Vector] = {}
-            for column in action.columns:
-                made, at = encoded[column], cursors[column]
-                cursors[column] = at + 1
-                row[column] = made.vectors[at]
-                if failure is None and at in made.failed:
-                    failure = Failure(planned, len(rows), f"{column}: {made.failed[at]}")
+            for name in action.vectors:
+                texts, at = encoded[name], cursors[name]
+                cursors[name] = at + 1
+                row[name] = texts.vectors[at]
+                if failure is None and at in texts.failed:
+                    failure = Failure(planned, len(rows), f"{name}: {texts.failed[at]}")
             rows.append(row)
         if failure is None:
             result.documents.append(planned)

@@ -1,4 +1,4 @@
-"""Digests of what a stored point was made from. Pure; each text is hashed once, and no text passes through JSON."""
+"""The fingerprints of stored points: digests of their inputs. Pure. Each text is hashed once and never serialized as JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from ingest.store.contract import SCHEMA_VERSION
 
 
 class DocumentDigest(NamedTuple):
-    """The digests of a document: `visible` covers title and metadata, `whole` also the text and the way it is chunked.
+    """The digests of a document.
 
-    `title` is the document's title on one line.
+    Attributes:
+        visible: digest of the title and the metadata.
+        whole: digest of the title, the metadata, the text and the chunking options.
+        title: the document's title on one line.
     """
 
     visible: str
@@ -21,7 +24,7 @@ class DocumentDigest(NamedTuple):
 
 
 def digest_document(document: Document, chunker: str) -> DocumentDigest:
-    """`chunker`: the fingerprint of how it will be chunked."""
+    """Return the digests of a document. `chunker` is the fingerprint of the chunking options."""
     visible = _visible(document.title, document.metadata)
     whole = digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{document.text}".encode())
     return DocumentDigest(visible, whole, title_line(document.title))
@@ -30,8 +33,8 @@ def digest_document(document: Document, chunker: str) -> DocumentDigest:
 def fingerprint_chunks(
     chunks: Sequence[Chunk], doc_key: str, document: DocumentDigest, models: Mapping[str, str]
 ) -> tuple[Fingerprint, ...]:
-    """What each chunk of a document is stored as made from. `models`: vector name → fingerprint of its model."""
-    made = [
+    """Return the fingerprint of each chunk of a document. `models`: vector name → fingerprint of its model."""
+    fingerprints = [
         Fingerprint(
             id=chunk.id,
             doc_key=doc_key,
@@ -44,11 +47,11 @@ def fingerprint_chunks(
         )
         for chunk in chunks
     ]
-    return tuple(made)
+    return tuple(fingerprints)
 
 
 def digest_stored_payload(payload: Payload) -> str | None:
-    """What `payload_fp` must be for a payload as it is stored now; None if it has not even the right shape."""
+    """Return the `payload_fp` that matches a stored payload, or None if the payload is malformed."""
     metadata, text = payload.get("metadata"), payload.get("text")
     if not isinstance(metadata, dict) or not isinstance(text, str):
         return None

@@ -1,8 +1,8 @@
-"""A source under a new name: its points are copied with their vectors, and no model is needed.
+"""Renaming a source: its points are copied with their vectors, so no model is needed.
 
-A point's id depends on its source's name, so it cannot be renamed in place: it is written again under its new id, and the old one
-is deleted once that is acknowledged. A crash leaves some points under both names; moving again finishes. What is stored then is
-what a run under the new name would have made of the same documents.
+The id of a point depends on the name of its source, so a point cannot be renamed in place: it is written again under its new id,
+and the old point is deleted once that write is acknowledged. A crash leaves some points under both names; a second move finishes
+the work. The resulting points are those that a run under the new name would write for the same documents.
 """
 
 from __future__ import annotations
@@ -20,19 +20,24 @@ from ingest.sync.stored_sources import drop_note
 from ingest.telemetry import ThroughputMonitor
 
 BATCH_POINTS = 256
-"""Points read and written at a time, with their vectors."""
+"""Number of points read and written at a time, with their vectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """Points that were moved, and those that were left under the old name: damaged, or written by another tool."""
+    """The result of a move.
+
+    Attributes:
+        points: number of points moved.
+        left: number of points left under the old name, because they are damaged or another tool wrote them.
+    """
 
     points: int
     left: int
 
 
 def check_move(old: str | None, sources: Sequence[Source]) -> None:
-    """Raise `ConfigurationError` unless there is exactly one source for the points of the source `old` to go to."""
+    """Raise `ConfigurationError` unless the points of the source `old` can move to exactly one other source."""
     if old is not None and len(sources) != 1:
         raise ConfigurationError(
             f"the points of the source {old} can move to one source only, and {len(sources)} were given: run that one alone"
@@ -42,10 +47,10 @@ def check_move(old: str | None, sources: Sequence[Source]) -> None:
 
 
 def move_source(store: Store, collection: str, old: str, new: str) -> Moved:
-    """Move all points of the source `old` to the source `new`. Points that `new` has already are kept as they are.
+    """Move all points of the source `old` to the source `new`. Existing points of `new` are not changed.
 
-    Moving again does nothing more. Raises `ConfigurationError` if there are points of neither, so that a slip in the old name is
-    not taken for a finished move; `StoreError`.
+    A second move does nothing. Raises `StoreError`, and `ConfigurationError` if neither source has points: `old` is then probably
+    misspelled.
     """
     of_old = [Condition("source", "eq", old)]
     most = store.count(collection, of_old) + store.count(collection, [Condition("source", "eq", new)])
@@ -70,38 +75,44 @@ def move_source(store: Store, collection: str, old: str, new: str) -> Moved:
     return Moved(moved, left)
 
 
-def take_along(old: str | None, sources: Sequence[Source], store: Store, collection: str, monitor: ThroughputMonitor) -> int:
-    """Move the points of `old`, if that is a name, to the only source there then is, and return how many there were."""
+def move_if_renamed(old: str | None, sources: Sequence[Source], store: Store, collection: str, monitor: ThroughputMonitor) -> int:
+    """Move the points of the source `old` to the first source, and return their number. Does nothing if `old` is None."""
     if old is None:
         return 0
     moved = move_source(store, collection, old, sources[0].name)
     if moved.left:
         monitor.log_error(
             sources[0].name,
-            f"{moved.left:,} points of the source {old} were left there, since they are damaged or another tool wrote them"
+            f"{moved.left:,} points of the source {old} were left there, because they are damaged or another tool wrote them"
             " (see ingest collections forget)",
         )
     return moved.points
 
 
 def _copy(point: StoredPoint, old: str, new: str, most: int) -> Point | None:
-    """Return the point as one of the source `new`; None if it is not what this package stores of the source `old`.
+    """Return a copy of the point for the source `new`, or None if this package did not write the point for the source `old`.
 
-    `most`: points that a document of the two can have.
+    `most`: maximum number of points of one document of either source.
     """
-    made, text, doc_id = fingerprint_of(point.id, point.payload), point.payload.get("text"), point.payload.get("doc_id")
-    if made is None or not isinstance(text, str) or not isinstance(doc_id, str) or made.doc_key != doc_key(old, doc_id):
+    fingerprint = fingerprint_of(point.id, point.payload)
+    text, doc_id = point.payload.get("text"), point.payload.get("doc_id")
+    if (
+        fingerprint is None
+        or not isinstance(text, str)
+        or not isinstance(doc_id, str)
+        or fingerprint.doc_key != doc_key(old, doc_id)
+    ):
         return None
     key = doc_key(new, doc_id)
     for nth in _possible(point.payload.get("chunk"), most):
-        if chunk_id(made.doc_key, text, nth) == point.id:
+        if chunk_id(fingerprint.doc_key, text, nth) == point.id:
             payload: Payload = {**point.payload, "source": new, INGEST_FIELD: {**point.payload[INGEST_FIELD], "doc_key": key}}
             return Point(chunk_id(key, text, nth), point.vectors, payload)
     return None
 
 
 def _possible(index: object, most: int) -> Iterator[int]:
-    """Yield how many equal texts may come before a chunk, the likely counts first: none, or all that come before it."""
+    """Yield the possible numbers of equal texts before a chunk, the likely ones first: none, or all texts before it."""
     yield 0
     if isinstance(index, int) and 0 < index < most:
         yield index

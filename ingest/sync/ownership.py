@@ -1,7 +1,7 @@
-"""What belongs to a name: the aliases that a reindex keeps for it, and the collections that were created for it.
+"""The aliases and collections that belong to a name: those that a reindex created for it.
 
-Anything else in a store belongs to somebody else. It may have any name, so a collection counts as created for a name only if its
-own name, its manifest and the base name recorded there all say so.
+Everything else in a store belongs to other users, and may have any name. So a collection counts as created for a name only if its
+own name, its manifest and the base name in that manifest all agree.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def previous_alias(name: str) -> str:
 
 
 def next_alias(name: str) -> str:
-    """Return the alias of the collection that is being built to replace that of `name`, or that is no longer wanted."""
+    """Return the alias of the collection that is being built to replace that of `name`, or of an abandoned one."""
     return f"{name}{_NEXT}"
 
 
 def check_name(name: str) -> None:
-    """Raise `ConfigurationError` for a name that `ingest reindex` keeps for itself."""
+    """Raise `ConfigurationError` for a name that is reserved for the aliases of `ingest reindex`."""
     if name.endswith((_PREVIOUS, _NEXT)):
         raise ConfigurationError(
             f"the collection name {name!r} is reserved: ingest reindex keeps names that end in {_PREVIOUS} or {_NEXT} for its own"
@@ -73,13 +73,13 @@ def check_aliases(store: Store, name: str) -> None:
 
 
 def check_spelling(spelled: str, name: str) -> None:
-    """Raise `ConfigurationError` unless a collection that is to be dropped is spelled as it is listed."""
+    """Raise `ConfigurationError` unless the name of a collection to drop is spelled as in the list of collections."""
     if spelled != name:
         raise ConfigurationError(f"{spelled} is another spelling of {name}: to drop the collection {name}, call it that")
 
 
 def find_droppable(store: Store, name: str) -> CollectionInfo:
-    """Return the collection that a person may drop under `name`. It is not opened: a damaged one can be dropped, too.
+    """Return the collection that a user may drop under `name`. It is not opened, so a damaged collection can be dropped, too.
 
     Raises `CollectionNotFoundError`; `StoreError` if another tool made it; `ConfigurationError` if `name` is an alias of it and
     another alias names it as well, apart from those that a reindex keeps.

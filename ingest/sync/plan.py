@@ -1,4 +1,4 @@
-"""Deciding what to do: pure functions of what is wanted, what is stored, and the delete mode. No I/O."""
+"""The plan: pure functions of the wanted chunks, the stored fingerprints and the delete mode. No I/O."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Write = Literal["point", "vectors", "payload", "nothing"]
 
 
 class DeleteMode(StrEnum):
-    """What a run may delete, and only after its source was read to the end without an error.
+    """What a run may delete after it has read its source to the end without an error.
 
-    `none`: nothing. `incremental`: chunks that the documents which were read no longer have. `full`: also documents that the
-    source no longer has.
+    `none`: nothing. `incremental`: chunks that are no longer part of their document, if it was read. `full`: also documents
+    that are missing from the source.
     """
 
     NONE = "none"
@@ -37,23 +37,28 @@ class MissingAction(StrEnum):
 
 
 class ChunkAction(NamedTuple):
-    """What one wanted chunk needs.
+    """The action that one wanted chunk requires.
 
     Attributes:
-        id: the chunk's.
-        write: `point`: all of it; `vectors`: only `columns`, then the payload; `payload`: no model at all; `nothing`.
-        columns: names of the vectors to encode; all of them for `point`.
-        new: no point of this id is stored yet.
+        id: id of the chunk.
+        write: `point`: the whole point; `vectors`: only these vectors, and the payload; `payload`: only the payload; `nothing`.
+        vectors: names of the vectors to encode; all of them for `point`.
+        new: True if no point with this id is stored yet.
     """
 
     id: str
     write: Write
-    columns: tuple[str, ...] = ()
+    vectors: tuple[str, ...] = ()
     new: bool = False
 
 
 class DocumentPlan(NamedTuple):
-    """What one document needs. `actions` follow the wanted chunks; `stale` are stored points to delete at the end."""
+    """The plan for one document.
+
+    Attributes:
+        actions: one for each wanted chunk, in their order.
+        stale: ids of stored points to delete once the source has ended.
+    """
 
     status: Status
     actions: tuple[ChunkAction, ...]
@@ -61,10 +66,10 @@ class DocumentPlan(NamedTuple):
 
 
 def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str, str], delete: DeleteMode) -> bool:
-    """Return whether a document need not even be chunked, because every chunk of this version is stored by these models.
+    """Return whether every chunk of this version of a document is stored with vectors of these models.
 
-    The number of stored chunks must be the number that every one of them records, and none may be soft-deleted. Leftovers of an
-    older version make the document changed, unless nothing may be deleted anyway.
+    Such a document is not even chunked. The number of stored chunks must equal the number that each of them records, and none may
+    be soft-deleted. Points of an older version make the document changed, unless the run may delete nothing.
     """
     current = [point for point in stored if point.doc_fp == doc_fp]
     if not current or (len(current) != len(stored) and delete != DeleteMode.NONE):
@@ -74,8 +79,8 @@ def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str
 
 
 def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], delete: DeleteMode) -> DocumentPlan:
-    """What it takes to make the stored points of one document equal to the wanted ones."""
-    if not stored:  # the commonest case, and a load of millions is nothing else
+    """Return the actions that make the stored points of one document equal to the wanted ones."""
+    if not stored:  # the most common case: an initial load consists of nothing else
         actions = tuple([ChunkAction(chunk.id, "point", tuple(chunk.vectors), new=True) for chunk in wanted])
         return DocumentPlan("written", actions, ())
     by_id = {point.id: point for point in stored}
@@ -87,10 +92,14 @@ def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], 
 
 
 def plan_missing_document(soft_deleted_at: float | None, now: float, delete_after: float | None) -> MissingAction:
-    """Return what to do with a missing document that was soft-deleted at this time (None: it was not).
+    """Return the action for a document that is missing from its source.
 
-    `delete_after`: grace period in seconds, None for none. Times are seconds since 1970. A time in the future was set by a wrong
-    clock, or this one is wrong: the document is kept.
+    A soft delete in the future means that one of the clocks is wrong: the document is kept.
+
+    Args:
+        soft_deleted_at: time of the soft delete, in seconds since 1970; None if the document is live.
+        now: current time, in seconds since 1970.
+        delete_after: grace period in seconds; None for no grace period.
     """
     if delete_after is None:
         return MissingAction.PURGE
@@ -105,7 +114,7 @@ def _plan_chunk(wanted: Fingerprint, stored: Fingerprint | None) -> ChunkAction:
         return ChunkAction(wanted.id, "point", every, new=True)
     if stored.text_fp != wanted.text_fp:
         return ChunkAction(wanted.id, "point", every)
-    columns = tuple(name for name, made_by in wanted.vectors.items() if stored.vectors.get(name) != made_by)
-    if columns:
-        return ChunkAction(wanted.id, "point" if columns == every else "vectors", columns)
+    vectors = tuple(name for name, fingerprint in wanted.vectors.items() if stored.vectors.get(name) != fingerprint)
+    if vectors:
+        return ChunkAction(wanted.id, "point" if vectors == every else "vectors", vectors)
     return ChunkAction(wanted.id, "nothing" if stored == wanted else "payload")

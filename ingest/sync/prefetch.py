@@ -1,4 +1,4 @@
-"""Working ahead: an iterator consumed by its own thread into a bounded queue."""
+"""Prefetching: a thread that consumes an iterator into a bounded queue."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Generic, Self, TypeVar
 
 T = TypeVar("T")
 
-AHEAD = 1
-"""Items that wait ready: with the one in use and the one in the making, three are alive at most."""
+PREFETCH_DEPTH = 1
+"""Number of items in the queue. With the one in use and the one being made, at most three exist at a time."""
 
 _POLL_SECONDS = 0.1
-"""How soon a producer that waits for room notices that it is no longer wanted, and a consumer that waits for an item likewise."""
+"""Seconds until a waiting producer notices that it was abandoned, or a waiting consumer that it must stop."""
 
 _JOIN_SECONDS = 2.0
-"""How long an abandoned producer may take to notice; one that hangs in its source (a silent pipe) dies with the process."""
+"""Seconds to wait for an abandoned producer. If it hangs in its source (a silent pipe), it ends with the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +27,16 @@ class _End:
 
 
 class Prefetch(Generic[T]):
-    """`with Prefetch(items) as ahead: for item in ahead: …`: the items, made ahead on another thread.
+    """An iterator whose items are made ahead on another thread: `with Prefetch(items) as ahead: for item in ahead: …`.
 
-    What the items raise is raised where they are consumed. Leaving the context stops the thread after the item it is making.
-    Once `stop` says True no more items are given, also where the next one is slow to come.
+    Errors of the items are raised in the consumer. Leaving the context stops the thread after its current item. Once `stop`
+    returns True, the iteration ends, even if the next item takes long.
     """
 
     def __init__(self, items: Iterator[T], *, stop: Callable[[], bool] = lambda: False) -> None:
         self._items = items
         self._stop = stop
-        self._ready: queue.Queue[T | _End] = queue.Queue(AHEAD)
+        self._ready: queue.Queue[T | _End] = queue.Queue(PREFETCH_DEPTH)
         self._abandoned = threading.Event()
         self._thread = threading.Thread(target=self._produce, name="ingest-reader", daemon=True)
 
@@ -72,7 +72,7 @@ class Prefetch(Generic[T]):
         self._offer(end)
 
     def _offer(self, item: T | _End) -> bool:
-        """False if nobody wants it any more."""
+        """Queue an item, and return False if the producer was abandoned."""
         while not self._abandoned.is_set():
             try:
                 self._ready.put(item, timeout=_POLL_SECONDS)

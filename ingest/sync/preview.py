@@ -153,8 +153,8 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
                 deletes.add_stale(planned.plan.stale)
                 for action in planned.plan.actions:
                     preview.payload_only += action.write == "payload"
-                    for column in action.columns:
-                        preview.chunks[column] += 1
+                    for vector in action.vectors:
+                        preview.chunks[vector] += 1
         preview.read += read
         preview.unidentified += unidentified
         if not unidentified:

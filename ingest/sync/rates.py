@@ -1,4 +1,4 @@
-"""How fast models were: measured by runs, for estimates of the next one."""
+"""The rates of models as runs measured them, for estimates of the next run."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ingest.records import ModelReport
 
 logger = logging.getLogger(__name__)
 
-FADING = 0.5
-"""What earlier runs count for with each new one: machines and texts change."""
+DECAY = 0.5
+"""Factor applied to earlier measurements with each new run, because machines and texts change."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """Chunks encoded and seconds they took, earlier runs counting less."""
+    """The chunks encoded and the seconds spent, with earlier runs weighted less."""
 
     chunks: float
     seconds: float
@@ -30,17 +30,17 @@ class Measured:
 
 
 Rates = Mapping[tuple[str, str], Measured]
-"""(model fingerprint, devices as a `ModelReport` names them) → what was measured."""
+"""(model fingerprint, devices as a `ModelReport` names them) → the measurement."""
 
 
 def learn(rates: Rates, fingerprints: Mapping[str, str], reports: Iterable[ModelReport]) -> dict[tuple[str, str], Measured]:
-    """With what a run measured. `fingerprints`: model key → fingerprint."""
+    """Return the rates updated with the measurements of a run. `fingerprints`: model key → fingerprint."""
     learned = dict(rates)
     for report in reports:
         if report.chunks and report.seconds:
             key = (fingerprints[report.key], report.device)
             before = learned.get(key, Measured(0.0, 0.0))
-            learned[key] = Measured(FADING * before.chunks + report.chunks, FADING * before.seconds + report.seconds)
+            learned[key] = Measured(DECAY * before.chunks + report.chunks, DECAY * before.seconds + report.seconds)
     return learned
 
 
@@ -54,22 +54,22 @@ def measured_rates(rates: Rates, places: Mapping[str, tuple[str, str]]) -> dict[
 
 
 def load_rates(path: Path) -> dict[tuple[str, str], Measured]:
-    """As kept. A file that is not there or not readable as such holds none."""
+    """Return the saved rates. A file that is missing or malformed counts as empty."""
     try:
-        kept = [(str(f), str(d), float(chunks), float(seconds)) for f, d, chunks, seconds in json.loads(path.read_bytes())]
+        rows = [(str(f), str(d), float(chunks), float(seconds)) for f, d, chunks, seconds in json.loads(path.read_bytes())]
     except (OSError, ValueError, TypeError):
         return {}
-    return {(fingerprint, device): Measured(chunks, seconds) for fingerprint, device, chunks, seconds in kept if seconds > 0}
+    return {(fingerprint, device): Measured(chunks, seconds) for fingerprint, device, chunks, seconds in rows if seconds > 0}
 
 
 def save_rates(path: Path, rates: Rates) -> None:
-    """Replaces what is kept. Raises `OSError`."""
+    """Replace the saved rates. Raises `OSError`."""
     rows = [[*key, round(measured.chunks, 3), round(measured.seconds, 6)] for key, measured in sorted(rates.items())]
     replace_private(path, json.dumps(rows).encode())
 
 
 def remember_rates(path: Path, fingerprints: Mapping[str, str], reports: Sequence[ModelReport]) -> None:
-    """Add what a run measured to what is kept. A file that cannot be written is a warning: it costs estimates, not the run."""
+    """Add the measurements of a run to the saved rates. If the file cannot be written, log a warning: only estimates suffer."""
     if reports:
         try:
             save_rates(path, learn(load_rates(path), fingerprints, reports))

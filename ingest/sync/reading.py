@@ -1,4 +1,4 @@
-"""The first stage: documents in, planned windows out. Reads the source and the store's fingerprints; writes nothing to Qdrant."""
+"""The first stage: from documents to planned windows. Reads the source and the stored fingerprints, and writes nothing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprin
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
 
 BATCH_DOCUMENTS = 256
-"""Documents looked up and chunked together: one round trip to the store and one tokenizer call each."""
+"""Number of documents looked up and chunked together, with one round trip to the store and one tokenizer call."""
 
 BATCH_CHARACTERS = 4_000_000
-"""… or this much text, whichever comes first."""
+"""A batch also ends at this number of characters."""
 
 
 LookUp = Callable[[Sequence[str]], Sequence[Fingerprint]]
+"""Document keys → fingerprints of their stored points."""
 
 
 class Seen(Protocol):
-    """Which documents the source has, by key. See `SeenDocuments`, which is one."""
+    """The documents that the source has, by key. See `SeenDocuments` for an implementation."""
 
     def see(self, doc_keys: Collection[str]) -> set[str]: ...
 
@@ -34,7 +35,10 @@ class Seen(Protocol):
 
 
 class PlannedDocument(NamedTuple):
-    """A document that needs work. `chunks`, `payloads` (visible part) and `fingerprints` run parallel to `plan.actions`."""
+    """A document that is not known to be unchanged, with its plan.
+
+    `chunks`, `payloads` (without `_ingest`) and `fingerprints` are parallel to `plan.actions`.
+    """
 
     document: Document
     plan: DocumentPlan
@@ -45,13 +49,15 @@ class PlannedDocument(NamedTuple):
 
 @dataclass(slots=True)
 class Window:
-    """What is encoded and written together: whole documents that need work, and the tally of those that do not.
+    """The documents that are planned, encoded and written together, and the counts of those that require no work.
 
     Attributes:
-        read: documents that came from the source, rejected ones included.
+        documents: whole documents that require work.
+        read: number of documents read from the source, rejected ones included.
         unidentified: rejected records whose id could not be read.
-        reused: chunks that stay as they are.
-        chunks: of the work; `bytes`: of its text and the vectors to be made of it.
+        reused: chunks of unchanged documents.
+        chunks: chunks of `documents`.
+        bytes: memory of `documents`: texts, chunks and vectors.
     """
 
     documents: list[PlannedDocument] = field(default_factory=list)
@@ -64,25 +70,27 @@ class Window:
     bytes: int = 0
 
     def add(self, planned: PlannedDocument, *, vector_bytes: int) -> None:
-        """`vector_bytes`: of one chunk's vectors."""
+        """Add a document. `vector_bytes` is the size of one chunk's vectors."""
         if planned.plan.status == "unchanged":
             self.unchanged += 1
             self.reused += len(planned.chunks)
         else:
             self.documents.append(planned)
             self.chunks += len(planned.chunks)
-            # A text is there twice: whole, and in chunks.
+            # Each text is in memory twice: as a whole and in chunks.
             self.bytes += 2 * len(planned.document.text) + len(planned.chunks) * vector_bytes
 
 
 @dataclass(frozen=True, slots=True)
 class WindowBounds:
-    """A window ends with the document that reaches one of these.
+    """The bounds of a window. It ends with the document that reaches one of them.
+
+    The bounds of chunks and documents are those of the first window: `ingest.sync.sizing` raises them during the run.
 
     Attributes:
-        chunks: to be encoded; where a run starts from, as `documents` is: see `sync.sizing`.
-        documents: read, those without work included.
-        bytes: of text and of the vectors made of it.
+        chunks: chunks to encode.
+        documents: documents read, unchanged ones included.
+        bytes: memory of texts, chunks and vectors.
     """
 
     chunks: int = 2048
@@ -95,16 +103,18 @@ class WindowBounds:
 
 
 class Reader:
-    """Turns a source into planned windows, in bounded memory. One thread.
+    """A reader that turns a source into planned windows in bounded memory. Use it from one thread.
 
     Args:
-        source: whose `name` scopes every id.
-        look_up: document keys → fingerprints of what is stored of them.
-        models: the models of the ensemble, which decide the size of chunks and the fingerprints of vectors.
-        chunking: how documents are cut.
-        reject: takes each rejected record, with the source's name before it.
-        bounds: asked with every document, for they may grow while the source is read.
-        known_empty: True if the store holds nothing of this source, so that no fingerprint need be asked for.
+        source: source to read; its `name` is part of every id.
+        look_up: returns the fingerprints of the stored points of documents.
+        models: models of the ensemble; they determine the size of chunks and the fingerprints of vectors.
+        chunking: options of the chunker.
+        delete: what the run may delete.
+        seen: records the documents read.
+        reject: receives the name of the source and each rejected record.
+        bounds: returns the current bounds, which may grow while the source is read.
+        known_empty: True if no points of this source are stored, so no fingerprints are looked up.
     """
 
     def __init__(
@@ -134,7 +144,7 @@ class Reader:
         self._window = Window()
 
     def windows(self) -> Iterator[Window]:
-        """Streams to the end of the source. Raises what the source, the chunker or the store raise."""
+        """Yield the windows of the source to its end. Raises the errors of the source, the chunker and the store."""
         for batch in _batches(self._source.read()):
             self._window.read += len(batch)
             for planned in self._plan_batch(batch):
@@ -154,7 +164,7 @@ class Reader:
         return window
 
     def _plan_batch(self, batch: Sequence[Document | Rejected]) -> Iterator[PlannedDocument]:
-        """The documents of a batch that are not known to be unchanged."""
+        """Yield the documents of a batch that are not known to be unchanged."""
         fresh = self._accept(batch)
         stored = self._stored(fresh)
         changed: dict[str, tuple[Document, DocumentDigest]] = {}
@@ -162,7 +172,9 @@ class Reader:
             digests = digest_document(document, self._chunker_fingerprint(document.format))
             if (points := stored.get(key)) and is_unchanged(digests.whole, points, self._models, self._delete):
                 self._window.unchanged += 1
-                self._window.reused += sum(point.doc_fp == digests.whole for point in points)  # others are leftovers
+                self._window.reused += sum(
+                    point.doc_fp == digests.whole for point in points
+                )  # the others are points of an older version
             else:
                 changed[key] = (document, digests)
         chunked = self._chunker.chunk([document for document, _ in changed.values()], list(changed))
@@ -173,7 +185,7 @@ class Reader:
                 yield self._plan_document(document, key, digests, chunks, stored.get(key, []))
 
     def _accept(self, batch: Sequence[Document | Rejected]) -> dict[str, Document]:
-        """Document key → document, of those that can be used."""
+        """Return document key → document for the usable records, and reject the others."""
         fresh: dict[str, Document] = {}
         again: list[Document] = []
         for record in batch:

@@ -1,4 +1,4 @@
-"""The rejects file: every record a run could not use, as JSON lines."""
+"""The rejects file: every record that a run could not use, as JSON lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ingest.records import RAW_LIMIT, Rejected
 _KEYS = {"source", "position", "reason", "doc_id", "raw"}
 
 _LINE_LIMIT = 64 * 1024
-"""Bytes that a line of ours has at most: the raw record escaped, and the rest."""
+"""Maximum length of a line of a rejects file, in bytes: the escaped raw record and the other fields."""
 
 
 class RejectsFile:
-    """Keeps the rejects of the last run: `{"source", "position", "reason", "doc_id", "raw"}` per line, for its owner's eyes.
+    """A file with the rejects of the last run: `{"source", "position", "reason", "doc_id", "raw"}` per line. Thread-safe.
 
-    What an earlier run rejected is replaced by the first reject, or goes when a run without any closes it. Safe from threads.
-    Raises `ConfigurationError` if there is something else at that path, which is left alone, and `IngestError` when it cannot be
-    written: a reject that is not kept is a loss.
+    Only its owner can read it. The first reject replaces the rejects of an earlier run; a run without rejects deletes the file
+    when it closes it. Raises `ConfigurationError` if the path has any other file, which is left alone, and `IngestError` if the
+    file cannot be written, because a reject would be lost.
     """
 
     def __init__(self, path: Path) -> None:
@@ -36,7 +36,7 @@ class RejectsFile:
             raise ConfigurationError(f"{path} is not a rejects file and will not be overwritten: name another with --rejects")
 
     def add(self, source: str, rejected: Rejected) -> None:
-        """Writes one reject, flushed at once."""
+        """Write one reject and flush the file."""
         line = {
             "source": source,
             "position": rejected.position,
@@ -57,7 +57,7 @@ class RejectsFile:
             self.count += 1
 
     def close(self) -> None:
-        """Idempotent."""
+        """Close the file. Further calls do nothing."""
         with self._lock:
             if self._stream is not None:
                 stream, self._stream = self._stream, None
@@ -79,7 +79,7 @@ class RejectsFile:
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether there is nothing at that path, or what an earlier run left there."""
+    """Return whether the path is free, or has the rejects file of an earlier run."""
     try:
         if not path.is_file():
             return not path.exists() and not path.is_symlink()

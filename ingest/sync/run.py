@@ -22,7 +22,7 @@ from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import SourceDeletes, check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_still_in_use, ensure_collection
-from ingest.sync.moving import check_move, take_along
+from ingest.sync.moving import check_move, move_if_renamed
 from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import CollectionSink, SourceRun, count_points
 from ingest.sync.plan import DeleteMode
@@ -186,7 +186,7 @@ def _open_run(
     tracked: Sequence[tuple[Container[str], PendingDeletes]],
 ) -> OpenRun:
     collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
-    tally = Tally(points_moved=take_along(job.moved_from, sources, store, collection, monitor))
+    tally = Tally(points_moved=move_if_renamed(job.moved_from, sources, store, collection, monitor))
     warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
     deletes = [
         SourceDeletes(source.name, collection, job.delete, job.delete_after, store, monitor, seen, pending)

@@ -1,4 +1,4 @@
-"""How much work a window holds: more, as long as moving models takes too much of the run."""
+"""The size of windows: it grows while moving models takes too large a share of the run."""
 
 from __future__ import annotations
 
@@ -8,14 +8,18 @@ from ingest.sync.reading import Window, WindowBounds
 from ingest.telemetry import ThroughputMonitor
 
 SWAP_SHARE = 0.02
-"""Of the run's time, that moving models on and off devices may take."""
+"""Maximum share of the run's time for moving models on and off devices."""
 
 
 def next_bounds(bounds: WindowBounds, window: Window, *, swap_seconds: float, seconds: float) -> WindowBounds:
-    """The bounds after a window that took `seconds`, of which `swap_seconds` went into moving models: the same, or twice as much.
+    """Return the bounds of the next window: the same as those of the last one, or twice as large.
 
-    They grow only after a window that was as large as they allow; one that its bytes or the end of the source cut short would not
+    They grow only after a window that reached them: one that ended early, at its bytes or at the end of the source, would not
     have been larger. `bytes` never grows.
+
+    Args:
+        seconds: duration of the last window.
+        swap_seconds: part of it that was spent moving models.
     """
     cut_short = window.chunks < bounds.chunks and window.read < bounds.documents
     if cut_short or swap_seconds <= seconds * SWAP_SHARE:
@@ -24,7 +28,7 @@ def next_bounds(bounds: WindowBounds, window: Window, *, swap_seconds: float, se
 
 
 class WindowSizing:
-    """The bounds in force as a run goes on. `bounds` may be read by another thread than the one that observes."""
+    """The current bounds of a run. One thread calls `observe`; another may read `bounds`."""
 
     def __init__(self, start: WindowBounds, monitor: ThroughputMonitor) -> None:
         self.bounds = start
@@ -33,7 +37,7 @@ class WindowSizing:
         self._swapped = 0.0
 
     def observe(self, window: Window) -> None:
-        """A window has been encoded."""
+        """Update the bounds after a window has been encoded."""
         elapsed, swapped = self._monitor.elapsed(), self._monitor.swap_seconds
         self.bounds = next_bounds(self.bounds, window, swap_seconds=swapped - self._swapped, seconds=elapsed - self._elapsed)
         self._elapsed, self._swapped = elapsed, swapped

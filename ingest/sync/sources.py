@@ -1,4 +1,4 @@
-"""The check of a job's sources that precedes everything else: each needs a name of its own, and some a certain end."""
+"""The check of a job's sources before a run: each requires a unique name, and for some deletes a certain end."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from ingest.records import Source
 
 
 def check_sources(sources: Iterable[Source], *, deletes_missing: bool) -> tuple[Source, ...]:
-    """Return the sources if what they do not yield can be told from what was never theirs. Reads none of them.
+    """Return the sources if a document that they do not yield is certain to be missing. Does not read them.
 
-    Two sources of one name would each delete what the other wrote. A source whose `end_is_certain` is False may end early without
-    an error, and everything it did not yield would count as missing.
+    Two sources with the same name would each delete the documents of the other. A source whose `end_is_certain` is False may end
+    early without an error, and the documents it did not yield would count as missing.
 
     Args:
-        deletes_missing: whether documents that a source no longer has are deleted, soft-deleted or reported as orphans.
+        deletes_missing: whether documents missing from a source are deleted, soft-deleted or reported as orphans.
 
-    Raises `ConfigurationError`; nothing has been touched then.
+    Raises `ConfigurationError` before anything is changed.
     """
     if isinstance(sources, str) or not isinstance(sources, Iterable):
         raise ConfigurationError(f"sources: a {type(sources).__name__} is not a list of sources: give [open_source(…)]")

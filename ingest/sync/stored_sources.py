@@ -1,9 +1,9 @@
-"""The sources of a collection: what is stored of each, when it was last read and from where, and taking one out.
+"""The sources of a collection: their documents, their last runs and locations, and removing a source.
 
-What is stored is counted in the collection. When and from where a source was last read is a note that is kept with the collection
-(`Store.update_notes`), one for each source: a run that has read a source to its end replaces that source's note in one request,
-after everything else. So runs of different sources never overwrite each other's notes, and a crash loses no more than the note.
-Notes tell and decide nothing; beyond `MAX_NOTES` the oldest go.
+Documents and points are counted in the collection. The time and the location of the last run are a note that is stored with the
+collection (`Store.update_notes`), one for each source. A run that has read a source to its end replaces that source's note in one
+request, after everything else. So runs of different sources never overwrite each other's notes, and a crash loses only the note.
+Notes are informational: no decision depends on them. Beyond `MAX_NOTES`, the oldest notes are removed.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ from ingest.telemetry import ThroughputMonitor
 logger = logging.getLogger(__name__)
 
 MAX_NOTES = 256
-"""Sources of a collection whose last run is noted: some 75 KB at most, which a server reads with the collection's settings."""
+"""Maximum number of notes of a collection: about 75 KB, which a server reads with the settings of the collection."""
 
 MAX_TEXT = 1000
-"""Characters of a name or a location that are noted; a source with a longer name is not noted."""
+"""Maximum length of a name or a location in a note, in characters. A source with a longer name has no note."""
 
 _FIRST_CHUNK = Condition("chunk", "eq", 0)
-"""Each document has exactly one."""
+"""Matches exactly one point of each document."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSource:
-    """What a collection holds of one source.
+    """One source of a collection.
 
     Attributes:
-        documents: those stored, soft-deleted ones included; `soft_deleted` of them. None where the strict mode of a server does
-            not let them be counted.
-        last_run: when a run last read it to its end (ISO 8601, UTC); None if that is not known.
-        location: from where, if that is known.
+        documents: stored documents, soft-deleted ones included; None if the strict mode of the server does not allow counting.
+        points: stored points.
+        soft_deleted: soft-deleted documents; None if the strict mode of the server does not allow counting.
+        last_run: time when a run last read the source to its end (ISO 8601, UTC); None if unknown.
+        location: location of the source in that run; None if unknown.
     """
 
     name: str
@@ -60,11 +61,13 @@ class StoredSource:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """What `forget_source` did. Documents, but for `points`, the points that it deleted.
+    """The result of `forget_source`, in documents except for `points`.
 
     Attributes:
+        deleted: documents deleted.
         soft_deleted: documents soft-deleted by this call.
         in_grace_period: documents soft-deleted before, whose grace period has not passed.
+        points: points deleted.
     """
 
     collection: str
@@ -77,7 +80,7 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """What is noted of a source."""
+    """The note of a source: its name, and the location and the end of its last run (ISO 8601, UTC)."""
 
     name: str
     location: str | None
@@ -85,13 +88,13 @@ class _Note:
 
 
 def location_of(source: Source) -> str | None:
-    """Return where a source is read from, whatever its name is, or None if it does not say."""
+    """Return the location of a source, which does not depend on its name, or None if the source has none."""
     origin = getattr(source, "origin", None)
     return origin if isinstance(origin, str) else None
 
 
 def list_sources(store: Store, collection: str) -> list[StoredSource]:
-    """Return the sources of a collection, by name: those with points, and those whose last run is noted."""
+    """Return the sources of a collection that have points or a note, sorted by name."""
     points = store.facet(collection, "source")
     documents, soft_deleted = _count_documents(store, collection)
     notes = {note.name: note for note in _notes(store, collection).values()}
@@ -109,7 +112,7 @@ def list_sources(store: Store, collection: str) -> list[StoredSource]:
 
 
 def note_runs(store: Store, collection: str, sources: Sequence[Source], now: float) -> None:
-    """Note that these sources were read to their ends, `now` (seconds since 1970). If the store refuses, that is only logged."""
+    """Note that these sources were read to their ends at `now` (seconds since 1970). If the store refuses, log a warning."""
     ended = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     try:
         kept = _notes(store, collection)
@@ -119,7 +122,7 @@ def note_runs(store: Store, collection: str, sources: Sequence[Source], now: flo
         others = sorted((note.ended, key) for key, note in kept.items() if key not in update)
         update.update(dict.fromkeys(key for _, key in others[: max(0, len(others) + len(update) - MAX_NOTES)]))
         store.update_notes(collection, update)
-    except StoreError as exc:  # such as a key that may write points and nothing else
+    except StoreError as exc:  # for example, an API key that may write points only
         logger.warning("the run is done, but ingest collections info will not show when: %s", exc)
 
 
@@ -128,7 +131,7 @@ def other_names(store: Store, collection: str, source: Source) -> list[str]:
     location = location_of(source)
     if location is None:
         return []
-    # A source without a name of its own is called like its location; such a one may be older than any note.
+    # A source without a name is named after its location, and may have been stored before notes existed.
     names = {location, *(note.name for note in _notes(store, collection).values() if note.location == location)}
     names.discard(source.name)
     return sorted(name for name in names if store.count(collection, [Condition("source", "eq", name)]))
@@ -137,7 +140,10 @@ def other_names(store: Store, collection: str, source: Source) -> list[str]:
 def warn_of_other_names(
     store: Store, collection: str, sources: Sequence[Source], monitor: ThroughputMonitor, *, called: str
 ) -> None:
-    """Log an error for each source whose location is stored under another name, too. `called`: the collection, for people."""
+    """Log an error for each source whose location is also stored under another name.
+
+    `called`: name of the collection in messages.
+    """
     ours = {source.name for source in sources}
     for source in sources:
         for name in other_names(store, collection, source):
@@ -157,12 +163,12 @@ def forget_source(
     delete_after: float | str | timedelta | None = None,
     now: Callable[[], float] = time.time,
 ) -> Forgotten:
-    """Delete all documents of one source, as a `full` run would if the source had none any more. No brake holds.
+    """Delete all documents of one source, as a `full` run would if the source were empty. The deletion brake does not apply.
 
-    With `delete_after`, they are soft-deleted first; called again when that time has passed, it deletes them. Points of other
-    sources, and of other tools, stay. An interrupted call is continued by the next.
+    With `delete_after`, the documents are soft-deleted first; a call after the grace period deletes them. Points of other sources
+    and of other tools are kept. After an interruption, the next call continues.
 
-    Raises `ConfigurationError` if the collection knows no such source, `CollectionNotFoundError`, `StoreError`.
+    Raises `ConfigurationError` if the collection has no such source, `CollectionNotFoundError`, `StoreError`.
     """
     checked("source", parse_text, source)
     grace = checked("delete_after", optional(parse_duration), delete_after)
@@ -185,13 +191,13 @@ def forget_source(
 
 
 def drop_note(store: Store, collection: str, source: str) -> None:
-    """Remove what is noted of a source."""
+    """Remove the note of a source."""
     if _key(source) in _notes(store, collection):
         store.update_notes(collection, {_key(source): None})
 
 
 def _count_documents(store: Store, collection: str) -> tuple[dict[str, int] | None, dict[str, int] | None]:
-    """Return the documents and the soft-deleted documents of each source."""
+    """Return the numbers of documents and of soft-deleted documents of each source."""
     try:
         documents = store.facet(collection, "source", [_FIRST_CHUNK])
         return documents, store.facet(collection, "source", [_FIRST_CHUNK, Condition(SOFT_DELETED_FIELD, "exists", value=True)])
@@ -203,7 +209,7 @@ def _count_documents(store: Store, collection: str) -> tuple[dict[str, int] | No
 
 
 def _notes(store: Store, collection: str) -> dict[str, _Note]:
-    """Return the notes of sources by key; anything else that is noted is passed over."""
+    """Return the notes of sources by key; notes of other kinds are skipped."""
     return {key: note for key, value in store.notes(collection).items() if (note := _parsed(value)) is not None}
 
 

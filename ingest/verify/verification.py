@@ -339,8 +339,8 @@ class _Verifier:
         self.repairs = replace(
             self.repairs,
             points=self.repairs.points + len(result.upserts),
-            vectors=self.repairs.vectors + sum(map(len, result.columns.values())),
-            payloads=self.repairs.payloads + len(result.payloads) - len(result.columns),
+            vectors=self.repairs.vectors + sum(map(len, result.vectors.values())),
+            payloads=self.repairs.payloads + len(result.payloads) - len(result.vectors),
         )
 
     def _soft_delete(self, groups: Iterable[list[str]], writer: Writer, now: float) -> None:

@@ -120,11 +120,11 @@ def test_applying_a_plan_makes_stored_equal_wanted_and_planning_again_finds_noth
     for want, action in zip(desired, plan.actions, strict=True):
         if action.write == "point":
             assert action.new == (want.id not in store)
-            assert set(action.columns) == set(MODELS)
+            assert set(action.vectors) == set(MODELS)
             store[want.id] = want
         elif action.write != "nothing":
-            kept = {name: fp for name, fp in store[want.id].vectors.items() if name not in action.columns}
-            store[want.id] = replace(want, vectors=kept | {name: MODELS[name] for name in action.columns})
+            kept = {name: fp for name, fp in store[want.id].vectors.items() if name not in action.vectors}
+            store[want.id] = replace(want, vectors=kept | {name: MODELS[name] for name in action.vectors})
     for id_ in plan.stale:
         del store[id_]
 
