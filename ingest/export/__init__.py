@@ -1,5 +1,5 @@
-"""Vectors to Parquet on one machine, and into Qdrant from there on another.
+"""Export and load: vectors are written to Parquet on one machine, and loaded into Qdrant on another.
 
-runtime    `ExportRuntime`: embed and load                 directory  the files of an export, checked
-shards     points ⇄ Parquet                                index      where each document lies in them
+runtime    `ExportRuntime`: embed and load                 directory  the files and checksums of an export
+shards     points ⇄ Parquet                                index      the shard of each document
 """

@@ -1,7 +1,7 @@
-"""Points ⇄ Parquet.
+"""Shards: points as Parquet files.
 
 A row is a point: `id` (string), `payload` (string: JSON), and a column for each vector, `dense.NAME` as
-fixed_size_list<float32>[dim] or `sparse.NAME` as struct<indices: list<uint32>, values: list<float32>>. Nothing is ever pickled.
+fixed_size_list<float32>[dim] or `sparse.NAME` as struct<indices: list<uint32>, values: list<float32>>. No data is pickled.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ from ingest.store.contract import VectorSpec
 from ingest.store.request_sizes import batches
 
 ROW_GROUP_POINTS = 2048
+"""Maximum number of points in a row group."""
+
 ROW_GROUP_BYTES = 16 * 2**20
-"""Of its vectors and payloads before compression: what a reader holds at a time. A larger point is a row group of its own."""
+"""Maximum size of a row group, in bytes before compression: a reader has one in memory. A larger point has its own row group."""
 
 _SPARSE = pa.struct([pa.field("indices", pa.list_(pa.uint32())), pa.field("values", pa.list_(pa.float32()))])
 
 
 def shard_schema(vectors: Sequence[VectorSpec]) -> pa.Schema:
-    """The columns of a shard that holds these vectors."""
+    """Return the columns of a shard with these vectors."""
     columns: dict[str, pa.DataType] = {"id": pa.string(), "payload": pa.string()}
     columns |= {_column(spec): _SPARSE if spec.dim is None else pa.list_(pa.float32(), spec.dim) for spec in vectors}
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
 def points_to_table(points: Sequence[Point], vectors: Sequence[VectorSpec]) -> pa.Table:
-    """Every point must have all of the vectors. Raises `ValueError` for a payload that JSON cannot hold."""
+    """Return points as a table. Each point must have all of the vectors. Raises `ValueError` if JSON cannot express a payload."""
     columns: list[pa.Array[Any]] = [
         pa.array([point.id for point in points], pa.string()),
         pa.array([_json(point.payload) for point in points], pa.string()),
@@ -50,7 +52,7 @@ def points_to_table(points: Sequence[Point], vectors: Sequence[VectorSpec]) -> p
 
 
 def table_to_points(table: pa.Table, vectors: Sequence[VectorSpec]) -> list[Point]:
-    """Raises `ValueError` for a payload that is not a JSON object."""
+    """Return the points of a table. Raises `ValueError` for a payload that is not a JSON object."""
     columns: dict[str, Sequence[Vector]] = {}
     for spec in vectors:
         column = cast("Any", table.column(_column(spec)).combine_chunks())
@@ -63,7 +65,7 @@ def table_to_points(table: pa.Table, vectors: Sequence[VectorSpec]) -> list[Poin
 
 
 def payloads_of(table: pa.Table) -> list[Payload]:
-    """Raises `ValueError` for one that is not a JSON object."""
+    """Return the payloads of a table. Raises `ValueError` for a payload that is not a JSON object."""
     payloads = [json.loads(text) for text in cast("list[str]", table.column("payload").to_pylist())]
     if not all(isinstance(payload, dict) for payload in payloads):
         raise ValueError("a payload is not a JSON object")
@@ -71,7 +73,7 @@ def payloads_of(table: pa.Table) -> list[Payload]:
 
 
 class ShardFile:
-    """A shard being written to `path`, which must not exist. Readable by its owner alone; one thread.
+    """A shard that is being written to a new file at `path`. Only the owner can read it. Use it from one thread.
 
     Attributes:
         rows: points written.
@@ -83,7 +85,7 @@ class ShardFile:
         self.rows = 0
         self._vectors = vectors
         self._stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
-        # Neither a vector nor a chunk's text occurs twice, so that a dictionary or statistics would only take room.
+        # Vectors and texts do not repeat, so a dictionary or statistics would only add bytes.
         self._writer = pq.ParquetWriter(
             self._stream,
             shard_schema(vectors),
@@ -98,35 +100,35 @@ class ShardFile:
         return self._stream.tell()
 
     def add(self, points: Sequence[Point]) -> None:
-        """Appends the points in row groups of bounded size."""
+        """Append points, in row groups of bounded size."""
         for group in batches(points, _point_bytes, ROW_GROUP_POINTS, ROW_GROUP_BYTES):
             self.add_table(points_to_table(group, self._vectors))
 
     def add_table(self, table: pa.Table) -> None:
-        """Appends a row group."""
+        """Append a table as a row group. An empty table is skipped."""
         if table.num_rows:
             self._writer.write_table(table)
             self.rows += table.num_rows
 
     def close(self) -> None:
-        """The shard is whole, and on the disk."""
+        """Complete the shard and flush it to disk."""
         self._writer.close()
         self._stream.flush()
         os.fsync(self._stream.fileno())
         self._stream.close()
 
     def discard(self) -> None:
-        """It is not wanted after all, or the disk is full: then it cannot even be ended."""
+        """Delete the unfinished shard. Works on a full disk, too, where the file cannot be completed."""
         with suppress(OSError):
             self._writer.close()
-        self._writer.is_open = False  # or it tries once more when it is collected
+        self._writer.is_open = False  # otherwise it tries again when it is garbage-collected
         with suppress(OSError):
             self._stream.close()
         self.path.unlink(missing_ok=True)
 
 
 def read_tables(path: Path) -> Iterator[pa.Table]:
-    """A shard's row groups, one at a time. Raises `OSError` or `pyarrow.ArrowException` where it cannot be read."""
+    """Yield the row groups of a shard. Raises `OSError` or `pyarrow.ArrowException` if it cannot be read."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)
@@ -169,7 +171,7 @@ def _lists(column: Any) -> list[NDArray[Any]]:
 
 
 def _point_bytes(point: Point) -> int:
-    """Its text at a byte a character, its other payload at a flat rate."""
+    """Estimate the size of a point: one byte per character of its text, and a flat rate for the rest of its payload."""
     vectors = sum(
         8 * len(vector.indices) if isinstance(vector, SparseVector) else 4 * len(vector) for vector in point.vectors.values()
     )

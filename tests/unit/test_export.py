@@ -153,7 +153,7 @@ def test_an_interrupted_embed_is_refused_by_load_and_continued_by_embed(bench: E
     documents = list(generated_documents(300, words=10))
     with pytest.raises(SourceError, match="on cue"):
         bench.embed(ListSource([*documents[:290], Crash()]), shard_bytes=2**20)
-    with EdgeStore(tmp_path / "store") as store, pytest.raises(SourceError, match="not complete: run the ingest embed"):
+    with EdgeStore(tmp_path / "store") as store, pytest.raises(SourceError, match="not complete: run the same ingest embed"):
         bench.load(store)
     (whole,) = bench.shards
     kept = pq.read_metadata(whole).num_rows
@@ -216,7 +216,7 @@ def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench:
 def test_several_sources_and_always_the_same(bench: ExportBench) -> None:
     one, two = ListSource(DOCUMENTS[:3], name="one"), ListSource(DOCUMENTS[:3], name="two")
     assert bench.embed(one, two).written == 6
-    with pytest.raises(ConfigurationError, match="is of one, two: name the same sources"):
+    with pytest.raises(ConfigurationError, match="has the sources one, two: name the same ones"):
         bench.embed(one)
     assert bench.embed(two, one).unchanged == 6
 
@@ -234,7 +234,7 @@ def test_other_models_or_chunks_are_refused(bench: ExportBench) -> None:
 def test_a_directory_with_something_else_in_it_is_left_alone(bench: ExportBench) -> None:
     bench.path.mkdir()
     (bench.path / "thesis.txt").write_text("years of work")
-    with pytest.raises(ConfigurationError, match="holds something else"):
+    with pytest.raises(ConfigurationError, match="has other files"):
         bench.embed(ListSource(DOCUMENTS))
     assert [path.name for path in bench.path.iterdir()] == ["thesis.txt"]
 
@@ -312,7 +312,7 @@ def test_a_full_disk_ends_it_and_costs_one_shard(bench: ExportBench, tmp_path: P
         ),
         pytest.param(
             lambda path: edit_json(path.parent / "checksums.json", lambda value: value["shards"][0].update(name="../x")),
-            "is no name of a shard",
+            "is not a valid shard name",
             id="a name that leads elsewhere",
         ),
         pytest.param(
