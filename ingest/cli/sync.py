@@ -21,17 +21,16 @@ from ingest.parameters import parse_share_or_number
 from ingest.records import Receipt
 from ingest.schedule.health import JobsHealth, Limits
 from ingest.schedule.status import JobRecord, JobStatus, run_recorded, status_json, wall_clock
+from ingest.schedule.targets import Target, check_targets, job_targets
 from ingest.schedule.timetable import (
     Timetable,
-    Trigger,
     announce,
-    cron_trigger,
-    interval_trigger,
+    job_trigger,
     run_in_turn,
     run_on_schedule,
     worst_exit_code,
 )
-from ingest.settings import Settings, job_settings, nearest_hint, with_max_delete
+from ingest.settings import JobSettings, Settings, job_settings, nearest_hint, with_max_delete
 from ingest.store.schema import _normalize_collection_name
 from ingest.telemetry import ThroughputMonitor
 
@@ -92,23 +91,18 @@ def _chosen(settings: Settings, names: Sequence[str]) -> list[str]:
 
 def _check(settings: Settings, names: Sequence[str]) -> None:
     """Raise `ConfigurationError` for anything wrong in the settings of these jobs, before anything runs."""
-    targets: dict[tuple[str, str, str | None], str] = {}
-    for name, job in settings.jobs.items():
-        collection = _normalize_collection_name(job.collection, settings.collections.aliases)
-        for location in job.source:
-            target = (collection, job.name, None) if job.name else (collection, location, job.query)
-            if target in targets:
-                raise ConfigurationError(
-                    f"the jobs {targets[target]} and {name} both write the source {job.name or location} of {collection}, so that"
-                    " each would undo the other: give one another name"
-                )
-            targets[target] = name
+    check_targets({name: _targets(settings, job) for name, job in settings.jobs.items()})
     for name in names:
         try:
             with suppress(SourceError):  # the source may exist when its turn comes, and concerns this job alone
                 _collection_of(settings, name).check(**_request_of(settings, name))
         except ConfigurationError as exc:
             raise type(exc)(f"job {name}: {exc}") from exc
+
+
+def _targets(settings: Settings, job: JobSettings) -> list[Target]:
+    collection = _normalize_collection_name(job.collection, settings.collections.aliases)
+    return job_targets(collection, job.source, name=job.name, query=job.query)
 
 
 def _run(settings: Settings, record: JobRecord, stop: StopSignals, next_run: datetime | None = None) -> JobStatus:
@@ -143,7 +137,8 @@ def _request_of(settings: Settings, name: str) -> dict[str, Any]:
 
 def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignals) -> None:
     """Run the jobs on their schedules until told to stop."""
-    triggers = {name: _trigger(settings, name) for name in records}
+    jobs = {name: settings.jobs[name] for name in records}
+    triggers = {name: job_trigger(name, every=job.every, schedule=job.schedule) for name, job in jobs.items()}
     timetable = Timetable(triggers, {name: record.read() for name, record in records.items()}, wall_clock())
 
     def run(name: str, next_run: datetime) -> None:
@@ -155,20 +150,6 @@ def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignal
     with _observed(settings, records, timetable):
         announce(records, timetable)
         run_on_schedule(timetable, run, stop=stop)
-
-
-def _trigger(settings: Settings, name: str) -> Trigger:
-    job = settings.jobs[name]
-    if job.every is not None:
-        return interval_trigger(job.every)
-    if job.schedule is None:
-        raise ConfigurationError(
-            f"job {name} has neither a schedule nor every, so the daemon would never run it: give it one, or name the jobs to run"
-        )
-    try:
-        return cron_trigger(job.schedule)
-    except ConfigurationError as exc:
-        raise ConfigurationError(f"job {name}: {exc}") from exc
 
 
 @contextmanager

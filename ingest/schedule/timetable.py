@@ -43,6 +43,23 @@ def interval_trigger(seconds: float) -> Interval:
     return Interval(seconds)
 
 
+def job_trigger(job: str, *, every: float | None, schedule: str | None) -> Trigger:
+    """Return the trigger of a job that runs every so many seconds, or on a cron schedule.
+
+    Raises `ConfigurationError` if it has neither, or if the schedule is not a valid cron expression.
+    """
+    if every is not None:
+        return interval_trigger(every)
+    if schedule is None:
+        raise ConfigurationError(
+            f"job {job} has neither a schedule nor every, so the daemon would never run it: give it one, or name the jobs to run"
+        )
+    try:
+        return cron_trigger(schedule)
+    except ConfigurationError as exc:
+        raise ConfigurationError(f"job {job}: {exc}") from exc
+
+
 def next_after(trigger: Trigger, moment: datetime) -> datetime:
     """Return the first time after `moment`, in UTC."""
     if isinstance(trigger, Interval):
