@@ -47,15 +47,15 @@ def first_accounts(notes: Iterable[Accounts]) -> dict[str, DocumentAccount]:
     return first
 
 
-def correct(tally: Tally, first: Accounts, now: Accounts, found: Iterable[str]) -> None:
+def correct(tally: Tally, first: Accounts, now: Accounts, read_again: Iterable[str]) -> None:
     """Correct a tally, so that it counts what the run did to the documents instead of what the last worker did.
 
     Args:
         first: first notes of the workers that died.
         now: accounts of the same documents by the last worker, if it had to write them.
-        found: keys in `first` that the last worker has read.
+        read_again: keys in `first` that the last worker has read.
     """
-    for key in found:
+    for key in read_again:
         was = first[key]
         counted = now.get(key, DocumentAccount("unchanged", 0, 0, was.written + was.reused))
         for account, sign in ((counted, -1), (was, 1)):

@@ -117,7 +117,7 @@ class PartSeen:
     """The documents seen in one part of a source; see `SeenDocuments`.
 
     Attributes:
-        found: keys in `watched` that the part has read.
+        read_again: keys in `watched` that the part has read.
     """
 
     def __init__(self, shards: Shards, source: int, part: int, watched: Container[str]) -> None:
@@ -127,13 +127,13 @@ class PartSeen:
         self._watched = watched
         self._own = SeenDocuments()
         self._protected: list[str] = []
-        self.found: set[str] = set()
+        self.read_again: set[str] = set()
 
     def see(self, doc_keys: Collection[str]) -> set[str]:
         again = self._own.see(doc_keys)
         fresh = [key for key in doc_keys if key not in again]
         others = self._shards.see(self._source, fresh, self._part)
-        self.found.update(key for key in fresh if key in self._watched and key not in others)
+        self.read_again.update(key for key in fresh if key in self._watched and key not in others)
         return again | others
 
     def protect(self, doc_key: str) -> None:

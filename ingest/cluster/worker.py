@@ -203,7 +203,7 @@ class Worker:
                 )
                 run.run(reports.stop, known_empty=part.known_empty and started.attempt == 1)
             seen.flush()
-        correct(result.tally, first, now, seen.found)
+        correct(result.tally, first, now, seen.read_again)
         result.unidentified = run.unidentified
         result.errors = monitor.errors
         result.window = run.sizing.bounds.chunks

@@ -1,14 +1,14 @@
-"""Making a collection equal to its sources.
+"""Syncing a collection with its sources.
 
-job          the loop                                      pipeline     one source, read to its end
-plan         what one document needs: pure                 fingerprints what a stored point was made from: pure
-reading      documents in, planned windows out             prefetch     … made ahead, on another thread
-effects      vectors → what to write: pure                 sizing       how much a window holds
-manifest     agreement with what the collection was made with            ownership    which collections may be changed
-acceptance   stored vectors accepted for another fingerprint             sources      the check of a job's sources
-deletion     documents missing from their source           settling     what becomes of them at the end
-moving       taking points along from a source's former name             stored_sources  what is stored of which source
-run_state    what a run must remember, on disk             account      the receipt
-preview      what the loop would do                        rates        how fast models were
-rejects      the rejects file
+job             the parameters of a job                 run             what all runs share, from check to receipt
+pipeline        one source, read to its end             reading         documents → planned windows
+plan            the plan of one document: pure          fingerprints    fingerprints of stored points: pure
+prefetch        windows made ahead, on a thread         effects         vectors → writes: pure
+sizing          the size of windows                     deletion        documents missing from their source
+manifest        the manifest and its drift              ownership       collections that may be changed
+sources         the check of a job's sources            stored_sources  the sources of a collection
+moving          renaming a source                       run_state       the state of a run, on disk
+account         the tally and the receipt               preview         what a run would do
+rates           measured rates of models                rejects         the rejects file
+cancellation    stopping a run
 """

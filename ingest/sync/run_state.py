@@ -99,11 +99,11 @@ class SeenDocuments(TemporaryDatabase):
         self._database.execute("INSERT OR IGNORE INTO protected VALUES (?)", (pack_uuid(doc_key),))
 
     def __contains__(self, doc_key: object) -> bool:
-        found = self._database.execute(
+        rows = self._database.execute(
             "SELECT 1 FROM seen WHERE doc_key = ?1 UNION ALL SELECT 1 FROM protected WHERE doc_key = ?1 LIMIT 1",
             (pack_uuid(str(doc_key)),),
         )
-        return found.fetchone() is not None
+        return rows.fetchone() is not None
 
 
 class ClaimedDocuments(TemporaryDatabase):
@@ -140,11 +140,11 @@ class ClaimedDocuments(TemporaryDatabase):
 
     def __contains__(self, doc_key: object) -> bool:
         """Return whether a document was read or is protected."""
-        found = self._database.execute(
+        rows = self._database.execute(
             "SELECT 1 FROM claimed WHERE doc_key = ?1 AND seen UNION ALL SELECT 1 FROM protected WHERE doc_key = ?1 LIMIT 1",
             (pack_uuid(str(doc_key)),),
         )
-        return found.fetchone() is not None
+        return rows.fetchone() is not None
 
 
 class PendingDeletes(TemporaryDatabase):
@@ -255,8 +255,8 @@ class DamagedPoints(TemporaryDatabase):
         """Return point → its damaged parts, for the points that have any."""
         parts: dict[str, set[str]] = {}
         for packed in _in_groups(points):
-            found = self._database.execute(f"SELECT point, part FROM damaged WHERE point IN ({_placeholders(packed)})", packed)  # noqa: S608
-            for point, part in found:
+            rows = self._database.execute(f"SELECT point, part FROM damaged WHERE point IN ({_placeholders(packed)})", packed)  # noqa: S608
+            for point, part in rows:
                 parts.setdefault(str(UUID(bytes=point)), set()).add(part)
         return parts
 
@@ -268,8 +268,8 @@ class DamagedPoints(TemporaryDatabase):
         """Return the points that are not wanted, in the given order."""
         unwanted: list[str] = []
         for packed in _in_groups(points):
-            found = self._database.execute(f"SELECT point FROM wanted WHERE point IN ({_placeholders(packed)})", packed)  # noqa: S608
-            wanted = {point for (point,) in found}
+            rows = self._database.execute(f"SELECT point FROM wanted WHERE point IN ({_placeholders(packed)})", packed)  # noqa: S608
+            wanted = {point for (point,) in rows}
             unwanted.extend(str(UUID(bytes=point)) for point in packed if point not in wanted)
         return unwanted
 
