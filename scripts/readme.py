@@ -13,7 +13,7 @@ from ingest.settings import Settings
 
 
 def command_help(*command: str) -> str:
-    """A command's help, as a console block."""
+    """Return a command's help as a console block."""
     result = CliRunner().invoke(app, [*command, "--help"], prog_name="ingest", env={"COLUMNS": "100", "NO_COLOR": "1"})
     if result.exit_code:
         raise SystemExit(result.output)

@@ -140,7 +140,7 @@ def imitation_pairs(searcher: Searcher, store: Store, dice: random.Random) -> It
 
 
 def _questions_from(point: StoredPoint, dice: random.Random) -> list[str]:
-    """The title, once a document, and a sentence that is not the first: that is often the title again."""
+    """Return the title, once per document, and a sentence other than the first, which is often the title again."""
     title = [point.payload["title"]] if point.payload.get("title") and point.payload.get("chunk") == 0 else []
     sentences = [each for each in _SENTENCE_END.split(point.payload["text"])[1:] if len(each.split()) in WORDS]
     return title + ([dice.choice(sentences)] if sentences else [])
@@ -183,7 +183,7 @@ def _first_chunk(searcher: Searcher, store: Store, doc_id: str) -> list[str]:
 
 
 def _base(name: str) -> str:
-    """A registry key, resolved like any model; a folder or a hub id as it is."""
+    """Return the model of a registry key, resolved like any other; a folder or hub id unchanged."""
     config = KAGGLE_OPTIMIZED_MODELS.get(name)
     return str(resolve(config).folder) if config else name
 

@@ -76,7 +76,7 @@ class Manifest:
 
     @property
     def precisions(self) -> dict[str, str]:
-        """The precision of each vector's model by vector name: `float32`, `int8`, …"""
+        """The precision of each vector's model, such as `float32` or `int8`, by vector name."""
         return {spec.name: str(spec.model.get("dtype", "")) for spec in self.vectors}
 
 

@@ -40,7 +40,7 @@ def members_of(
 
 
 def read_texts(file: Path | None, count: int) -> list[str]:
-    """The first `count` texts, each once: of a JSONL file (`text`), else of Python's language reference in mixed lengths."""
+    """Return the first `count` distinct texts: of a JSONL file (`text`), else of Python's language reference in mixed lengths."""
     found = (
         _mixed_texts() if file is None else (json.loads(line)["text"] for line in file.read_text().splitlines() if line.strip())
     )
@@ -51,7 +51,7 @@ def read_texts(file: Path | None, count: int) -> list[str]:
 
 
 def _mixed_texts() -> list[str]:
-    """The language reference cut at several sizes, in an order of chance that is always the same."""
+    """Return the language reference cut at several sizes, in a random order that is always the same."""
     from pydoc_data.topics import topics
 
     limits, texts = token_limits(members_of(["all-miniLM-l6"])), []
@@ -64,7 +64,7 @@ def _mixed_texts() -> list[str]:
 
 
 def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: Sequence[Model], folder: Path) -> Receipt:
-    """The whole pipeline, a document for each text, into a new collection. Ends the process if it does not balance."""
+    """Run the whole pipeline, one document per text, into a new collection. Exits if the receipt does not balance."""
     with (
         BatchRunner(members, devices=("cpu",), lease_directory=folder / "leases") as runner,
         RejectsFile(folder / f"rejects-{os.getpid()}.jsonl") as rejects,

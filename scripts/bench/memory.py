@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
-    """The whole pipeline, from file to acknowledged points. Seconds count reading, planning, hashing, writing and the flush."""
+    """Run the whole pipeline, from a file to acknowledged points. Times reading, planning, hashing, writing and the flush."""
     folder.mkdir(parents=True)
     corpus = write_documents(folder / "corpus.jsonl", generated_documents(count))
     gc.set_threshold(50_000, 20, 50)  # as the command does
@@ -85,7 +85,7 @@ def run_pipeline(folder: Path, count: int) -> dict[str, Any]:
 
 
 def run_bare(folder: Path, count: int) -> dict[str, Any]:
-    """The same points into a fresh engine. Timed: building the engine's points, upserting them, and the end."""
+    """Write the same points to a fresh engine. Times building the engine's points, upserting them, and the end."""
     manifest = Manifest("bare", "bare", (VectorSpec("hash", 384, ""),))
     with EdgeStore(folder / "bare") as made:
         made.ensure(manifest, CollectionOptions())

@@ -146,7 +146,7 @@ def _fastembed(place: Place, *, batch: int) -> Ingest:
 
 
 def _onnx_folder(folder: Path) -> Path:
-    """The same weights as ONNX. fastembed would download its own export of them, which needs the hub."""
+    """Return the same weights as ONNX. fastembed would download its own export of them, which requires the hub."""
     import shutil
 
     import torch

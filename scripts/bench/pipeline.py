@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _measure(backend: str, texts: Sequence[str], repeat: int, *, store: Store, folder: Path) -> dict[str, list[float]]:
-    """What ran → texts a second, round by round."""
+    """Return variant → texts per second, round by round."""
     [model] = members_of([MODEL], backend, PRECISIONS[backend])
     if isinstance(model, CalibratedModel):
         model.calibrate(texts)
@@ -110,7 +110,7 @@ def _sentence_transformer(texts: Sequence[str]) -> Callable[[], None]:
 
 
 def _swap(backend: str, texts: Sequence[str], count: int, *, store: Store, folder: Path) -> dict[str, Any]:
-    """A run of so many chunks through two models."""
+    """Run so many chunks through two models that take turns, and return the share of swaps."""
     second = folder / "second"
     from ingest.encode.registry import find_model
     from ingest.encode.resolve import resolve
