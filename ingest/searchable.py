@@ -177,9 +177,34 @@ class SearchableCollection:
             rerank=rerank,
         )
 
-    async def asearch(self, query: str, **controls: Any) -> Answer:
+    async def asearch(
+        self,
+        query: str,
+        *,
+        limit: int = 10,
+        where: Where = None,
+        weights: Mapping[str, float] | None = None,
+        vectors: Sequence[str] | None = None,
+        fusion: FusionMethod = "scores",
+        feedback: bool = True,
+        group_by: Literal["doc_id"] | None = None,
+        context: int = 0,
+        rerank: RerankMode | bool = "off",
+    ) -> Answer:
         """Run `search` in another thread. Safe to await many at once."""
-        return await asyncio.to_thread(self.search, query, **controls)
+        searcher = await asyncio.to_thread(lambda: self.searcher)
+        return await searcher.asearch(
+            query,
+            limit=limit,
+            where=where,
+            weights=weights,
+            vectors=vectors,
+            fusion=fusion,
+            feedback=feedback,
+            group_by=group_by,
+            context=context,
+            rerank=rerank,
+        )
 
     def evaluate(
         self,

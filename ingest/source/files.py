@@ -15,7 +15,7 @@ from ingest.source.convert import document_from_file
 from ingest.source.fields import Unusable, raw_of
 from ingest.source.formats import FileFormat, format_of_path
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
-from ingest.source.tables import Part, Table
+from ingest.source.tables import FilePart, Table
 
 JUNK = ("node_modules", "__pycache__")
 """Folders that are left out, like every file and folder whose name begins with a dot."""
@@ -39,7 +39,7 @@ class FileSource:
     file_format: FileFormat
     table: Table
     doc_id: str
-    part: Part | None = None
+    part: FilePart | None = None
     origin: str | None = None
 
     def read(self) -> Iterator[Document | Rejected]:
@@ -77,7 +77,7 @@ class Piece:
 
     entry: Entry
     file_format: FileFormat
-    part: Part | None = None
+    part: FilePart | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) ->
     return lambda path: bool(whole.match(path)) and (not included or matches(included, path)) and not matches(excluded, path)
 
 
-def _open(place: Place, path: str, where: str, file_format: FileFormat, part: Part | None) -> ByteStream:
+def _open(place: Place, path: str, where: str, file_format: FileFormat, part: FilePart | None) -> ByteStream:
     """Open a file. Raise `SourceError` if it changed since it was divided into parts, whose bounds are then wrong."""
     if part is not None and place.version(path) != part.version:
         raise SourceError(f"{where} changed while it was read in parts: run again when nothing writes to it")
@@ -168,7 +168,7 @@ def _open(place: Place, path: str, where: str, file_format: FileFormat, part: Pa
 
 
 def _read_alone(
-    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: Part | None = None
+    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: FilePart | None = None
 ) -> Iterator[Document | Rejected]:
     """Read the only file of a source: a table without usable columns is then an unreadable source."""
     try:
@@ -178,7 +178,7 @@ def _read_alone(
 
 
 def _read(
-    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: Part | None
+    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: FilePart | None
 ) -> Iterator[Document | Rejected]:
     if file_format.is_table:
         yield from table.read(stream, file_format.name, part)

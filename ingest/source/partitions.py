@@ -19,7 +19,7 @@ from ingest.source.files import FileSource, FolderSource, Piece, PiecesSource, S
 from ingest.source.formats import FileFormat
 from ingest.source.sql import SqlSource, absolute_location
 from ingest.source.streams import Place, source_errors
-from ingest.source.tables import Part, Table
+from ingest.source.tables import FilePart, Table
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def _is_cuttable(file_format: FileFormat) -> bool:
     return file_format.compression is None and file_format.name in {"jsonl", "parquet"}
 
 
-def _parts(place: Place, path: str, file_format: FileFormat, table: Table, size: PartSize) -> list[Part | None]:
+def _parts(place: Place, path: str, file_format: FileFormat, table: Table, size: PartSize) -> list[FilePart | None]:
     """Return the parts of one file in order. [None] is the whole file, also if it is damaged: reading it reports the error."""
     if not _is_cuttable(file_format):
         return [None]
@@ -185,7 +185,7 @@ def _parts(place: Place, path: str, file_format: FileFormat, table: Table, size:
     if len(bounds) <= 2:  # noqa: PLR2004  the start and the end
         return [None]
     ends = [*bounds[1:-1], None]
-    return [Part(start, end, version) for start, end in zip(bounds, ends, strict=False)]
+    return [FilePart(start, end, version) for start, end in zip(bounds, ends, strict=False)]
 
 
 def _length(place: Place, path: str) -> int:
@@ -206,7 +206,7 @@ def _group_bounds(groups: list[int], size: PartSize) -> list[int]:
     return [*bounds, len(groups)]
 
 
-def _extent(part: Part | None, file_format: FileFormat) -> str:
+def _extent(part: FilePart | None, file_format: FileFormat) -> str:
     if part is None:
         return "all"
     unit = "bytes" if file_format.name == "jsonl" else "row groups"

@@ -24,7 +24,7 @@ _BESIDE_NO_QUOTE = re.compile(r'(?<!")[^"](?!")')
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class FilePart:
     """A range of the records of one file.
 
     Attributes:
@@ -56,7 +56,7 @@ class Table:
         self,
         stream: ByteStream,
         format: str,  # noqa: A002  as in `Document.format`
-        part: Part | None = None,
+        part: FilePart | None = None,
     ) -> Iterator[Document | Rejected]:
         """Return an iterator over the records of a stream, or of a part of it.
 
@@ -126,7 +126,7 @@ class Table:
         self.fields.check(list(file.schema_arrow.names), stream.where)
         return groups
 
-    def _parquet(self, stream: ByteStream, part: Part | None) -> Iterator[Document | Rejected]:
+    def _parquet(self, stream: ByteStream, part: FilePart | None) -> Iterator[Document | Rejected]:
         with source_errors(f"read {stream.where} as Parquet"):
             # Pages are read on demand: a row group may be larger than memory.
             file = pq.ParquetFile(stream.seekable(), buffer_size=BLOCK, pre_buffer=False)
