@@ -22,7 +22,7 @@ from ingest.cli import main
 
 INGEST = str(Path(sys.executable).with_name("ingest"))
 
-DEADLINE = 120.0
+DEADLINE = 300.0
 """Seconds after which what has not happened will not: far more than it takes, for slow machines."""
 
 

@@ -101,7 +101,11 @@ def test_what_is_not_there(desk: Path, collection: str, folder: str, code: int, 
 
 def test_fusion_and_feedback_are_options_of_eval_and_search(desk: Path) -> None:
     def fused(*arguments: str) -> dict[str, float]:
-        row = next(row for row in evaluate(desk, "--json", "--rerank", "off", *arguments).json["rows"] if row["name"] == "fused")
+        row = next(
+            row
+            for row in evaluate(desk, "--json", "--rerank", "off", "--limit", "4", *arguments).json["rows"]
+            if row["name"] == "fused"
+        )
         return {name: row[name] for name in SCORES}
 
     assert fused("--fusion", "rrf") == fused("--fusion", "rrf", "--no-feedback")

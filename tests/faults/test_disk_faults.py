@@ -136,4 +136,4 @@ except IngestError as error:
 """
     settings = {**os.environ, "SQLITE_TMPDIR": str(tmp_path)}
     done = subprocess.run([sys.executable, "-c", remember], capture_output=True, text=True, check=True, env=settings)
-    assert "name another as SQLITE_TMPDIR" in done.stdout
+    assert "set SQLITE_TMPDIR to another folder" in done.stdout

@@ -1,0 +1,208 @@
+"""A job on Ray: the same collection and receipt as in one process, whatever dies. In one file, for one Ray at a time."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from command import DEADLINE, INGEST, environment, ingest, until, write_jsonl
+from qdrant_server import Address
+from ray_cluster import Deadly, RayBench, poisoned
+from sync_bench import SyncBench, counts, text_of
+
+from ingest.errors import DeletionBrakeError, IngestError, SourceError
+from ingest.records import Source
+from ingest.source import open_source
+from ingest.store import open_store
+from ingest.sync.plan import DeleteMode
+from ingest.sync.stored_sources import list_sources
+
+SETTINGS = {"INGEST_WINDOW_CHUNKS": "4"}
+
+
+def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Address, collection: str, tmp_path: Path) -> None:
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"{n}. {text_of('ab')}"} for n in range(1600)])
+    run = ["run", str(corpus), "--dense", "none", "--store", server.url, "--json"]
+    on_ray = [*run, "-c", collection, "--engine", "ray", "--workers", "2"]
+    with open_store(server.url) as store:
+
+        def points() -> int:
+            return store.count(collection) if collection in store.aliases() else 0
+
+        stopped, out, err = _interrupt(on_ray, signal.SIGTERM, lambda: points() > 0, tmp_path)
+        assert stopped == 130, err
+        receipt = json.loads(out)
+        assert (receipt["stopped"], receipt["balanced"]) == (True, True), err
+        assert 0 < receipt["written"] == receipt["read"] < 1600
+        written = points()
+        assert written >= receipt["written"]
+
+        killed, _, _ = _interrupt(on_ray, signal.SIGKILL, lambda: points() > written, tmp_path)
+        assert killed == -signal.SIGKILL
+
+        for _ in range(10):  # one machine goes on with it as well, and sooner
+            last = ingest(*run, "-c", collection, cwd=tmp_path)
+            if last.code == 0:  # the workers outlive the killed driver for a moment, and what they write unbalances a receipt
+                break
+        assert last.code == 0, last.err
+        assert last.json["read"] == 1600
+        assert last.json["unchanged"] > receipt["written"]
+        assert ingest(*run, "-c", f"{collection}_alone", cwd=tmp_path).code == 0
+        benches = [SyncBench(store, name, tmp_path) for name in (collection, f"{collection}_alone")]
+        assert benches[0].stored() == benches[1].stored()
+
+
+def _interrupt(command: list[str], number: signal.Signals, ready: Callable[[], bool], folder: Path) -> tuple[int, str, str]:
+    """Sends the signal when it is ready; gives the exit code, standard output and standard error."""
+    with subprocess.Popen(
+        [INGEST, *command], cwd=folder, env=environment(**SETTINGS), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        until(ready, process)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=DEADLINE)
+    return process.returncode, out, err
+
+
+def record(number: int, letters: str = "ab") -> dict[str, Any]:
+    return {"id": f"d{number}", "text": f"{number} \U0001f600 漢é. {text_of(letters)}", "year": number}
+
+
+def write_lines(path: Path, records: list[dict[str, Any]]) -> Path:
+    path.write_bytes("".join(json.dumps(each, ensure_ascii=False) + "\r\n" for each in records).encode())
+    return path
+
+
+def every_kind(folder: Path) -> list[Source]:
+    """A folder, JSON Lines with an id that comes again far below and a bad line, Parquet, a database."""
+    folder.mkdir()
+    notes = folder / "notes"
+    notes.mkdir()
+    for number in range(8):
+        (notes / f"{number}.md").write_text(f"# Note {number}\n\n{text_of('cd')}")
+    write_lines(notes / "inner.jsonl", [record(number) for number in range(20)])
+    lines = [record(number) for number in range(30)]
+    corpus = write_lines(folder / "corpus.jsonl", [*lines, {"id": "bad"}, record(3, "another"), record(99)])
+    rows = [record(number, "e") for number in range(40)]
+    pq.write_table(pa.Table.from_pylist(rows), folder / "rows.parquet", row_group_size=7)
+    database = sqlite3.connect(folder / "docs.db")
+    with database:
+        database.execute("CREATE TABLE docs (id INTEGER PRIMARY KEY, text TEXT)")
+        database.executemany("INSERT INTO docs VALUES (?, ?)", [(number, f"{number}. {text_of('f')}") for number in range(50)])
+    database.close()
+    return [
+        open_source(str(notes)),
+        open_source(str(corpus)),
+        open_source(str(folder / "rows.parquet")),
+        open_source(f"sqlite:///{folder}/docs.db", query="SELECT id, text FROM docs WHERE id <> 7"),
+    ]
+
+
+def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothing(ray_bench: RayBench, tmp_path: Path) -> None:
+    sources = every_kind(tmp_path / "sources")
+    alone = ray_bench.alone.run(sources)
+    spread = ray_bench.run(sources)
+    assert counts(spread) == counts(alone)
+    assert counts(spread)["rejected"] == 2
+    assert (spread.chunks, spread.errors) == (alone.chunks, alone.errors)
+    (model,) = spread.models
+    assert 0 < model.chunks <= spread.chunks.written  # equal texts of a window once
+    assert ray_bench.stored() == ray_bench.alone.stored()
+    rejected = [json.loads(line) for line in (tmp_path / "ray-rejects.jsonl").read_text().splitlines()]
+    assert {each["doc_id"] for each in rejected} == {"bad", "d3"}
+    assert any("came before in this run" in each["reason"] for each in rejected)
+
+    again = ray_bench.run(sources)
+    assert counts(again) == {"read": alone.read, "unchanged": alone.written, "rejected": 2}
+    assert (again.models, again.chunks.written) == ((), 0)
+
+
+def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: RayBench, tmp_path: Path) -> None:
+    def version(count: int, first: str = "ab") -> list[Source]:
+        records = [record(0, first), *(record(number) for number in range(1, count))]
+        return [open_source(str(write_lines(tmp_path / "corpus.jsonl", records)))]
+
+    ray_bench.here.run(version(36))
+    before = ray_bench.stored()
+    with pytest.raises(DeletionBrakeError, match="26 of the 36 documents") as braked:
+        ray_bench.run(version(10, "yz"), delete=DeleteMode.FULL)
+    assert braked.value.doc_ids == tuple(sorted(f"d{number}" for number in range(10, 36)))
+    new = ray_bench.here.stored(doc_id="d0")
+    old = {point for point, (payload, _) in before.items() if payload["doc_id"] == "d0"}
+    assert not old & new.keys()
+    assert {point: each for point, each in ray_bench.stored().items() if point not in new} == {
+        point: each for point, each in before.items() if point not in old
+    }
+
+
+def test_a_folder_is_moved_and_when_it_is_emptied_synced_only_with_leave(ray_bench: RayBench, tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "a.md").write_text(text_of("a"))
+    ray_bench.here.run([open_source(str(folder), name="old")])
+    moved = ray_bench.run([open_source(str(folder))], moved_from="old")
+    assert (counts(moved), moved.moved, moved.models) == ({"read": 1, "unchanged": 1}, 1, ())
+    (noted,) = list_sources(ray_bench.store, ray_bench.collection)
+    assert (noted.name, noted.location, noted.last_run is not None) == (str(folder), str(folder), True)
+    (folder / "a.md").unlink()
+    with pytest.raises(DeletionBrakeError, match="notes yielded no record"):
+        ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL)
+    receipt = ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL, max_delete=1.0)
+    assert counts(receipt) == {"deleted": 1}
+    assert ray_bench.stored() == {}
+
+
+def corpus(path: Path, numbers: range, letters: str = "ab", **texts: str) -> Path:
+    """`texts`: of documents, in place of their own."""
+    records = [{"id": f"d{n}", "text": texts.get(f"d{n}", f"{n}. {text_of(letters)}")} for n in numbers]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return path
+
+
+def test_the_part_of_a_worker_that_dies_is_read_again_and_accounted_once(ray_bench: RayBench, tmp_path: Path) -> None:
+    sources = [open_source(str(corpus(tmp_path / "corpus.jsonl", range(60))))]
+    for bench in (ray_bench.here, ray_bench.alone):
+        bench.run(sources)
+    kept = {f"d{n}": f"{n}. {text_of('ab')}" for n in range(4, 24)}
+    corpus(tmp_path / "corpus.jsonl", range(4, 66), "xbc", **kept)
+    edited = ray_bench.run(sources, open_worker_store=Deadly(ray_bench.url, tmp_path / "died", 3), delete=DeleteMode.FULL)
+    assert (tmp_path / "died").exists()
+    alone = ray_bench.alone.run(sources, delete=DeleteMode.FULL)
+    assert counts(edited) == counts(alone) == {"read": 62, "written": 6, "updated": 36, "unchanged": 20, "deleted": 4}
+    assert edited.chunks == alone.chunks
+    assert ray_bench.stored() == ray_bench.alone.stored()
+
+
+def test_a_part_that_cannot_be_read_is_named_and_nothing_is_deleted(ray_bench: RayBench, tmp_path: Path) -> None:
+    path = tmp_path / "rows.parquet"
+
+    def write(documents: int) -> None:
+        rows = [{"id": f"d{number}", "text": text_of("g")} for number in range(documents)]
+        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=10, compression="none", use_dictionary=False)
+
+    write(60)
+    ray_bench.here.run([open_source(str(path))])
+    write(40)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"d10")
+    data[at - 200 : at + 200] = b"\xff" * 400
+    path.write_bytes(data)
+    with pytest.raises(SourceError, match=r"1 of 4 parts failed, so nothing was deleted.*row groups 1 to 2 of .*rows.parquet"):
+        ray_bench.run([open_source(str(path))], delete=DeleteMode.FULL, max_delete=1.0)
+    assert len(ray_bench.stored()) == 60
+
+
+def test_a_part_that_kills_its_workers_is_given_up_and_the_others_are_done(ray_bench: RayBench, tmp_path: Path) -> None:
+    path = corpus(tmp_path / "corpus.jsonl", range(30), d17="This is poison.")
+    with pytest.raises(IngestError, match=r"1 of 6 parts failed.*bytes [\d,]+ to [\d,]+ of .*3 workers died while reading it"):
+        ray_bench.run([open_source(str(path))], make_models=poisoned)
+    stored = {payload["doc_id"] for payload, _ in ray_bench.stored().values()}
+    assert {"d0", "d29"} <= stored
+    assert "d17" not in stored
