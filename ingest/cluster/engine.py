@@ -125,6 +125,8 @@ def run_on_ray(
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
 
         def read(opened: OpenRun) -> ReadResult:
+            for number in range(len(sources)):
+                opened.note_stored(number)
             parts = _number_parts(splits, opened.points_before)
             coordinator = start_actor(Coordinator, max_concurrency=1000)
             if meeting := [part for part in parts if splits[part.source].ids_may_meet]:

@@ -109,7 +109,7 @@ class Job:
         Raises `ConfigurationError` for models that are no sequence or empty, and for a weight of a vector that they do not make.
         """
         if not isinstance(models, Sequence) or not models:
-            raise ConfigurationError(f"models: {models!r} is not a list of at least one model: give ModelManager(…).members")
+            raise ConfigurationError(f"models: {models!r} is not a list of at least one model")
         for vector in self.weights:
             checked("weights", parse_choice, vector, [model.key for model in models])
         return wanted_manifest(

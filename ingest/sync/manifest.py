@@ -85,7 +85,7 @@ def ensure_collection(
             empty = stored.collection
             stored = _make(wanted, options, store, instead_of=empty)
             logger.warning(
-                "%s now stands for %s: the collection %s, which was made with other models or chunks, holds no points and is no"
+                "%s now stands for %s: the collection %s, which was made with other models or chunks, has no points and is no"
                 " longer used; unless another run is writing to it, drop it with ingest collections drop %s",
                 wanted.collection,
                 stored.collection,

@@ -1,6 +1,6 @@
 """A run: makes a collection equal to its sources, and accounts for it.
 
-    check → open the collection → note what is stored → read, encode and write → delete → account
+    check → open the collection → note what is stored, read, encode and write → delete → account
 
 Nothing is deleted or soft-deleted before every source has ended without an error and everything new is acknowledged.
 """
@@ -69,6 +69,7 @@ def run_job(
                 for number, (source, deletes) in enumerate(zip(sources, opened.deletes, strict=True)):
                     if stop():
                         break
+                    opened.note_stored(number)
                     sink = CollectionSink(store, opened.collection, writer, deletes.pending.add_stale)
                     run = SourceRun(
                         source,
@@ -121,6 +122,11 @@ class OpenRun:
     points_before: Sequence[int]
     tally: Tally
 
+    def note_stored(self, number: int) -> None:
+        """Note the stored documents of a source that is about to be read. Only they can be missing when it has ended."""
+        if self.points_before[number]:
+            self.deletes[number].note_stored()
+
 
 class ReadResult(NamedTuple):
     """The end of the reading.
@@ -150,13 +156,11 @@ def complete_run(
     Args:
         wanted: the manifest of the job with its models.
         tracked: for each source, the keys of the documents it has, and its pending deletes.
-        read: reads, encodes and writes every source. Everything it wrote is acknowledged when it returns.
+        read: notes what is stored of each source, reads, encodes and writes it. Everything it wrote is acknowledged when it
+            returns.
     """
     opened = _open_run(job, wanted, sources, store=store, monitor=monitor, tracked=tracked)
     collection, tally = opened.collection, opened.tally
-    for deletes, points in zip(opened.deletes, opened.points_before, strict=True):
-        if points:
-            deletes.note_stored()
     window, stopped = read(opened)
     ended = now()
     if not stopped:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from sync_bench import DAY, FIRST_SECOND, Stored, SyncBench, counts, document
 
-from ingest.records import Document
+from ingest.records import Document, Rejected
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import SOFT_DELETED_FIELD, with_soft_delete, without_soft_delete
 from ingest.sync.deletion import undelete
@@ -89,6 +90,20 @@ def test_a_document_that_a_crash_left_half_marked_is_marked_whole_and_waits_for_
     assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5}
     bench.clock += 1
     assert counts(bench.full(WITHOUT_FIRST)) == {"read": 5, "unchanged": 5, "deleted": 1}
+
+
+def test_a_document_undeleted_before_its_source_is_read_is_not_purged(bench: SyncBench) -> None:
+    bench.full(WITHOUT_FIRST)
+    bench.clock += 7 * DAY
+
+    class Undeleting(ListSource):
+        def read(self) -> Iterator[Document | Rejected]:
+            undelete(bench.store, bench.collection)
+            return super().read()
+
+    receipt = bench.full([Undeleting([document("other", "k")], name="before"), ListSource(WITHOUT_FIRST)])
+    assert counts(receipt) == {"read": 6, "written": 1, "unchanged": 5, "soft_deleted": 1}
+    assert set(bench.soft_deleted()) == {"d0"}
 
 
 def test_undelete_brings_back_what_was_asked_for_until_a_run_misses_it_again(bench: SyncBench) -> None:
