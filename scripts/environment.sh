@@ -14,8 +14,9 @@ fi
 stamp=.venv/.installed-$1
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ scripts/constraints.txt -nt "$stamp" ]; then
     echo "installing qdrant-ingest[$1] into .venv (a few minutes the first time)" >&2
-    # Without bytecode: Python compiles what is imported when it is imported, a small part of what is installed.
+    # Without bytecode: Python compiles what is imported when it is first imported, a small part of what is installed.
     .venv/bin/python -m pip install --no-compile --quiet --disable-pip-version-check -c scripts/constraints.txt -e ".[$1]"
     touch "$stamp"
 fi
+unset PYTHONDONTWRITEBYTECODE # or every process would compile torch and Ray anew
 export PATH="$PWD/.venv/bin:$PATH"
