@@ -192,8 +192,8 @@ class SearchableCollection:
         rerank: RerankMode | bool = "off",
     ) -> Answer:
         """Run `search` in another thread. Safe to await many at once."""
-        searcher = await asyncio.to_thread(lambda: self.searcher)
-        return await searcher.asearch(
+        return await asyncio.to_thread(
+            self.search,
             query,
             limit=limit,
             where=where,
