@@ -19,7 +19,7 @@ from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run import run_job
-from ingest.testing import ListSource
+from ingest.testing import HashEncoder, ListSource
 
 LONG_TITLE = "A title of many words that is far too long for its share of a chunk and is cut somewhere " * 3
 
@@ -36,6 +36,13 @@ def documents(count: int, *, paragraphs: int = 3) -> list[Document]:
         )
         for n in range(count)
     ]
+
+
+DOCUMENTS = documents(7)
+FEW = documents(2)
+KEPT = HashEncoder("kept", 16)
+OLD = HashEncoder("swapped", 16)
+NEW = HashEncoder("swapped", 16, revision="2")
 
 
 class Bench:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reindexing import LONG_TITLE, Bench, documents
+from reindexing import DOCUMENTS, FEW, KEPT, LONG_TITLE, NEW, OLD, Bench
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
 from ingest.records import Chunk, Document, Point, StoredPoint, TokenLimit
@@ -21,23 +21,7 @@ from ingest.store.edge.store import EdgeStore
 from ingest.store.schema import encoded_text
 from ingest.sync.fingerprints import digest_document, fingerprint_chunks
 from ingest.sync.ownership import next_alias, previous_alias
-from ingest.testing import FlakyStore, HashEncoder
-
-DOCUMENTS = documents(7)
-FEW = documents(2)
-KEPT = HashEncoder("kept", 16)
-OLD = HashEncoder("swapped", 16)
-NEW = HashEncoder("swapped", 16, revision="2")
-
-
-class Killed(BaseException):
-    """The process died here."""
-
-
-class CrashingStore(FlakyStore):
-    """Crashes also at what is done to whole collections."""
-
-    EFFECTS = FlakyStore.EFFECTS | {"ensure", "set_aliases", "write_manifest", "defer_indexing", "finalize", "drop"}
+from ingest.testing import HashEncoder
 
 
 class Limited(HashEncoder):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from reindexing import Bench, documents
+from reindexing import DOCUMENTS, FEW, KEPT, NEW, OLD, Bench
 
 from ingest.errors import IngestError, StoreError
 from ingest.records import Document
@@ -19,12 +19,6 @@ from ingest.sync.ownership import next_alias
 from ingest.testing import FlakyStore, HashEncoder
 
 Moment = Literal["before", "after"]
-
-DOCUMENTS = documents(7)
-FEW = documents(2)
-KEPT = HashEncoder("kept", 16)
-OLD = HashEncoder("swapped", 16)
-NEW = HashEncoder("swapped", 16, revision="2")
 
 
 class Killed(BaseException):
