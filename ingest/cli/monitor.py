@@ -1,4 +1,4 @@
-"""What a command shows and records while it works."""
+"""The monitor of a command: progress on the terminal, telemetry and metrics."""
 
 from __future__ import annotations
 

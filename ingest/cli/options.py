@@ -129,7 +129,7 @@ Accept = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class SourceOptions:
-    """What to read, and how."""
+    """The options for sources and how to read them."""
 
     sources: Sources
     name: Name = None
@@ -152,7 +152,7 @@ class SourceOptions:
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """What to encode with, and into which chunks."""
+    """The options for models and chunks."""
 
     dense: Dense = None
     sparse: Sparse = None
@@ -169,7 +169,7 @@ class ModelOptions:
 
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
-    """What may be deleted."""
+    """The options for deletes."""
 
     delete: Delete = None
     delete_after: DeleteAfter = None
@@ -183,7 +183,7 @@ class DeleteOptions:
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """Where a run works."""
+    """The options for the engine of a run: this process, or a Ray cluster."""
 
     engine: Engine = None
     ray_address: RayAddress = None
@@ -197,7 +197,7 @@ class EngineOptions:
 
 @dataclass(frozen=True, slots=True)
 class MachineOptions:
-    """What a sizing assumes of machines."""
+    """The options for the machines that a sizing assumes."""
 
     worker_price: WorkerPrice = None
     node_price: NodePrice = None

@@ -11,7 +11,7 @@ from ingest.cluster.uploads import UploadLimit
 
 @dataclass(frozen=True, slots=True)
 class PartStarted:
-    """What a worker needs to know when it starts a part.
+    """The coordinator's reply to a worker that starts a part.
 
     Attributes:
         attempt: 1, and one more for each worker that died while reading the part.

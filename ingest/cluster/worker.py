@@ -49,7 +49,7 @@ REPORT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerSetup:
-    """What a worker needs to open its store and load its models. The functions must be picklable.
+    """The setup of a worker: how to open its store and load its models. The functions must be picklable.
 
     Attributes:
         open_store: opens the store, which must be a server: an embedded store serves one process.

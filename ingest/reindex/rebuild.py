@@ -53,7 +53,7 @@ def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
 
 @dataclass(slots=True)
 class _PointRebuild:
-    """What it takes to make one point of the new collection.
+    """The plan for one point of the new collection.
 
     Attributes:
         point: the live point.

@@ -14,7 +14,7 @@ CANDIDATES = 100
 """Least number of points per vector that enter the fusion. In `scores`, the point of this rank contributes 0."""
 
 BEST_SPARSE = 2.75
-"""What the best hit of a sparse vector contributes to `scores`, in standard deviations of a dense vector's similarity."""
+"""The contribution of a sparse vector's best hit to `scores`, in standard deviations of a dense vector's similarity."""
 
 RRF_K = 60
 """The constant of reciprocal rank fusion (Cormack, Clarke and Büttcher, SIGIR 2009)."""

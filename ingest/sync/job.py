@@ -1,4 +1,4 @@
-"""A job: what a collection is kept equal to, and how."""
+"""Jobs: how a collection is kept equal to its sources."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ingest.sync.reading import WindowBounds
 
 @dataclass(frozen=True, slots=True, init=False)
 class Job:
-    """What a collection is kept equal to, and how.
+    """A job: how a collection is kept equal to its sources.
 
     Attributes:
         collection: name of the collection, in any spelling; it is normalized.

@@ -13,7 +13,7 @@ Write = Literal["point", "vectors", "payload", "nothing"]
 
 
 class DeleteMode(StrEnum):
-    """What a run may delete after it has read its source to the end without an error.
+    """The points that a run may delete after it has read its source to the end without an error.
 
     `none`: nothing. `incremental`: chunks that are no longer part of their document, if it was read. `full`: also documents
     that are missing from the source.
@@ -25,7 +25,7 @@ class DeleteMode(StrEnum):
 
 
 class MissingAction(StrEnum):
-    """What a run does with a stored document that is missing from its source.
+    """The action of a run on a stored document that is missing from its source.
 
     `soft_delete`: search no longer finds it. `keep`: it was soft-deleted before, and its grace period has not passed.
     `purge`: its points are deleted.

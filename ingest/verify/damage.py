@@ -1,4 +1,4 @@
-"""What can be wrong with a stored point: pure functions. Nothing here reads the source; planning finds changed documents."""
+"""The damage that a stored point can have: pure functions. Nothing here reads the source; planning finds changed documents."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ MIN_COSINE = 0.999
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """What a repair wrote.
+    """The writes of a repair.
 
     Attributes:
         points: points written whole.

@@ -1,4 +1,4 @@
-"""What every converter returns."""
+"""The page: the result of every converter."""
 
 from __future__ import annotations
 
