@@ -22,7 +22,7 @@ def tiny_splade(folder: Path) -> Path:
     model = BertForMaskedLM(_config(hidden=16))
     torch.nn.init.constant_(model.cls.predictions.bias, -0.25)  # lets few words through, as training would
     model.save_pretrained(folder)
-    _copy_tokenizer(folder)
+    copy_tokenizer(folder)
     return folder
 
 
@@ -31,7 +31,7 @@ def tiny_dense(folder: Path, *, seed: int = 1) -> Path:
     torch.manual_seed(seed)
     bare = folder / "bare"
     BertModel(_config(hidden=DIM)).save_pretrained(bare)
-    _copy_tokenizer(bare)
+    copy_tokenizer(bare)
     SentenceTransformer(modules=[Transformer(str(bare)), Pooling(DIM)], device="cpu").save(str(folder / "model"))
     return folder / "model"
 
@@ -42,6 +42,6 @@ def _config(*, hidden: int) -> BertConfig:
     )
 
 
-def _copy_tokenizer(folder: Path) -> None:
+def copy_tokenizer(folder: Path) -> None:
     for name in TOKENIZER:
         shutil.copy(MINILM / name, folder)

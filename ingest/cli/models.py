@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -15,12 +16,15 @@ from ingest.cli.session import Invocation
 from ingest.encode.check import check_model
 from ingest.encode.contract import ModelKind
 from ingest.encode.openvino.ahead import convert_ahead
-from ingest.encode.registry import find_model, known_models
+from ingest.encode.registry import VERIFIED_WITH, find_model, known_models
 from ingest.encode.resolve import pull, status
 
 app = typer.Typer(help="List, check, convert and download models.", no_args_is_help=True, rich_markup_mode=None)
 
 KINDS: tuple[ModelKind, ...] = ("dense", "sparse", "reranker")
+
+PIPED_WIDTH = 120
+"""Characters per line where the output is not a terminal, whose width would be unknown."""
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Registry key of the model.", show_default=False)]
 
@@ -32,16 +36,25 @@ def list_models(context: typer.Context, as_json: options.Json = False) -> None:
     models = known_models(invocation.settings().models).values()
     if as_json:
         print_json(
-            {"models": [{**asdict(model), "path": model.path and str(model.path), "status": status(model)} for model in models]}
+            {
+                "models": [
+                    {**asdict(model), "path": model.path and str(model.path), "status": status(model)} for model in models
+                ],
+                "verified_with": VERIFIED_WITH,
+            }
         )
         return
     table = Table()
-    for heading in ("key", "kind", "dim", "tokens", "license", "status"):
+    for heading in ("key", "kind", "dim", "tokens", "license", "verified", "status"):
         table.add_column(heading, no_wrap=True)
     for model in models:
         dim, tokens = (str(value) if value else "" for value in (model.vector_dim, model.max_tokens))
-        table.add_row(model.key, model.kind, dim, tokens, model.license, status(model))
-    Console().print(table)
+        table.add_row(model.key, model.kind, dim, tokens, model.license, model.verified or "no", status(model))
+    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    typer.echo(
+        f"verified with {VERIFIED_WITH} on the CPU: weights = vectors of the published weights;"
+        " architecture = random weights in the architecture of the model; no = never loaded here, its Python code included"
+    )
 
 
 @app.command("check")

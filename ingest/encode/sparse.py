@@ -10,6 +10,7 @@ import qdrant_edge
 
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.model_config import ModelConfig
+from ingest.encode.self_description import check_pooling, check_prompts
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import sparse_rows
 from ingest.errors import ConfigurationError
@@ -90,7 +91,8 @@ class SpladeModel(TorchModel):
         return SparseEncoder
 
     def _check(self, model: Any) -> None:
-        pass
+        check_pooling(self.config, model)
+        check_prompts(self.config, model)
 
     def _encoder(self, replica: Any) -> Encoder:
         return SpladeEncoder(self.config, replica)

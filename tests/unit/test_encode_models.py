@@ -185,8 +185,9 @@ def test_files_that_are_no_model_are_an_error_on_one_line(tmp_path: Path) -> Non
 
 def test_remote_code_runs_only_by_the_users_word() -> None:
     with pytest.raises(ConfigurationError, match="add it to trust_remote_code"):
-        ModelManager(EnsembleConfig(("nomic-coderank",)))
-    assert ModelManager(EnsembleConfig(("nomic-coderank",)), trust_remote_code=["nomic-coderank"]).members
+        ModelManager(EnsembleConfig(("jina-embeddings-v4",)))
+    own = {"own": {"path": str(WHEEL), "dim": 384, "max_tokens": 256, "needs_remote_code": True}}
+    assert ModelManager(EnsembleConfig(("own",)), custom_models=own, trust_remote_code=["own"]).members
     with pytest.raises(UnknownModelError):
         ModelManager(EnsembleConfig(("bm25",)), trust_remote_code=["nomic"])
 

@@ -39,7 +39,7 @@ def test_the_registries_hold_exactly_the_agreed_keys() -> None:
         ("bge-m3", 1024, 8192, "mit", False),
         ("jina-embeddings-v4", 2048, 32768, "qwen-research", True),
         ("qwen3-embedding-0.6b", 1024, 32768, "apache-2.0", False),
-        ("nomic-coderank", 768, 8192, "mit", True),
+        ("nomic-coderank", 768, 2048, "mit", False),
         ("qdrant-minilm-onnx", 384, 256, "apache-2.0", False),
         ("all-miniLM-l6", 384, 256, "apache-2.0", False),
     ],
@@ -90,6 +90,7 @@ def test_a_built_in_model_can_be_given_a_path() -> None:
         ({"dim": 8, "max_tokens": 64}, "path or hub_id is required"),
         ({"path": "x", "kind": "dence", "dim": 8, "max_tokens": 64}, "use dense, sparse or reranker"),
         ({"path": "x", "dim": 8, "max_tokens": 64, "truncate_dim": 4}, "cannot be truncated to 4"),
+        ({"path": "x", "dim": 8, "max_tokens": 64, "backend": "onnx", "pooling": "cls"}, "an ONNX model is pooled by its mean"),
     ],
 )
 def test_an_own_model_that_cannot_be_meant_is_refused(values: dict[str, Any], message: str) -> None:
