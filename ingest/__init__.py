@@ -83,7 +83,6 @@ if TYPE_CHECKING:
     from ingest.search.fusion import Fused, FusionMethod
     from ingest.search.metrics import Scores
     from ingest.search.models import ModelLoader
-    from ingest.search.request import Where
     from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
     from ingest.search.tuning import Tuned, TunedHalf
@@ -98,15 +97,19 @@ if TYPE_CHECKING:
     from ingest.store.contract import (
         CollectionInfo,
         CollectionOptions,
+        Combination,
         Condition,
         Distance,
+        Filter,
         Manifest,
         Operator,
         Quantization,
+        RawFilter,
         Store,
         VectorQuery,
         VectorSpec,
     )
+    from ingest.store.filters import Where
     from ingest.sync.job import Job
     from ingest.sync.manifest import CollectionDetails
     from ingest.sync.plan import DeleteMode
@@ -149,7 +152,6 @@ _NAMES = {
     "ingest.search.fusion": "Fused FusionMethod",
     "ingest.search.metrics": "Scores",
     "ingest.search.models": "ModelLoader",
-    "ingest.search.request": "Where",
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
     "ingest.search.tuning": "Tuned TunedHalf",
@@ -162,8 +164,10 @@ _NAMES = {
     "ingest.source.partitions": "PartSize",
     "ingest.store": "open_store",
     "ingest.store.contract": (
-        "CollectionInfo CollectionOptions Condition Distance Manifest Operator Quantization Store VectorQuery VectorSpec"
+        "CollectionInfo CollectionOptions Combination Condition Distance Filter Manifest Operator Quantization RawFilter Store "
+        "VectorQuery VectorSpec"
     ),
+    "ingest.store.filters": "Where",
     "ingest.sync.job": "Job",
     "ingest.sync.manifest": "CollectionDetails",
     "ingest.sync.plan": "DeleteMode",
@@ -195,6 +199,7 @@ __all__ = [
     "CollectionInfo",
     "CollectionNotFoundError",
     "CollectionOptions",
+    "Combination",
     "Condition",
     "ConfigurationError",
     "CpuBackend",
@@ -215,6 +220,7 @@ __all__ = [
     "Evaluation",
     "EvaluationRow",
     "FieldMap",
+    "Filter",
     "Finding",
     "FindingKind",
     "Fingerprint",
@@ -253,6 +259,7 @@ __all__ = [
     "Preview",
     "Progress",
     "Quantization",
+    "RawFilter",
     "Receipt",
     "Record",
     "RecordsSource",

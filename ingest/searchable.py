@@ -21,13 +21,13 @@ from ingest.records import Progress, Source
 from ingest.retry import RetryPolicy
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import CANDIDATES, FusionMethod
-from ingest.search.request import Where
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, Answer, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.inputs import SourceLike, sources_of
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
+from ingest.store.filters import Where
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job
 from ingest.sync.manifest import CollectionDetails, describe_collection, stored_options

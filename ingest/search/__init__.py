@@ -7,7 +7,7 @@ fusion        rankings of several vectors into one: pure              feedback  
 grouping      one hit for each document: pure                         rerank    scores the best candidates with a cross-encoder
 evaluate      measures a collection on judged queries                 beir      … read from a folder
 metrics       … scored by ir-measures                                 tuning    finds the best weights: pure
-gate          accepts a reindexed collection on judged queries
+gate          accepts a reindexed collection on judged queries        fields    sentences about the fields of a filter
 """
 
 from __future__ import annotations

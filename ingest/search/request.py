@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Literal, Self, get_args
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
@@ -22,8 +22,8 @@ from ingest.parameters import (
 )
 from ingest.search.fusion import FusionMethod
 from ingest.search.rerank import RerankMode, parse_rerank
-from ingest.store.contract import Condition
-from ingest.store.filters import check_condition, parse_expression, parse_where
+from ingest.store.contract import Filter
+from ingest.store.filters import Where, parse_filter
 
 MAX_LIMIT = 10_000
 
@@ -31,22 +31,19 @@ MAX_CONTEXT = 10_000
 
 _GROUPS: tuple[Literal["doc_id"]] = ("doc_id",)
 
-Where = Mapping[str, Any] | str | Sequence[str | Mapping[str, Any] | Condition] | None
-"""Conditions that every hit must meet: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, a list of either, or None."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
     """The parameters of `Searcher.search` except the query, checked as far as possible without the collection.
 
     Attributes:
-        conditions: parsed conditions of `where`.
+        conditions: parsed filters of `where`.
         weights: vector name → weight. None: those of the collection.
         vectors: names of the vectors to query. None: all.
     """
 
     limit: int = 10
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Filter, ...] = ()
     weights: Mapping[str, float] | None = None
     vectors: tuple[str, ...] | None = None
     fusion: FusionMethod = "scores"
@@ -98,18 +95,6 @@ def parse_vectors(vectors: object) -> tuple[str, ...] | None:
     return checked("vectors", optional(_parse_vectors), vectors)
 
 
-def parse_filter(where: Where) -> tuple[Condition, ...]:
-    """Return the conditions of `where`, joined by AND. A text has the grammar of `parse_expression`.
-
-    Raises `ConfigurationError`.
-    """
-    if where is None:
-        return ()
-    if isinstance(where, str | Mapping | Condition):
-        return _parse_condition(where)
-    return tuple(condition for item in checked("where", parse_list, where, _parse_condition) for condition in item)
-
-
 def _parse_query(value: object) -> str:
     query = parse_unicode(value)
     if not query.strip():
@@ -126,17 +111,6 @@ def _parse_vectors(value: object) -> tuple[str, ...]:
 
 def _parse_weights(value: object) -> dict[str, float]:
     return parse_mapping(value, parse_number)
-
-
-def _parse_condition(value: object) -> tuple[Condition, ...]:
-    match value:
-        case str():
-            return parse_expression(value)
-        case Mapping():
-            return parse_where(value)
-        case Condition():
-            return (check_condition(value),)
-    raise InvalidValueError(f"{shown(value)} is not a condition: write 'metadata.year>=2020' or {{'metadata.year': 2020}}")
 
 
 def check_names(name: str, given: Collection[str], known: Collection[str], collection: str) -> None:

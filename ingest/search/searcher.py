@@ -30,11 +30,12 @@ from ingest.retry import RetryPolicy
 from ingest.search.current_view import CurrentView
 from ingest.search.fusion import CANDIDATES, Fused, FusionMethod
 from ingest.search.models import ModelLoader, shared_models
-from ingest.search.request import MAX_LIMIT, SearchRequest, Where, parse_filter, parse_queries, parse_query, parse_vectors
+from ingest.search.request import MAX_LIMIT, SearchRequest, parse_queries, parse_query, parse_vectors
 from ingest.search.rerank import Answer, RerankMode, RerankPipeline
 from ingest.search.view import CollectionView
 from ingest.store import open_store
 from ingest.store.contract import Manifest, Store
+from ingest.store.filters import Where, parse_filter
 from ingest.store.schema import _normalize_collection_name
 
 DEFAULT_STORE = ".ingest/qdrant"
@@ -191,7 +192,8 @@ class Searcher(NotCopied):
         Args:
             query: the text to search for.
             limit: most hits to return, 1 to 10,000.
-            where: conditions that every hit must meet: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, or a list.
+            where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not lang=en"`, a
+                `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
             weights: vector name → weight in the fusion, by default 1. None: the weights of the collection.
             vectors: names of the vectors to query. None: all.
             fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.

@@ -16,13 +16,14 @@ from ingest.encode.lease import lease_gpus
 from ingest.errors import LeaseTimeoutError
 from ingest.records import Hit, Payload, ScoredPoint, Vector, doc_key
 from ingest.search.feedback import FEEDBACK_CHUNKS, FEEDBACK_LIMIT, refined, vectors_to_refine
+from ingest.search.fields import FieldCheck
 from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
 from ingest.search.grouping import GROUP_DEPTH, best_of_each_document, document_keys
 from ingest.search.models import SharedModel
 from ingest.search.request import SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import RERANK_CANDIDATES, Answer, RerankPipeline, rerank_or_explain
 from ingest.search.sigma import SimilarityScale
-from ingest.store.contract import Condition, Manifest, Store, VectorQuery
+from ingest.store.contract import Condition, Filter, Manifest, Store, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD
 
 DOCUMENT_FIELDS = ("doc_id", "source")
@@ -92,7 +93,7 @@ class CollectionView:
         self._lease_directory = lease_directory
         self._get_reranker = get_reranker
         self._scale = SimilarityScale(store, manifest)
-        self._fields: set[str] = set()
+        self._fields = FieldCheck(store, manifest.collection, name)
 
     def search(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
         """Return the answers to checked queries. Each model encodes all of them at once, and they share their requests.
@@ -112,7 +113,7 @@ class CollectionView:
         if any(len(shown) < len(each.fused) for shown, each in zip(hits, best, strict=True)):
             best = self._best(encoded, request, (*request.conditions, *SHOWN))
             hits = self.hits([each.fused for each in best])
-        warnings = self._warnings(request.conditions, found=any(hits))
+        warnings = self._fields.warnings(request.conditions, found=any(hits))
         answers = (
             rerank_or_explain(request.rerank, self._get_reranker, query, candidates, request.limit)
             for query, candidates in zip(queries, hits, strict=True)
@@ -128,7 +129,7 @@ class CollectionView:
         ]
 
     def rankings(
-        self, query: str, *, depth: int, conditions: tuple[Condition, ...] = (), vectors: Sequence[str] | None = None
+        self, query: str, *, depth: int, conditions: tuple[Filter, ...] = (), vectors: Sequence[str] | None = None
     ) -> dict[str, list[ScoredPoint]]:
         """Return the `depth` best points of each vector for a checked query, best first, with `doc_id` and `source`."""
         encoded = self._encoded([query], self._vectors(vectors))
@@ -161,9 +162,7 @@ class CollectionView:
         }
         return [[_hit(each, payloads[each.id]) for each in of_query if each.id in payloads] for of_query in candidates]
 
-    def _best(
-        self, encoded: Mapping[str, Vectors], request: SearchRequest, conditions: tuple[Condition, ...]
-    ) -> list[Candidates]:
+    def _best(self, encoded: Mapping[str, Vectors], request: SearchRequest, conditions: tuple[Filter, ...]) -> list[Candidates]:
         """Return the best fused candidates of each query: as many as hits, or as the reranker reads."""
         count = request.limit if request.rerank == "off" else max(request.limit, RERANK_CANDIDATES)
         depth = max(CANDIDATES, count * GROUP_DEPTH if request.group_by else count)
@@ -175,7 +174,7 @@ class CollectionView:
         return [replace(each, fused=each.fused[:count]) for each in candidates]
 
     def _best_documents(
-        self, candidates: Candidates, request: SearchRequest, depth: int, conditions: tuple[Condition, ...], count: int
+        self, candidates: Candidates, request: SearchRequest, depth: int, conditions: tuple[Filter, ...], count: int
     ) -> list[Fused]:
         """Return the best candidate of each document, of `count` documents or all.
 
@@ -206,7 +205,7 @@ class CollectionView:
         encoded: Mapping[str, Vectors],
         request: SearchRequest,
         depth: int,
-        conditions: tuple[Condition, ...],
+        conditions: tuple[Filter, ...],
         *,
         payload: Sequence[str] | bool,
     ) -> list[Candidates]:
@@ -250,7 +249,7 @@ class CollectionView:
         }
 
     def _query(
-        self, encoded: Mapping[str, Vectors], depth: int, conditions: tuple[Condition, ...], *, payload: Sequence[str] | bool
+        self, encoded: Mapping[str, Vectors], depth: int, conditions: tuple[Filter, ...], *, payload: Sequence[str] | bool
     ) -> list[dict[str, list[ScoredPoint]]]:
         """Return the rankings of each query, found in one request."""
         count = len(next(iter(encoded.values())))
@@ -281,24 +280,6 @@ class CollectionView:
         with lease_gpus(model, devices, timeout=patience, directory=self._lease_directory) as lease:
             return lease.encoder.encode_queries(queries)
 
-    def _warnings(self, conditions: Sequence[Condition], *, found: bool) -> tuple[str, ...]:
-        """Return a sentence for each field that no chunk has and that may be misspelled: if nothing passed, or absence passes."""
-        suspects = [each.field for each in conditions if not found or _absence_passes(each)]
-        return tuple(
-            f"no chunk of {self.name!r} has a field {field}: a document's own fields are named metadata.…"
-            for field in dict.fromkeys(suspects)
-            if not self._has(field)
-        )
-
-    def _has(self, field: str) -> bool:
-        """Return whether any chunk has the field. One that exists is found at once and remembered; a missing one takes a scan."""
-        if field not in self._fields:
-            having = self._store.scroll(self.manifest.collection, [Condition(field, "exists", value=True)], payload=False, page=1)
-            if next(having, None) is None:
-                return False
-            self._fields.add(field)
-        return True
-
     def _with_context(self, hit: Hit, reach: int) -> Hit:
         """Return the hit with the texts of up to `reach` chunks before and after it."""
         if not reach:
@@ -318,10 +299,6 @@ class CollectionView:
             before=tuple(text for chunk, text in texts if chunk < hit.chunk),
             after=tuple(text for chunk, text in texts if chunk > hit.chunk),
         )
-
-
-def _absence_passes(condition: Condition) -> bool:
-    return condition.operator == "none" or (condition.operator == "exists" and not condition.value)
 
 
 def _all_shown(rankings: Rankings) -> bool:

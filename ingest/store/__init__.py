@@ -2,7 +2,10 @@
 
 contract    the store protocol and its records
 schema      collection names, payloads, manifests: pure
-filters     conditions from Python values and from the command line: pure
+filters     filters from Python values: pure
+expression  … from a line of text: pure
+conditions  … the conditions on one field, checked: pure
+qdrant_filter  … in Qdrant's JSON: pure
 edge/       the embedded engine; only it, and BM25, use `qdrant_edge`
 server/     a Qdrant server over REST or gRPC; only it uses `qdrant_client`
 wire        conversions that both stores share: pure

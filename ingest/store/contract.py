@@ -12,7 +12,9 @@ from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 Quantization = Literal["none", "scalar", "binary"]
-Operator = Literal["eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "text"]
+Operator = Literal[
+    "eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "null", "missing", "text", "near", "box", "polygon", "element"
+]
 
 SCHEMA_VERSION = 1
 """The version of the payload and the manifest. A collection of another version is refused."""
@@ -103,17 +105,43 @@ class CollectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One test on one payload field; conditions of a filter are joined by AND.
+    """One test on one payload field.
 
     Attributes:
         field: payload path, e.g. `metadata.year`, `source`.
-        operator: `eq`, `any`/`none` (of a list), `gt|gte|lt|lte` (number or ISO 8601 date), `exists` (True/False), `text`.
-        value: str, int, float, bool, or a tuple of str or int for `any` and `none`.
+        operator: `eq`, `any`/`none` (of a list), `gt|gte|lt|lte` (number or ISO 8601 date), `text`,
+            `exists|null|missing`, `near|box|polygon` (places), or `element` (an item of a list of objects meets a filter).
+        value: str, int, float or bool; a tuple of these for `any` and `none`; True or False for `exists`, `null` and `missing`;
+            (latitude, longitude, meters) for `near`; (south, west, north, east) for `box`; pairs of latitude and longitude for
+            `polygon`; a `Filter` on fields of the item for `element`.
     """
 
     field: str
     operator: Operator
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Combination:
+    """Filters joined by an operator: all of them (`and`), at least one (`or`), or none of them (`not`) is met."""
+
+    operator: Literal["and", "or", "not"]
+    filters: tuple[Filter, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RawFilter:
+    """A filter in Qdrant's own terms.
+
+    Attributes:
+        value: a `qdrant_client.models.Filter`.
+    """
+
+    value: Any
+
+
+Filter = Condition | Combination | RawFilter
+"""A test that a point meets or not. A field that is missing meets only `none`, `missing`, and what `not` reverses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +151,7 @@ class VectorQuery:
     vector: str
     value: Vector
     limit: int
-    conditions: tuple[Condition, ...] = ()
+    conditions: tuple[Filter, ...] = ()
     offset: int = 0
 
 
@@ -236,7 +264,7 @@ class Store(Protocol):
     def scroll(
         self,
         collection: str,
-        conditions: Sequence[Condition] = (),
+        conditions: Sequence[Filter] = (),
         *,
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
@@ -269,13 +297,11 @@ class Store(Protocol):
         """Return the results of each query, best first, in one round trip."""
         ...
 
-    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
+    def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
         """Return the exact number of points that meet all conditions."""
         ...
 
-    def facet(
-        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
-    ) -> dict[str, int]:
+    def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         """Return the `limit` most frequent values of an indexed keyword field, with the exact number of points that have each."""
         ...
 

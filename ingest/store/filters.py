@@ -1,235 +1,143 @@
-"""Conditions on payloads, parsed from Python values or the command line. Pure; each store converts them for its engine.
+"""Filters on payloads, parsed from Python values and text. Pure; each store converts them for its engine.
 
 The operators mean the same in every store:
 
-- A field with a list meets `eq`, `any`, `text` and the ranges if one of its items does.
-- `none` is the opposite of `any`, so points without the field meet it, too.
-- `exists` is false if the field is missing, null or an empty list.
-- Numbers compare by value (`1` equals `1.0`), dates as points in time (UTC without a zone).
+- A field with a list meets `eq`, `any`, `text`, the ranges and the areas if one of its items does.
+- `none` is the opposite of `any`, and `not` that of what it contains, so points without the field meet them, too.
+- `exists` is false if the field is missing, null or an empty list. `null`: it is there and null. `missing`: it is not, or
+  an empty list.
+- Numbers compare by value (`1` equals `1.0`), dates as points in time (UTC without a zone). From 2^53 on, integers equal integers
+  only, and cannot be bounds.
 - `text`: the value contains this text, case-sensitive.
+- `element`: one object of a list of objects meets all of a filter.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import re
-from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from ingest.errors import ConfigurationError
-from ingest.parameters import checked, parse_unicode, shown
-from ingest.store.contract import Condition, Operator
+from ingest.parameters import checked, parse_list, shown
+from ingest.store.conditions import MAX_DEPTH, combined, make_condition, parse_field
+from ingest.store.contract import Combination, Condition, Filter, Operator, RawFilter
+from ingest.store.expression import parse_expression
 
-_RANGES: Mapping[str, Operator] = {"gt": "gt", "gte": "gte", "lt": "lt", "lte": "lte"}
+Where = Mapping[str, Any] | str | Filter | Sequence[Mapping[str, Any] | str | Filter] | None
+"""Filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020"`, a list of either, or None."""
 
-_MAX_INTEGER = 2**63 - 1
+_CLIENT_FILTER = "qdrant_client."
+"""The package whose `Filter` passes through as it is."""
 
-_STEP = r'(?:[\w-]+|"[^"\\]*")(?:\[[0-9]*\])*'
-_FIELD = re.compile(rf"{_STEP}(?:\.{_STEP})*")
-"""Qdrant's payload paths: names of letters, digits, `_` and `-` joined by dots, other names quoted, `[]` or `[0]` for lists."""
-
-_SPACE = re.compile(r"\s*")
-_OPERATOR = re.compile(r"\s*(>=|<=|!=|=|>|<|~)\s*")
-_VALUE = re.compile(r'("(?:[^"\\]|\\.)*"|[^&|"\s=<>!~](?:[^&|"]*[^&|"\s])?)\s*(?=[&|]|\Z)', re.DOTALL)
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-"""A JSON number: `0123` and `1_000` stay text."""
-
-_LONGEST_NUMBER = 40
-"""Maximum characters of a number; a longer one is an identifier."""
-
-_COMPARISONS: Mapping[str, Operator] = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "~": "text"}
+_TESTS = ("any", "none", "gt", "gte", "lt", "lte", "exists", "null", "missing", "text", "near", "box", "polygon", "element")
 
 
-def parse_where(where: Mapping[str, Any]) -> tuple[Condition, ...]:
-    """Return the conditions of `{field: test}`, joined by AND.
+def parse_filter(where: object) -> tuple[Filter, ...]:
+    """Return the filters of `where`, joined by AND. Raises `ConfigurationError`.
 
-    A test is a value (equality), a list (any of them), or a mapping with one or more of `any`, `none`, `not` (a value or a list:
-    the same as `none`), `gt`, `gte`, `lt`, `lte` (a number, an ISO 8601 string, a date or datetime), `exists` (bool), `text`:
+    A text has the grammar of `parse_expression`, a mapping that of `parse_where`. A `qdrant_client.models.Filter` stays as it is.
+    """
+    return () if where is None else _filters(where, 0)
+
+
+def parse_where(where: Mapping[str, Any]) -> tuple[Filter, ...]:
+    """Return the filters of `{field: test}`, joined by AND.
+
+    A test is a value (equality), None (null), a list (any of them), or a mapping with one or more of `any`, `none`, `not` (a
+    value or a list: the same as `none`), `gt`, `gte`, `lt`, `lte` (a number, an ISO 8601 string, a date or datetime), `exists`,
+    `null`, `missing` (bool), `text`, `near` (latitude, longitude, meters), `box` (south, west, north, east), `polygon` (pairs of
+    latitude and longitude), `element` (filters on the objects of a list):
     `{"metadata.year": {"gte": 2020}, "metadata.lang": ["en", "de"], "source": "handbook"}`.
-    Raises `ConfigurationError`.
+
+    The keys `and`, `or` and `not` take a list of filters, of which all, at least one or none are met:
+    `{"or": [{"metadata.lang": "en"}, {"not": ["metadata.tags:draft"]}]}`. Raises `ConfigurationError`.
     """
-    return tuple(condition for field, test in where.items() for condition in _conditions(_field(field), test))
+    return _of_mapping(where, 0)
 
 
-def parse_expression(expression: str) -> tuple[Condition, ...]:
-    """Return the conditions of one line of text, joined by AND.
-
-        expression = test { "&" test }
-        test       = field ("=" | "!=") value { "|" value }      any of them; none of them
-                   | field ("=" | "!=") "*"                      the field exists; it does not
-                   | field (">" | ">=" | "<" | "<=") value       a number or an ISO 8601 date
-                   | field "~" value                             contains the text
-        value      = "true" | "false" | number | text | JSON string in double quotes
-
-    `metadata.year>=2020 & metadata.lang=en|de & metadata.note!=*`. A quoted value is always text; an unquoted one
-    contains no & | or quotes and does not start with an operator. Raises `ConfigurationError`.
-    """
-    conditions: list[Condition] = []
-    position, end = 0, len(expression)
-    while True:
-        condition, position = _parse_test(expression, position)
-        conditions.append(condition)
-        if position == end:
-            return tuple(conditions)
-        position += 1  # the values end at a "&" or at the end
+def conditions_in(filters: Sequence[Filter], *, certain: bool = True) -> Iterator[tuple[Condition, bool]]:
+    """Yield every condition, and whether each hit has to meet it: not if it is inside `or` or `not`."""
+    for part in filters:
+        if isinstance(part, Condition):
+            yield part, certain
+        elif isinstance(part, Combination):
+            yield from conditions_in(part.filters, certain=certain and part.operator == "and")
 
 
-def check_condition(condition: Condition) -> Condition:
-    """Return a hand-made condition, checked, in the form the stores expect. Raises `ConfigurationError`."""
+def _filters(where: object, depth: int) -> tuple[Filter, ...]:  # noqa: PLR0911  one case a type
+    if depth > MAX_DEPTH:
+        raise ConfigurationError(f"a filter is nested deeper than {MAX_DEPTH}: write it flatter")
+    match where:
+        case str():
+            return parse_expression(where)
+        case Mapping():
+            return _of_mapping(where, depth)
+        case Condition():
+            return (_checked_condition(where, depth),)
+        case Combination(operator, filters) if operator in ("and", "or", "not") and filters:
+            return (Combination(operator, tuple(_one(each, depth + 1) for each in filters)),)
+        case RawFilter():
+            return (where,)
+        case list() | tuple() if depth == 0:
+            return tuple(part for each in where for part in _filters(each, 1))
+    if type(where).__module__.startswith(_CLIENT_FILTER) and type(where).__name__ == "Filter":
+        return (RawFilter(where),)
+    raise ConfigurationError(
+        f"where: {shown(where)} is not a filter: write 'metadata.year>=2020' or {{'metadata.year': {{'gte': 2020}}}}"
+    )
+
+
+def _one(where: object, depth: int) -> Filter:
+    filters = _filters(where, depth)
+    if not filters:
+        raise ConfigurationError(f"where: {shown(where)} has no condition: leave it out")
+    return combined("and", filters)
+
+
+def _of_mapping(where: Mapping[str, Any], depth: int) -> tuple[Filter, ...]:
+    filters: list[Filter] = []
+    for key, test in where.items():
+        match key:
+            case "and" | "or" | "not":
+                parts = [test] if isinstance(test, str | Mapping | Filter) else checked(f"where: {key}", parse_list, test, _as_is)
+                if not parts:
+                    raise ConfigurationError(f"where: {key} is empty: give a list of filters")
+                filters.append(Combination(key, tuple(_one(part, depth + 1) for part in parts)))
+            case _:
+                filters += _tests(parse_field(key), test, depth)
+    return tuple(filters)
+
+
+def _as_is(value: object) -> object:
+    return value
+
+
+def _checked_condition(condition: Condition, depth: int) -> Condition:
+    """Return a hand-made condition, checked, in the form the stores expect."""
     if condition.operator not in get_args(Operator):
         known = ", ".join(get_args(Operator))
         raise ConfigurationError(
             f"the filter on {shown(condition.field)} has no operator {shown(condition.operator)}: use {known}"
         )
-    return _condition(_field(condition.field), condition.operator, condition.value)
+    return _condition(parse_field(condition.field), condition.operator, condition.value, depth)
 
 
-def _parse_test(expression: str, start: int) -> tuple[Condition, int]:
-    start = _after_space(expression, start)
-    field = _FIELD.match(expression, start)
-    if field is None:
-        raise _unreadable(expression, start, "a field such as metadata.year")
-    _field(field[0])
-    operator = _OPERATOR.match(expression, field.end())
-    if operator is None:
-        raise _unreadable(expression, field.end(), "one of = != > >= < <= ~")
-    position = operator.end()
-    raw: list[str] = []
-    while True:
-        position = _after_space(expression, position)
-        value = _VALUE.match(expression, position)
-        if value is None:
-            raise _unreadable(expression, position, 'a value (text with & | " or an operator in front goes in double quotes)')
-        raw.append(value[1])
-        position = value.end()
-        if position == len(expression) or expression[position] == "&":
-            return _test(field[0], operator[1], raw), position
-        position += 1
-
-
-def _after_space(expression: str, position: int) -> int:
-    space = _SPACE.match(expression, position)
-    return space.end() if space else position
-
-
-def _test(field: str, operator: str, raw: Sequence[str]) -> Condition:
-    if operator in _COMPARISONS:
-        if len(raw) > 1:
-            raise ConfigurationError(f"the filter {operator} on {field} takes one value, not {len(raw)}")
-        value = _text_or_json(raw[0]) if operator == "~" else _literal(raw[0])
-        return _condition(field, _COMPARISONS[operator], value)
-    if list(raw) == ["*"]:
-        return Condition(field, "exists", operator == "=")
-    values = [_literal(value) for value in raw]
-    if operator == "!=":
-        return _condition(field, "none", values)
-    return _condition(field, "eq", values[0]) if len(values) == 1 else _condition(field, "any", values)
-
-
-def _literal(raw: str) -> str | int | float | bool:
-    if raw in ("true", "false"):
-        return raw == "true"
-    if len(raw) <= _LONGEST_NUMBER and _NUMBER.fullmatch(raw):
-        number: int | float = json.loads(raw)
-        return number
-    return _text_or_json(raw)
-
-
-def _text_or_json(raw: str) -> str:
-    if not raw.startswith('"'):
-        return raw
-    try:
-        return str(json.loads(raw, strict=False))
-    except ValueError as exc:
-        raise ConfigurationError(f"{raw} is no JSON string: {exc}") from exc
-
-
-def _unreadable(expression: str, position: int, expected: str) -> ConfigurationError:
-    found = repr(expression[position : position + 20]) if position < len(expression) else "the end"
-    return ConfigurationError(f"the filter {expression!r} cannot be read: expected {expected} instead of {found}")
-
-
-def _field(field: object) -> str:
-    if not isinstance(field, str) or _FIELD.fullmatch(field) is None:
-        raise ConfigurationError(
-            f'{shown(field)} is no payload field: write metadata.year, or metadata."odd name" in double quotes'
-        )
-    return checked("the field of a filter", parse_unicode, field)
-
-
-def _conditions(field: str, test: object) -> list[Condition]:
+def _tests(field: str, test: object, depth: int) -> list[Condition]:
     if not isinstance(test, Mapping):
-        return [_condition(field, "any" if isinstance(test, (list, tuple, set, frozenset)) else "eq", test)]
+        return [make_condition(field, "any" if isinstance(test, (list, tuple, set, frozenset)) else "eq", test)]
     if not test:
         raise ConfigurationError(f"the filter on {field} is empty: give a value, a list, or a mapping such as {{'gte': 2020}}")
-    conditions = []
-    for name, value in test.items():
-        operator: Operator
-        match name:
-            case "any" | "none" | "exists" | "text":
-                operator = name
-            case "not":
-                operator = "none"
-                value = value if isinstance(value, (list, tuple, set, frozenset)) else [value]  # noqa: PLW2901  one value or many
-            case _ if name in _RANGES:
-                operator = _RANGES[name]
-            case _:
-                raise ConfigurationError(
-                    f"the filter on {field} has no test {shown(name)}: use any, none, not, gt, gte, lt, lte, exists or text"
-                )
-        conditions.append(_condition(field, operator, value))
-    return conditions
+    return [_condition(field, *_operator(field, name, value), depth) for name, value in test.items()]
 
 
-def _condition(field: str, operator: Operator, value: object) -> Condition:
-    """Return the condition with its value checked and in the form the stores expect."""
-    match operator:
-        case "any" | "none":
-            if not isinstance(value, (list, tuple, set, frozenset)) or not value:
-                raise ConfigurationError(f"the filter {operator} on {field} takes a list of values, not {shown(value)}")
-            return Condition(field, operator, tuple(_scalar(field, item) for item in value))
-        case "exists":
-            if not isinstance(value, bool):
-                raise ConfigurationError(f"the filter exists on {field} takes True or False, not {shown(value)}")
-            return Condition(field, operator, value)
-        case "text":
-            if not isinstance(value, str) or not value:
-                raise ConfigurationError(f"the filter text on {field} takes a text, not {shown(value)}")
-            return Condition(field, operator, _scalar(field, value))
-        case "gt" | "gte" | "lt" | "lte":
-            return Condition(field, operator, _bound(field, value))
-        case "eq":
-            return Condition(field, operator, _scalar(field, value))
+def _operator(field: str, name: object, value: object) -> tuple[Operator, object]:
+    if name == "not":
+        return "none", value if isinstance(value, (list, tuple, set, frozenset)) else [value]
+    for operator in get_args(Operator):
+        if name == operator and operator in _TESTS:
+            return operator, value
+    raise ConfigurationError(f"the filter on {field} has no test {shown(name)}: use not, {', '.join(_TESTS)}")
 
 
-def _scalar(field: str, value: object) -> str | int | float | bool:
-    if isinstance(value, str):
-        return checked(f"the filter on {field}", parse_unicode, value)
-    if isinstance(value, int) and abs(value) <= _MAX_INTEGER:
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    raise ConfigurationError(
-        f"the filter on {field} cannot compare with {shown(value)}: use text, a 64-bit integer, a finite number, True or False"
-        " (and exists for what may be missing)"
-    )
-
-
-def _bound(field: str, value: object) -> str | int | float:
-    if isinstance(value, str):
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError as exc:
-            raise ConfigurationError(
-                f"the filter on {field} cannot order by {shown(value)}: use a number or an ISO 8601 date such as 2024-12-31"
-            ) from exc
-    if isinstance(value, date) and not isinstance(value, datetime):
-        value = datetime.combine(value, time())
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
-    number = _scalar(field, value)
-    if isinstance(number, (bool, str)):
-        raise ConfigurationError(f"the filter on {field} cannot order by {shown(number)}: use a number or an ISO 8601 date")
-    return number
+def _condition(field: str, operator: Operator, value: object, depth: int) -> Condition:
+    return make_condition(field, operator, _one(value, depth + 1) if operator == "element" else value)

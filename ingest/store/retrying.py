@@ -13,7 +13,7 @@ from typing import Any, Self, TypeVar
 from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy, call_with_retries
-from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Condition, Manifest, Store, VectorQuery
+from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Filter, Manifest, Store, VectorQuery
 from ingest.store.request_sizes import id_bytes, payload_bytes, point_bytes, query_bytes, vectors_bytes
 from ingest.store.splitting import RequestLimits, joined, pages_of
 
@@ -142,7 +142,7 @@ class RetryingStore:
     def scroll(
         self,
         collection: str,
-        conditions: Sequence[Condition] = (),
+        conditions: Sequence[Filter] = (),
         *,
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
@@ -199,12 +199,10 @@ class RetryingStore:
             found = iter(_chained(parts))
             return [joined([next(found) for _ in each]) for each in pages]
 
-    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
+    def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
         return self._call(lambda: self._store.count(collection, conditions))
 
-    def facet(
-        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
-    ) -> dict[str, int]:
+    def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         kind = (collection, "facet")
         while True:
             size = min(limit, self._limits.most(kind))

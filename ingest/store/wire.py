@@ -9,9 +9,6 @@ import numpy as np
 
 from ingest.records import ScoredPoint, SparseVector, StoredPoint, Vector
 
-EXACT_INTEGER = 2**53
-"""Numbers up to this compare as floats, so 2020 finds 2020.0. Beyond it, floats skip integers."""
-
 
 def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
     """Convert a vendor record, without unnamed vectors, which this package never writes. `sparse`: the vendor's sparse vector."""

@@ -27,7 +27,7 @@ from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.retry import RetryPolicy
 from ingest.search import Searcher
 from ingest.source.chunking import ChunkingOptions
-from ingest.store.contract import Condition, Store
+from ingest.store.contract import Filter, Store
 from ingest.store.retrying import RetryingStore
 from ingest.sync.deletion import undelete
 from ingest.sync.job import Job
@@ -55,7 +55,7 @@ class SmallPages(RetryingStore):
     """Reads three points at a time."""
 
     def scroll(
-        self, collection: str, conditions: Sequence[Condition] = (), *, page: int = 1000, **options: Any
+        self, collection: str, conditions: Sequence[Filter] = (), *, page: int = 1000, **options: Any
     ) -> Iterator[StoredPoint]:
         return super().scroll(collection, conditions, page=min(page, 3), **options)
 

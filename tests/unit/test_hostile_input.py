@@ -23,7 +23,8 @@ from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, IngestError, SourceError, StoreError
 from ingest.records import Document, Rejected
 from ingest.source import open_source
-from ingest.store.filters import parse_expression, parse_where
+from ingest.store.expression import parse_expression
+from ingest.store.filters import parse_where
 from ingest.store.schema import manifest_from_json, manifest_to_json
 
 MEBIBYTE = 2**20

@@ -8,13 +8,15 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-import qdrant_edge
 from hypothesis import given
 from hypothesis import strategies as st
+from qdrant_client import models
 
 from ingest.errors import ConfigurationError
-from ingest.store.contract import Condition
-from ingest.store.filters import parse_expression, parse_where
+from ingest.store.contract import Combination, Condition, Filter, RawFilter
+from ingest.store.edge.filters import filter_to
+from ingest.store.expression import parse_expression
+from ingest.store.filters import parse_filter, parse_where
 
 
 @pytest.mark.parametrize(
@@ -37,6 +39,12 @@ from ingest.store.filters import parse_expression, parse_where
         ({"a": {"exists": False}}, [("a", "exists", False)]),
         ({"a": {"text": "some words"}}, [("a", "text", "some words")]),
         ({'metadata."odd key"[].x-y': 1}, [('metadata."odd key"[].x-y', "eq", 1)]),
+        ({"a": None}, [("a", "null", True)]),
+        ({"a": {"null": False, "missing": True}}, [("a", "null", False), ("a", "missing", True)]),
+        ({"a": {"near": [52.5, 13, 5000]}}, [("a", "near", (52.5, 13.0, 5000.0))]),
+        ({"a": {"box": (1, 2, 3, 4)}}, [("a", "box", (1.0, 2.0, 3.0, 4.0))]),
+        ({"a": {"polygon": [(0, 0), (0, 1), [1, 1]]}}, [("a", "polygon", ((0.0, 0.0), (0.0, 1.0), (1.0, 1.0)))]),
+        ({"a[]": {"element": {"x": 1}}}, [("a", "element", Condition("x", "eq", 1))]),
     ],
     ids=str,
 )
@@ -52,7 +60,6 @@ def test_python_values_become_conditions(where: dict[str, Any], conditions: list
         {"a.": 1},
         {'a"b': 1},
         {3: 1},
-        {"a": None},
         {"a": []},
         {"a": {}},
         {"a": [None]},
@@ -71,6 +78,19 @@ def test_python_values_become_conditions(where: dict[str, Any], conditions: list
         {"a": 2**63},
         {"a": "\ud800"},
         {"a": b"bytes"},
+        {"a": 2.0**53},
+        {"a": {"gt": 2**53}},
+        {"a": {"missing": 1}},
+        {"a": {"near": (91, 0, 1)}},
+        {"a": {"near": (0, 0, 0)}},
+        {"a": {"near": (0, 0)}},
+        {"a": {"box": (1, 0, 0, 1)}},
+        {"a": {"polygon": [(0, 0), (0, 1)]}},
+        {"a": {"polygon": [(0, 0), (0, 1), 3]}},
+        {"a": {"element": {}}},
+        {"and": []},
+        {"or": 3},
+        {"not": [None]},
     ],
     ids=ascii,
 )
@@ -103,6 +123,24 @@ def test_what_cannot_be_a_condition_is_an_error_in_one_line(where: dict[Any, Any
         ('a="R&D | \\"x\\""|c', [("a", "any", ('R&D | "x"', "c"))]),
         ("note~2020", [("note", "text", "2020")]),
         ('metadata."odd key">1', [('metadata."odd key"', "gt", 1)]),
+        ("color=red AND n=1", [("color", "eq", "red"), ("n", "eq", 1)]),
+        ("a=x and b=y&c=z", [("a", "eq", "x"), ("b", "eq", "y"), ("c", "eq", "z")]),
+        ('a="salt and pepper"', [("a", "eq", "salt and pepper")]),
+        ("name=f(x and y) and b=1", [("name", "eq", "f(x and y)"), ("b", "eq", 1)]),
+        ("a=smile :)", [("a", "eq", "smile :)")]),
+        ("tags:draft", [("tags", "eq", "draft")]),
+        ('a in [1, two words, "x, y"]', [("a", "any", (1, "two words", "x, y"))]),
+        ("a not in (en)", [("a", "none", ("en",))]),
+        ("a=null & b!=null", [("a", "null", True), ("b", "null", False)]),
+        ('a="null"', [("a", "eq", "null")]),
+        ("a is null and b is not missing", [("a", "null", True), ("b", "missing", False)]),
+        ("p near (52.5, 13.4, 5km)", [("p", "near", (52.5, 13.4, 5000.0))]),
+        ("p NEAR(52.5,-13.4,300)", [("p", "near", (52.5, -13.4, 300.0))]),
+        ("p box (1, 2, 3, 4)", [("p", "box", (1.0, 2.0, 3.0, 4.0))]),
+        ("p polygon (0 0, 0 1, 1 1)", [("p", "polygon", ((0.0, 0.0), (0.0, 1.0), (1.0, 1.0)))]),
+        ("items{price>10}", [("items", "element", Condition("price", "gt", 10))]),
+        ("(a=1)", [("a", "eq", 1)]),
+        ("not=1 & or=2 & and.x=3", [("not", "eq", 1), ("or", "eq", 2), ("and.x", "eq", 3)]),
     ],
 )
 def test_the_command_line_says_the_same(expression: str, conditions: list[tuple[str, Any, Any]]) -> None:
@@ -128,6 +166,23 @@ def test_the_command_line_says_the_same(expression: str, conditions: list[tuple[
         'a="\\x"',
         "a b=1",
         "a=1e999",
+        "color=red n=1",
+        "a=salt and pepper",
+        "a=x or",
+        "a=(en or de)",
+        "(a=1",
+        "not",
+        "a in []",
+        "a in [1",
+        "a in [1, , 2]",
+        "a=x|null",
+        "a is empty",
+        "p near (1, 2)",
+        "p near (1, x, 3)",
+        "p polygon (1 2)",
+        "items{price>10",
+        "a>9007199254740992",
+        "(" * 33 + "a=1" + ")" * 33,
     ],
 )
 def test_what_cannot_be_read_says_where(expression: str) -> None:
@@ -136,7 +191,53 @@ def test_what_cannot_be_read_says_where(expression: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@given(st.text() | st.text(alphabet='ab.1-e"\\[]<>=!~|&* \n'))
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "metadata.year>=2020 and (lang=en or not tags:draft)",
+        "metadata.year >= 2020 & ( lang = en OR NOT tags : draft )",
+    ],
+)
+def test_and_binds_before_or_and_brackets_before_both(expression: str) -> None:
+    year, lang, draft = Condition("metadata.year", "gte", 2020), Condition("lang", "eq", "en"), Condition("tags", "eq", "draft")
+    assert parse_expression(expression) == (year, Combination("or", (lang, Combination("not", (draft,)))))
+    assert parse_expression("a=1 or b=2 and not not c=3") == (
+        Combination(
+            "or",
+            (Condition("a", "eq", 1), Combination("and", (Condition("b", "eq", 2), Condition("c", "eq", 3)))),
+        ),
+    )
+
+
+def test_python_values_nest_as_text_does() -> None:
+    where = {"metadata.year": {"gte": 2020}, "or": [{"lang": "en"}, {"not": ["tags:draft"]}]}
+    assert parse_filter(where) == parse_filter("metadata.year>=2020 and (lang=en or not tags:draft)")
+    assert parse_filter(["a=1", {"b": 2}, Condition("c", "eq", 3)]) == parse_filter("a=1 & b=2 & c=3")
+    assert parse_filter(Combination("not", (Condition("a", "eq", 1),))) == parse_filter("not a=1")
+    assert parse_filter({"items": {"element": "price>10 or color=red"}}) == parse_filter("items{price>10 or color=red}")
+
+
+def test_a_filter_of_the_client_passes_as_it_is() -> None:
+    raw = models.Filter(must=[models.HasIdCondition(has_id=[3])])
+    assert parse_filter(raw) == (RawFilter(raw),)
+    assert parse_filter({"or": ["a=1", raw]}) == (Combination("or", (Condition("a", "eq", 1), RawFilter(raw))),)
+
+
+@pytest.mark.parametrize("where", [3, [3], [["a=1"]], object(), Combination("xor", ()), {"a": 1, "not": ""}], ids=ascii)  # type: ignore[arg-type]
+def test_what_is_no_filter_is_refused(where: object) -> None:
+    with pytest.raises(ConfigurationError):
+        parse_filter(where)
+
+
+def test_a_filter_that_is_nested_too_deep_is_refused() -> None:
+    part: Filter = Condition("a", "eq", 1)
+    for _ in range(40):
+        part = Combination("not", (part,))
+    with pytest.raises(ConfigurationError, match="flatter"):
+        parse_filter(part)
+
+
+@given(st.text() | st.text(alphabet='ab.1-e"\\[]<>=!~|&*(){}, \n'))
 def test_reading_an_expression_never_fails_in_another_way(expression: str) -> None:
     try:
         conditions = parse_expression(expression)
@@ -156,5 +257,4 @@ def test_a_quoted_value_is_taken_as_it_is(text: str) -> None:
 
 @given(st.from_regex(r'\A(?:[\w-]+|"[^"\\]*")(?:\[[0-9]{0,3}\])?(?:\.[\w-]+)?\Z'))
 def test_the_engine_understands_every_field_that_is_accepted(field: str) -> None:
-    [condition] = parse_where({field: 1})
-    qdrant_edge.FieldCondition(condition.field, match=qdrant_edge.MatchValue(1))
+    filter_to(parse_where({field: 1}))

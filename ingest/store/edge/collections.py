@@ -14,12 +14,13 @@ from qdrant_edge import UpdateOperation
 
 from ingest.errors import CollectionNotFoundError, StoreError
 from ingest.process import HomeLock, HomeProcess, keep_for_parent
-from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest
+from ingest.store.contract import CollectionInfo, CollectionOptions, Filter, Manifest
 from ingest.store.edge.aliases import AliasFile
 from ingest.store.edge.directory import CollectionDirectory, collection_names
+from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
-from ingest.store.edge.wire import INDEX_TYPES, collection_config, filter_to, same_index
+from ingest.store.edge.wire import INDEX_TYPES, collection_config, same_index
 from ingest.store.schema import INDEXED_FIELDS, check_aliases_are_free, check_same_vectors
 
 logger = logging.getLogger(__name__)
@@ -141,7 +142,7 @@ class EdgeCollections:
         with self._mutex:
             self._opened(collection)
 
-    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
+    def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
         with self._using(collection) as opened:
             return opened.shard.count(engine.CountRequest(exact=True, filter=filter_to(conditions)))
 

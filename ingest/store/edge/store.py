@@ -10,10 +10,11 @@ import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
-from ingest.store.contract import MAX_FACETS, Condition, VectorQuery
+from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
 from ingest.store.edge.collections import EdgeCollections, OpenCollection
+from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
-from ingest.store.edge.wire import filter_to, stored_point, vector_to
+from ingest.store.edge.wire import stored_point, vector_to
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
@@ -76,7 +77,7 @@ class EdgeStore(EdgeCollections):
     def scroll(
         self,
         collection: str,
-        conditions: Sequence[Condition] = (),
+        conditions: Sequence[Filter] = (),
         *,
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
@@ -130,9 +131,7 @@ class EdgeStore(EdgeCollections):
             responses = opened.shard.query_batch(engine.QueryBatchRequest(requests))
         return [[scored_point(hit) for hit in response] for response in responses]
 
-    def facet(
-        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
-    ) -> dict[str, int]:
+    def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         with self._using(collection) as opened:
             response = opened.shard.facet(engine.FacetRequest(field, limit=limit, exact=True, filter=filter_to(conditions)))
         return {str(hit.value): hit.count for hit in response.hits if hit.count}  # a value that no point has any more counts 0

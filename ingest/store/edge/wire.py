@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
-import numpy as np
 import qdrant_edge as engine
-from qdrant_edge import FieldCondition, Filter
 
 from ingest.records import SparseVector, Vector
 from ingest.store import wire
-from ingest.store.contract import CollectionOptions, Condition, Manifest
-from ingest.store.wire import EXACT_INTEGER
+from ingest.store.contract import CollectionOptions, Manifest
 
 INDEXING_THRESHOLD = 1_000_000
 """Kilobytes of one named dense vector from which `finalize` builds an HNSW graph. Below it, a search compares with all vectors:
@@ -66,43 +62,3 @@ def vector_to(value: Vector) -> list[float] | engine.SparseVector:
     if isinstance(value, SparseVector):
         return engine.SparseVector(value.indices.tolist(), value.values.tolist())
     return memoryview(value)  # type: ignore[arg-type,return-value]  # any sequence is accepted; this one needs no copy
-
-
-def filter_to(conditions: Sequence[Condition]) -> Filter | None:
-    if not conditions:
-        return None
-    return Filter(must=[_condition(condition) for condition in conditions])
-
-
-def _condition(condition: Condition) -> engine.ConditionType:
-    field, value = condition.field, condition.value
-    match condition.operator:
-        case "eq":
-            return _equal(field, value)
-        case "any":
-            return _any(field, value)
-        case "none":
-            return Filter(must_not=[_any(field, value)])
-        case "exists":
-            empty = engine.IsEmptyCondition(field)
-            return Filter(must_not=[empty]) if value else empty
-        case "text":
-            return FieldCondition(field, match=engine.MatchSubstring(value))
-        case operator:
-            range_type = engine.RangeDateTime if isinstance(value, str) else engine.RangeFloat
-            return FieldCondition(field, range=range_type(**{operator: value}))
-
-
-def _any(field: str, values: Sequence[str | float]) -> engine.ConditionType:
-    texts = [value for value in values if isinstance(value, str)]
-    if len(texts) == len(values):
-        return FieldCondition(field, match=engine.MatchAny(texts))
-    return Filter(should=[_equal(field, value) for value in values])
-
-
-def _equal(field: str, value: str | float) -> FieldCondition:
-    if isinstance(value, bool):  # the engine reads Python's True as 1, but not NumPy's
-        return FieldCondition(field, match=engine.MatchValue(np.bool_(value)))  # type: ignore[arg-type]  # see above
-    if isinstance(value, float) or (isinstance(value, int) and abs(value) <= EXACT_INTEGER):
-        return FieldCondition(field, range=engine.RangeFloat(gte=value, lte=value))
-    return FieldCondition(field, match=engine.MatchValue(value))

@@ -13,7 +13,7 @@ from typing import Any
 from qdrant_client import models
 
 from ingest.errors import CollectionNotFoundError, ForeignCollectionError, StoreError, StoreUnavailableError
-from ingest.store.contract import CollectionInfo, CollectionOptions, Condition, Manifest
+from ingest.store.contract import CollectionInfo, CollectionOptions, Filter, Manifest
 from ingest.store.schema import (
     INDEXED_FIELDS,
     check_aliases_are_free,
@@ -23,6 +23,7 @@ from ingest.store.schema import (
 )
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, has_status, not_found, one_line
+from ingest.store.server.filters import filter_to
 from ingest.store.server.settings import (
     changed_indexes,
     changed_settings,
@@ -36,7 +37,6 @@ from ingest.store.server.wire import (
     METADATA_KEY,
     NOTE_PREFIX,
     collection_config,
-    filter_to,
     has_vectors_of,
 )
 
@@ -61,6 +61,7 @@ class ServerCollections:
         self._connection = connection
         self._client = connection.client
         self._call = connection.call
+        self._filter = partial(filter_to, text_is_substring=connection.text_is_substring)
 
     @property
     def location(self) -> str:
@@ -142,8 +143,8 @@ class ServerCollections:
         ]
         self._call(None, lambda: self._client.update_collection_aliases([*created, *removed]))
 
-    def count(self, collection: str, conditions: Sequence[Condition] = ()) -> int:
-        selected = filter_to(conditions)
+    def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
+        selected = self._filter(conditions)
         return self._call(collection, lambda: self._client.count(collection, count_filter=selected, exact=True).count)
 
     def notes(self, collection: str) -> dict[str, Any]:

@@ -29,6 +29,9 @@ logger = logging.getLogger(__name__)
 OLDEST_SERVER = (1, 16)
 """Older servers have no collection metadata to store the manifest in."""
 
+SUBSTRING_SERVER = (1, 19)
+"""Older servers match the text of a field without a full-text index as a substring; this one has a match for substrings."""
+
 _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_backoff_ms": 2000}
 """By default gRPC waits up to two minutes before it reconnects; here the retry policy decides."""
 
@@ -117,6 +120,7 @@ class Connection:
         keep_for_parent(self)
         try:
             version = call_with_retries(self._checked_version, retry)
+            self.text_is_substring = (version_numbers(version) or OLDEST_SERVER) < SUBSTRING_SERVER
             if prefer_grpc is None:
                 prefer_grpc = (
                     (grpc_port is not None or port == USUAL_PORT)
@@ -197,8 +201,7 @@ class Connection:
         if not greeting.title.lower().startswith("qdrant"):
             raise StoreError(f"{self._described} is not Qdrant, but {one_line(greeting.title)}: check the address")
         version = greeting.version
-        numbers = re.match(r"(\d+)\.(\d+)", version)
-        if numbers is None or (int(numbers[1]), int(numbers[2])) < OLDEST_SERVER:
+        if (numbers := version_numbers(version)) is None or numbers < OLDEST_SERVER:
             oldest = ".".join(map(str, OLDEST_SERVER))
             raise StoreError(f"the Qdrant server at {self.location} has version {version}: upgrade it to {oldest} or later")
         return version
@@ -274,3 +277,9 @@ def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext, dict[str,
         return ssl.create_default_context(cafile=ca_file), {"root_certificates": Path(ca_file).read_bytes()}
     except OSError as exc:  # also for a file that is not a certificate
         raise ConfigurationError(f"the certificate file {ca_file} cannot be used: {exc.strerror or exc}") from exc
+
+
+def version_numbers(version: str) -> tuple[int, int] | None:
+    """Return the major and minor number of a server's version, or None if it has none."""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    return None if numbers is None else (int(numbers[1]), int(numbers[2]))

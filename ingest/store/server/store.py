@@ -15,13 +15,13 @@ from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
 from ingest.parameters import checked, optional, parse_boolean, parse_instance, parse_integer, parse_number, parse_path
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy
-from ingest.store.contract import MAX_FACETS, Condition, VectorQuery
+from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import BAD_REQUEST, has_status
 from ingest.store.server.messages import payload_messages, point_messages, vector_messages
-from ingest.store.server.wire import filter_to, point_to, stored_point, vector_to
+from ingest.store.server.wire import point_to, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
 _PAGE = 5_000
@@ -154,7 +154,7 @@ class ServerStore(ServerCollections):
     def scroll(
         self,
         collection: str,
-        conditions: Sequence[Condition] = (),
+        conditions: Sequence[Filter] = (),
         *,
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
@@ -163,7 +163,7 @@ class ServerStore(ServerCollections):
     ) -> Iterator[StoredPoint]:
         offset: Any = None if after is None else point_id_to(after)
         limit = page if after is None else page + 1  # the server begins with the point at `offset`
-        selected = filter_to(conditions)
+        selected = self._filter(conditions)
         while True:
             with self._limited(collection, max_query_limit=limit, spare=limit - page):
                 records, offset = self._client.scroll(
@@ -202,7 +202,7 @@ class ServerStore(ServerCollections):
                 using=query.vector,
                 limit=query.limit,
                 offset=query.offset or None,
-                filter=filter_to(query.conditions),
+                filter=self._filter(query.conditions),
                 with_payload=selection_to(payload),
             )
             for query in queries
@@ -211,10 +211,8 @@ class ServerStore(ServerCollections):
             responses = self._client.query_batch_points(collection, requests)
         return [[scored_point(hit) for hit in response.points] for response in responses]
 
-    def facet(
-        self, collection: str, field: str, conditions: Sequence[Condition] = (), *, limit: int = MAX_FACETS
-    ) -> dict[str, int]:
-        selected = filter_to(conditions)
+    def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
+        selected = self._filter(conditions)
         with self._limited(collection, max_query_limit=limit):
             response = self._client.facet(collection, field, selected, limit=limit, exact=True)
         return {str(hit.value): hit.count for hit in response.hits if hit.count}  # a value that no point has any more counts 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -10,9 +9,8 @@ from qdrant_client import models
 
 from ingest.records import Point, SparseVector, Vector
 from ingest.store import wire
-from ingest.store.contract import CollectionOptions, Condition, Manifest
+from ingest.store.contract import CollectionOptions, Manifest
 from ingest.store.schema import manifest_to_json
-from ingest.store.wire import EXACT_INTEGER
 
 METADATA_KEY = "ingest"
 """The key of the manifest in a collection's metadata. Updates merge top-level keys, so the manifest has its own."""
@@ -92,39 +90,3 @@ def vector_to(value: Vector) -> list[float] | models.SparseVector:
         return models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
     dense: list[float] = value.tolist()
     return dense
-
-
-def filter_to(conditions: Sequence[Condition]) -> models.Filter | None:
-    return models.Filter(must=[_condition(condition) for condition in conditions]) if conditions else None
-
-
-def _condition(condition: Condition) -> models.Condition:
-    field, value = condition.field, condition.value
-    match condition.operator:
-        case "eq":
-            return _equal(field, value)
-        case "any":
-            return _any(field, value)
-        case "none":
-            return models.Filter(must_not=[_any(field, value)])
-        case "exists":
-            empty = models.IsEmptyCondition(is_empty=models.PayloadField(key=field))
-            return models.Filter(must_not=[empty]) if value else empty
-        case "text":
-            return models.FieldCondition(key=field, match=models.MatchText(text=value))
-        case operator:
-            range_type = models.DatetimeRange if isinstance(value, str) else models.Range
-            return models.FieldCondition(key=field, range=range_type(**{operator: value}))
-
-
-def _any(field: str, values: Sequence[str | float]) -> models.Condition:
-    texts = [value for value in values if isinstance(value, str)]
-    if len(texts) == len(values):
-        return models.FieldCondition(key=field, match=models.MatchAny(any=texts))
-    return models.Filter(should=[_equal(field, value) for value in values])
-
-
-def _equal(field: str, value: str | float) -> models.FieldCondition:
-    if isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) <= EXACT_INTEGER):
-        return models.FieldCondition(key=field, range=models.Range(gte=value, lte=value))
-    return models.FieldCondition(key=field, match=models.MatchValue(value=value))
