@@ -83,8 +83,10 @@ class RunSettings(Table):
     backend: Literal["auto", "torch", "openvino"] = Field(
         "auto", description="CPU inference backend: `auto` (pick the faster one), `torch` or `openvino`."
     )
-    precision: Literal["int8", "float32"] | None = Field(
-        None, description="Precision of OpenVINO. Default: that of the collection, `int8` for a new one."
+    precision: Literal["float32", "bfloat16", "float16", "int8"] | None = Field(
+        None,
+        description="Precision to compute in. Default: that of the collection; for a new one `int8` with OpenVINO, `float32` on"
+        " the CPU with torch, `bfloat16` or `float16` on a GPU.",
     )
 
     chunk_tokens: int | None = Field(None, ge=8, description="Maximum tokens per chunk. Default: what every model accepts.")

@@ -37,7 +37,11 @@ Backend = Annotated[
 ]
 Precision = Annotated[
     str | None,
-    typer.Option("--precision", help="Precision of openvino: int8 or float32. [default: as stored; int8 for a new collection]"),
+    typer.Option(
+        "--precision",
+        help="Precision to compute in: float32, bfloat16, float16 (both on a GPU) or int8 (OpenVINO)."
+        " [default: as stored, else the fastest]",
+    ),
 ]
 Delete = Annotated[
     str | None,

@@ -76,12 +76,15 @@ class Model(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """A digest of everything that shapes its vectors: revision or weights, prompts, pooling, dtype, truncation."""
+        """A digest of everything that shapes its vectors: revision or weights, prompts, pooling, truncation, and int8 or float.
+
+        All floats share one: `float32`, `bfloat16` and `float16` vectors of a model differ less than its neighbors do.
+        """
         ...
 
     @property
     def space(self) -> str:
-        """A digest of what defines its vector space: the fingerprint without the dtype. A GPU and a CPU share a space."""
+        """A digest of what defines its vector space: the fingerprint without the precision."""
         ...
 
     @property

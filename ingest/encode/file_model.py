@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from ingest.encode.model_config import ModelConfig
+from ingest.encode.precision import fingerprinted
 from ingest.encode.resolve import ModelFiles, resolve, weights_digest
 from ingest.encode.tokens import DocumentTokens
 from ingest.records import TokenLimit, digest
@@ -39,7 +40,7 @@ class FileModel:
 
     @cached_property
     def fingerprint(self) -> str:
-        return digest({"space": self.space, "dtype": self.dtype})
+        return digest({"space": self.space, "dtype": fingerprinted(self.dtype)})
 
     @cached_property
     def tokens(self) -> DocumentTokens:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
+from functools import cache
 from importlib.util import find_spec
 from types import MappingProxyType
 
@@ -16,12 +18,15 @@ from ingest.encode.openvino.cache import ConvertedModel
 from ingest.encode.openvino.choice import BackendOptions, choose_backend
 from ingest.encode.openvino.conversion import is_installed
 from ingest.encode.openvino.model import OpenVinoModel
+from ingest.encode.precision import float_precision, precision_note
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
 from ingest.encode.resolve import resolve, status
 from ingest.encode.sparse import Bm25Model, SpladeModel
 from ingest.encode.torch_model import TorchModel
 from ingest.errors import ConfigurationError, MissingExtraError, ModelError
 from ingest.parameters import checked, parse_boolean, parse_instance, parse_text, parse_texts
+
+logger = logging.getLogger(__name__)
 
 
 class ModelManager:
@@ -30,11 +35,11 @@ class ModelManager:
     Args:
         config: registry keys, in the order of the passes.
         enable_sparse: False leaves out the sparse models.
-        devices: devices to compute on, which determine the dtype; by default the first GPU, or the CPU if there is none.
+        devices: devices to compute on; by default the first GPU, or the CPU if there is none.
         custom_models: the user's own models, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may run.
         language: language of BM25.
-        backend_options: CPU inference backend and precision; torch by default.
+        backend_options: CPU inference backend, and precision; by default torch, and the default float of the devices.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
     """
@@ -64,6 +69,10 @@ class ModelManager:
             {key: find_model(key, custom=custom_models) for key in config.ensemble_models},
         )
         self._chosen = {key: self._choose(config) for key, config in self.configs.items()}
+        for key, (_, dtype) in self._chosen.items():
+            note = precision_note(key, self._backend_options.stored_precisions.get(key), dtype, compute_dtype(self.devices))
+            if note is not None:
+                _log_once(note)
         members = {model.key: model for model in (*self._initialize_dense_models(), *self.initialize_sparse_models())}
         self.members: tuple[Model, ...] = tuple(members[key] for key in self.configs if key in members)
 
@@ -84,7 +93,7 @@ class ModelManager:
         return {key: config.batch_tokens for key, config in self.configs.items()}
 
     def _get_model_primary_dtype(self, key: str) -> str:
-        """Return the dtype of a model: `bfloat16` or `float16` on GPUs, `float32` or `int8` on the CPU; BM25 `float32`."""
+        """Return the dtype of a model: a float on GPUs, `float32` or `int8` on the CPU; BM25 `float32`."""
         return self._chosen[key][1]
 
     def _record_model_dtype(self, key: str, dtype: str) -> None:
@@ -129,7 +138,7 @@ class ModelManager:
         if config.backend != "torch":
             return config.backend, "float32"
         if config.pooling == "attention":  # a converted model does not return its attention
-            return "torch", compute_dtype(self.devices)
+            return "torch", float_precision(self._backend_options.wanted(config.key), compute_dtype(self.devices))
 
         def converted() -> bool:
             if status(config) == "missing":
@@ -149,7 +158,12 @@ class ModelManager:
             raise ConfigurationError(
                 f"model {config.key!r} runs Python code of its own: add it to trust_remote_code if you trust {config.hub_id}",
             )
-        return config.key in self._trusted
+        return config.key in self._trusted and config.verified is None  # verified without its own code
+
+
+@cache
+def _log_once(note: str) -> None:
+    logger.info("%s", note)
 
 
 def _check_installed(config: ModelConfig) -> None:

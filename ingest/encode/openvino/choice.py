@@ -1,4 +1,4 @@
-"""Choose the backend of a model on the CPU, torch or OpenVINO, and its precision, before anything is loaded. Pure."""
+"""Choose the backend of a model, torch or OpenVINO, and its precision, before anything is loaded. Pure."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Literal, get_args
 from ingest.encode.devices import compute_dtype, is_accelerator
 from ingest.encode.openvino.cache import default_cache_directory
 from ingest.encode.openvino.calibration import AccuracyGuard
-from ingest.encode.openvino.model import Precision
+from ingest.encode.openvino.model import Precision as ConvertedPrecision
+from ingest.encode.precision import Precision, fingerprinted, float_precision
 from ingest.errors import ConfigurationError
 from ingest.parameters import normalize, parse_boolean, parse_choice
 
 CpuBackend = Literal["auto", "torch", "openvino"]
 
-_PRECISIONS: Mapping[str, Precision] = {"float32": "float32", "int8": "int8"}
+_ON_CPU: Mapping[str, ConvertedPrecision] = {"float32": "float32", "int8": "int8"}
 
 WORTH_CONVERTING_CHUNKS = 2_000
 """Chunks to encode from which converting and calibrating a model saves time."""
@@ -27,11 +28,12 @@ WORTH_CONVERTING_BYTES = 500 * WORTH_CONVERTING_CHUNKS
 
 @dataclass(frozen=True, slots=True)
 class BackendOptions:
-    """How models are computed on the CPU.
+    """How models are computed.
 
     Attributes:
-        backend: `auto` is OpenVINO in int8 if that is faster overall, else torch.
-        precision: precision to compute in. None: that of the stored vectors, else int8 with OpenVINO and float32 with torch.
+        backend: on the CPU; `auto` is OpenVINO in int8 if that is faster overall, else torch.
+        precision: precision to compute in. None: that of the stored vectors, else the default: int8 with OpenVINO, float32 with
+            torch on the CPU, bfloat16 on GPUs that have it, float16 on others. Devices without that float use their default.
         stored_precisions: vector name → precision of the stored vectors; empty for a new collection.
         worth_converting: whether there is enough to encode to convert a model for it; see `WORTH_CONVERTING_CHUNKS`.
         cache_directory: folder of the converted models.
@@ -52,6 +54,12 @@ class BackendOptions:
         normalize(self, "worth_converting", parse_boolean)
         if self.backend == "torch" and self.precision == "int8":
             raise ConfigurationError("torch computes in float32 on the CPU, not in int8: use backend openvino or auto")
+        if self.backend == "openvino" and self.precision in {"bfloat16", "float16"}:
+            raise ConfigurationError(f"OpenVINO computes in float32 or int8, not in {self.precision}: use backend torch or auto")
+
+    def wanted(self, key: str) -> str | None:
+        """Return the precision that was asked for, else that of the model's stored vectors, else None."""
+        return self.precision or self.stored_precisions.get(key)
 
 
 def choose_backend(
@@ -60,20 +68,25 @@ def choose_backend(
     """Return the backend and the dtype of a model that OpenVINO can compute.
 
     A collection keeps the precision of its stored vectors, whatever is installed or converted; the other arguments decide only
-    for a new collection. Raises `ConfigurationError` for OpenVINO on an accelerator.
+    for a new collection. Raises `ConfigurationError` for OpenVINO or int8 on an accelerator.
 
     Args:
         devices: devices that the model computes on.
         installed: whether OpenVINO is installed.
         converted: returns whether the model is converted to int8 already.
     """
+    wanted = backend_options.wanted(key)
     if any(map(is_accelerator, devices)):
         if backend_options.backend == "openvino":
             raise ConfigurationError(f"OpenVINO computes on the CPU, not on {', '.join(devices)}: use device cpu")
-        return "torch", compute_dtype(devices)
+        if backend_options.precision == "int8":
+            raise ConfigurationError(
+                f"int8 is computed on the CPU, not on {', '.join(devices)}: use device cpu or another precision"
+            )
+        return "torch", float_precision(wanted, compute_dtype(devices))
     if backend_options.backend == "torch":
         return "torch", "float32"
-    precision = backend_options.precision or _PRECISIONS.get(backend_options.stored_precisions.get(key, ""))
+    precision = _ON_CPU.get(fingerprinted(wanted)) if wanted else None
     if precision is None:
         fast = backend_options.backend == "openvino" or (installed and (backend_options.worth_converting or converted()))
         precision = "int8" if fast else "float32"
