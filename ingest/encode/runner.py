@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -31,6 +31,9 @@ UNCOUNTED_COST = 2
 """Assumed tokens of a text for a model that does not count them: a thousand texts per batch on the CPU."""
 
 _EMPTY = SparseVector(np.empty(0, np.uint32), np.empty(0, np.float32))
+
+Check = Callable[[Model, Encoder], None]
+"""A check of a model and its encoder, which raises an error if the model must not encode."""
 
 
 class BatchRunner:
@@ -76,15 +79,16 @@ class BatchRunner:
         """The models in the order of their passes."""
         return tuple(self._models.values())
 
-    def run(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Encoded]:
+    def run(self, texts: Mapping[str, Sequence[str]], *, check: Check | None = None) -> dict[str, Encoded]:
         """Encode one window: model key → texts. Returns model key → vectors in the same order. See `run_exclusive_ensemble`."""
-        return self.run_exclusive_ensemble(texts)
+        return self.run_exclusive_ensemble(texts, check=check)
 
-    def run_exclusive_ensemble(self, texts: Mapping[str, Sequence[str]]) -> dict[str, Encoded]:
+    def run_exclusive_ensemble(self, texts: Mapping[str, Sequence[str]], *, check: Check | None = None) -> dict[str, Encoded]:
         """Run a pass of each model that has texts, in configured order: one lease per model, each distinct text once.
 
         A text that cannot be encoded, has a vector that is not finite, or does not fit the device on its own is listed in
         `Encoded.failed`, and the pass continues. The process keeps the devices until another one needs them, or until `close`.
+        `check` is called at the start of each pass, under its lease; what it raises ends the run.
 
         Raises `UnknownModelError`, `LeaseTimeoutError`, `ModelUnavailableError` after the last retry, `ModelError` if a model is
         not available or makes unexpected vectors, and `PrecisionError`, before any vector, if it cannot compute in its precision.
@@ -94,7 +98,7 @@ class BatchRunner:
             if key not in self._models:
                 raise UnknownModelError(f"no model of this ensemble is called {key!r}: it has {', '.join(self._models)}")
         self._window += 1
-        return {key: self._pass(model, texts[key]) for key, model in self._models.items() if key in texts}
+        return {key: self._pass(model, texts[key], check) for key, model in self._models.items() if key in texts}
 
     def close(self) -> None:
         """Release the devices and offload their models. Idempotent; does nothing in a forked child."""
@@ -108,7 +112,7 @@ class BatchRunner:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _pass(self, model: Model, texts: Sequence[str]) -> Encoded:
+    def _pass(self, model: Model, texts: Sequence[str], check: Check | None) -> Encoded:
         state = _PassState.of(model, texts)
         if state.remaining:
             if isinstance(model, CalibratedModel):
@@ -127,6 +131,8 @@ class BatchRunner:
                     keep=True,
                 ) as lease,
             ):
+                if check is not None:
+                    check(model, lease.encoder)
                 self._encode_all(model, lease, state, progress)
             self.monitor.log_pass(_report(model, lease, state, self._window))
         return state.result()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ingest.encode.ensemble import Ensemble
+from ingest.encode.runner import Check
 from ingest.records import Fingerprint, Rejected, Source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
@@ -74,6 +75,7 @@ class SourceRun:
         reject: receives each rejected record, with the source's name before it.
         read: number of records read so far.
         unidentified: number of rejected records without a readable id.
+        check: a check of each model before it encodes.
     """
 
     source: Source
@@ -87,6 +89,7 @@ class SourceRun:
     reject: Callable[[str, Rejected], None]
     read: int = 0
     unidentified: int = 0
+    check: Check | None = None
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.
@@ -117,7 +120,8 @@ class SourceRun:
         self.read += window.read
         self.unidentified += window.unidentified
         if window.documents:
-            encoded = self.ensemble.runner.run(wanted_texts(window.documents, [model.key for model in self.ensemble.models]))
+            wanted = wanted_texts(window.documents, [model.key for model in self.ensemble.models])
+            encoded = self.ensemble.runner.run(wanted, check=self.check)
             result = collect_effects(window.documents, encoded)
             for failure in result.failures:
                 self._fail(failure)

@@ -26,6 +26,7 @@ from ingest.sync.moving import check_move, move_if_renamed
 from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import CollectionSink, SourceRun, count_points
 from ingest.sync.plan import DeleteMode
+from ingest.sync.probe import VectorProbe
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
@@ -65,6 +66,7 @@ def run_job(
 
         def read(opened: OpenRun) -> ReadResult:
             sizing = WindowSizing(job.bounds, monitor)
+            probe = VectorProbe(store, opened.collection)
             with Writer(store, opened.collection) as writer:
                 for number, (source, deletes) in enumerate(zip(sources, opened.deletes, strict=True)):
                     if stop():
@@ -81,6 +83,7 @@ def run_job(
                         opened.tally,
                         seen[number],
                         rejects.add,
+                        check=probe.check,
                     )
                     run.run(stop, known_empty=opened.points_before[number] == 0)
                     deletes.read, deletes.unidentified = run.read, run.unidentified

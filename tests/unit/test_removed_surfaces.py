@@ -115,11 +115,12 @@ def test_an_ensemble_runs_one_way_only(tmp_path: Path) -> None:
         for name in (*REMOVED_BRANCHES, *(f"_{name}" for name in REMOVED_BRANCHES)):
             with pytest.raises(AttributeError):
                 getattr(runner, name)({"a": ["x"]})
-        for option in ("parallel", "sequential", "mode"):
+        for name in ("parallel", "sequential", "mode"):
+            option: dict[str, Any] = {name: True}
             with pytest.raises(TypeError):
-                runner.run({"a": ["x"]}, **{option: True})
+                runner.run({"a": ["x"]}, **option)
             with pytest.raises(TypeError):
-                runner.run_exclusive_ensemble({"a": ["x"]}, **{option: True})
+                runner.run_exclusive_ensemble({"a": ["x"]}, **option)
 
 
 def test_run_is_the_exclusive_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
