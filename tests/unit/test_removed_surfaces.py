@@ -124,7 +124,7 @@ def test_an_ensemble_runs_one_way_only(tmp_path: Path) -> None:
 
 
 def test_run_is_the_exclusive_ensemble(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BatchRunner, "run_exclusive_ensemble", lambda _self, texts: dict.fromkeys(texts, NOTHING))
+    monkeypatch.setattr(BatchRunner, "run_exclusive_ensemble", lambda _self, texts, check: dict.fromkeys(texts, NOTHING))
     with BatchRunner([RecordingModel("a")], devices=("cpu",), lease_directory=tmp_path / "leases") as runner:
         assert runner.run({"a": ["x"]}) == {"a": NOTHING}
 
