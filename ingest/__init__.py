@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from ingest.search.fusion import Fused, FusionMethod
     from ingest.search.metrics import Scores
     from ingest.search.models import ModelLoader
+    from ingest.search.request import SearchOptions
     from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
     from ingest.search.tuning import Tuned, TunedHalf
@@ -152,6 +153,7 @@ _NAMES = {
     "ingest.search.fusion": "Fused FusionMethod",
     "ingest.search.metrics": "Scores",
     "ingest.search.models": "ModelLoader",
+    "ingest.search.request": "SearchOptions",
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
     "ingest.search.tuning": "Tuned TunedHalf",
@@ -275,6 +277,7 @@ __all__ = [
     "RunsOn",
     "ScoredPoint",
     "Scores",
+    "SearchOptions",
     "Searcher",
     "Share",
     "Source",

@@ -181,6 +181,7 @@ class Hit:
         vector_scores: vector name → score of the store in that vector, like `ranks`.
         contributions: vector name → contribution of the vector to `fused_score`, like `ranks`.
         before, after: texts of the neighbouring chunks, in document order, if requested.
+        group: in a grouped search the value of the field that the hit is grouped by; of `doc_id`, the key of the document.
     """
 
     id: str
@@ -200,6 +201,7 @@ class Hit:
     after: tuple[str, ...] = ()
     vector_scores: Mapping[str, float] = field(default_factory=dict)
     contributions: Mapping[str, float] = field(default_factory=dict)
+    group: str | float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Self, Unpack
 
 from ingest.cluster.engine import ClusterOptions, check_location
 from ingest.cluster.worker import WorkerSetup
@@ -21,13 +21,13 @@ from ingest.records import Progress, Source
 from ingest.retry import RetryPolicy
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import CANDIDATES, FusionMethod
+from ingest.search.request import SearchOptions
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, Answer, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.inputs import SourceLike, sources_of
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
-from ingest.store.filters import Where
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job
 from ingest.sync.manifest import CollectionDetails, describe_collection, stored_options
@@ -149,62 +149,13 @@ class SearchableCollection:
                 self._searcher = self._open_searcher(self.name)
             return self._searcher
 
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        where: Where = None,
-        weights: Mapping[str, float] | None = None,
-        vectors: Sequence[str] | None = None,
-        fusion: FusionMethod = "scores",
-        feedback: bool = True,
-        group_by: Literal["doc_id"] | None = None,
-        context: int = 0,
-        rerank: RerankMode | bool = "off",
-    ) -> Answer:
-        """Return the best chunks for a query, best first. See `Searcher.search`."""
-        return self.searcher.search(
-            query,
-            limit=limit,
-            where=where,
-            weights=weights,
-            vectors=vectors,
-            fusion=fusion,
-            feedback=feedback,
-            group_by=group_by,
-            context=context,
-            rerank=rerank,
-        )
+    def search(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
+        """Return the best chunks for a query, best first. The options are those of `SearchOptions`. See `Searcher.search`."""
+        return self.searcher.search(query, **options)
 
-    async def asearch(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        where: Where = None,
-        weights: Mapping[str, float] | None = None,
-        vectors: Sequence[str] | None = None,
-        fusion: FusionMethod = "scores",
-        feedback: bool = True,
-        group_by: Literal["doc_id"] | None = None,
-        context: int = 0,
-        rerank: RerankMode | bool = "off",
-    ) -> Answer:
+    async def asearch(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread. Safe to await many at once."""
-        return await asyncio.to_thread(
-            self.search,
-            query,
-            limit=limit,
-            where=where,
-            weights=weights,
-            vectors=vectors,
-            fusion=fusion,
-            feedback=feedback,
-            group_by=group_by,
-            context=context,
-            rerank=rerank,
-        )
+        return await asyncio.to_thread(lambda: self.search(query, **options))
 
     def evaluate(
         self,

@@ -38,7 +38,7 @@ from ingest.search.beir import JudgedQueries, is_held_out, load_beir
 from ingest.search.fusion import RRF_K
 from ingest.search.rerank import text_to_read
 from ingest.search.searcher import DEFAULT_STORE
-from ingest.search.view import SHOWN
+from ingest.search.shown import SHOWN
 from ingest.store import open_store
 from ingest.store.contract import Condition, Store
 

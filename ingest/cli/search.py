@@ -20,14 +20,30 @@ def search(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most hits to print.")] = 10,
     where: Annotated[
         list[str] | None,
-        typer.Option("--where", help="Condition that every hit meets, such as 'metadata.year>=2020'. Repeatable."),
+        typer.Option(
+            "--where", help="Filter that every hit meets, such as 'metadata.year>=2020 and not metadata.lang=en'. Repeatable."
+        ),
     ] = None,
     vectors: Annotated[
         str | None, typer.Option("--vectors", help="Named vectors to query, separated by commas. [default: all]")
     ] = None,
     fusion: options.Fusion = "scores",
     feedback: options.Feedback = True,
-    group: Annotated[bool, typer.Option("--group", help="Print only the best chunk of each document.")] = False,
+    offset: Annotated[int, typer.Option("--offset", min=0, help="Number of hits to skip: 10 begins with the second ten.")] = 0,
+    score_threshold: Annotated[
+        float | None, typer.Option("--score-threshold", help="Least score of a hit.", show_default=False)
+    ] = None,
+    min_rank_vectors: Annotated[
+        int, typer.Option("--min-rank-vectors", min=1, help="Least number of vectors that found a hit among their best hundred.")
+    ] = 1,
+    group: Annotated[
+        bool, typer.Option("--group", help="Print only the best chunk of each document: the same as --group-by doc_id.")
+    ] = False,
+    group_by: Annotated[
+        str | None,
+        typer.Option("--group-by", help="Group hits by a payload field: doc_id, metadata.author. --limit counts groups."),
+    ] = None,
+    group_size: Annotated[int, typer.Option("--group-size", min=1, max=100, help="Most hits of a group.")] = 1,
     neighbours: Annotated[
         int, typer.Option("--context", min=0, help="Number of chunks before and after each hit to print with it.")
     ] = 0,
@@ -51,7 +67,11 @@ def search(
             vectors=vectors.split(",") if vectors else None,
             fusion=cast("FusionMethod", fusion),
             feedback=feedback,
-            group_by="doc_id" if group else None,
+            offset=offset,
+            score_threshold=score_threshold,
+            min_rank_vectors=min_rank_vectors,
+            group_by="doc_id" if group and group_by is None else group_by,
+            group_size=group_size,
             context=neighbours,
             rerank=settings.rerank,
         )

@@ -40,6 +40,7 @@ class Fused:
         ranks: vector name → rank in that vector's list, from 1. A vector that did not find it is absent, here and below.
         vector_scores: vector name → score of the store.
         contributions: vector name → what it adds to `score`.
+        group: the group it stands for in a grouped search, or None.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Fused:
     ranks: Mapping[str, int]
     vector_scores: Mapping[str, float]
     contributions: Mapping[str, float]
+    group: str | float | None = None
 
 
 def fuse(
@@ -54,12 +56,14 @@ def fuse(
 ) -> list[Fused]:
     """Return all candidates, best first, ties by best rank and id. A candidate's score is the weighted sum over its vectors.
 
+    A vector adds nothing for points after rank 100, so a deeper ranking only appends candidates.
+
     `scores` (0 or more; the sum of these, where n is the number of vectors of that kind):
         dense vector: (s - end) / sigma / √n, at least 0
         sparse vector: 2.75 · (s - end) / best / √n, at least 0
         `end` is the score at rank 100 and `best` that at rank 1. A list of fewer than 100 points is complete; its end is 0 for a
         sparse vector and the median for a dense one.
-    `rrf` (more than 0): 1 / (60 + rank), with ranks from 0.
+    `rrf` (0 or more): 1 / (60 + rank), with ranks from 0.
     `dbsf` (about 0 to 1 per vector): (s - (μ - 3σ)) / 6σ, with the mean and sample deviation of that vector's scores, or 1/2 if
         they are all equal.
     With equal weights the last two match Qdrant's own fusion.
@@ -94,10 +98,10 @@ def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:
 def _contributions(rankings: Rankings, method: FusionMethod, sigmas: Sigmas) -> dict[str, list[float]]:
     """Return vector name → what each point of its ranking contributes with the weight 1."""
     if method == "rrf":
-        return {name: [1 / (RRF_K + rank) for rank in range(len(ranking))] for name, ranking in rankings.items()}
+        return {name: _reciprocal(len(ranking)) for name, ranking in rankings.items()}
     similarities = {name: _similarities(ranking) for name, ranking in rankings.items()}
     if method == "dbsf":
-        return {name: _normalized(values) for name, values in similarities.items()}
+        return {name: _padded(_normalized(values[:CANDIDATES]), len(values)) for name, values in similarities.items()}
     return _scaled(similarities, sigmas)
 
 
@@ -125,6 +129,14 @@ def _scaled(similarities: Mapping[str, Sequence[float]], sigmas: Sigmas) -> dict
 
 def _end(values: Sequence[float], of_complete_list: float) -> float:
     return values[CANDIDATES - 1] if len(values) >= CANDIDATES else of_complete_list
+
+
+def _reciprocal(length: int) -> list[float]:
+    return _padded([1 / (RRF_K + rank) for rank in range(min(length, CANDIDATES))], length)
+
+
+def _padded(values: list[float], length: int) -> list[float]:
+    return values + [0.0] * (length - len(values))
 
 
 def _normalized(values: Sequence[float]) -> list[float]:

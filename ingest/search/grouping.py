@@ -1,32 +1,89 @@
-"""Documents of candidates: one hit for each document. Pure."""
+"""Groups of candidates that have a value of a field in common. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
-from ingest.records import Payload, doc_key
+from ingest.records import Hit, Payload, doc_key
 from ingest.search.fusion import Fused, Rankings
+from ingest.store.conditions import values_at
+from ingest.store.contract import Condition
+from ingest.store.schema import DOC_KEY_FIELD
 
-GROUP_DEPTH = 5
-"""Chunks per vector for each document that a search grouped by document returns. It asks for more if they are too few."""
+GROUP_DEPTH = 500
+"""Points that a vector finds at a time if its first hundred have too few groups."""
 
+DOCUMENT = "doc_id"
+"""The field whose groups are documents: one id may occur in several sources."""
 
-def document_keys(rankings: Rankings) -> set[str]:
-    """Return the keys of the documents in the rankings, whose payloads contain `doc_id` and `source`."""
-    return {key for ranking in rankings.values() for point in ranking if (key := _key(point.payload)) is not None}
+Key = str | int | float | bool
 
-
-def best_of_each_document(fused: Sequence[Fused], rankings: Rankings) -> list[Fused]:
-    """Return the best candidate of each document, in their order. A point without a document stands for itself."""
-    keys = {point.id: _key(point.payload) for ranking in rankings.values() for point in ranking}
-    best: dict[str, Fused] = {}
-    for candidate in fused:
-        best.setdefault(keys[candidate.id] or candidate.id, candidate)
-    return list(best.values())
+T = TypeVar("T", Fused, Hit)
 
 
-def _key(payload: Payload) -> str | None:
-    match payload:
-        case {"source": str() as source, "doc_id": str() as doc_id}:
-            return doc_key(source, doc_id)
-    return None
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """How to group.
+
+    Attributes:
+        field: payload path; `doc_id` for documents.
+        size: most chunks of a group.
+    """
+
+    field: str
+    size: int = 1
+
+    @property
+    def payload(self) -> tuple[str, ...]:
+        """The payload fields that `keys` reads."""
+        return ("doc_id", "source") if self.field == DOCUMENT else (self.field,)
+
+    @property
+    def filters(self) -> tuple[Condition, ...]:
+        """The conditions on what can be grouped."""
+        return () if self.field == DOCUMENT else (Condition(self.field, "exists", value=True),)
+
+    def keys(self, payload: Payload) -> list[Key]:
+        """Return the keys of the groups that a point belongs to: one for each value of the field."""
+        if self.field == DOCUMENT:
+            match payload:
+                case {"source": str() as source, "doc_id": str() as doc_id}:
+                    return [doc_key(source, doc_id)]
+            return []
+        return [value for value in values_at(payload, self.field) if isinstance(value, Key)]
+
+    def without(self, keys: Iterable[Key]) -> Condition:
+        """Return the condition on points of no such group."""
+        return Condition(self._key_field, "none", tuple(keys))
+
+    def within(self, key: Key) -> Condition:
+        """Return the condition on points of one group."""
+        return Condition(self._key_field, "eq", key)
+
+    def keys_in(self, rankings: Rankings) -> list[Key]:
+        """Return the keys of all groups in the rankings."""
+        found = (key for ranking in rankings.values() for point in ranking for key in self.keys(point.payload))
+        return list(dict.fromkeys(found))
+
+    def groups(self, fused: Sequence[Fused], rankings: Rankings) -> dict[Key, list[Fused]]:
+        """Return the candidates of each group, in their order, the group of the best one first."""
+        payloads = {point.id: point.payload for ranking in rankings.values() for point in ranking}
+        groups: dict[Key, list[Fused]] = {}
+        for candidate in fused:
+            for key in self.keys(payloads[candidate.id]):
+                groups.setdefault(key, []).append(replace(candidate, group=key))
+        return groups
+
+    @property
+    def _key_field(self) -> str:
+        return DOC_KEY_FIELD if self.field == DOCUMENT else self.field
+
+
+def regrouped(items: Sequence[T]) -> list[list[T]]:
+    """Return candidates or hits in groups, the group of the best one first. Each one without a group stands for itself."""
+    groups: dict[object, list[T]] = {}
+    for number, item in enumerate(items):
+        groups.setdefault(("none", number) if item.group is None else item.group, []).append(item)
+    return list(groups.values())

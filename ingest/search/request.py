@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Self, get_args
+from functools import partial
+from typing import Any, Self, TypedDict, get_args
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
@@ -21,7 +23,9 @@ from ingest.parameters import (
     shown,
 )
 from ingest.search.fusion import FusionMethod
-from ingest.search.rerank import RerankMode, parse_rerank
+from ingest.search.grouping import Grouping, T, regrouped
+from ingest.search.rerank import RERANK_CANDIDATES, RerankMode, parse_rerank
+from ingest.store.conditions import parse_field
 from ingest.store.contract import Filter
 from ingest.store.filters import Where, parse_filter
 
@@ -29,55 +33,111 @@ MAX_LIMIT = 10_000
 
 MAX_CONTEXT = 10_000
 
-_GROUPS: tuple[Literal["doc_id"]] = ("doc_id",)
+MAX_GROUP_SIZE = 100
+
+
+class SearchOptions(TypedDict, total=False):
+    """The options of a search. All have defaults.
+
+    Attributes:
+        limit: most hits to return, or most groups, 1 to 10,000. Default 10.
+        offset: hits or groups to skip: with `limit=10`, `offset=10` is page 2. At most 10,000 together with `limit`.
+        where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not lang=en"`, a
+            `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
+        weights: vector name → weight in the fusion, by default 1. None: the weights of the collection.
+        vectors: names of the vectors to query. None: all.
+        fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.
+        feedback: whether `scores` queries the dense vectors again, moved toward the three best chunks. Costs one to two
+            milliseconds. Only for searches of several vectors and with a limit up to 100. Default True.
+        score_threshold: least `score` of a hit. None: any.
+        min_rank_vectors: least number of vectors that found the chunk among their best hundred. Default 1.
+        group_by: payload field whose values make groups: `doc_id` (the document), `metadata.author`. A chunk with several values
+            is in several groups, one without the field in none. None: no groups.
+        group_size: most chunks of a group. Default 1.
+        context: number of chunks before and after each hit to return with it. Default 0.
+        rerank: `auto` reranks if the model is available, `on` (or True) raises if it is not, `off` (or False) never reranks.
+            Reranks the first 50 candidates, or `limit` if that is more. Default `off`.
+    """
+
+    limit: int
+    offset: int
+    where: Where
+    weights: Mapping[str, float] | None
+    vectors: Sequence[str] | None
+    fusion: FusionMethod
+    feedback: bool
+    score_threshold: float | None
+    min_rank_vectors: int
+    group_by: str | None
+    group_size: int
+    context: int
+    rerank: RerankMode | bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRequest:
-    """The parameters of `Searcher.search` except the query, checked as far as possible without the collection.
+    """The options of a search, checked as far as possible without the collection; see `SearchOptions`.
 
     Attributes:
-        conditions: parsed filters of `where`.
-        weights: vector name → weight. None: those of the collection.
-        vectors: names of the vectors to query. None: all.
+        conditions: the filters of `where`.
+        grouping: how to group, or None.
     """
 
     limit: int = 10
+    offset: int = 0
     conditions: tuple[Filter, ...] = ()
     weights: Mapping[str, float] | None = None
     vectors: tuple[str, ...] | None = None
     fusion: FusionMethod = "scores"
     feedback: bool = True
-    group_by: Literal["doc_id"] | None = None
+    score_threshold: float | None = None
+    min_rank_vectors: int = 1
+    grouping: Grouping | None = None
     context: int = 0
     rerank: RerankMode = "off"
 
     @classmethod
-    def of(
-        cls,
-        *,
-        limit: int,
-        where: Where,
-        weights: Mapping[str, float] | None,
-        vectors: Sequence[str] | None,
-        fusion: FusionMethod,
-        feedback: bool,
-        group_by: Literal["doc_id"] | None,
-        context: int,
-        rerank: RerankMode | bool,
-    ) -> Self:
-        """Check the parameters of a caller. Raises `ConfigurationError`."""
-        return cls(
-            limit=checked("limit", parse_integer, limit, least=1, most=MAX_LIMIT),
-            conditions=parse_filter(where),
-            weights=checked("weights", optional(_parse_weights), weights),
-            vectors=parse_vectors(vectors),
-            fusion=checked("fusion", parse_choice, fusion, get_args(FusionMethod)),
-            feedback=checked("feedback", parse_boolean, feedback),
-            group_by=None if group_by is None else checked("group_by", parse_choice, group_by, _GROUPS),
-            context=checked("context", parse_integer, context, least=0, most=MAX_CONTEXT),
-            rerank=checked("rerank", parse_rerank, rerank),
+    def of(cls, options: SearchOptions) -> Self:
+        """Check the options of a caller. Raises `ConfigurationError`, and `TypeError` for an unknown option."""
+        given: dict[str, Any] = dict(options)
+        if unknown := given.keys() - SearchOptions.__annotations__.keys():
+            raise TypeError(f"search() got an unexpected keyword argument {min(unknown)!r}")
+        parsed: dict[str, Any] = {name: checked(name, _PARSERS[name], value) for name, value in given.items() if name != "where"}
+        field, size = parsed.pop("group_by", None), parsed.pop("group_size", 1)
+        request = cls(
+            **parsed,
+            conditions=parse_filter(given.get("where")),
+            grouping=None if field is None else Grouping(field, size),
         )
+        if size > 1 and field is None:
+            raise ConfigurationError(f"group_size: {size} chunks of each group need a group_by, such as doc_id")
+        if request.offset + request.limit > MAX_LIMIT:
+            raise ConfigurationError(f"offset: {request.offset} and the limit {request.limit} are more than {MAX_LIMIT} together")
+        return request
+
+    @property
+    def reranks(self) -> bool:
+        """Whether a hit of the page may be reranked."""
+        return self.rerank != "off" and self.offset < self._window
+
+    @property
+    def count(self) -> int:
+        """The number of candidates or groups that the page requires."""
+        return max(self.offset + self.limit, self._window if self.reranks else 0)
+
+    def page(self, items: Sequence[T]) -> list[T]:
+        """Return the items of the page: candidates or hits, of which a group counts as one."""
+        return [item for group in regrouped(items)[self.offset : self.offset + self.limit] for item in group]
+
+    def window(self, items: Sequence[T]) -> tuple[list[T], list[T]]:
+        """Return the items that are reranked, and the rest. They depend on the limit alone, so that pages continue each other."""
+        groups = regrouped(items)
+        head, tail = groups[: self._window], groups[self._window :]
+        return [item for group in head for item in group], [item for group in tail for item in group]
+
+    @property
+    def _window(self) -> int:
+        return max(self.limit, RERANK_CANDIDATES)
 
 
 def parse_query(query: object) -> str:
@@ -111,6 +171,33 @@ def _parse_vectors(value: object) -> tuple[str, ...]:
 
 def _parse_weights(value: object) -> dict[str, float]:
     return parse_mapping(value, parse_number)
+
+
+def _parse_group(value: object) -> str:
+    try:
+        return parse_field(value)
+    except ConfigurationError as exc:
+        raise InvalidValueError(str(exc)) from exc
+
+
+def _parse_threshold(value: object) -> float:
+    return parse_number(value, least=-math.inf)
+
+
+_PARSERS: Mapping[str, Callable[[object], Any]] = {
+    "limit": partial(parse_integer, least=1, most=MAX_LIMIT),
+    "offset": partial(parse_integer, least=0, most=MAX_LIMIT),
+    "weights": optional(_parse_weights),
+    "vectors": optional(_parse_vectors),
+    "fusion": partial(parse_choice, choices=get_args(FusionMethod)),
+    "feedback": parse_boolean,
+    "score_threshold": optional(_parse_threshold),
+    "min_rank_vectors": partial(parse_integer, least=1),
+    "group_by": optional(_parse_group),
+    "group_size": partial(parse_integer, least=1, most=MAX_GROUP_SIZE),
+    "context": partial(parse_integer, least=0, most=MAX_CONTEXT),
+    "rerank": parse_rerank,
+}
 
 
 def check_names(name: str, given: Collection[str], known: Collection[str], collection: str) -> None:

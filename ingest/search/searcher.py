@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
 from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.errors import ConfigurationError
@@ -28,10 +28,10 @@ from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit, ScoredPoint
 from ingest.retry import RetryPolicy
 from ingest.search.current_view import CurrentView
-from ingest.search.fusion import CANDIDATES, Fused, FusionMethod
+from ingest.search.fusion import CANDIDATES, Fused
 from ingest.search.models import ModelLoader, shared_models
-from ingest.search.request import MAX_LIMIT, SearchRequest, parse_queries, parse_query, parse_vectors
-from ingest.search.rerank import Answer, RerankMode, RerankPipeline
+from ingest.search.request import MAX_LIMIT, SearchOptions, SearchRequest, parse_queries, parse_query, parse_vectors
+from ingest.search.rerank import Answer, RerankPipeline
 from ingest.search.view import CollectionView
 from ingest.store import open_store
 from ingest.store.contract import Manifest, Store
@@ -173,105 +173,22 @@ class Searcher(NotCopied):
         """The manifest of the collection searched last."""
         return self._current.last.manifest
 
-    def search(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        where: Where = None,
-        weights: Mapping[str, float] | None = None,
-        vectors: Sequence[str] | None = None,
-        fusion: FusionMethod = "scores",
-        feedback: bool = True,
-        group_by: Literal["doc_id"] | None = None,
-        context: int = 0,
-        rerank: RerankMode | bool = "off",
-    ) -> Answer:
-        """Return the best chunks, best first.
-
-        Args:
-            query: the text to search for.
-            limit: most hits to return, 1 to 10,000.
-            where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not lang=en"`, a
-                `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
-            weights: vector name → weight in the fusion, by default 1. None: the weights of the collection.
-            vectors: names of the vectors to query. None: all.
-            fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.
-            feedback: whether `scores` queries the dense vectors again, moved toward the three best chunks. Costs one to two
-                milliseconds. Only for searches of several vectors and up to 100 hits.
-            group_by: `doc_id` returns only the best chunk of each document.
-            context: number of chunks before and after each hit to return with it.
-            rerank: `auto` reranks if the model is available, `on` (or True) raises if it is not, `off` (or False) never reranks.
+    def search(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
+        """Return the best chunks, best first. The options are those of `SearchOptions`.
 
         Raises `ConfigurationError` for an invalid argument, `StoreError`, `ModelError`, and `ForkError` in a forked child.
         """
-        request = SearchRequest.of(
-            limit=limit,
-            where=where,
-            weights=weights,
-            vectors=vectors,
-            fusion=fusion,
-            feedback=feedback,
-            group_by=group_by,
-            context=context,
-            rerank=rerank,
-        )
+        request = SearchRequest.of(options)
         return self._search([parse_query(query)], request)[0]
 
-    def search_batch(
-        self,
-        queries: Sequence[str],
-        *,
-        limit: int = 10,
-        where: Where = None,
-        weights: Mapping[str, float] | None = None,
-        vectors: Sequence[str] | None = None,
-        fusion: FusionMethod = "scores",
-        feedback: bool = True,
-        group_by: Literal["doc_id"] | None = None,
-        context: int = 0,
-        rerank: RerankMode | bool = "off",
-    ) -> list[Answer]:
+    def search_batch(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> list[Answer]:
         """Return the answer to each query, like `search`. Each model encodes all of them at once, and requests are shared."""
-        request = SearchRequest.of(
-            limit=limit,
-            where=where,
-            weights=weights,
-            vectors=vectors,
-            fusion=fusion,
-            feedback=feedback,
-            group_by=group_by,
-            context=context,
-            rerank=rerank,
-        )
+        request = SearchRequest.of(options)
         return self._search(parse_queries(queries), request)
 
-    async def asearch(
-        self,
-        query: str,
-        *,
-        limit: int = 10,
-        where: Where = None,
-        weights: Mapping[str, float] | None = None,
-        vectors: Sequence[str] | None = None,
-        fusion: FusionMethod = "scores",
-        feedback: bool = True,
-        group_by: Literal["doc_id"] | None = None,
-        context: int = 0,
-        rerank: RerankMode | bool = "off",
-    ) -> Answer:
+    async def asearch(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread, for asyncio applications. Safe to await many at once."""
-        request = SearchRequest.of(
-            limit=limit,
-            where=where,
-            weights=weights,
-            vectors=vectors,
-            fusion=fusion,
-            feedback=feedback,
-            group_by=group_by,
-            context=context,
-            rerank=rerank,
-        )
+        request = SearchRequest.of(options)
         answers = await asyncio.to_thread(self._search, [parse_query(query)], request)
         return answers[0]
 

@@ -31,7 +31,8 @@ def signatures(value: object) -> Iterator[tuple[object, str]]:
         if not base.__module__.startswith("ingest"):
             continue
         fields = inspect.get_annotations(base)
-        yield from ((base, str(annotation)) for name, annotation in fields.items() if not name.startswith("_"))
+        texts = {name: getattr(annotation, "__forward_arg__", str(annotation)) for name, annotation in fields.items()}
+        yield from ((base, annotation) for name, annotation in texts.items() if not name.startswith("_"))
         for name, member in vars(base).items():
             if name == "__init__" or not name.startswith("_"):
                 yield from signatures(member.fget if isinstance(member, property) else getattr(member, "__func__", member))

@@ -86,7 +86,11 @@ WRONG: list[tuple[str, str, list[Any]]] = [
     ("vectors", "vectors", ["first", [], [1], ["third"], ["first\x00"], 5, {"first": 1}, b"first", [["first"]]]),
     ("fusion", "fusion", ["RRF", "sum", None, True, [], 5]),
     ("feedback", "feedback", ["yes", 1, None, []]),
-    ("group_by", "group_by", [True, "metadata.n", [], "", 5]),
+    ("group_by", "group_by", [True, "metadata n", [], "", 5]),
+    ("group_size", "group_size", [0, -1, 101, "2", None, True, 2]),
+    ("offset", "offset", [-1, "1", 1.5, None, True, 9_991, HUGE]),
+    ("score_threshold", "score_threshold", ["1", True, float("nan"), [], HUGE]),
+    ("min_rank_vectors", "min_rank_vectors", [0, "1", None, True, 1.5]),
     ("context", "context", [-1, "1", 1.0, True, None, HUGE]),
     ("rerank", "rerank", ["yes", "", None, 1, 0, [], np.True_]),
 ]

@@ -140,7 +140,7 @@ def test_a_condition_on_a_field_that_no_chunk_has_is_told(searcher: Searcher) ->
     ("arguments", "says"),
     [
         ({"query": "x", "fusion": "sum"}, "sum"),
-        ({"query": "x", "group_by": "title"}, "title"),
+        ({"query": "x", "group_by": "no field"}, "no field"),
         ({"query": "x", "context": -1}, "context"),
         ({"query": "x", "vectors": []}, "vector"),
         ({"query": " \n"}, "empty"),

@@ -1,0 +1,203 @@
+"""The candidates of encoded queries: every vector queried, fused, with feedback, and grouped."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ingest.encode.contract import Vectors
+from ingest.records import ScoredPoint, Vector
+from ingest.search.feedback import FEEDBACK_CHUNKS, FEEDBACK_LIMIT, refined, vectors_to_refine
+from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
+from ingest.search.grouping import GROUP_DEPTH, Grouping, Key
+from ingest.search.request import SearchRequest
+from ingest.search.shown import SHOWN_FIELDS, is_shown
+from ingest.search.sigma import SimilarityScale
+from ingest.store.contract import Filter, Manifest, Store, VectorQuery
+
+
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """The candidates of one query.
+
+    Attributes:
+        queries: vector name → the query of `final`.
+        rankings: vector name → the points that the query itself found.
+        final: the rankings that were fused: `rankings`, or those after feedback.
+        fused: the fused candidates, best first; those of one group together.
+        feedback_seconds: time of the second query, shared by all queries of a batch, or None without feedback.
+    """
+
+    queries: Mapping[str, Vector]
+    rankings: Rankings
+    final: Rankings
+    fused: Sequence[Fused]
+    feedback_seconds: float | None
+
+
+class CandidateFinder:
+    """Finds the candidates of queries in one collection.
+
+    Args:
+        store: an open store.
+        manifest: manifest of the collection.
+    """
+
+    def __init__(self, store: Store, manifest: Manifest) -> None:
+        self._store = store
+        self._manifest = manifest
+        self._scale = SimilarityScale(store, manifest)
+
+    def sigmas(self) -> Sigmas:
+        """Return the scale of every dense vector, for `fuse`."""
+        return self._scale.sigmas()
+
+    def best(
+        self, encoded: Mapping[str, Vectors], request: SearchRequest, filters: tuple[Filter, ...], *, count: int
+    ) -> list[Candidates]:
+        """Return the `count` best fused candidates of each query, or as many groups.
+
+        The depths of groups do not depend on the page, so that pages continue each other.
+        """
+        if request.grouping is None:
+            found = self.find(encoded, request, max(CANDIDATES, count), filters, payload=False)
+            return [replace(each, fused=_passing(each.fused, request)[:count]) for each in found]
+        wanted = (*filters, *request.grouping.filters)
+        found = self.find(encoded, request, CANDIDATES, wanted, payload=request.grouping.payload)
+        return [self._grouped(each, request, request.grouping, wanted, count=count) for each in found]
+
+    def find(
+        self,
+        encoded: Mapping[str, Vectors],
+        request: SearchRequest,
+        depth: int,
+        filters: tuple[Filter, ...],
+        *,
+        payload: Sequence[str] | bool,
+    ) -> list[Candidates]:
+        """Return the candidates of each query from the `depth` best points of each vector, with feedback if it is requested."""
+        first = self.query(encoded, depth, filters, payload=payload)
+        fused = [self._fuse(rankings, request) for rankings in first]
+        final, queries, seconds = first, encoded, None
+        if (names := self._vectors_to_refine(encoded, request)) and any(fused):
+            began = time.perf_counter()
+            queries = {**encoded, **self._refined(encoded, names, fused)}
+            again = self.query({name: queries[name] for name in names}, depth, filters, payload=payload)
+            final = [{**rankings, **dense} for rankings, dense in zip(first, again, strict=True)]
+            fused = [self._fuse(rankings, request) for rankings in final]
+            seconds = time.perf_counter() - began
+        return [
+            Candidates({name: vectors[number] for name, vectors in queries.items()}, *found, seconds)
+            for number, found in enumerate(zip(first, final, fused, strict=True))
+        ]
+
+    def query(
+        self, encoded: Mapping[str, Vectors], depth: int, filters: tuple[Filter, ...], *, payload: Sequence[str] | bool
+    ) -> list[dict[str, list[ScoredPoint]]]:
+        """Return the rankings of each query, found in one request."""
+        count = len(next(iter(encoded.values())))
+        queries = [VectorQuery(name, encoded[name][number], depth, filters) for number in range(count) for name in encoded]
+        rankings = iter(self._store.query(self._manifest.collection, queries, payload=payload))
+        return [{name: next(rankings) for name in encoded} for _ in range(count)]
+
+    def _grouped(
+        self,
+        candidates: Candidates,
+        request: SearchRequest,
+        grouping: Grouping,
+        filters: tuple[Filter, ...],
+        *,
+        count: int,
+    ) -> Candidates:
+        """Return the candidates of the `count` best groups, each with its best chunks.
+
+        A group with many chunks can fill a ranking. Then it continues without the groups found so far.
+        """
+        rankings = {name: list(ranking) for name, ranking in candidates.final.items()}
+        continued = [name for name, ranking in rankings.items() if len(ranking) >= CANDIDATES]
+        fused, known = candidates.fused, -1
+        groups = grouping.groups(_passing(fused, request), rankings)
+        while continued and len(groups) < count and (keys := grouping.keys_in(rankings)) and len(keys) > known:
+            known = len(keys)
+            queries = [
+                VectorQuery(name, candidates.queries[name], GROUP_DEPTH, (*filters, grouping.without(keys))) for name in continued
+            ]
+            answers = self._store.query(self._manifest.collection, queries, payload=grouping.payload)
+            for name, ranking in zip(continued, answers, strict=True):
+                rankings[name] += ranking
+            continued = [name for name, ranking in zip(continued, answers, strict=True) if len(ranking) >= GROUP_DEPTH]
+            fused = self._fuse(rankings, request)
+            groups = grouping.groups(_passing(fused, request), rankings)
+        best = dict(list(groups.items())[:count])
+        if lacking := [key for key, chunks in best.items() if len(chunks) < grouping.size]:
+            best |= self._filled(candidates, request, grouping, filters, rankings=rankings, lacking=lacking)
+        chosen = [chunk for chunks in best.values() for chunk in chunks[: grouping.size]]
+        return replace(candidates, final=rankings, fused=chosen)
+
+    def _filled(
+        self,
+        candidates: Candidates,
+        request: SearchRequest,
+        grouping: Grouping,
+        filters: tuple[Filter, ...],
+        *,
+        rankings: Mapping[str, list[ScoredPoint]],
+        lacking: Sequence[Key],
+    ) -> dict[Key, list[Fused]]:
+        """Return the groups that had too few chunks among the candidates, with their best ones."""
+        cut = [name for name, ranking in rankings.items() if len(ranking) >= CANDIDATES]
+        if not cut:
+            return {}
+        queries = [
+            VectorQuery(name, candidates.queries[name], grouping.size, (*filters, grouping.within(key)))
+            for name in cut
+            for key in lacking
+        ]
+        answers = iter(self._store.query(self._manifest.collection, queries, payload=grouping.payload))
+        for name in cut:
+            listed = {point.id for point in rankings[name]}
+            more = {point.id: point for _ in lacking for point in next(answers) if point.id not in listed}
+            rankings[name].extend(more.values())
+        groups = grouping.groups(_passing(self._fuse(rankings, request), request), rankings)
+        return {key: groups[key] for key in lacking}
+
+    def _fuse(self, rankings: Rankings, request: SearchRequest) -> list[Fused]:
+        return fuse(rankings, self._weights(request), request.fusion, self.sigmas() if request.fusion == "scores" else None)
+
+    def _weights(self, request: SearchRequest) -> Mapping[str, float]:
+        return self._manifest.weights if request.weights is None else request.weights
+
+    def _vectors_to_refine(self, encoded: Mapping[str, Vectors], request: SearchRequest) -> list[str]:
+        if request.fusion != "scores" or not request.feedback or request.limit > FEEDBACK_LIMIT:
+            return []
+        dense = [spec.name for spec in self._manifest.vectors if not spec.sparse]
+        return vectors_to_refine(encoded, dense, self._weights(request))
+
+    def _refined(
+        self, encoded: Mapping[str, Vectors], vectors: Sequence[str], fused: Sequence[Sequence[Fused]]
+    ) -> dict[str, Vectors]:
+        """Return the queries of these dense vectors, moved toward the best fused chunks. Hidden chunks do not count."""
+        ids = list({candidate.id: None for of_query in fused for candidate in of_query[:FEEDBACK_CHUNKS]})
+        stored = self._store.retrieve(self._manifest.collection, ids, payload=SHOWN_FIELDS, vectors=vectors)
+        chunks: dict[str, Mapping[str, Any]] = {point.id: point.vectors for point in stored if is_shown(point.payload)}
+        return {
+            name: np.array(
+                [
+                    refined(query, [chunks[each.id][name] for each in best[:FEEDBACK_CHUNKS] if name in chunks.get(each.id, {})])
+                    for query, best in zip(np.asarray(encoded[name]), fused, strict=True)
+                ]
+            )
+            for name in vectors
+        }
+
+
+def _passing(fused: Sequence[Fused], request: SearchRequest) -> Sequence[Fused]:
+    """Return the candidates that enough vectors found among their best hundred."""
+    least = request.min_rank_vectors
+    if least <= 1:
+        return fused
+    return [each for each in fused if sum(rank <= CANDIDATES for rank in each.ranks.values()) >= least]

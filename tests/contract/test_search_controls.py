@@ -1,0 +1,145 @@
+"""The controls of a search, in every store: pages, thresholds, groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ingest.encode.contract import Model
+from ingest.records import Chunk, Document, Fingerprint, Point, chunk_id, doc_key
+from ingest.search import Searcher
+from ingest.store import open_store
+from ingest.store.contract import CollectionOptions, Manifest, Store, VectorSpec
+from ingest.store.schema import build_payload, with_fingerprint
+from ingest.testing import HashEncoder
+
+MODELS = (HashEncoder("first", 16), HashEncoder("second", 24))
+WORDS = ("blue", "red", "chair", "table", "lamp", "green", "old", "new")
+
+
+def models_of(keys: Sequence[str]) -> list[Model]:
+    return [model for key in keys for model in MODELS if model.key == key]
+
+
+def point(
+    number: int, doc_id: str, chunk: int, *, source: str = "s", soft_deleted_at: str | None = None, **metadata: Any
+) -> Point:
+    text = " ".join(WORDS[(number * step) % len(WORDS)] for step in (1, 2, 3, 5)) + f" {number}"
+    document = Document(doc_id, text, metadata=metadata)
+    key = doc_key(source, doc_id)
+    piece = Chunk(chunk_id(key, text, 0), chunk, 0, len(text), text)
+    made_from = Fingerprint(piece.id, key, "", 1, "", "", {}, soft_deleted_at)
+    vectors = {model.key: model.encode_documents([text])[0] for model in MODELS}
+    return Point(piece.id, vectors, with_fingerprint(build_payload(document, piece, source), made_from))
+
+
+def library() -> Iterator[Point]:
+    """One book of 180 chunks, and 60 notes by nine authors."""
+    for number in range(180):
+        yield point(number, "book", number, author="a0", year=2000)
+    for number in range(180, 240):
+        author = {"author": f"a{number % 9}"} if number % 10 else {}
+        yield point(number, f"note {number}", 0, tags=["all", f"t{number % 3}"], year=2000 + number % 5, **author)
+
+
+@pytest.fixture(scope="module", params=["embedded", "server"])
+def searcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searcher]:
+    place: str | Path = (
+        tmp_path_factory.mktemp("controls") if request.param == "embedded" else request.getfixturevalue("server_url")
+    )
+    with open_store(place) as store:
+        fill(store, "test_search_controls", [*library()])
+        yield Searcher.open("test_search_controls", store, models=models_of)
+        store.drop("test_search_controls")
+
+
+def fill(store: Store, collection: str, points: Sequence[Point]) -> None:
+    specs = tuple(VectorSpec(model.key, model.dim, model.fingerprint, space=model.space) for model in MODELS)
+    store.ensure(Manifest(collection, collection, specs), CollectionOptions())
+    store.upsert(collection, points)
+
+
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"fusion": "rrf"},
+    {"fusion": "dbsf", "where": "metadata.year=2000"},
+    {"feedback": False, "vectors": ["first"]},
+    {"group_by": "doc_id"},
+    {"group_by": "metadata.author", "group_size": 2},
+    {"min_rank_vectors": 2},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_page_two_continues_page_one(searcher: Searcher, options: dict[str, Any]) -> None:
+    """However many pages there are, together they are the list in one piece, and nothing comes twice."""
+    whole = [hit.id for hit in searcher.search("a red table", limit=100, **options)]
+    paged: list[str] = []
+    for offset in range(0, 100, 25):
+        paged += [hit.id for hit in searcher.search("a red table", limit=25, offset=offset, **options)]
+    assert len(set(paged)) == len(paged)
+    assert paged == whole
+
+
+def test_pages_end_with_the_collection(searcher: Searcher) -> None:
+    pages = [[hit.id for hit in searcher.search("lamp", limit=100, offset=offset)] for offset in (0, 100, 200, 300)]
+    assert [len(page) for page in pages] == [100, 100, 40, 0]
+    assert len({id_ for page in pages for id_ in page}) == 240
+
+
+def test_pages_continue_each_other_where_points_are_hidden(store: Store, collection: str) -> None:
+    points = [point(n, f"d{n}", 0, soft_deleted_at="2001-01-01T00:00:00+00:00" if n % 7 == 3 else None) for n in range(60)]
+    fill(store, collection, points)
+    searcher = Searcher.open(collection, store, models=models_of)
+    whole = [hit.id for hit in searcher.search("green chair", limit=60)]
+    paged = [hit.id for offset in range(0, 60, 5) for hit in searcher.search("green chair", limit=5, offset=offset)]
+    assert len(whole) == sum(n % 7 != 3 for n in range(60))
+    assert paged == whole
+
+
+def test_a_threshold_cuts_by_the_score_that_orders(searcher: Searcher) -> None:
+    whole = searcher.search("a red table", limit=50)
+    least = whole[9].score
+    assert [hit.id for hit in searcher.search("a red table", limit=50, score_threshold=least)] == [
+        hit.id for hit in whole if hit.score >= least
+    ]
+    assert not searcher.search("a red table", score_threshold=1e9)
+
+
+def test_a_hit_can_be_required_to_be_found_by_several_vectors(searcher: Searcher) -> None:
+    hits = searcher.search("a red table", limit=200, min_rank_vectors=2)
+    assert hits
+    assert all(len(hit.ranks) == 2 for hit in hits)
+    assert len(hits) < len(searcher.search("a red table", limit=200))
+    assert not searcher.search("a red table", min_rank_vectors=3)
+
+
+def test_one_long_document_does_not_crowd_out_the_others(searcher: Searcher) -> None:
+    hits = searcher.search("blue chair", limit=61, group_by="doc_id")
+    assert len(hits) == 61
+    assert len({hit.doc_id for hit in hits}) == 61
+
+
+def test_groups_by_any_field_have_the_best_chunks_of_each_value(searcher: Searcher) -> None:
+    hits = searcher.search("blue chair", limit=9, group_by="metadata.author", group_size=3)
+    groups = list(dict.fromkeys(hit.group for hit in hits))
+    assert set(groups) == {f"a{number}" for number in range(9)}
+    assert [hit.group for hit in hits] == [group for group in groups for _ in range(3)]
+    assert all(hit.metadata["author"] == hit.group for hit in hits)
+
+
+def test_a_chunk_with_several_values_is_in_several_groups(searcher: Searcher) -> None:
+    hits = searcher.search("blue chair", limit=10, group_by="metadata.tags")
+    assert {hit.group for hit in hits} == {"all", "t0", "t1", "t2"}
+    numbers = searcher.search("blue chair", limit=10, group_by="metadata.year")
+    assert {hit.group for hit in numbers} == {2000, 2001, 2002, 2003, 2004}
+
+
+def test_documents_of_one_id_in_two_sources_are_two_groups(store: Store, collection: str) -> None:
+    fill(store, collection, [point(n, "same", n, source=source) for n, source in enumerate(["s", "s", "t", "t"])])
+    searcher = Searcher.open(collection, store, models=models_of)
+    hits = searcher.search("red", group_by="doc_id", group_size=2)
+    assert [hit.source for hit in hits] in (["s", "s", "t", "t"], ["t", "t", "s", "s"])
