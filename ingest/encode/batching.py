@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,16 +25,30 @@ CPU_TOKENS = 2_048
 
 ACCELERATOR_TOKENS = 16_384
 
+MAX_PADDING_SHARE = 0.1
+"""Maximum share of padding in the computed tokens of a pass, whatever the budget."""
+
 SOFT_LIMIT_SHARE = 0.8
 
-_GROWTH = 1.25
+_BATCH_PADDING_SHARE = 0.08
+"""Share of padding at which a batch ends. What it leaves of `MAX_PADDING_SHARE` goes to the short texts at the end of a pass,
+which would otherwise need several small batches."""
+
+_GROWTH = 2.0
+_MIN_GROWTH = 1.25
+_WORTHWHILE_SPEEDUP = 1.03
+_TRIAL_PASSES = 3
+"""Passes at each budget, whose median speed counts: a single slow or fast one decides nothing."""
+
 _FULL = 0.8
+_CEILING_RECOVERY = 1.02
+_CEILING_SHARE = 0.9
 
 
 class BatchQueue:
     """A queue of texts to encode, longest first: a text that does not fit fails at once, and later batches need less memory.
 
-    Thread-safe.
+    Texts of a batch have similar lengths: padding is at most `MAX_PADDING_SHARE` of all computed tokens. Thread-safe.
 
     Args:
         lengths: tokens of each text, > 0.
@@ -44,6 +60,8 @@ class BatchQueue:
         self._lengths = lengths
         self._order: Indices = indices[np.argsort(-lengths[indices], kind="stable")]
         self._next = 0
+        self._padded = 0
+        self._padding = 0
         self._returned: list[Indices] = []
         self._lock = threading.Lock()
 
@@ -59,7 +77,8 @@ class BatchQueue:
             if self._next == len(self._order):
                 return self._order[:0]
             start = self._next
-            self._next = min(len(self._order), start + self._fitting(self._order[start], budget))
+            candidates = self._order[start : start + self._fitting(self._order[start], budget)]
+            self._next += self._similar(self._lengths[candidates])
             return self._order[start : self._next]
 
     def put_back(self, batch: Indices) -> None:
@@ -80,25 +99,85 @@ class BatchQueue:
     def _fitting(self, longest: np.intp, budget: int) -> int:
         return max(1, budget // max(1, int(self._lengths[longest])))
 
+    def _similar(self, lengths: NDArray[np.int64]) -> int:
+        """Return how many of these lengths, in descending order, make a batch with little padding, and count its tokens."""
+        padded = lengths[0] * np.arange(1, len(lengths) + 1)
+        padding = padded - np.cumsum(lengths)
+        unused = MAX_PADDING_SHARE * self._padded - self._padding
+        similar = (padding <= _BATCH_PADDING_SHARE * padded) | (padding <= unused)
+        count = len(lengths) if similar.all() else max(1, int(np.argmin(similar)))
+        self._padded += int(padded[count - 1])
+        self._padding += int(padding[count - 1])
+        return count
+
 
 @dataclass(slots=True)
 class _Budget:
-    """The padded tokens that a batch may cost.
+    """The padded tokens that a batch may cost, and the search for the smallest budget with full speed.
 
     Attributes:
+        tokens: the budget in use.
         ceiling: cost of the last batch that ran out of memory, None if none did.
+        best: the largest budget that was worth it, and its tokens per second. None: none has been measured yet.
+        trials: tokens per second of the passes with `tokens`.
+        settled: whether a larger budget was tried and was not faster.
     """
 
     tokens: int
     ceiling: int | None = None
+    best: tuple[int, float] | None = None
+    trials: list[float] = field(default_factory=list)
+    settled: bool = False
+
+    @property
+    def proven(self) -> int:
+        """The budget without the one on trial."""
+        return self.tokens if self.best is None else min(self.tokens, self.best[0])
+
+    def measure(self, tokens_per_second: float, limit: float) -> None:
+        """Record the speed of a pass. Grows up to `limit` if the last growth was worth it, else returns to the budget before."""
+        if self.ceiling is not None:
+            # A batch that ran out of memory may fit later, when another program has left the GPU: raise the ceiling slowly.
+            self.ceiling = int(self.ceiling * _CEILING_RECOVERY) + 1
+            limit = min(limit, self.ceiling * _CEILING_SHARE)
+        if self.settled:
+            return
+        self.trials.append(tokens_per_second)
+        if len(self.trials) < _TRIAL_PASSES:
+            return
+        speed = median(self.trials)
+        if self.best is not None and self.best[0] < self.tokens and speed < self.best[1] * _WORTHWHILE_SPEEDUP:
+            self.tokens, self.settled = self.best[0], True
+            return
+        self.best = self.tokens, speed
+        grown = int(min(self.tokens * _GROWTH, limit))
+        if grown >= self.tokens * _MIN_GROWTH:
+            self.tokens = grown
+            self.trials.clear()
+        else:
+            del self.trials[0]
+
+    def end_trial(self) -> None:
+        """Return to the proven budget, for lack of texts to try a larger one with."""
+        if self.proven < self.tokens:
+            self.tokens = self.proven
+            self.trials.clear()
+
+    def shrink(self, cost: int) -> None:
+        """Halve the budget after a batch of that cost ran out of memory, and measure again from there."""
+        self.ceiling = cost
+        self.tokens = max(1, min(self.tokens, cost // 2))
+        self.best = None
+        self.trials.clear()
+        self.settled = False
 
 
 class AdaptiveBatchController:
     """The budgets of padded tokens per batch, learned for each model on each device. Thread-safe.
 
-    On an accelerator a budget grows while full batches succeed and memory stays under the soft limit. On any device it halves
-    when memory runs out, then grows slowly to just below the cost that failed. On the CPU it never grows beyond its initial
-    value.
+    On an accelerator a budget doubles while that makes passes faster and memory stays under the soft limit; it then returns to
+    the smallest budget with that speed. On any device it halves when memory runs out, and grows again to just below the cost
+    that failed. On the CPU it never grows beyond its initial value.
 
     Args:
         hints: model key → initial padded tokens per batch on an accelerator.
@@ -120,36 +199,45 @@ class AdaptiveBatchController:
         self._lock = threading.Lock()
 
     def budget(self, model: str, device: str) -> int:
-        """Return the padded tokens that the next batch may cost."""
+        """Return the padded tokens that a batch of the next pass may cost."""
         with self._lock:
             return self._get(model, device).tokens
 
-    def succeeded(self, model: str, device: str, cost: int, memory: GPUMemorySnapshot | None = None) -> None:
-        """Record a batch of that padded cost that succeeded, with the memory of the GPU after it."""
+    def succeeded(
+        self,
+        model: str,
+        device: str,
+        *,
+        tokens: int,
+        largest: int,
+        seconds: float,
+        memory: GPUMemorySnapshot | None = None,
+    ) -> None:
+        """Record a pass on a device. A pass without a batch that fills the budget says nothing about it.
+
+        Args:
+            model, device: what computed.
+            tokens: tokens encoded, without padding.
+            largest: padded cost of the largest batch.
+            seconds: duration.
+            memory: memory of the GPU after the pass.
+        """
         with self._lock:
             budget = self._get(model, device)
-            if cost < budget.tokens * _FULL or (memory is not None and self._is_tight(memory)):
-                return
-            grown = int(budget.tokens * _GROWTH) + 1
-            if not is_accelerator(device):
-                grown = min(grown, self._cpu_tokens)
-            if budget.ceiling is not None:
-                # A batch that ran out of memory may fit later, when another program has left the GPU: raise the ceiling slowly.
-                budget.ceiling += budget.ceiling // 100 + 1
-                grown = min(grown, budget.ceiling * 9 // 10)
-            budget.tokens = max(budget.tokens, grown)
+            if seconds <= 0 or largest < budget.tokens * _FULL:
+                budget.end_trial()
+            else:
+                budget.measure(tokens / seconds, self._limit(device, budget.tokens, memory))
 
     def overflowed(self, model: str, device: str, cost: int) -> None:
         """Record a batch of that padded cost that ran out of memory."""
         with self._lock:
-            budget = self._get(model, device)
-            budget.ceiling = cost
-            budget.tokens = max(1, min(budget.tokens, cost // 2))
+            self._get(model, device).shrink(cost)
 
     def save(self, path: Path) -> None:
         """Write the learned budgets as JSON, for the next run."""
         with self._lock:
-            learned = [[*key, budget.tokens, budget.ceiling] for key, budget in sorted(self._budgets.items())]
+            learned = [[*key, budget.proven, budget.ceiling] for key, budget in sorted(self._budgets.items())]
         replace_private(path, json.dumps(learned).encode())
 
     def load(self, path: Path) -> None:
@@ -169,9 +257,14 @@ class AdaptiveBatchController:
         start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else self._cpu_tokens
         return self._budgets.setdefault((model, device), _Budget(start))
 
-    def _is_tight(self, memory: GPUMemorySnapshot) -> bool:
+    def _limit(self, device: str, tokens: int, memory: GPUMemorySnapshot | None) -> float:
+        """Return the largest budget that the device allows, if its memory grows no faster than the budget."""
+        if not is_accelerator(device):
+            return self._cpu_tokens
+        if memory is None:
+            return math.inf
         limit = memory.total_bytes * SOFT_LIMIT_SHARE if self._soft_limit_gb is None else self._soft_limit_gb * GIBIBYTE
-        return memory.used_bytes * _GROWTH > limit
+        return tokens * limit / max(1, memory.used_bytes)
 
 
 def _read(path: Path) -> list[tuple[str, str, int, int | None]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -152,28 +153,51 @@ class BatchRunner:
 
     def _encode_on(self, model: Model, encoder: Encoder, device: str, state: _PassState, progress: BatchProgressContext) -> None:
         """Encode batches until none are left. Halves a failed batch until the text that causes the failure is alone."""
-        while len(batch := state.queue.take(self._controller.budget(model.key, device))):
-            cost = state.queue.padded_cost(batch)
-            texts = [state.texts[index] for index in batch]
-            try:
-                vectors = call_with_retries(partial(encoder.encode_documents, texts), self._retry)
-            except ModelUnavailableError:  # no text is the cause
-                state.queue.clear()
-                raise
-            except ModelError as exc:
-                state.confine(batch, str(exc))
-                continue
-            except Exception as exc:
-                if not is_out_of_memory(exc):
-                    state.queue.clear()
-                    raise
-                self._controller.overflowed(model.key, device, cost)
-                state.confine(batch, f"does not fit the memory of {device} on its own")
-                release_cached_memory([device])
-                continue
-            state.store(batch, vectors, cost)
-            self._controller.succeeded(model.key, device, cost, memory_snapshots([device]).get(device))
-            progress.advance(len(batch))
+        tokens = largest = 0
+        started = time.monotonic()
+        try:
+            while len(batch := state.queue.take(self._controller.budget(model.key, device))):
+                texts = [state.texts[index] for index in batch]
+                result = call_with_retries(partial(_try_batch, encoder, texts, device), self._retry)
+                cost = state.queue.padded_cost(batch)
+                if isinstance(result, _Failure):
+                    state.confine(batch, result.reason)
+                    if result.out_of_memory:
+                        self._controller.overflowed(model.key, device, cost)
+                        release_cached_memory([device])
+                    continue
+                state.store(batch, result, cost)
+                tokens += int(state.lengths[batch].sum())
+                largest = max(largest, cost)
+                progress.advance(len(batch))
+        except BaseException:
+            state.queue.clear()
+            raise
+        seconds = time.monotonic() - started
+        memory = memory_snapshots([device]).get(device)
+        self._controller.succeeded(model.key, device, tokens=tokens, largest=largest, seconds=seconds, memory=memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """The reason why a batch was not encoded."""
+
+    reason: str
+    out_of_memory: bool = False
+
+
+def _try_batch(encoder: Encoder, texts: Sequence[str], device: str) -> Vectors | _Failure:
+    """Return the vectors, or why the batch failed. Keeps no reference to the error, so that its tensors are free."""
+    try:
+        return encoder.encode_documents(texts)
+    except ModelUnavailableError:  # no text is the cause
+        raise
+    except ModelError as exc:
+        return _Failure(str(exc))
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+        return _Failure(f"does not fit the memory of {device} on its own", out_of_memory=True)
 
 
 @dataclass(slots=True)

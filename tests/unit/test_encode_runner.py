@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -237,6 +239,31 @@ def test_running_out_of_memory_shrinks_batches_and_rejects_only_the_impossible_t
     assert min(controller.budget("a", device) for device in devices) < 2 * 300
 
 
+class Activations:
+    """Memory that a batch occupies until nothing refers to it."""
+
+
+def test_a_batch_that_ran_out_of_memory_is_freed_before_the_next(directory: Path) -> None:
+    occupied: list[weakref.ref[Activations]] = []
+    alive: list[bool] = []
+
+    def run_out(texts: Sequence[str]) -> None:
+        alive.extend(batch() is not None for batch in occupied)
+        activations = Activations()
+        if len(texts) > 2:
+            occupied.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("simulated")
+
+    gc.disable()  # freed at once, not at the next collection
+    try:
+        with _runner([RecordingModel("a", before_batch=run_out)], directory) as runner:
+            runner.run({"a": list(map(str, range(8)))})
+    finally:
+        gc.enable()
+    assert len(occupied) == 2
+    assert not any(alive)
+
+
 def test_a_text_the_model_refuses_is_set_aside_and_the_rest_goes_on(directory: Path) -> None:
     def refuse(texts: Sequence[str]) -> None:
         if "bad" in texts:
@@ -282,9 +309,9 @@ def test_an_error_on_one_device_stops_the_others_and_frees_all(directory: Path) 
 def test_a_pass_reports_tokens_and_padding(directory: Path) -> None:
     monitor = Passes()
     with _runner([RecordingModel("a", max_tokens=10)], directory, monitor=monitor) as runner:
-        runner.run({"a": ["one two three", "one"]})
+        runner.run({"a": [f"{index} two three four" for index in range(9)] + ["one two three", "one two"]})
     report = monitor.passes[0]
-    assert (report.key, report.chunks, report.tokens, report.padded_tokens) == ("a", 2, 4, 6)
+    assert (report.key, report.chunks, report.tokens, report.padded_tokens) == ("a", 11, 41, 44)
     assert report.seconds >= report.swap_seconds >= 0
     assert (report.dtype, report.device, report.backend, report.dim) == ("float32", "cpu", "recording", 4)
 
