@@ -2,7 +2,7 @@
 
 In a process, a device is a `_Device`: a thread lock for turns, a file lock that excludes other processes, and the resident model.
 A process may keep the file lock between leases (`keep`), so that the next pass of the same model copies nothing. A process that
-waits locks a second file, the queue, which the holder checks after each lease.
+waits locks a second file, the queue, which the holder checks after each lease and, by a thread, while it is idle.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from ingest.encode.devices import (
     wait_for_moves,
 )
 from ingest.encode.holder import Holder, private_directory
+from ingest.encode.idle import IdleWatch
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import LeaseError, LeaseTimeoutError, ModelError, ModelUnavailableError
 from ingest.process import HomeProcess, keep_for_parent
@@ -256,10 +257,11 @@ _this_thread = threading.local()
 
 def _reset_after_fork() -> None:
     """Forget the parent's leases and the turns of its threads in a forked child."""
-    global _devices_guard, _this_thread  # noqa: PLW0603  another thread's lock can only be replaced
+    global _devices_guard, _this_thread, _idle  # noqa: PLW0603  another thread's lock can only be replaced
     _devices.clear()
     _devices_guard = threading.Lock()
     _this_thread = threading.local()
+    _idle = IdleWatch(_give_back_wanted)
 
 
 os.register_at_fork(after_in_child=_reset_after_fork)
@@ -305,7 +307,7 @@ def lease_gpus(
     with ExitStack() as stack:
         held = _take_turns(stack, names, where, deadline) if names else ()
         stays = False
-        stack.callback(lambda: None if stays else _give_back(held))
+        stack.callback(lambda: _idle.start() if stays else _give_back(held))
         if exclusive:
             _hold_host_wide(held, model.key, where, deadline)
         lease = GPULease(model=model.key, devices=names, places=places_of(model, names), _held=held)
@@ -315,6 +317,21 @@ def lease_gpus(
         lease._move_in(model)  # noqa: SLF001
         yield lease
         stays = keep and not lease.wanted()
+
+
+def _give_back_wanted() -> bool:
+    """Release the devices that this process keeps and another one waits for. Return whether it still keeps any."""
+    for device in list(_devices.values()):
+        if device.held and device.turn.acquire(blocking=False):
+            try:
+                if device.wanted():
+                    device.give_back()
+            finally:
+                device.turn.release()
+    return any(device.held for device in list(_devices.values()))
+
+
+_idle = IdleWatch(_give_back_wanted)
 
 
 def give_back(devices: Sequence[str], directory: Path | None = None) -> None:

@@ -6,9 +6,11 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
+from ingest.encode.queries import QueryModel
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ManifestMismatchError
 from ingest.store.contract import Manifest
@@ -19,10 +21,20 @@ ModelLoader = Callable[[Sequence[str]], Sequence[Model]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedModel:
-    """A model and the lock under which its encoder serves one thread at a time."""
+    """A model and the lock under which its encoder serves one thread at a time.
+
+    Attributes:
+        queries: the same model as the runner of queries takes it.
+        controller: the batch sizes that queries have learned.
+    """
 
     model: Model
     lock: threading.Lock = field(default_factory=threading.Lock)
+    controller: AdaptiveBatchController = field(default_factory=AdaptiveBatchController)
+    queries: QueryModel = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "queries", QueryModel(self.model))
 
 
 def shared_models(

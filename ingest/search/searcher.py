@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from ingest.encode.devices import check_devices, default_devices, is_accelerator
+from ingest.encode.lease import give_back
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
     checked,
@@ -153,8 +154,12 @@ class Searcher(NotCopied):
         return searcher
 
     def close(self) -> None:
-        """Close the store if `open` opened it. Idempotent; does nothing in a forked child, where the store is the parent's."""
+        """Release the devices that queries kept, and close the store if `open` opened it. Idempotent.
+
+        Does nothing in a forked child, where both are the parent's.
+        """
         if self._home.is_current:
+            give_back(self._devices, self._lease_directory)
             self._closing.close()
 
     def __enter__(self) -> Self:

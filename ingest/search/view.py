@@ -9,10 +9,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ingest.encode.contract import Model, Vectors
-from ingest.encode.lease import lease_gpus
-from ingest.errors import LeaseTimeoutError
+from ingest.encode.contract import Vectors
+from ingest.encode.runner import BatchRunner
+from ingest.errors import LeaseTimeoutError, ModelError
 from ingest.records import Hit, Payload, ScoredPoint, doc_key
+from ingest.retry import RetryPolicy
 from ingest.search.candidates import CandidateFinder, Candidates
 from ingest.search.fields import FieldCheck
 from ingest.search.fusion import Fused, Sigmas
@@ -30,6 +31,9 @@ _REQUIRED_FIELDS = frozenset(HIT_FIELDS) - {"title", "metadata", SOFT_DELETED_FI
 
 LEASE_SECONDS = 1.0
 """Seconds a query waits for the accelerator, for all its models together, before it is encoded on the CPU instead."""
+
+NO_RETRIES = RetryPolicy(attempts=1)
+"""A user waits for the answer: a model that is unavailable fails the query at once."""
 
 logger = logging.getLogger(__name__)
 
@@ -168,14 +172,25 @@ class CollectionView:
         devices = self._devices if shared.model.runs_on == "accelerator" else ()
         with shared.lock:
             try:
-                return self._encode_on(shared.model, devices, queries, max(0.0, deadline - time.monotonic()))
+                return self._encode_on(shared, devices, queries, max(0.0, deadline - time.monotonic()))
             except LeaseTimeoutError as exc:
                 logger.info("the query is encoded on the CPU: %s", exc)
-                return self._encode_on(shared.model, (), queries, 0.0)
+                return self._encode_on(shared, (), queries, 0.0)
 
-    def _encode_on(self, model: Model, devices: Sequence[str], queries: Sequence[str], patience: float) -> Vectors:
-        with lease_gpus(model, devices, timeout=patience, directory=self._lease_directory) as lease:
-            return lease.encoder.encode_queries(queries)
+    def _encode_on(self, shared: SharedModel, devices: Sequence[str], queries: Sequence[str], patience: float) -> Vectors:
+        """Encode the queries under a lease. The model stays on its devices until another one or another process needs them."""
+        runner = BatchRunner(
+            [shared.queries],
+            devices=devices,
+            lease_timeout=patience,
+            lease_directory=self._lease_directory,
+            controller=shared.controller,
+            retry=NO_RETRIES,
+        )
+        encoded = runner.run({shared.model.key: queries})[shared.model.key]
+        for reason in encoded.failed.values():
+            raise ModelError(f"model {shared.model.key!r} cannot encode a query: {reason}")
+        return encoded.vectors
 
     def _with_context(self, hit: Hit, reach: int) -> Hit:
         """Return the hit with the texts of up to `reach` chunks before and after it."""

@@ -1,0 +1,83 @@
+"""Queries on the way of documents: a runner leases the device, batches, and halves a batch that does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ingest.encode.contract import Encoder, Model, ModelKind, RunsOn, Vectors
+from ingest.records import TokenLimit
+
+
+class QueryModel:
+    """A model whose documents are queries: they get the query prompt and are truncated to the token limit.
+
+    A device keeps it between queries, so make one per model and use it again.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+
+    @property
+    def key(self) -> str:
+        return self._model.key
+
+    @property
+    def kind(self) -> ModelKind:
+        return self._model.kind
+
+    @property
+    def dim(self) -> int | None:
+        return self._model.dim
+
+    @property
+    def dtype(self) -> str:
+        return self._model.dtype
+
+    @property
+    def backend(self) -> str:
+        return self._model.backend
+
+    @property
+    def runs_on(self) -> RunsOn:
+        return self._model.runs_on
+
+    @property
+    def fingerprint(self) -> str:
+        return self._model.fingerprint
+
+    @property
+    def space(self) -> str:
+        return self._model.space
+
+    @property
+    def uses_idf(self) -> bool:
+        return self._model.uses_idf
+
+    @property
+    def token_limit(self) -> TokenLimit | None:
+        """The token counter for batches. No query counts more than the limit, since longer ones are truncated."""
+        limit = self._model.token_limit
+        if limit is None:
+            return None
+        most = limit.max_tokens
+        return TokenLimit(limit.model, most, lambda texts: [min(most, tokens) for tokens in limit.count(texts)])
+
+    def load(self) -> None:
+        self._model.load()
+
+    def to_device(self, device: str) -> Encoder:
+        return _QueriesAsDocuments(self._model.to_device(device))
+
+    def offload(self) -> None:
+        self._model.offload()
+
+
+class _QueriesAsDocuments:
+    def __init__(self, encoder: Encoder) -> None:
+        self._encoder = encoder
+
+    def encode_documents(self, texts: Sequence[str]) -> Vectors:
+        return self._encoder.encode_queries(texts)
+
+    def encode_queries(self, texts: Sequence[str]) -> Vectors:
+        return self._encoder.encode_queries(texts)
