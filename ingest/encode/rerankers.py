@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
@@ -10,7 +9,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +34,7 @@ _PAIR_ARCHITECTURES = ("ForSequenceClassification", "ForCausalLM")
 
 
 class Reranker(TorchModel):
-    """A `Model` whose vector of a document is one number: its score for the query of `for_query`."""
+    """A `Model` whose vector of a document is one number: its score for the query set by `set_query`. Not thread-safe."""
 
     kind: ModelKind = "reranker"
     query = ""
@@ -44,12 +43,10 @@ class Reranker(TorchModel):
         super().__init__(config, dtype=dtype, trust_remote_code=trust_remote_code)
         self.dim = 1
 
-    def for_query(self, query: str) -> Self:
-        """Load the model and return a reranker over the same weights that scores documents for `query`. Not thread-safe."""
+    def set_query(self, query: str) -> None:
+        """Load the model, and score documents for `query` from the next lease on. The model stays where it is."""
         self.load()
-        bound = copy.copy(self)
-        bound.query = query
-        return bound
+        self.query = query
 
     @property
     def token_limit(self) -> TokenLimit | None:
@@ -71,12 +68,11 @@ class Reranker(TorchModel):
 class CrossEncoderModel(Reranker):
     """A sentence-transformers `CrossEncoder` with one output."""
 
-    def for_query(self, query: str) -> Self:
-        bound = super().for_query(query)
+    def set_query(self, query: str) -> None:
+        super().set_query(query)
         tokens = 2 * max_tokens(self.config)
         # The model reads the query once per document: pass no more of it than fits.
-        bound.query = query if len(query) <= tokens else self._beginning(query, tokens)
-        return bound
+        self.query = query if len(query) <= tokens else self._beginning(query, tokens)
 
     def _beginning(self, text: str, tokens: int) -> str:
         """Return the beginning of a text that `tokens` tokens cover."""

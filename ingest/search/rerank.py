@@ -13,8 +13,10 @@ from typing import Literal, get_args, overload
 import numpy as np
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.devices import accelerators, check_devices, compute_dtype, release_cached_memory
+from ingest.encode.devices import accelerators, check_devices, compute_dtype
+from ingest.encode.lease import give_back
 from ingest.encode.openvino.reranker import converted_reranker
+from ingest.encode.precision import reranker_precision
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate
@@ -96,7 +98,10 @@ class RerankResult:
 
 
 class RerankPipeline(NotCopied):
-    """A reranker that leases its devices like every other model. Safe from several threads, which wait for each other.
+    """A reranker that leases its devices like every other model, and stays on them until another model or process needs them.
+
+    Computes in float16 on a GPU, in float32 if its scores overflow there, and in float32 on the CPU. Safe from several threads,
+    which wait for each other.
 
     Args:
         model: registry key, one of `custom_models`, a folder, or a hub repository `owner/name` of a CrossEncoder.
@@ -149,6 +154,7 @@ class RerankPipeline(NotCopied):
         self._cache_directory = checked("cache_directory", optional(parse_path), cache_directory)
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
         self._models: dict[str, Reranker] = {}
+        self._overflows = False
         self._lock = threading.Lock()
         self._failure = _RecentFailure()
 
@@ -191,16 +197,17 @@ class RerankPipeline(NotCopied):
         devices = _leased([device])
         self._home.check()
         with self._lock:
+            give_back(self._devices, self._lease_directory)
             self._devices = devices
-            needed = {compute_dtype(devices)}
-            self._models = {dtype: model for dtype, model in self._models.items() if dtype in needed}
+            needed = self._precision(devices)
+            self._models = {dtype: model for dtype, model in self._models.items() if dtype == needed}
 
     def unload_reranker(self) -> None:
-        """Free the weights on devices and host. Waits for a query under way; the next one loads them again. Idempotent."""
+        """Release the devices and free the weights. Waits for a query under way; the next one loads them again. Idempotent."""
         self._home.check()
         with self._lock:
+            give_back(self._devices, self._lease_directory)
             self._models.clear()
-            release_cached_memory(self._devices)
 
     def missing(self) -> str | None:
         """Return why the model is unavailable, one sentence, or None if it is on this machine or the hub has it.
@@ -227,8 +234,10 @@ class RerankPipeline(NotCopied):
         return self._score_on((), query, texts, patience), _name(()), fallback
 
     def _score_on(self, devices: Sequence[str], query: str, texts: Sequence[str], patience: float) -> list[float]:
-        model = self._load(compute_dtype(devices)).for_query(query)
-        with BatchRunner(
+        model = self._load(self._precision(devices))
+        model.set_query(query)
+        # Not closed: the model stays on its devices until another model or another process needs them.
+        runner = BatchRunner(
             [model],
             config=self._ensemble,
             devices=devices,
@@ -236,12 +245,19 @@ class RerankPipeline(NotCopied):
             lease_timeout=patience,
             lease_directory=self._lease_directory,
             controller=self._controller,
-        ) as runner:
-            encoded = runner.run({model.key: texts})[model.key]
+        )
+        encoded = runner.run({model.key: texts})[model.key]
+        if encoded.failed and model.dtype == "float16":
+            self._overflows = True
+            logger.warning("%s computes in float32 from now on: in float16, %s", model.key, next(iter(encoded.failed.values())))
+            return self._score_on(devices, query, texts, patience)
         for index, reason in encoded.failed.items():
             raise ModelError(f"model {model.key!r} could not score candidate {index + 1} of {len(texts)}: {reason}")
         scores: list[float] = np.asarray(encoded.vectors)[:, 0].tolist()
         return scores
+
+    def _precision(self, devices: Sequence[str]) -> str:
+        return "float32" if self._overflows else reranker_precision(compute_dtype(devices))
 
     def _load(self, dtype: str) -> Reranker:
         if dtype not in self._models:
