@@ -1,35 +1,113 @@
-"""The pages of docs/ do what they say: their Python blocks print what the comments promise, and their links lead somewhere."""
+"""README.md and the pages of docs/ do what they say: commands, Python and settings work in order, and links lead somewhere."""
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
 import re
+import shlex
+import shutil
 import sqlite3
+import subprocess
+import tomllib
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
-from command import python, write_jsonl
+from command import INGEST, environment, ingest, python, write_jsonl
 
+from ingest.encode.registry import known_models
+from ingest.settings import load_settings
 from ingest.store import open_store
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
-PYTHON = ROOT / "docs" / "python.md"
+README = ROOT / "README.md"
+APP = ROOT / "docs" / "app.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROMISED = re.compile(r"print\(.*\)  # (.+)$", re.MULTILINE)
-
 LINK = re.compile(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)")
+SHELL = re.compile(r"[|<>;&$]")
 
-FILES = {
-    "handbook/refunds.md": "# Refunds\n\nA refund above 100 euros must be approved by the head of support.",
-    "handbook/leave.md": "# Leave\n\nEvery employee has thirty days of leave a year.",
-    "handbook/security.md": "# Security\n\nLaptops are encrypted, and screens are locked when unattended.",
-    "questions/qrels/test.tsv": "query-id\tcorpus-id\tscore\nq1\trefunds.md\t1\n",
+HANDBOOK = {
+    "refunds.md": "# Refunds\n\nA refund above 100 euros must be approved by the head of support.",
+    "leave.md": "# Leave\n\nEvery employee has thirty days of leave a year.",
+    "security.md": "# Security\n\nLaptops are encrypted, and screens are locked when unattended.",
 }
+FIRST_RUN = "ingest run handbook/ -c handbook"
+
+# Pages on which the dense model is not the point do without it: loading it takes seconds for each command.
+SPARSE_PAGES = {"sources.md"}
+
+
+class Block(NamedTuple):
+    """A fenced block of a page."""
+
+    language: str
+    text: str
+
+
+def blocks(page: Path, *languages: str) -> list[Block]:
+    found = [Block(language, text) for language, text in BLOCK.findall(page.read_text(encoding="utf-8"))]
+    return [block for block in found if block.language in languages]
+
+
+def names(pages: list[Path]) -> list[str]:
+    return [page.name for page in pages]
+
+
+def with_blocks(*languages: str) -> list[Path]:
+    return [page for page in PAGES if blocks(page, *languages)]
+
+
+def make_desk(folder: Path) -> None:
+    """Write everything the pages speak of into a folder."""
+    for place in ("handbook", "notes", "questions/qrels"):
+        (folder / place).mkdir(parents=True)
+    for place in ("handbook", "notes"):
+        for name, text in HANDBOOK.items():
+            (folder / place / name).write_text(text)
+    write_jsonl(folder / "questions" / "queries.jsonl", [{"_id": "q1", "text": "who may approve a refund?"}])
+    (folder / "questions/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq1\trefunds.md\t1\n")
+    records = [{"id": f"r{number}", "text": f"Record number {number}."} for number in range(3)]
+    (folder / "corpus.jsonl.gz").write_bytes(gzip.compress(write_jsonl(folder / "corpus.jsonl", records).read_bytes()))
+    parts = [("a1", "A blue chair.", 20), ("a2", "A red table.", 90)]
+    write_jsonl(folder / "parts.jsonl", [{"sku": sku, "description": text, "price": price} for sku, text, price in parts])
+    with (folder / "export.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([("sku", "description", "price"), *parts])
+    with sqlite3.connect(folder / "shop.db") as database:
+        database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
+        database.execute("INSERT INTO articles VALUES (1, 'Chairs', 'Chairs have four legs.')")
+        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
+        database.executemany("INSERT INTO orders VALUES (?, ?)", [(1, "Deliver to the porter."), (2, "Ring twice.")])
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the first command of the README leaves behind, beside the folder `desk` in which it ran."""
+    folder = tmp_path_factory.mktemp("first")
+    make_desk(folder / "desk")
+    outcome = ingest(*shlex.split(FIRST_RUN)[1:], cwd=folder / "desk")
+    assert outcome.code == 0, outcome.err
+    assert "balanced" in outcome.out
+    return (folder / "desk" / ".ingest").rename(folder / "stored")
+
+
+@pytest.fixture
+def desk(stored: Path) -> Path:
+    """A folder with everything the pages speak of, always at the same place: it is part of the names of its sources."""
+    folder = stored.parent / "desk"
+    shutil.rmtree(folder, ignore_errors=True)
+    make_desk(folder)
+    return folder
 
 
 @pytest.fixture(params=["embedded", "server"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> Iterator[str]:
+def store(request: pytest.FixtureRequest, collection: str) -> Iterator[str]:
     """A folder for the embedded engine, and the URL of a server on which only `collection` is used."""
     if request.param == "embedded":
         yield ".ingest/qdrant"
@@ -37,54 +115,82 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> It
     url = request.getfixturevalue("server_url")
     yield url
     with open_store(url) as opened:
-        for made in opened.collections():
-            if made.name.startswith(collection):
-                opened.drop(made.name)
+        for stored in opened.collections():
+            if stored.name.startswith(collection):
+                opened.drop(stored.name)
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Path:
-    """A folder with everything the pages speak of."""
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    parts = [("a1", "A blue chair.", 20), ("a2", "A red table.", 90)]
-    write_jsonl(tmp_path / "parts.jsonl", [{"sku": sku, "description": text, "price": price} for sku, text, price in parts])
-    write_jsonl(tmp_path / "questions" / "queries.jsonl", [{"_id": "q1", "text": "who may approve a refund?"}])
-    with sqlite3.connect(tmp_path / "shop.db") as database:
-        database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
-        database.executemany("INSERT INTO orders VALUES (?, ?)", [(1, "Deliver to the porter."), (2, "Ring twice.")])
-    return tmp_path
+def run_command(command: str, folder: Path, **settings: str) -> str:
+    """Run a line of a console block, in a shell where it needs one, and return its output."""
+    if command.startswith("ingest ") and not SHELL.search(command):
+        outcome = ingest(*shlex.split(command, comments=True)[1:], cwd=folder, **settings)
+        assert outcome.code == 0, f"{command}\n{outcome.err}"
+        return outcome.out
+    variables = environment(**settings)
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        cwd=folder,
+        env={**variables, "PATH": f"{Path(INGEST).parent}:{variables['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    return done.stdout
 
 
-def blocks(page: Path) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+def run_python(blocks: list[str], folder: Path) -> None:
+    """Run blocks in one process, each with names of its own. Each must print what its comments promise."""
+    script = "\n".join(f"print('<block>'); exec({block!r}, {{'__name__': '__main__'}})" for block in blocks)
+    outcome = python(script, cwd=folder, QDRANT_URL=".ingest/qdrant", INGEST_API_KEY="ignored for a folder")
+    assert outcome.code == 0, outcome.err
+    for block, printed in zip(blocks, outcome.out.split("<block>\n")[1:], strict=True):
+        if promised := PROMISED.findall(block):
+            assert printed.split() == " ".join(promised).split(), block
 
 
-def check(code: str, folder: Path) -> None:
-    """Run a block. It must print the comments behind its `print` lines, in order, where it has such."""
-    outcome = python(code, cwd=folder)
-    assert outcome.code == 0, f"{code}\n{outcome.err}"
-    promised = PROMISED.findall(code)
-    if promised:
-        assert outcome.out.split() == " ".join(promised).split(), code
+@pytest.mark.parametrize("page", with_blocks("console", "python"), ids=lambda page: page.name)
+def test_the_commands_and_the_python_of_a_page_work_in_order(
+    page: Path, desk: Path, stored: Path, converted_models: Path
+) -> None:
+    settings = {"INGEST_DENSE": "none"} if page.name in SPARSE_PAGES else {}
+    for language, group in groupby(blocks(page, "console", "python"), key=lambda block: block.language):
+        texts = [block.text for block in group]
+        if language == "python":
+            run_python(texts[1:] if page == APP else texts, desk)
+            continue
+        for line in "".join(texts).splitlines():
+            assert line.startswith("$ "), f"a console block contains only commands, not {line!r}"
+            cache = {"INGEST_CACHE_DIR": str(converted_models)} if "openvino" in line else {}
+            if line[2:] == FIRST_RUN and not (desk / ".ingest").exists():
+                shutil.copytree(stored, desk / ".ingest")
+            else:
+                run_command(line[2:], desk, **settings, **cache)
+
+
+def test_the_first_search_and_the_second_receipt_are_those_of_the_readme(desk: Path, stored: Path) -> None:
+    shutil.copytree(stored, desk / ".ingest")
+    first, search, again = [line[2:] for line in blocks(README, "console")[0].text.splitlines()]
+    assert first == FIRST_RUN
+    assert "refunds.md" in run_command(search, desk).splitlines()[0]
+    promised = json.loads(blocks(README, "json")[0].text)
+    receipt = json.loads(run_command(again, desk))
+    assert {name: receipt[name] for name in promised} == promised
 
 
 def test_the_first_script_runs_in_an_empty_folder(store: str, collection: str, tmp_path: Path) -> None:
-    script = blocks(PYTHON)[0]
+    script = blocks(APP, "python")[0].text
     assert len(script[script.index("with ") :].splitlines()) <= 10
     assert re.findall("^(?:import|from) .*", script, re.MULTILINE) == ["import ingest"]
-    check(script.replace('"handbook"', repr(collection)).replace('".ingest/qdrant"', repr(store)), tmp_path)
+    run_python([script.replace('"handbook"', repr(collection)).replace('".ingest/qdrant"', repr(store))], tmp_path)
+
+
+def test_the_readme_is_short() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) <= 250
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_blocks_of_a_page_run_in_order(page: Path, desk: Path) -> None:
-    for code in blocks(page)[1 if page == PYTHON else 0 :]:
-        check(code, desk)
-
-
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
 def test_every_link_leads_to_a_file_or_a_heading(page: Path) -> None:
     for file, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page.parent / file if file else page
@@ -92,3 +198,28 @@ def test_every_link_leads_to_a_file_or_a_heading(page: Path) -> None:
         if anchor:
             headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
             assert anchor in {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}, anchor
+
+
+def test_every_page_is_linked_from_the_readme() -> None:
+    linked = {file for file, _ in LINK.findall(README.read_text(encoding="utf-8"))}
+    assert {f"docs/{name}" for name in names(PAGES[1:])} <= linked
+
+
+@pytest.mark.parametrize("page", with_blocks("toml"), ids=lambda page: page.name)
+def test_the_settings_of_a_page_are_settings(page: Path, tmp_path: Path) -> None:
+    for block in blocks(page, "toml"):
+        file = tmp_path / "ingest.toml"
+        file.write_text(block.text)
+        settings = load_settings({}, file)
+        written = tomllib.loads(block.text)
+        assert settings.models.keys() == written.get("models", {}).keys()
+        assert settings.jobs.keys() == written.get("jobs", {}).keys()
+        known_models(settings.models)
+
+
+def test_the_weekly_verify_gives_soft_deleted_documents_the_grace_period_of_the_job() -> None:
+    sync, verify = ROOT / "docs" / "sync.md", ROOT / "docs" / "verify-and-reindex.md"
+    jobs = [job for block in blocks(sync, "toml") for job in tomllib.loads(block.text).get("jobs", {}).values()]
+    (delete_after,) = {job["delete_after"] for job in jobs if "delete_after" in job}
+    (weekly,) = [line for block in blocks(verify, "text") for line in block.text.splitlines() if "&& ingest verify" in line]
+    assert f"--delete-after {delete_after} " in weekly

@@ -1,4 +1,4 @@
-"""The Kubernetes manifests of the README work as they are written: their settings are settings, and let them connect."""
+"""The Kubernetes manifests of the documentation work as they are written: their settings are settings, and let them connect."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import yaml
 from ingest.settings import load_settings
 from ingest.store.server.address import check_key_is_safe, parse_address
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-MANIFESTS = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", README, flags=re.DOTALL) if "kind:" in block]
+PAGES = sorted((Path(__file__).parents[2] / "docs").glob("*.md"))
+BLOCKS = [block for page in PAGES for block in re.findall(r"```yaml\n(.*?)```", page.read_text("utf-8"), flags=re.DOTALL)]
+MANIFESTS = [yaml.safe_load(block) for block in BLOCKS if "kind:" in block]
 
 
 def containers(node: Any) -> Iterator[dict[str, Any]]:

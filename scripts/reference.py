@@ -1,4 +1,4 @@
-"""What cog puts into README.md: the command line's help and the table of settings, from the code itself."""
+"""What cog puts into docs/reference.md: the help of every command and the table of settings, from the code itself."""
 
 from __future__ import annotations
 
