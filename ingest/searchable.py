@@ -16,6 +16,7 @@ from ingest.cluster.engine import ClusterOptions, check_location
 from ingest.cluster.worker import WorkerSetup
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
+from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Progress, Source
 from ingest.retry import RetryPolicy
@@ -54,7 +55,7 @@ class SearchableCollection:
         name: str,
         *,
         store: Store | str | Path = DEFAULT_STORE,
-        models: Sequence[str | Model] | None = None,
+        models: Sequence[str | Model] | EnsembleConfig | None = None,
         chunking: ChunkingOptions | None = None,
         weights: Mapping[str, float] | None = None,
         distance: Distance | None = None,
@@ -81,7 +82,8 @@ class SearchableCollection:
             name: name of the collection, in any spelling; it is normalized.
             store: a folder for the embedded engine, a server's URL, or an open store, which stays open.
             models: registry keys or models, in the order of their passes. None: those of the stored manifest, for a new
-                collection `all-miniLM-l6` and `bm25`.
+                collection `all-miniLM-l6` and `bm25`. An `EnsembleConfig` names the models, their weights in the fusion (unless
+                `weights` does), and whether the lease is exclusive.
             chunking, weights, distance: None: those of the stored manifest, for a new collection the defaults.
             layout: layout of the collection if it has to be created.
             window: limits of the first windows of a run.
@@ -97,6 +99,10 @@ class SearchableCollection:
 
         Raises `UnknownModelError` and `ConfigurationError`.
         """
+        if isinstance(models, EnsembleConfig):
+            encoding = replace(encoding, exclusive_mode=models.exclusive_mode)
+            weights = (models.model_weights or None) if weights is None else weights
+            models = models.ensemble_models
         self._raw_name, self._aliases = name, dict(aliases or {})
         self.name = _normalize_collection_name(name, self._aliases)
         self._chosen = self._given = () if models is None else encoding.check(models)
@@ -193,10 +199,11 @@ class SearchableCollection:
     def _open_searcher(self, name: str) -> Searcher:
         """Return a searcher of a collection, with the models that its manifest names."""
         own = {each.key: each for each in self._given if not isinstance(each, str)}
+        encoding = replace(self._encoding, enable_sparse=True)
 
         def load(keys: Sequence[str]) -> Sequence[Model]:
             stored = self.store.manifest(name)
-            return self._encoding.models([own.get(key, key) for key in keys], stored_precisions=stored.precisions)
+            return encoding.models([own.get(key, key) for key in keys], stored_precisions=stored.precisions)
 
         if not isinstance(self._reranker, RerankPipeline):
             self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)

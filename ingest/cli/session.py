@@ -140,6 +140,7 @@ def _encoding_of(settings: Settings) -> EncodingOptions:
             backend=settings.backend, precision=settings.precision, cache_directory=settings.cache_dir.expanduser()
         ),
         exclusive_mode=settings.exclusive_mode,
+        enable_sparse=bool(settings.sparse),
         lease_timeout=settings.lease_timeout,
         lease_directory=settings.lease_dir,
         memory_limit_gb=settings.gpu_memory_soft_limit_gb,

@@ -41,6 +41,7 @@ class EncodingOptions:
         backend_options: CPU inference backend and precision.
         exclusive_mode: True leases devices host-wide; False leases them within this process only, where an orchestrator owns
             them.
+        enable_sparse: False leaves out the sparse models of a run. A search always has the models of its collection.
         lease_timeout: seconds to wait for a device that another process holds.
         lease_directory: folder of the lock files that processes share. None: the user's own.
         memory_limit_gb: used GiB of a GPU at which batches stop growing. None: 80 % of the GPU.
@@ -53,6 +54,7 @@ class EncodingOptions:
     devices: tuple[str, ...] | None = None
     backend_options: BackendOptions = field(default_factory=lambda: BackendOptions(backend="auto"))
     exclusive_mode: bool = True
+    enable_sparse: bool = True
     lease_timeout: float = DEFAULT_TIMEOUT
     lease_directory: Path | None = None
     memory_limit_gb: float | None = None
@@ -110,9 +112,10 @@ class EncodingOptions:
         """
         keys = [each for each in chosen if isinstance(each, str)]
         if not keys:
-            return tuple(each for each in chosen if not isinstance(each, str))
+            return tuple(each for each in chosen if not isinstance(each, str) and self._is_enabled(each))
         manager = ModelManager(
             EnsembleConfig(keys, exclusive_mode=self.exclusive_mode),
+            enable_sparse=self.enable_sparse,
             custom_models=self.custom_models,
             trust_remote_code=self.trust_remote_code,
             devices=self.devices,
@@ -121,7 +124,11 @@ class EncodingOptions:
             ),
         )
         built = {model.key: model for model in manager.members}
-        return tuple(built[each] if isinstance(each, str) else each for each in chosen)
+        models = (built.get(each) if isinstance(each, str) else each for each in chosen)
+        return tuple(model for model in models if model is not None and self._is_enabled(model))
+
+    def _is_enabled(self, model: Model) -> bool:
+        return self.enable_sparse or model.kind != "sparse"
 
 
 DEFAULT_ENCODING = EncodingOptions()
