@@ -17,6 +17,7 @@ class DenseModel(TorchModel):
     """A sentence-transformers model."""
 
     kind: ModelKind = "dense"
+    reads_token_ids = True
 
     @staticmethod
     def _library() -> Any:
@@ -33,7 +34,7 @@ class DenseModel(TorchModel):
         check_prompts(self.config, model)
 
     def _encoder(self, replica: Any) -> Encoder:
-        return DenseEncoder(self.config, replica)
+        return DenseEncoder(self.config, replica, self._feed)
 
 
 class DenseEncoder(TorchEncoder):

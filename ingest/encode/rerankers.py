@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ingest.encode.contract import Encoder, ModelKind
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import is_out_of_memory
+from ingest.encode.feeding import TokenFeed
 from ingest.encode.file_model import max_tokens
 from ingest.encode.model_config import ModelConfig, nearest
 from ingest.encode.registry import CustomModels, find_model, known_models
@@ -116,7 +117,7 @@ class BiEncoderModel(Reranker, DenseModel):
         return self.config.document_prompt
 
     def _encoder(self, replica: Any) -> Encoder:
-        return BiEncoderScorer(self.config, self.query, replica)
+        return BiEncoderScorer(self.config, self.query, replica, self._feed)
 
 
 class ListwiseModel(Reranker):
@@ -196,8 +197,8 @@ class ListwiseScorer(Scorer):
 class BiEncoderScorer(TorchEncoder):
     """The cosines of the documents' vectors with the query's. Truncates documents to the token limit."""
 
-    def __init__(self, config: ModelConfig, query: str, model: Any) -> None:
-        super().__init__(config, model)
+    def __init__(self, config: ModelConfig, query: str, model: Any, feed: TokenFeed | None) -> None:
+        super().__init__(config, model, feed)
         self._query = query
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:

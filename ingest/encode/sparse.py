@@ -83,6 +83,7 @@ class SpladeModel(TorchModel):
     """A masked language model that weights every word of its vocabulary."""
 
     kind: ModelKind = "sparse"
+    reads_token_ids = True
 
     @staticmethod
     def _library() -> Any:
@@ -95,7 +96,7 @@ class SpladeModel(TorchModel):
         check_prompts(self.config, model)
 
     def _encoder(self, replica: Any) -> Encoder:
-        return SpladeEncoder(self.config, replica)
+        return SpladeEncoder(self.config, replica, self._feed)
 
 
 class SpladeEncoder(TorchEncoder):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.devices import torch_device
+from ingest.encode.feeding import TokenFeed, find_feed
 from ingest.encode.file_model import FileModel, OnLoaded, max_tokens
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import verify
@@ -41,6 +42,8 @@ class TorchModel(FileModel, ABC):
     kind: ModelKind
     model_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Additional options for loading the transformer."""
+    reads_token_ids: ClassVar[bool] = False
+    """Whether its encoders are `TorchEncoder`s, which read the token ids that counted the texts."""
 
     def __init__(
         self, config: ModelConfig, *, dtype: str, trust_remote_code: bool = False, on_loaded: OnLoaded | None = None
@@ -51,11 +54,14 @@ class TorchModel(FileModel, ABC):
         self._host: Any = None
         self._replicas: dict[str, Any] = {}
         self._tokenizers: dict[str, Any] = {}
+        self._feed: TokenFeed | None = None
 
     def load(self) -> None:
         _use_torch()
         if self._host is None:
             self._host = self._load()
+            if self.reads_token_ids:
+                self._feed = find_feed(self._host, self.tokens, self.config.document_prompt)
 
     def to_device(self, device: str) -> Encoder:
         if device not in self._replicas:
@@ -149,36 +155,51 @@ class TorchModel(FileModel, ABC):
 
 
 class TorchEncoder:
-    """An encoder that tokenizes texts and runs one replica. Rejects documents over the token limit and truncates queries to it.
+    """An encoder that runs one replica. Rejects documents over the token limit and truncates queries to it.
 
     Args:
         config: prompts and limits.
         model: sentence-transformers module on its device.
+        feed: how to make its inputs from token ids; None: it tokenizes texts itself, in its own way.
     """
 
-    def __init__(self, config: ModelConfig, model: Any) -> None:
+    def __init__(self, config: ModelConfig, model: Any, feed: TokenFeed | None = None) -> None:
         self.config = config
         self.model = model
+        self.feed = feed
 
     def forward(self, texts: Sequence[str], *, prompt: str, cut: bool) -> torch.Tensor:
         """Return one float32 row per text, on the device. Raises `ModelError` for a text over the limit unless `cut`."""
         import torch  # noqa: PLC0415
 
-        limit = max_tokens(self.config)
-        # One token more than allowed, so that a text over the limit is noticed instead of truncated.
-        self.model.max_seq_length = limit if cut else limit + 1
+        options = {"task": self.config.task} if self.config.task else {}
         with torch.inference_mode():
-            features = self.model.preprocess([prompt + text for text in texts])
-            mask = features.get("attention_mask")
-            if not cut and mask is not None and int(mask.sum(dim=1).max()) > limit:
-                raise ModelError(f"more than {limit} tokens, the limit of {self.config.key}: the text would be cut")
-            features = {
-                name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value
-                for name, value in features.items()
-            }
-            options = {"task": self.config.task} if self.config.task else {}
+            features = self._features([prompt + text for text in texts], cut=cut)
             rows: torch.Tensor = self.model(features, **options)["sentence_embedding"].float()
             return rows
+
+    def _features(self, texts: Sequence[str], *, cut: bool) -> dict[str, Any]:
+        """Return the inputs for prompted texts, on the device."""
+        import torch  # noqa: PLC0415
+
+        limit = max_tokens(self.config)
+        if self.feed is not None:
+            token_ids = self.feed.token_ids(texts, limit if cut else None)
+            self._check_limit(max(map(len, token_ids)))
+            return self.feed.features(self.feed.stacked(token_ids).to(self.model.device))
+        # One token more than allowed, so that a text over the limit is noticed instead of truncated.
+        self.model.max_seq_length = limit if cut else limit + 1
+        features = self.model.preprocess(texts)
+        if (mask := features.get("attention_mask")) is not None:
+            self._check_limit(int(mask.sum(dim=1).max()))
+        return {
+            name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value for name, value in features.items()
+        }
+
+    def _check_limit(self, tokens: int) -> None:
+        limit = max_tokens(self.config)
+        if tokens > limit:
+            raise ModelError(f"more than {limit} tokens, the limit of {self.config.key}: the text would be cut")
 
 
 _torch_pid: int | None = None

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from tiny_models import tiny_dense
+import torch
+from sentence_transformers import SentenceTransformer
+from tiny_models import DIM, tiny_dense
 
 from ingest.encode import tokens
+from ingest.encode.dense import DenseModel
+from ingest.encode.feeding import find_feed
+from ingest.encode.registry import ModelConfig
+from ingest.encode.runner import BatchRunner
 from ingest.encode.tokens import DocumentTokens, padded
 
 TEXTS = ["one", "two words", "", "and a few words more", "two words"]
@@ -75,6 +81,85 @@ def test_ids_are_cut_to_a_limit_and_keep_the_closing_token(folder: Path, *, firs
     [whole] = counted.ids(["and a few words more"], None)
     [cut] = counted.ids(["and a few words more"], 4)
     assert cut.tolist() == [*whole[:3].tolist(), whole[-1]]
+
+
+def dense_model(folder: Path, prompt: str = "") -> DenseModel:
+    config = ModelConfig("tiny", kind="dense", path=folder, dim=DIM, max_tokens=64, document_prompt=prompt, pooling="mean")
+    return DenseModel(config, dtype="float32")
+
+
+def module_of(folder: Path) -> Any:
+    return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+
+
+@pytest.mark.parametrize("prompt", ["", "topic: "])
+def test_a_pass_tokenizes_each_text_once_and_keeps_no_ids(folder: Path, tmp_path: Path, prompt: str) -> None:
+    model = dense_model(folder, prompt)
+    recorder = Recording(model.tokens._tokenizer)
+    model.tokens.__dict__["_tokenizer"] = recorder
+    model.load()
+    recorder.given.clear()
+    assert model.token_limit is not None
+    model.token_limit.count(TEXTS)  # as chunks are made
+    with BatchRunner([model], lease_directory=tmp_path, devices=("cpu",)) as runner:
+        encoded = runner.run({"tiny": TEXTS})["tiny"].vectors
+    assert isinstance(encoded, np.ndarray)
+    assert sorted(recorder.given) == sorted({prompt + text for text in TEXTS})
+    assert model.tokens._cached_tokens == 0
+    expected = module_of(folder).encode([prompt + text for text in TEXTS], normalize_embeddings=True)
+    assert np.allclose(encoded, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_inputs_from_token_ids_equal_those_of_the_library(folder: Path, side: str) -> None:
+    module = module_of(folder)
+    module.tokenizer.padding_side = side
+    feed = find_feed(module, DocumentTokens(folder, ""), "")
+    assert feed is not None
+    features = feed.features(feed.stacked(feed.token_ids(TEXTS, None)))
+    expected = module.preprocess(TEXTS)
+    assert features.keys() == expected.keys()
+    for name in ("input_ids", "attention_mask", "token_type_ids"):
+        assert features[name].tolist() == expected[name].tolist()
+
+
+def test_a_buffer_is_reused_where_it_is_large_enough(folder: Path) -> None:
+    feed = find_feed(module_of(folder), DocumentTokens(folder, ""), "")
+    assert feed is not None
+    buffer = torch.full((3 * 2 * 4,), 7)
+    few, many = (feed.token_ids(texts, None) for texts in (["one", "two words"], TEXTS))
+    in_buffer = feed.stacked(few, buffer)
+    assert in_buffer.data_ptr() == buffer.data_ptr()
+    assert torch.equal(in_buffer, feed.stacked(few))
+    assert torch.equal(feed.stacked(many, buffer), feed.stacked(many))
+
+
+class Unlike:
+    """A module whose preprocessing does something of its own."""
+
+    def __init__(self, module: Any, change: Callable[[dict[str, Any]], object]) -> None:
+        self._module, self._change = module, change
+        self.tokenizer, self.max_seq_length = module.tokenizer, module.max_seq_length
+
+    def preprocess(self, texts: list[str]) -> dict[str, Any]:
+        features = dict(self._module.preprocess(texts))
+        self._change(features)
+        return features
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda features: features["input_ids"].add_(1),
+        lambda features: features["attention_mask"].fill_(1),
+        lambda features: features.pop("attention_mask"),
+        lambda features: features.update(cu_seq_lens_q=torch.zeros(1)),
+    ],
+)
+def test_a_library_that_makes_other_inputs_tokenizes_itself(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    module = Unlike(module_of(folder), change)
+    assert find_feed(module, DocumentTokens(folder, ""), "") is None
+    assert module.max_seq_length == module_of(folder).max_seq_length
 
 
 def test_padding_is_masked() -> None:
