@@ -86,6 +86,7 @@ if TYPE_CHECKING:
     from ingest.search.request import SearchOptions
     from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
+    from ingest.search.tenant import Tenant
     from ingest.search.tuning import Tuned, TunedHalf
     from ingest.searchable import OnProgress
     from ingest.source.chunking import ChunkingOptions
@@ -111,6 +112,7 @@ if TYPE_CHECKING:
         VectorSpec,
     )
     from ingest.store.filters import Where
+    from ingest.store.payload_index import IndexType, PayloadIndex
     from ingest.sync.job import Job
     from ingest.sync.manifest import CollectionDetails
     from ingest.sync.plan import DeleteMode
@@ -156,6 +158,7 @@ _NAMES = {
     "ingest.search.request": "SearchOptions",
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
+    "ingest.search.tenant": "Tenant",
     "ingest.search.tuning": "Tuned TunedHalf",
     "ingest.searchable": "OnProgress",
     "ingest.source.chunking": "ChunkingOptions",
@@ -170,6 +173,7 @@ _NAMES = {
         "VectorQuery VectorSpec"
     ),
     "ingest.store.filters": "Where",
+    "ingest.store.payload_index": "IndexType PayloadIndex",
     "ingest.sync.job": "Job",
     "ingest.sync.manifest": "CollectionDetails",
     "ingest.sync.plan": "DeleteMode",
@@ -233,6 +237,7 @@ __all__ = [
     "FusionMethod",
     "GPUMemorySnapshot",
     "Hit",
+    "IndexType",
     "IngestError",
     "Job",
     "JobRunningError",
@@ -255,6 +260,7 @@ __all__ = [
     "PartSize",
     "PassReport",
     "Payload",
+    "PayloadIndex",
     "Point",
     "Precision",
     "PrecisionError",
@@ -290,6 +296,7 @@ __all__ = [
     "StoreUnavailableError",
     "StoredPoint",
     "StoredSource",
+    "Tenant",
     "ThroughputMonitor",
     "TokenCounter",
     "TokenLimit",

@@ -60,6 +60,7 @@ class SearchableCollection:
         weights: Mapping[str, float] | None = None,
         distance: Distance | None = None,
         layout: CollectionOptions = CollectionOptions(),
+        index: Mapping[str, str] | None = None,
         window: WindowBounds = WindowBounds(),
         reranker: str | Path | RerankPipeline = DEFAULT_RERANKER,
         rerank_lease_timeout: float = RERANK_LEASE_SECONDS,
@@ -86,6 +87,7 @@ class SearchableCollection:
                 `weights` does), and whether the lease is exclusive.
             chunking, weights, distance: None: those of the stored manifest, for a new collection the defaults.
             layout: layout of the collection if it has to be created.
+            index: field → type of its payload index, added to those of `layout`: `{"year": "integer"}`.
             window: limits of the first windows of a run.
             reranker: registry key, folder or hub id of the reranker, or a pipeline.
             rerank_lease_timeout: seconds that a query waits for a GPU before it is reranked on the CPU.
@@ -107,7 +109,8 @@ class SearchableCollection:
         self.name = _normalize_collection_name(name, self._aliases)
         self._chosen = self._given = () if models is None else encoding.check(models)
         self._chunking, self._weights, self._distance = chunking, weights, distance
-        self._layout, self._window, self._state = layout, window, Path(state)
+        self._layout = layout if index is None else replace(layout, index={**layout.index, **index})
+        self._window, self._state = window, Path(state)
         self._encoding, self._cluster = encoding, cluster
         self._monitor = monitor or ThroughputMonitor()
         self._reranker, self._rerank_lease_timeout = reranker, rerank_lease_timeout

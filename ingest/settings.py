@@ -110,6 +110,11 @@ class RunSettings(Table):
     rejects: Path | None = Field(None, description="The rejects file. Default: `.ingest/rejects/COLLECTION.jsonl`.")
 
     layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
+    index: dict[str, str] = Field(
+        default_factory=dict,
+        description="Metadata field → payload index: `keyword`, `integer`, `float`, `bool`, `datetime`, `geo`, `uuid`, or"
+        " `keyword tenant`: table `[index]`.",
+    )
 
     engine: Literal["local", "ray"] = Field(
         "local", description="Where a run executes: `local` (this process) or `ray` (a Ray cluster)."

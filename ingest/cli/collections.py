@@ -15,6 +15,7 @@ from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation, collection_of, store_of
 from ingest.errors import ConfigurationError
 from ingest.store.contract import CollectionInfo
+from ingest.store.payload_index import PayloadIndex
 from ingest.sync.stored_sources import StoredSource
 
 app = typer.Typer(help="List, describe and drop the collections of a store.", no_args_is_help=True, rich_markup_mode=None)
@@ -49,6 +50,7 @@ def info(
     name, manifest, points = details.name, details.manifest, details.points
     if as_json:
         made_with = {**asdict(manifest), "collection": name, "stored_as": manifest.collection, "points": points}
+        made_with["indexes"] = {field: asdict(index) for field, index in sorted(details.indexes.items())}
         print_json({**made_with, "sources": [asdict(source) for source in sources]})
         return
     table = Table(title=f"{_with_stored(name, manifest.collection)}: {points:,} points", title_justify="left")
@@ -58,6 +60,7 @@ def info(
         kind, dim, distance = ("sparse", "", "dot") if spec.sparse else ("dense", str(spec.dim), spec.distance)
         table.add_row(spec.name, kind, dim, distance, f"{manifest.weights.get(spec.name, 1.0):g}")
     Console().print(table)
+    _print_indexes(details.indexes)
     _print_sources(sources)
 
 
@@ -145,6 +148,14 @@ def undelete_documents(
         print_json({"collection": opened.name, "undeleted": documents})
     else:
         typer.echo(f"{documents:,} documents of {opened.name} are back")
+
+
+def _print_indexes(indexes: Mapping[str, PayloadIndex]) -> None:
+    table = Table("payload index", "type", "points")
+    for name, index in sorted(indexes.items()):
+        table.add_row(plain(name), f"{index.type} tenant" if index.tenant else index.type, f"{index.points or 0:,}")
+    if indexes:
+        Console(markup=False).print(table)
 
 
 def _print_sources(sources: Sequence[StoredSource]) -> None:

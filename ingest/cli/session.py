@@ -57,7 +57,7 @@ def collection_of(
         chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
         weights=settings.weights,
         distance=settings.layout.distance,
-        layout=CollectionOptions(**settings.layout.model_dump(exclude={"distance"})),
+        layout=CollectionOptions(**settings.layout.model_dump(exclude={"distance"}), index=settings.index),
         window=WindowBounds(chunks=settings.window_chunks),
         reranker=settings.reranker,
         rerank_lease_timeout=settings.rerank_lease_timeout,

@@ -1,16 +1,26 @@
-"""Sentences about the fields of a filter: one that no chunk has, or that holds values of another kind."""
+"""Sentences about the fields of a filter: missing ones, values of another kind, indexes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
 
+from ingest.errors import ConfigurationError
 from ingest.parameters import shown
-from ingest.store.conditions import values_at
 from ingest.store.contract import Condition, Filter, Store
 from ingest.store.filters import conditions_in
+from ingest.store.payload_index import PayloadIndex
+from ingest.store.payload_path import values_at
+
+FRESH_SECONDS = 60.0
+"""Seconds for which the indexes of a collection and its number of points are remembered."""
+
+LARGE = 100_000
+"""Points from which a filter on a field without an index is worth a warning."""
 
 SAMPLE = 16
 """Chunks that are read to see what a field holds."""
@@ -32,20 +42,37 @@ class FieldCheck:
         store: an open store.
         collection: name of the collection itself.
         name: the caller's name for it, for messages.
+        own: conditions on all points that may be read.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, store: Store, collection: str, name: str) -> None:
+    def __init__(
+        self, store: Store, collection: str, name: str, own: Sequence[Filter] = (), *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._store = store
         self._collection = collection
         self._name = name
+        self._own = own
+        self._clock = clock
         self._known: set[str] = set()
+        self._facts = _Facts({}, 0, {})
+        self._fresh_until = float("-inf")
+
+    def check(self, filters: Sequence[Filter]) -> None:
+        """Raise `ConfigurationError` for a condition that the index of its field answers wrongly."""
+        indexes = self._current().indexes if filters else {}
+        for condition, _ in conditions_in(filters):
+            if (index := indexes.get(condition.field)) and (problem := wrong_index(condition, index)):
+                raise ConfigurationError(f"where: {problem}")
 
     def warnings(self, filters: Sequence[Filter], *, found: bool) -> tuple[str, ...]:
-        """Return a sentence for each field that may be a mistake: if nothing was found, or where absence may pass.
+        """Return a sentence for each field that may be a mistake, if nothing was found, or where absence may pass; and for one
+        whose index is missing or leaves out values.
 
         A field that exists is found at once and remembered; a missing one takes a scan.
         """
-        suspects = [each for each, certain in conditions_in(filters) if not (found and certain) or _absence_passes(each)]
+        conditions = list(conditions_in(filters))
+        suspects = [each for each, certain in conditions if not (found and certain) or _absence_passes(each)]
         missing = [field for field in dict.fromkeys(each.field for each in suspects) if not self._has(field)]
         sentences = [
             f"no chunk of {self._name!r} has a field {field}: a document's own fields are named metadata.…" for field in missing
@@ -53,7 +80,33 @@ class FieldCheck:
         if not found:
             others = [each for each in suspects if each.field not in missing]
             sentences += filter(None, (mismatch(each, self._sample(each.field)) for each in others))
+        sentences += filter(None, (self._about_index(each) for each, _ in conditions if each.field not in missing))
         return tuple(dict.fromkeys(sentences))
+
+    def _about_index(self, condition: Condition) -> str | None:
+        facts = self._current()
+        index = facts.indexes.get(condition.field)
+        if index is None and facts.points >= LARGE:
+            return (
+                f"{condition.field} has no payload index, so each filter on it reads many of {facts.points:,} chunks: add"
+                f" {condition.field.removeprefix('metadata.')} to [index] in ingest.toml and run the sync again"
+            )
+        if index is None or index.type != "integer" or _wanted(condition) != ["number"]:
+            return None
+        having = facts.having.get(condition.field)
+        if having is None:
+            having = self._store.count(self._collection, [*self._own, Condition(condition.field, "exists", value=True)])
+            facts.having[condition.field] = having
+        left_out = having - (index.points or 0)
+        if left_out <= 0:
+            return None
+        return f"the integer index of {condition.field} leaves out {left_out:,} chunks with other values: index it as float"
+
+    def _current(self) -> _Facts:
+        if self._clock() >= self._fresh_until:
+            self._fresh_until = self._clock() + FRESH_SECONDS
+            self._facts = _Facts(self._store.indexes(self._collection), self._store.count(self._collection), {})
+        return self._facts
 
     def _has(self, field: str) -> bool:
         if field not in self._known:
@@ -64,8 +117,27 @@ class FieldCheck:
 
     def _sample(self, field: str, *, points: int = SAMPLE) -> list[Any]:
         """Return the values of the field in a few chunks that have it."""
-        having = self._store.scroll(self._collection, [Condition(field, "exists", value=True)], page=points)
+        having = self._store.scroll(self._collection, [*self._own, Condition(field, "exists", value=True)], page=points)
         return [value for point in islice(having, points) for value in values_at(point.payload, field)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """The indexes and points of a collection at one time, and field → points that have it, as far as counted."""
+
+    indexes: Mapping[str, PayloadIndex]
+    points: int
+    having: dict[str, int]
+
+
+def wrong_index(condition: Condition, index: PayloadIndex) -> str | None:
+    """Return a sentence if the index compares numbers with dates, which both are numbers to it, else None."""
+    wanted = _wanted(condition)
+    if index.type == "datetime" and "number" in wanted:
+        return f"{condition.field} has a datetime index: compare it with a date, such as 2020-01-01"
+    if index.type in ("integer", "float") and "date" in wanted:
+        return f"{condition.field} has an index of numbers: compare it with a number"
+    return None
 
 
 def mismatch(condition: Condition, values: Sequence[Any]) -> str | None:

@@ -8,8 +8,8 @@ from typing import TypeVar
 
 from ingest.records import Hit, Payload, doc_key
 from ingest.search.fusion import Fused, Rankings
-from ingest.store.conditions import values_at
 from ingest.store.contract import Condition
+from ingest.store.payload_path import values_at
 from ingest.store.schema import DOC_KEY_FIELD
 
 GROUP_DEPTH = 500

@@ -33,6 +33,7 @@ from ingest.search.fusion import CANDIDATES, Fused
 from ingest.search.models import ModelLoader, shared_models
 from ingest.search.request import MAX_LIMIT, SearchOptions, SearchRequest, parse_queries, parse_query, parse_vectors
 from ingest.search.rerank import Answer, RerankPipeline
+from ingest.search.tenant import Tenant, parse_tenant, tenant_conditions
 from ingest.search.view import CollectionView
 from ingest.store import open_store
 from ingest.store.contract import Manifest, Store
@@ -64,6 +65,8 @@ class Searcher(NotCopied):
             CPU a query runs beside other work.
         lease_directory: folder of the lease files, shared by all processes. None: the user's.
         reranker: reranker for searches with reranking. None: the default one, created when first needed.
+        tenant: the tenant whose points alone are read: the value of the field with a tenant index, or
+            `{"metadata.tenant": "acme"}`.
         clock: monotonic seconds.
 
     Raises as `open` does.
@@ -80,6 +83,7 @@ class Searcher(NotCopied):
         devices: Sequence[str] | None = None,
         lease_directory: str | Path | None = None,
         reranker: RerankPipeline | None = None,
+        tenant: Tenant | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if models is not None and not callable(models):
@@ -92,6 +96,7 @@ class Searcher(NotCopied):
         self._devices = tuple(filter(is_accelerator, default_devices() if devices is None else check_devices(devices)))
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._reranker = reranker
+        self._tenant = checked("tenant", optional(parse_tenant), tenant)
         self._reranker_lock = threading.Lock()
         self._closing = ExitStack()
         self._current = CurrentView(store, self._name, self._open_view, clock=clock)
@@ -106,6 +111,7 @@ class Searcher(NotCopied):
         devices: Sequence[str] | None = None,
         lease_directory: str | Path | None = None,
         reranker: RerankPipeline | None = None,
+        tenant: Tenant | None = None,
         clock: Callable[[], float] = time.monotonic,
         api_key: str | None = None,
         ca_file: str | Path | None = None,
@@ -148,6 +154,7 @@ class Searcher(NotCopied):
                 devices=devices,
                 lease_directory=lease_directory,
                 reranker=reranker,
+                tenant=tenant,
                 clock=clock,
             )
             searcher._closing = closing.pop_all()
@@ -239,6 +246,7 @@ class Searcher(NotCopied):
             devices=self._devices,
             lease_directory=self._lease_directory,
             get_reranker=lambda: self.reranker,
+            own=tenant_conditions(self._tenant, self._store, manifest.collection),
         )
 
     @property

@@ -22,6 +22,7 @@ from ingest.search.request import SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import Answer, RerankPipeline, rerank_or_explain
 from ingest.search.shown import SHOWN, HiddenPoints, all_shown, is_shown
 from ingest.store.contract import Condition, Filter, Manifest, Store
+from ingest.store.payload_path import values_at
 from ingest.store.schema import DOC_KEY_FIELD, SOFT_DELETED_FIELD
 
 DOCUMENT_FIELDS = ("doc_id", "source")
@@ -49,6 +50,7 @@ class CollectionView:
         devices: accelerators that encode queries; empty for the CPU.
         lease_directory: folder of the lease files. None: the user's.
         get_reranker: returns the reranker; called when a request needs it.
+        own: conditions that every point meets that this view reads: those of a tenant.
 
     Every method raises `CollectionNotFoundError` once the collection has been dropped.
     """
@@ -63,6 +65,7 @@ class CollectionView:
         devices: Sequence[str],
         lease_directory: Path | None,
         get_reranker: Callable[[], RerankPipeline],
+        own: tuple[Condition, ...] = (),
     ) -> None:
         self.name = name
         self.manifest = manifest
@@ -73,7 +76,8 @@ class CollectionView:
         self._get_reranker = get_reranker
         self._finder = CandidateFinder(store, manifest)
         self._hidden = HiddenPoints(store, manifest.collection, clock=time.monotonic)
-        self._fields = FieldCheck(store, manifest.collection, name)
+        self._own = own
+        self._fields = FieldCheck(store, manifest.collection, name, own)
 
     def search(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
         """Return the answers to checked queries. Each model encodes all of them at once, and they share their requests.
@@ -85,6 +89,7 @@ class CollectionView:
         if request.weights is not None:
             check_names("weights", request.weights, self.models, self.name)
             check_some_weight(request.weights, vectors)
+        self._fields.check(request.conditions)
         if not queries:
             return []
         encoded = self._encoded(queries, vectors)
@@ -108,6 +113,7 @@ class CollectionView:
         self, query: str, *, depth: int, conditions: tuple[Filter, ...] = (), vectors: Sequence[str] | None = None
     ) -> dict[str, list[ScoredPoint]]:
         """Return the `depth` best points of each vector for a checked query, best first, with `doc_id` and `source`."""
+        conditions = (*self._own, *conditions)
         encoded = self._encoded([query], self._vectors(vectors))
         rankings = self._finder.query(encoded, depth, conditions, payload=_SHOWN_FIELDS)[0]
         if all_shown(rankings):
@@ -120,17 +126,18 @@ class CollectionView:
 
     def candidates(self, query: str, request: SearchRequest, *, depth: int) -> Candidates:
         """Return the candidates of a checked query, from the `depth` best points of each vector, with `doc_id` and `source`."""
+        conditions = (*self._own, *request.conditions)
         encoded = self._encoded([query], self._vectors(request.vectors))
-        [candidates] = self._finder.find(encoded, request, depth, request.conditions, payload=_SHOWN_FIELDS)
+        [candidates] = self._finder.find(encoded, request, depth, conditions, payload=_SHOWN_FIELDS)
         if all_shown(candidates.rankings) and all_shown(candidates.final):
             return candidates
-        return self._finder.find(encoded, request, depth, (*request.conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
+        return self._finder.find(encoded, request, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
 
     def _best(
         self, encoded: Mapping[str, Vectors], request: SearchRequest, hidden: tuple[Filter, ...]
     ) -> tuple[list[Candidates], list[list[Hit]]]:
         """Return the best candidates of each query and their hits: those of the page, or those that the reranker reads, too."""
-        best = self._finder.best(encoded, request, (*request.conditions, *hidden), count=request.count)
+        best = self._finder.best(encoded, request, (*self._own, *request.conditions, *hidden), count=request.count)
         if not request.reranks:
             best = [replace(each, fused=request.page(each.fused)) for each in best]
         return best, self.hits([each.fused for each in best])
@@ -154,9 +161,14 @@ class CollectionView:
         ids = list({candidate.id: None for of_query in candidates for candidate in of_query})
         stored = self._store.retrieve(self.manifest.collection, ids, payload=HIT_FIELDS) if ids else []
         payloads = {
-            point.id: point.payload for point in stored if is_shown(point.payload) and point.payload.keys() >= _REQUIRED_FIELDS
+            point.id: point.payload
+            for point in stored
+            if is_shown(point.payload) and point.payload.keys() >= _REQUIRED_FIELDS and self._is_own(point.payload)
         }
         return [[_hit(each, payloads[each.id]) for each in of_query if each.id in payloads] for of_query in candidates]
+
+    def _is_own(self, payload: Payload) -> bool:
+        return all(condition.value in values_at(payload, condition.field) for condition in self._own)
 
     def _vectors(self, vectors: Sequence[str] | None) -> Sequence[str]:
         if vectors is None:
@@ -199,6 +211,7 @@ class CollectionView:
         neighbours = self._store.scroll(
             self.manifest.collection,
             [
+                *self._own,
                 Condition(DOC_KEY_FIELD, "eq", doc_key(hit.source, hit.doc_id)),
                 Condition("chunk", "gte", hit.chunk - reach),
                 Condition("chunk", "lte", hit.chunk + reach),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, parse_number, parse_unicode, shown
 from ingest.store.contract import Combination, Condition, Filter, Operator
+from ingest.store.payload_path import is_field
 from ingest.store.qdrant_filter import EXACT_INTEGER
 
 MAX_DEPTH = 32
@@ -18,38 +18,17 @@ MAX_DEPTH = 32
 
 _MAX_INTEGER = 2**63 - 1
 
-_STEP = r'(?:[\w-]+|"[^"\\]*")(?:\[[0-9]*\])*'
-FIELD = re.compile(rf"{_STEP}(?:\.{_STEP})*")
-"""Qdrant's payload paths: names of letters, digits, `_` and `-` joined by dots, other names quoted, `[]` or `[0]` for lists."""
-
-_NAME = re.compile(r'([\w-]+)|"([^"\\]*)"|\[([0-9]*)\]')
-
 _CORNERS = 3
 """Least corners of a polygon."""
 
 
 def parse_field(field: object) -> str:
     """Return the path of a payload field. Raises `ConfigurationError`."""
-    if not isinstance(field, str) or FIELD.fullmatch(field) is None:
+    if not isinstance(field, str) or not is_field(field):
         raise ConfigurationError(
             f'{shown(field)} is no payload field: write metadata.year, or metadata."odd name" in double quotes'
         )
     return checked("the field of a filter", parse_unicode, field)
-
-
-def values_at(payload: object, field: str) -> list[Any]:
-    """Return the values of a field in a payload, lists flattened once; nothing if it is missing, null or an empty list."""
-    values = [payload]
-    for step in _NAME.finditer(field):
-        name = step[1] if step[1] is not None else step[2]
-        if name is not None:
-            values = [value[name] for value in values if isinstance(value, dict) and name in value]
-        elif step[3]:
-            values = [value[int(step[3])] for value in values if isinstance(value, list) and len(value) > int(step[3])]
-        else:
-            values = [item for value in values if isinstance(value, list) for item in value]
-    flat = (item for value in values for item in (value if isinstance(value, list) else [value]))
-    return [item for item in flat if item is not None]
 
 
 def combined(operator: str, filters: Sequence[Filter]) -> Filter:

@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 
 from ingest.parameters import normalize, parse_boolean, parse_choice, parse_integer
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.store.payload_index import PayloadIndex, parse_indexes
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 Quantization = Literal["none", "scalar", "binary"]
@@ -84,7 +85,12 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class CollectionOptions:
-    """The layout of a new collection. The embedded store ignores `shards`, `replicas` and `write_consistency`."""
+    """The layout of a new collection. The embedded store ignores `shards`, `replicas` and `write_consistency`.
+
+    Attributes:
+        index: payload field → type of its index: `integer`, `keyword`, `keyword tenant`; see `parse_indexes`. A name that is no
+            field of the package is one of the documents' metadata. An existing collection gets the indexes, too.
+    """
 
     on_disk: bool = False
     quantization: Quantization = "none"
@@ -93,6 +99,7 @@ class CollectionOptions:
     shards: int = 1
     replicas: int = 1
     write_consistency: int = 1
+    index: Mapping[str, str | PayloadIndex] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         normalize(self, "on_disk", parse_boolean)
@@ -101,6 +108,12 @@ class CollectionOptions:
         normalize(self, "hnsw_ef_construct", parse_integer, least=4, most=10_000)
         for name in ("shards", "replicas", "write_consistency"):
             normalize(self, name, parse_integer, least=1)
+        normalize(self, "index", parse_indexes)
+
+    @property
+    def indexes(self) -> Mapping[str, PayloadIndex]:
+        """The indexes of `index`, by payload path."""
+        return parse_indexes(self.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +316,10 @@ class Store(Protocol):
 
     def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         """Return the `limit` most frequent values of an indexed keyword field, with the exact number of points that have each."""
+        ...
+
+    def indexes(self, collection: str) -> dict[str, PayloadIndex]:
+        """Return the payload indexes by field."""
         ...
 
     def notes(self, collection: str) -> dict[str, Any]:

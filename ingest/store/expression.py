@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ingest.errors import ConfigurationError
-from ingest.store.conditions import FIELD, MAX_DEPTH, combined, make_condition, parse_field
+from ingest.store.conditions import MAX_DEPTH, combined, make_condition, parse_field
 from ingest.store.contract import Combination, Condition, Filter, Operator
+from ingest.store.payload_path import FIELD
 
 _SPACE = re.compile(r"\s*")
 _AND = re.compile(r"&|and(?![\w.-])", re.IGNORECASE)

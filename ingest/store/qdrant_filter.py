@@ -15,6 +15,8 @@ from ingest.store.contract import Combination, Condition, Filter, RawFilter
 EXACT_INTEGER = 2**53
 """Whole numbers below this compare as floats, so 2020 finds 2020.0. From it on, floats skip integers."""
 
+_POLE, _MERIDIAN = 90 - 1e-7, 180 - 1e-7
+
 Json = dict[str, Any]
 
 _CLAUSES = {"and": "must", "or": "should", "not": "must_not"}
@@ -61,7 +63,8 @@ def _condition(condition: Condition) -> Json:  # noqa: C901, PLR0911  one case a
             return {"key": key, "geo_radius": {"center": _place(latitude, longitude), "radius": meters}}
         case "box":
             south, west, north, east = value
-            return {"key": key, "geo_bounding_box": {"top_left": _place(north, west), "bottom_right": _place(south, east)}}
+            corners = {"top_left": _inside(north, west), "bottom_right": _inside(south, east)}
+            return {"key": key, "geo_bounding_box": corners}
         case "polygon":
             ring = [_place(*place) for place in value]
             return {"key": key, "geo_polygon": {"exterior": {"points": [*ring, ring[0]]}}}
@@ -101,6 +104,11 @@ def _range(key: str, operator: str, value: str | float) -> Json:
 
 def _bounds(key: str, **bounds: str | float) -> Json:
     return {"key": key, "range": bounds}
+
+
+def _inside(latitude: float, longitude: float) -> Mapping[str, float]:
+    """Return a corner just inside the world: a geo index takes the 180th meridian in the east for the one in the west."""
+    return _place(max(-_POLE, min(_POLE, latitude)), max(-_MERIDIAN, min(_MERIDIAN, longitude)))
 
 
 def _place(latitude: float, longitude: float) -> Mapping[str, float]:

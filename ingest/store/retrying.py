@@ -14,6 +14,7 @@ from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreEr
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Filter, Manifest, Store, VectorQuery
+from ingest.store.payload_index import PayloadIndex
 from ingest.store.request_sizes import id_bytes, payload_bytes, point_bytes, query_bytes, vectors_bytes
 from ingest.store.splitting import RequestLimits, joined, pages_of
 
@@ -211,6 +212,9 @@ class RetryingStore:
             except RequestTooLargeError as exc:
                 if not self._limits.learn(kind, size, exc):
                     raise
+
+    def indexes(self, collection: str) -> dict[str, PayloadIndex]:
+        return self._call(lambda: self._store.indexes(collection))
 
     def notes(self, collection: str) -> dict[str, Any]:
         return self._call(lambda: self._store.notes(collection))

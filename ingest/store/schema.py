@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 from unicodedata import normalize
 
 from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
 from ingest.records import Chunk, Document, Fingerprint, Payload, digest, digest_bytes, title_line
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
+from ingest.store.payload_index import PayloadIndex
 
 INGEST_FIELD = "_ingest"
 """The payload field that belongs to this package."""
@@ -23,13 +24,15 @@ DOC_KEY_FIELD = "_ingest.doc_key"
 SOFT_DELETED_FIELD = "_ingest.soft_deleted_at"
 """When a document was soft-deleted; only points of soft-deleted documents have it."""
 
-INDEXED_FIELDS: Mapping[str, Literal["keyword", "uuid"]] = {
-    DOC_KEY_FIELD: "uuid",
-    SOFT_DELETED_FIELD: "keyword",
-    "source": "keyword",
-    "doc_id": "keyword",
+INDEXED_FIELDS: Mapping[str, PayloadIndex] = {
+    DOC_KEY_FIELD: PayloadIndex("uuid"),
+    SOFT_DELETED_FIELD: PayloadIndex("keyword"),
+    "source": PayloadIndex("keyword"),
+    "doc_id": PayloadIndex("keyword"),
+    "chunk": PayloadIndex("integer"),
+    "title": PayloadIndex("keyword"),
 }
-"""The indexed payload fields of every collection with their types; planning, deleting and searching filter by them."""
+"""The indexed payload fields of every collection; planning, deleting and searching filter by them."""
 
 MAX_NAME_BYTES = 255
 """Maximum length of a collection name in UTF-8, in Qdrant and in file systems."""
@@ -86,6 +89,12 @@ def encoded_text(payload: Payload, fingerprint: Fingerprint) -> str | None:
     title = title_line(str(payload.get("title") or ""))
     whole = Chunk("", 0, 0, len(text), text, title[: fingerprint.context]).encoded_text
     return whole if digest_bytes(whole.encode()) == fingerprint.text_fp else None
+
+
+def missing_indexes(present: Mapping[str, PayloadIndex], declared: Mapping[str, PayloadIndex]) -> dict[str, PayloadIndex]:
+    """Return the indexes to make in a collection: those that are declared and differ, and those of the package that it lacks."""
+    differing = {field: index for field, index in declared.items() if present.get(field) != index}
+    return differing | {field: index for field, index in INDEXED_FIELDS.items() if field not in present and field not in declared}
 
 
 def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:

@@ -12,6 +12,7 @@ from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestM
 from ingest.records import Payload
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorSpec
+from ingest.store.payload_index import PayloadIndex
 from ingest.store.request_sizes import batches
 from ingest.store.schema import (
     INGEST_FIELD,
@@ -290,11 +291,13 @@ class CollectionDetails:
         name: normalized name that the collection is called by.
         points: exact number of points.
         manifest: the stored manifest.
+        indexes: payload field → index.
     """
 
     name: str
     points: int
     manifest: Manifest
+    indexes: Mapping[str, PayloadIndex] = field(default_factory=dict)
 
     @property
     def stored_as(self) -> str:
@@ -320,4 +323,4 @@ class CollectionDetails:
 def describe_collection(store: Store, name: str) -> CollectionDetails:
     """Return the details of a collection. Raises `CollectionNotFoundError` and `StoreError`."""
     stored = store.manifest(name)
-    return CollectionDetails(name, store.count(stored.collection), stored)
+    return CollectionDetails(name, store.count(stored.collection), stored, store.indexes(stored.collection))

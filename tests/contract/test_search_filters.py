@@ -7,14 +7,15 @@ from typing import Any
 
 import pytest
 import store_data
-from filter_oracle import documents, filters, meets
+from filter_oracle import DATES, HUGE, NUMBERS, TEXTS, conditions, documents, filters, meets, nested, places
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import models
 
-from ingest.search.fields import mismatch
+from ingest.search.fields import mismatch, wrong_index
 from ingest.store.contract import CollectionOptions, Condition, Filter, Store
-from ingest.store.filters import parse_filter
+from ingest.store.filters import conditions_in, parse_filter
+from ingest.store.payload_index import IndexType, PayloadIndex
 
 CASES = int(os.environ.get("FILTER_CASES", "40"))
 
@@ -96,3 +97,35 @@ def test_a_value_of_another_kind_is_told(where: str, values: list[Any], hint: st
     assert isinstance(condition, Condition)
     sentence = mismatch(condition, values)
     assert (sentence is None) if hint is None else (sentence is not None and hint in sentence)
+
+
+INDEXED: dict[str, tuple[IndexType, st.SearchStrategy[Any]]] = {
+    "integer": ("integer", st.sampled_from([number for number in NUMBERS if isinstance(number, int)] + HUGE)),
+    "float": ("float", st.sampled_from(NUMBERS)),
+    "keyword": ("keyword", st.sampled_from(TEXTS)),
+    "datetime": ("datetime", st.sampled_from(DATES)),
+    "bool": ("bool", st.booleans()),
+    "geo": ("geo", places),
+}
+
+
+@pytest.mark.parametrize("kind", INDEXED)
+def test_a_payload_index_changes_no_answer(store: Store, collection: str, kind: str) -> None:
+    """Of values of its type. A condition that it would answer wrongly is refused."""
+    index_type, values = INDEXED[kind]
+    index = PayloadIndex(index_type)
+    store.ensure(store_data.manifest(collection), CollectionOptions(index={"a": index_type}))
+    field = values | st.none() | st.lists(values | st.none(), max_size=3)
+    rows = st.fixed_dictionaries({}, optional={"a": field})
+
+    @settings(max_examples=CASES, derandomize=True, suppress_health_check=list(HealthCheck))
+    @given(st.lists(rows, min_size=6, max_size=6), nested(conditions(st.just("metadata.a")), 4))
+    def compare(metadata: list[dict[str, Any]], part: Filter) -> None:
+        if any(wrong_index(condition, index) for condition, _ in conditions_in([part])):
+            return
+        points = [store_data.point(number, metadata=each, columns=("plain",)) for number, each in enumerate(metadata)]
+        store.upsert(collection, points)
+        found = {each.id for each in store.scroll(collection, [part], payload=False)}
+        assert found == {each.id for each in points if meets(each.payload, part)}
+
+    compare()

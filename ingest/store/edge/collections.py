@@ -20,8 +20,9 @@ from ingest.store.edge.directory import CollectionDirectory, collection_names
 from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
-from ingest.store.edge.wire import INDEX_TYPES, collection_config, same_index
-from ingest.store.schema import INDEXED_FIELDS, check_aliases_are_free, check_same_vectors
+from ingest.store.edge.wire import collection_config, index_of, index_to, same_index
+from ingest.store.payload_index import PayloadIndex
+from ingest.store.schema import check_aliases_are_free, check_same_vectors, missing_indexes
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +75,12 @@ class EdgeCollections:
                     if field in present:
                         opened.shard.update(UpdateOperation.delete_field_index(field))
                     opened.shard.update(UpdateOperation.create_field_index(field, index.params or index.data_type))
-                for field, kind in INDEXED_FIELDS.items():
-                    if field not in present and field not in wanted:
-                        opened.shard.update(UpdateOperation.create_field_index(field, INDEX_TYPES[kind]))
+                present = opened.shard.info().payload_schema
+                found = {field: index_of(each) for field, each in present.items()}
+                for field, missing in missing_indexes(found, options.indexes).items():
+                    if field in found:
+                        opened.shard.update(UpdateOperation.delete_field_index(field))
+                    opened.shard.update(UpdateOperation.create_field_index(field, index_to(missing)))
             return stored
 
     def manifest(self, collection: str) -> Manifest:
@@ -145,6 +149,9 @@ class EdgeCollections:
     def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
         with self._using(collection) as opened:
             return opened.shard.count(engine.CountRequest(exact=True, filter=filter_to(conditions)))
+
+    def indexes(self, collection: str) -> dict[str, PayloadIndex]:
+        return {field: index_of(info) for field, info in self._indexes(collection).items()}
 
     def notes(self, collection: str) -> dict[str, Any]:
         with self._mutex:

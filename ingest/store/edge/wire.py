@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import qdrant_edge as engine
 
 from ingest.records import SparseVector, Vector
 from ingest.store import wire
 from ingest.store.contract import CollectionOptions, Manifest
+from ingest.store.payload_index import IndexType, PayloadIndex
 
 INDEXING_THRESHOLD = 1_000_000
 """Kilobytes of one named dense vector from which `finalize` builds an HNSW graph. Below it, a search compares with all vectors:
@@ -23,7 +25,16 @@ _DISTANCES = {
     "euclid": engine.Distance.Euclid,
     "manhattan": engine.Distance.Manhattan,
 }
-INDEX_TYPES = {"keyword": engine.PayloadSchemaType.Keyword, "uuid": engine.PayloadSchemaType.Uuid}
+_INDEX_TYPES: dict[IndexType, engine.PayloadSchemaType] = {
+    "keyword": engine.PayloadSchemaType.Keyword,
+    "integer": engine.PayloadSchemaType.Integer,
+    "float": engine.PayloadSchemaType.Float,
+    "bool": engine.PayloadSchemaType.Bool,
+    "datetime": engine.PayloadSchemaType.Datetime,
+    "geo": engine.PayloadSchemaType.Geo,
+    "uuid": engine.PayloadSchemaType.Uuid,
+    "text": engine.PayloadSchemaType.Text,
+}
 
 
 def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.EdgeConfig:
@@ -53,6 +64,17 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.
 def same_index(one: engine.PayloadIndexInfo, other: engine.PayloadIndexInfo) -> bool:
     """Return whether two payload indexes are equal. The engine cannot compare parameters, so any count as different."""
     return one.data_type == other.data_type and one.params is None and other.params is None
+
+
+def index_to(index: PayloadIndex) -> Any:
+    if index.tenant:
+        return {"keyword": engine.KeywordIndexParams, "uuid": engine.UuidIndexParams}[index.type](is_tenant=True)
+    return _INDEX_TYPES[index.type]
+
+
+def index_of(info: engine.PayloadIndexInfo) -> PayloadIndex:
+    [kind] = [name for name, vendor in _INDEX_TYPES.items() if vendor == info.data_type]
+    return PayloadIndex(kind, tenant=bool(getattr(info.params, "is_tenant", False)), points=info.points)
 
 
 stored_point = partial(wire.stored_point, sparse=engine.SparseVector)

@@ -12,14 +12,16 @@ from typing import Any
 
 from qdrant_client import models
 
-from ingest.errors import CollectionNotFoundError, ForeignCollectionError, StoreError, StoreUnavailableError
+from ingest.errors import CollectionNotFoundError, ConfigurationError, ForeignCollectionError, StoreError, StoreUnavailableError
 from ingest.store.contract import CollectionInfo, CollectionOptions, Filter, Manifest
+from ingest.store.filters import conditions_in
+from ingest.store.payload_index import PayloadIndex
 from ingest.store.schema import (
-    INDEXED_FIELDS,
     check_aliases_are_free,
     check_same_vectors,
     manifest_from_json,
     manifest_to_json,
+    missing_indexes,
 )
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, has_status, not_found, one_line
@@ -33,11 +35,12 @@ from ingest.store.server.settings import (
 )
 from ingest.store.server.wire import (
     DEFERRED_KEY,
-    INDEX_TYPES,
     METADATA_KEY,
     NOTE_PREFIX,
     collection_config,
     has_vectors_of,
+    index_of,
+    index_to,
 )
 
 logger = logging.getLogger(__name__)
@@ -61,7 +64,6 @@ class ServerCollections:
         self._connection = connection
         self._client = connection.client
         self._call = connection.call
-        self._filter = partial(filter_to, text_is_substring=connection.text_is_substring)
 
     @property
     def location(self) -> str:
@@ -85,9 +87,11 @@ class ServerCollections:
         if model is not None:
             self._take_over(name, found, model, options)
             found = self._collection(name)
-        for field, kind in INDEXED_FIELDS.items():
-            if field not in found.payload_schema:
-                self._create_index(name, field, INDEX_TYPES[kind])
+        present = {field: index_of(each) for field, each in found.payload_schema.items()}
+        for field, missing in missing_indexes(present, options.indexes).items():
+            if field in present:
+                self._call(name, partial(self._client.delete_payload_index, name, field, wait=True))
+            self._create_index(name, field, index_to(missing))
         if found.config.optimizer_config.indexing_threshold == 0 and DEFERRED_KEY not in (found.config.metadata or {}):
             self._warn_of_no_index(name)
         return stored
@@ -144,8 +148,11 @@ class ServerCollections:
         self._call(None, lambda: self._client.update_collection_aliases([*created, *removed]))
 
     def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
-        selected = self._filter(conditions)
+        selected = self._filter(collection, conditions)
         return self._call(collection, lambda: self._client.count(collection, count_filter=selected, exact=True).count)
+
+    def indexes(self, collection: str) -> dict[str, PayloadIndex]:
+        return {field: index_of(info) for field, info in self._collection(collection).payload_schema.items()}
 
     def notes(self, collection: str) -> dict[str, Any]:
         metadata = self._collection(collection).config.metadata or {}
@@ -235,6 +242,19 @@ class ServerCollections:
             raise
         except StoreError as exc:
             return CollectionInfo(collection, None, manifest, ours, str(exc))
+
+    def _filter(self, collection: str, filters: Sequence[Filter]) -> models.Filter | None:
+        """Return the client's filter. Raises `ConfigurationError` for a substring that an old server cannot find."""
+        if not self._connection.text_is_substring:
+            return filter_to(filters, text_is_substring=False)
+        texts = {condition.field for condition, _ in conditions_in(filters) if condition.operator == "text"}
+        schema = self._collection(collection).payload_schema if texts else {}
+        if matched_by_words := sorted(field for field in texts & schema.keys() if index_of(schema[field]).type == "text"):
+            raise ConfigurationError(
+                f"{matched_by_words[0]} has a full-text index, with which this server finds whole words, not any text: remove"
+                " the index, or upgrade the server to 1.19"
+            )
+        return filter_to(filters, text_is_substring=True)
 
     def _collection(self, collection: str) -> models.CollectionInfo:
         return self._call(collection, lambda: self._client.get_collection(collection))

@@ -163,7 +163,7 @@ class ServerStore(ServerCollections):
     ) -> Iterator[StoredPoint]:
         offset: Any = None if after is None else point_id_to(after)
         limit = page if after is None else page + 1  # the server begins with the point at `offset`
-        selected = self._filter(conditions)
+        selected = self._filter(collection, conditions)
         while True:
             with self._limited(collection, max_query_limit=limit, spare=limit - page):
                 records, offset = self._client.scroll(
@@ -202,7 +202,7 @@ class ServerStore(ServerCollections):
                 using=query.vector,
                 limit=query.limit,
                 offset=query.offset or None,
-                filter=self._filter(query.conditions),
+                filter=self._filter(collection, query.conditions),
                 with_payload=selection_to(payload),
             )
             for query in queries
@@ -212,7 +212,7 @@ class ServerStore(ServerCollections):
         return [[scored_point(hit) for hit in response.points] for response in responses]
 
     def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
-        selected = self._filter(conditions)
+        selected = self._filter(collection, conditions)
         with self._limited(collection, max_query_limit=limit):
             response = self._client.facet(collection, field, selected, limit=limit, exact=True)
         return {str(hit.value): hit.count for hit in response.hits if hit.count}  # a value that no point has any more counts 0

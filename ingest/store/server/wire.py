@@ -10,6 +10,7 @@ from qdrant_client import models
 from ingest.records import Point, SparseVector, Vector
 from ingest.store import wire
 from ingest.store.contract import CollectionOptions, Manifest
+from ingest.store.payload_index import PayloadIndex
 from ingest.store.schema import manifest_to_json
 
 METADATA_KEY = "ingest"
@@ -20,8 +21,6 @@ DEFERRED_KEY = "ingest_indexing_threshold"
 
 NOTE_PREFIX = "ingest_note_"
 """The prefix of the metadata keys of notes. Updates merge top-level keys, so each note is replaced by itself."""
-
-INDEX_TYPES = {"keyword": models.PayloadSchemaType.KEYWORD, "uuid": models.PayloadSchemaType.UUID}
 
 _DISTANCES = {
     "cosine": models.Distance.COSINE,
@@ -75,6 +74,18 @@ def has_vectors_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
     return dense == {name: (vector.size, vector.distance) for name, vector in wanted["vectors_config"].items()} and sparse == {
         name: vector.modifier for name, vector in wanted["sparse_vectors_config"].items()
     }
+
+
+def index_to(index: PayloadIndex) -> models.PayloadFieldSchema:
+    if not index.tenant:
+        return models.PayloadSchemaType(index.type)
+    if index.type == "uuid":
+        return models.UuidIndexParams(type=models.UuidIndexType.UUID, is_tenant=True)
+    return models.KeywordIndexParams(type=models.KeywordIndexType.KEYWORD, is_tenant=True)
+
+
+def index_of(info: models.PayloadIndexInfo) -> PayloadIndex:
+    return PayloadIndex(info.data_type.value, tenant=bool(getattr(info.params, "is_tenant", False)), points=info.points)
 
 
 stored_point = partial(wire.stored_point, sparse=models.SparseVector)
