@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import office_documents
+
 FOLDER = Path(__file__).parent.parent / "tests" / "documents"
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNkYAAAAAYAAjCB0C8AAAAASUVORK5CYII="
@@ -88,6 +90,8 @@ def main() -> None:
         (FOLDER / name).write_bytes(text.encode(encoding))
     for name, text in MARKDOWN.items():
         (FOLDER / name).write_text(text, "utf-8")
+    for name, data in office_documents.FILES.items():
+        (FOLDER / name).write_bytes(data)
 
 
 if __name__ == "__main__":

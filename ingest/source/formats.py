@@ -10,7 +10,7 @@ from ingest.errors import ConfigurationError
 from ingest.source.streams import COMPRESSIONS, Compression
 
 TABLES = ("jsonl", "csv", "tsv", "parquet")
-OFFICE = ("pdf", "docx", "pptx", "xlsx")
+OFFICE = ("pdf", "docx", "pptx", "xlsx", "odt", "odp", "ods")
 FORMATS = (*TABLES, "text", "markdown", "html", *OFFICE)
 """The format names a user may give, beside `code:<language>`; each may be followed by `.gz` or `.zst`."""
 

@@ -10,10 +10,10 @@ from typing import Any
 from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import checked, optional, parse_instance, parse_integer, parse_text, parse_texts
 from ingest.records import Source
-from ingest.source.convert import check_office
+from ingest.source.convert import check_format
 from ingest.source.fields import GUESSED, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
-from ingest.source.formats import FORMATS, OFFICE, format_named, format_of_path
+from ingest.source.formats import FORMATS, format_named, format_of_path
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
 from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
 from ingest.source.tables import Table
@@ -106,8 +106,7 @@ def _database(location: str, name: str | None, query: str | None, table: str | N
 
 def _stdin(name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above
     file_format = format_named(format or "jsonl")
-    if file_format.name in OFFICE:
-        check_office(file_format.name)
+    check_format(file_format.name)
     return StdinSource(name or "stdin", file_format, records)
 
 
@@ -124,8 +123,7 @@ def _file(
     if file_format is None:
         hint = "; an array becomes JSON Lines with jq -c '.[]'" if file_name.endswith(".json") else ""
         raise ConfigurationError(f"the format of {place.name} is unknown: name it with --format ({', '.join(FORMATS)}){hint}")
-    if file_format.name in OFFICE:
-        check_office(file_format.name)
+    check_format(file_format.name)
     return FileSource(name or place.name, place, file_format, records, file_name, origin=origin)
 
 

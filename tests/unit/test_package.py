@@ -27,7 +27,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 @pytest.mark.parametrize("module", ["ingest", "ingest.cli", "ingest.search", "ingest.sync.job"])
 def test_importing_loads_no_model_library_and_no_server_client(module: str) -> None:
-    heavy = "{'torch', 'transformers', 'sentence_transformers', 'qdrant_client', 'markitdown', 'sqlalchemy'}"
+    heavy = "{'torch', 'transformers', 'sentence_transformers', 'qdrant_client', 'openpyxl', 'pypdfium2', 'sqlalchemy'}"
     code = f"import sys, {module}; loaded = {heavy} & sys.modules.keys(); sys.exit(repr(loaded) if loaded else 0)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -367,12 +367,12 @@ def test_a_faulty_pdf_is_read_without_a_word_in_the_log(tmp_path: Path, caplog: 
 
 
 def test_without_the_extra_office_documents_say_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "markitdown", None)
-    tree(tmp_path, {"a.docx": docx("x"), "b.md": "text"})
+    monkeypatch.setitem(sys.modules, "pypdfium2", None)
+    tree(tmp_path, {"a.pdf": pdf("x"), "b.md": "text"})
     with pytest.raises(MissingExtraError, match=r"qdrant-ingest\[formats\]"):
-        open_source(str(tmp_path / "a.docx"))
+        open_source(str(tmp_path / "a.pdf"))
     bad, fine = read(tmp_path)
     assert isinstance(bad, Rejected)
     assert "qdrant-ingest[formats]" in bad.reason
-    assert bad.doc_id == "a.docx"
+    assert bad.doc_id == "a.pdf"
     assert isinstance(fine, Document)

@@ -1,11 +1,14 @@
 """From a file to one document: decoded, converted to Markdown if it has markup, with its title. One module per family of formats.
 
-text      plain text, Markdown, source code
-html      web pages
-office    PDF and Office files
+text      plain text, Markdown, source code       html          web pages
+word      Word documents                          slides        PowerPoint presentations
+sheets    Excel workbooks                         opendocument  OpenDocument text, sheets and slides
+pdf       PDF
+
+registry  format → converter                      isolation     conversions in worker processes (worker)
+archives  ZIP archives of XML, within bounds      markup        blocks of Office files → HTML
 """
 
-from ingest.source.convert.office import check_office
-from ingest.source.convert.registry import document_from_file
+from ingest.source.convert.registry import check_format, document_from_file
 
-__all__ = ["check_office", "document_from_file"]
+__all__ = ["check_format", "document_from_file"]

@@ -3,23 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 
 from ingest.records import Document
 from ingest.source.convert.html import html_page
-from ingest.source.convert.office import office_page
+from ingest.source.convert.isolation import convert_apart
+from ingest.source.convert.opendocument import presentation_page, spreadsheet_page
+from ingest.source.convert.opendocument import text_page as opendocument_page
 from ingest.source.convert.page import Page
+from ingest.source.convert.pdf import check_pdf, pdf_page
+from ingest.source.convert.sheets import check_workbooks, workbook_page
+from ingest.source.convert.slides import slides_page
 from ingest.source.convert.text import text_page
+from ingest.source.convert.word import word_page
 from ingest.source.fields import checked_id, checked_text
-from ingest.source.formats import OFFICE
 
-_CONVERTERS: Mapping[str, Callable[[bytes], Page]] = {
-    "html": html_page,
-    **{name: partial(office_page, format=name) for name in OFFICE},
+
+@dataclass(frozen=True, slots=True)
+class Converter:
+    """The way from the bytes of a file to a page.
+
+    Attributes:
+        convert: returns the page; raises `Unusable` for content that does not fit the format.
+        check: raises `MissingExtraError` if a library is not installed; None: it needs none.
+        apart: whether a malicious or damaged file could crash or hang it, so that it must run in a worker process.
+    """
+
+    convert: Callable[[bytes], Page]
+    check: Callable[[], None] | None = None
+    apart: bool = True
+
+
+CONVERTERS: Mapping[str, Converter] = {
+    "html": Converter(html_page, apart=False),
+    "pdf": Converter(pdf_page, check_pdf),
+    "docx": Converter(word_page),
+    "pptx": Converter(slides_page),
+    "xlsx": Converter(workbook_page, check_workbooks),
+    "odt": Converter(opendocument_page),
+    "odp": Converter(presentation_page),
+    "ods": Converter(spreadsheet_page),
 }
+"""By the name of the format; every other one is text."""
 
 
-def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) -> Document:  # noqa: A002  as in `Document.format`
+def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
+    """Raise `MissingExtraError` if the library that reads a format is not installed."""
+    converter = CONVERTERS.get(format)
+    if converter is not None and converter.check is not None:
+        converter.check()
+
+
+def convert_here(data: bytes, format: str) -> Page:  # noqa: A002  as above
+    """Convert a file in this process."""
+    converter = CONVERTERS.get(format)
+    return converter.convert(data) if converter else text_page(data, format=format)
+
+
+def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) -> Document:  # noqa: A002  as above
     """Return the document in a file.
 
     Args:
@@ -31,6 +72,7 @@ def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) 
     Raises `Unusable` if the content does not fit the format, `MissingExtraError` if the format requires the extra `formats`.
     """
     checked_id(doc_id)
-    convert = _CONVERTERS.get(format)
-    page = convert(data) if convert else text_page(data, format=format)
+    check_format(format)
+    converter = CONVERTERS.get(format)
+    page = convert_apart(data, format) if converter is not None and converter.apart else convert_here(data, format)
     return Document(doc_id, checked_text(page.text), page.title, {**page.metadata, "path": doc_id}, page.format, position)

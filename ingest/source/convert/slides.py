@@ -1,0 +1,147 @@
+"""PowerPoint presentations (pptx), by way of HTML.
+
+A section per slide: its title, the text of its shapes, its tables, and its speaker notes. Left out: hidden slides, slide numbers,
+dates and footers, text of the slide master, charts, comments, emphasis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from html import escape
+from xml.etree.ElementTree import Element
+
+from ingest.source.convert.archives import Archive, attribute, child, core_properties, local, main_part, opened
+from ingest.source.convert.html import html_page
+from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
+from ingest.source.convert.page import Page
+
+_PLACEHOLDERS_LEFT_OUT = {"sldNum", "dt", "ftr", "hdr", "sldImg"}
+_TITLES = {"title", "ctrTitle"}
+
+
+def slides_page(data: bytes) -> Page:
+    """Return the slides of a presentation as Markdown, with its title and metadata."""
+    with opened(data, "pptx") as archive:
+        title, facts = core_properties(archive)
+        page = html_page(markup_of(_slides(archive)).encode())
+    return Page(page.text, title=title or page.title, metadata=facts)
+
+
+def _slides(archive: Archive) -> Iterator[Block]:
+    part, root = main_part(archive, "presentation")
+    targets = archive.relations(part)
+    listed = child(root, "sldIdLst")
+    for number, each in enumerate(listed if listed is not None else (), 1):
+        _, name = targets.get(next((value for key, value in each.items() if key.endswith("}id")), ""), ("", ""))
+        slide = archive.xml(name)
+        if slide is not None and attribute(slide, "show") not in {"0", "false"}:
+            yield from _slide(archive, name, slide, number)
+
+
+def _slide(archive: Archive, name: str, slide: Element, number: int) -> Iterator[Block]:
+    links = archive.relations(name)
+    shapes = list(_shapes(child(slide, "cSld", "spTree")))
+    titles = [shape for shape in shapes if _placeholder(shape) in _TITLES]
+    title = " ".join(" ".join(block.html for block in _paragraphs(shape, {})) for shape in titles).replace("<br>", " ").strip()
+    yield Paragraph(title or f"Slide {number}", 2)
+    for shape in shapes:
+        if shape not in titles and _placeholder(shape) not in _PLACEHOLDERS_LEFT_OUT:
+            yield from _blocks(shape, links)
+    for kind, target in links.values():
+        notes = archive.xml(target) if kind == "notesSlide" else None
+        for shape in _shapes(child(notes, "cSld", "spTree")):
+            if _placeholder(shape) not in _PLACEHOLDERS_LEFT_OUT:
+                for block in _paragraphs(shape, {}):
+                    if block.html.strip():
+                        yield Paragraph(f"Notes: {block.html}")
+
+
+def _shapes(tree: Element | None) -> Iterator[Element]:
+    for each in tree if tree is not None else ():
+        name = local(each)
+        if name == "grpSp":
+            yield from _shapes(each)
+        elif name == "AlternateContent":
+            yield from _shapes(each[0] if len(each) else None)
+        elif name in {"sp", "graphicFrame", "pic", "cxnSp"} and not _is_hidden(each):
+            yield each
+
+
+def _is_hidden(shape: Element) -> bool:
+    return any(attribute(child(each, "cNvPr"), "hidden") in {"1", "true"} for each in shape)
+
+
+def _placeholder(shape: Element) -> str | None:
+    """Return the type of a placeholder, or None for any other shape."""
+    for each in shape:
+        placeholder = child(each, "nvPr", "ph")
+        if placeholder is not None:
+            return attribute(placeholder, "type") or "body"
+    return None
+
+
+def _blocks(shape: Element, links: dict[str, tuple[str, str]]) -> Iterator[Block]:
+    if local(shape) == "pic":
+        described = attribute(child(shape, "nvPicPr", "cNvPr"), "descr")
+        if described:
+            yield Paragraph(escape(described, quote=False))
+        return
+    table = child(shape, "graphic", "graphicData", "tbl")
+    if table is None:
+        yield from _paragraphs(shape, links)
+        return
+    yield Table([list(_cells(row, links)) for row in table if local(row) == "tr"])
+
+
+def _cells(row: Element, links: dict[str, tuple[str, str]]) -> Iterator[TableCell]:
+    for cell in row:
+        if local(cell) == "tc" and attribute(cell, "hMerge") not in {"1", "true"}:
+            span = attribute(cell, "gridSpan") or "1"
+            follows = attribute(cell, "vMerge") in {"1", "true"}
+            blocks: list[Block] = list(_paragraphs(cell, links))
+            yield TableCell(blocks, int(span) if span.isdigit() and len(span) < 4 else 1, follows)  # noqa: PLR2004  slides are narrow
+
+
+def _paragraphs(shape: Element, links: dict[str, tuple[str, str]]) -> Iterator[Paragraph | Item]:
+    body = child(shape, "txBody")
+    for paragraph in body if body is not None else ():
+        if local(paragraph) != "p":
+            continue
+        text = "".join(_inline(each, links) for each in paragraph)
+        level = attribute(child(paragraph, "pPr"), "lvl") or "0"
+        if level.isdigit() and 0 < int(level[:2]) < 10:  # noqa: PLR2004  the levels of the format
+            yield Item(text, int(level) - 1)
+        else:
+            yield Paragraph(text)
+
+
+def _inline(element: Element, links: dict[str, tuple[str, str]]) -> str:
+    name = local(element)
+    if name == "br":
+        return "<br>"
+    if name == "AlternateContent":
+        return "".join(_inline(each, links) for each in element[:1])
+    if name not in {"r", "fld"}:
+        return "".join(_all_text(each) for each in _math(element)) if name in {"m", "Choice"} else ""
+    if attribute(element, "type") == "slidenum":
+        return ""
+    text = escape("".join(each.text or "" for each in element if local(each) == "t"), quote=False)
+    properties = child(element, "rPr")
+    if not text or text.isspace() or properties is None:
+        return text
+    raised = attribute(properties, "baseline") or "0"
+    if raised.lstrip("-").isdigit() and int(raised):
+        tag = "sub" if raised.startswith("-") else "sup"
+        text = f"<{tag}>{text}</{tag}>"
+    if (attribute(properties, "strike") or "noStrike") != "noStrike":
+        text = f"<s>{text}</s>"
+    kind, target = links.get(attribute(child(properties, "hlinkClick"), "id") or "", ("", ""))
+    return f'<a href="{escape(target)}">{text}</a>' if kind == "hyperlink" else text
+
+
+def _math(element: Element) -> Iterable[Element]:
+    return (each for each in element.iter() if local(each) == "t")
+
+
+def _all_text(element: Element) -> str:
+    return escape(element.text or "", quote=False)
