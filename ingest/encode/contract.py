@@ -123,6 +123,15 @@ class CalibratedModel(Protocol):
         ...
 
 
+@runtime_checkable
+class FallbackModel(Protocol):
+    """A `Model` that can compute in float32 instead of float16, whose largest number is 65,504."""
+
+    def use_float32(self) -> None:
+        """Compute in float32 from now on. Called without a lease; the next `load` reads the weights again."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """The result of one model's pass.

@@ -97,9 +97,9 @@ class ModelManager:
         return self._chosen[key][1]
 
     def _record_model_dtype(self, key: str, dtype: str) -> None:
-        """Record the dtype of a loaded model. Raises `ModelError` if it differs from the expected one."""
+        """Record the dtype of a loaded model. Raises `ModelError` unless it is as expected, or float32 in place of float16."""
         expected = self._get_model_primary_dtype(key)
-        if dtype != expected:
+        if dtype != expected and (dtype, expected) != ("float32", "float16"):
             raise ModelError(f"model {key!r} was loaded as {dtype}, but must compute in {expected}")
         self._dtypes[key] = dtype
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.batching import AdaptiveBatchController, BatchQueue, Indices
-from ingest.encode.contract import CalibratedModel, Encoded, Encoder, Model, Vectors
+from ingest.encode.contract import CalibratedModel, Encoded, Encoder, FallbackModel, Model, Vectors
 from ingest.encode.devices import check_devices, is_out_of_memory, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
@@ -27,6 +28,8 @@ from ingest.process import HomeProcess
 from ingest.records import SparseVector
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
+
+logger = logging.getLogger(__name__)
 
 UNCOUNTED_COST = 2
 """Assumed tokens of a text for a model that does not count them: a thousand texts per batch on the CPU."""
@@ -88,7 +91,8 @@ class BatchRunner:
         """Run a pass of each model that has texts, in configured order: one lease per model, each distinct text once.
 
         A text that cannot be encoded, has a vector that is not finite, or does not fit the device on its own is listed in
-        `Encoded.failed`, and the pass continues. The process keeps the devices until another one needs them, or until `close`.
+        `Encoded.failed`, and the pass continues. A model whose vectors are not finite in float16 continues in float32.
+        The process keeps the devices until another one needs them, or until `close`.
         `check` is called at the start of each pass, under its lease; what it raises ends the run.
 
         Raises `UnknownModelError`, `LeaseTimeoutError`, `ModelUnavailableError` after the last retry, `ModelError` if a model is
@@ -120,23 +124,35 @@ class BatchRunner:
                 model.calibrate(state.encodable())
             devices = devices_of(model, self._devices)
             self._used_devices.update(devices)
-            with (
-                BatchProgressContext(self.monitor, model.key, state.remaining) as progress,
-                lease_gpus(
-                    model,
-                    devices,
-                    exclusive=self._exclusive,
-                    timeout=self._lease_timeout,
-                    directory=self._lease_directory,
-                    monitor=self.monitor,
-                    keep=True,
-                ) as lease,
-            ):
-                if check is not None:
-                    check(model, lease.encoder)
-                self._encode_all(model, lease, state, progress)
+            with BatchProgressContext(self.monitor, model.key, state.remaining) as progress:
+                lease = self._encode_under_lease(model, devices, state, progress, check)
+                if state.overflowed and isinstance(model, FallbackModel):
+                    logger.warning("%s; it computes in float32 from now on", not_finite(model))
+                    model.use_float32()
+                    state.overflowed = state.may_overflow = False
+                    lease = self._encode_under_lease(model, devices, state, progress, check)
             self.monitor.log_pass(_report(model, lease, state, self._window))
         return state.result()
+
+    def _encode_under_lease(
+        self, model: Model, devices: tuple[str, ...], state: _PassState, progress: BatchProgressContext, check: Check | None
+    ) -> GPULease:
+        """Encode the queue of a pass under one lease. Returns the lease, which has ended."""
+        with lease_gpus(
+            model,
+            devices,
+            exclusive=self._exclusive,
+            timeout=self._lease_timeout,
+            directory=self._lease_directory,
+            monitor=self.monitor,
+            keep=True,
+        ) as lease:
+            if check is not None:
+                check(model, lease.encoder)
+            self._encode_all(model, lease, state, progress)
+        state.seconds += lease.seconds
+        state.swap_seconds += lease.swap_seconds
+        return lease
 
     def _encode_all(self, model: Model, lease: GPULease, state: _PassState, progress: BatchProgressContext) -> None:
         places = list(zip(lease.encoders, lease.places, strict=True))
@@ -148,15 +164,16 @@ class BatchRunner:
                 running = [pool.submit(self._encode_on, model, encoder, device, state, progress) for encoder, device in places]
                 for future in running:
                     future.result()
-            finally:
+            except BaseException:
                 state.queue.clear()
+                raise
 
     def _encode_on(self, model: Model, encoder: Encoder, device: str, state: _PassState, progress: BatchProgressContext) -> None:
         """Encode batches until none are left. Halves a failed batch until the text that causes the failure is alone."""
         tokens = largest = 0
         started = time.monotonic()
         try:
-            while len(batch := state.queue.take(self._controller.budget(model.key, device))):
+            while not state.overflowed and len(batch := state.queue.take(self._controller.budget(model.key, device))):
                 texts = [state.texts[index] for index in batch]
                 result = call_with_retries(partial(_try_batch, encoder, texts, device), self._retry)
                 cost = state.queue.padded_cost(batch)
@@ -166,10 +183,10 @@ class BatchRunner:
                         self._controller.overflowed(model.key, device, cost)
                         release_cached_memory([device])
                     continue
-                state.store(batch, result, cost)
+                stored = state.store(batch, result, cost)
                 tokens += int(state.lengths[batch].sum())
                 largest = max(largest, cost)
-                progress.advance(len(batch))
+                progress.advance(stored)
         except BaseException:
             state.queue.clear()
             raise
@@ -211,7 +228,10 @@ class _PassState:
         counted: whether the model counts tokens.
         matrix: vectors of a dense model, `vectors` those of a sparse one; a row per distinct text.
         failed: index of a distinct text → reason.
+        may_overflow: whether the model computes in float16 and can compute in float32 instead.
+        overflowed: whether it made a vector that is not finite: the pass continues in float32.
         encoded: number of distinct texts that have a vector.
+        seconds: time under leases, `swap_seconds` that spent moving the model.
     """
 
     model: Model
@@ -223,9 +243,13 @@ class _PassState:
     matrix: NDArray[np.float32] | None
     vectors: list[SparseVector]
     failed: dict[int, str]
+    may_overflow: bool
+    overflowed: bool = False
     encoded: int = 0
     tokens: int = 0
     padded_tokens: int = 0
+    seconds: float = 0.0
+    swap_seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -252,6 +276,7 @@ class _PassState:
             matrix=None if model.dim is None else np.zeros((len(distinct), model.dim), np.float32),
             vectors=[] if model.dim is not None else [_EMPTY] * len(distinct),
             failed=failed,
+            may_overflow=model.dtype == "float16" and isinstance(model, FallbackModel),
         )
 
     @property
@@ -270,8 +295,12 @@ class _PassState:
         """Return the texts within the model's token limit."""
         return [text for index, text in enumerate(self.texts) if index not in self.failed]
 
-    def store(self, batch: Indices, vectors: Vectors, cost: int) -> None:
-        """Store the vectors of a batch. Rejects those that are not finite; raises `ModelError` for those of a wrong shape."""
+    def store(self, batch: Indices, vectors: Vectors, cost: int) -> int:
+        """Store the vectors of a batch. Returns the number of its texts that are done.
+
+        A text whose vector is not finite returns to the queue if the model `may_overflow`, else it is rejected. Raises
+        `ModelError` for vectors of a wrong shape.
+        """
         finite = finite_rows(self.model, vectors, len(batch))
         if self.matrix is not None and isinstance(vectors, np.ndarray):
             self.matrix[batch] = vectors if finite.all() else np.where(finite[:, np.newaxis], vectors, 0)
@@ -280,10 +309,17 @@ class _PassState:
                 self.vectors[batch[index]] = vectors[index]
         with self._lock:
             self.encoded += int(finite.sum())
-            self.failed.update(dict.fromkeys(batch[~finite].tolist(), not_finite(self.model)))
             if self.counted:
                 self.tokens += int(self.lengths[batch].sum())
                 self.padded_tokens += cost
+            if finite.all():
+                return len(batch)
+            if self.may_overflow:
+                self.overflowed = True
+                self.queue.put_back(batch[~finite])
+                return int(finite.sum())
+            self.failed.update(dict.fromkeys(batch[~finite].tolist(), not_finite(self.model)))
+            return len(batch)
 
     def confine(self, batch: Indices, reason: str) -> None:
         """Return both halves of a failed batch to the queue, or reject its only text."""
@@ -318,7 +354,7 @@ def _report(model: Model, lease: GPULease, state: _PassState, window: int) -> Pa
         chunks=state.chunks,
         tokens=state.tokens,
         padded_tokens=state.padded_tokens,
-        seconds=lease.seconds,
-        swap_seconds=lease.swap_seconds,
+        seconds=state.seconds,
+        swap_seconds=state.swap_seconds,
         window=window,
     )

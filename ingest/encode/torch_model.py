@@ -78,6 +78,10 @@ class TorchModel(FileModel, ABC):
         self._replicas.clear()
         self._tokenizers.clear()
 
+    def use_float32(self) -> None:
+        self.unload()
+        self.dtype = "float32"
+
     @property
     def module(self) -> Any:
         """The loaded sentence-transformers module in host memory. Not thread-safe."""
