@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ingest.encode.models import ModelManager
     from ingest.encode.openvino.calibration import AccuracyGuard
     from ingest.encode.openvino.choice import BackendOptions, CpuBackend
-    from ingest.encode.openvino.model import Precision
+    from ingest.encode.precision import Precision
     from ingest.encode.registry import CustomModels, EnsembleConfig
     from ingest.encode.runner import BatchRunner
     from ingest.errors import (
@@ -136,7 +136,7 @@ _NAMES = {
     "ingest.encode.models": "ModelManager",
     "ingest.encode.openvino.calibration": "AccuracyGuard",
     "ingest.encode.openvino.choice": "BackendOptions CpuBackend",
-    "ingest.encode.openvino.model": "Precision",
+    "ingest.encode.precision": "Precision",
     "ingest.encode.registry": "CustomModels EnsembleConfig",
     "ingest.encode.runner": "BatchRunner",
     "ingest.errors": (

@@ -133,7 +133,7 @@ class SearchableCollection:
         self._closing = ExitStack()
 
     def close(self) -> None:
-        """Close the store, unless it was given open. Idempotent."""
+        """Release the devices that searches kept, and close the store unless it was given open. Idempotent."""
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -210,7 +210,8 @@ class SearchableCollection:
 
         if not isinstance(self._reranker, RerankPipeline):
             self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)
-        return Searcher(
+            self._closing.callback(self._reranker.close)
+        searcher = Searcher(
             self.store,
             name,
             models=load,
@@ -218,6 +219,8 @@ class SearchableCollection:
             lease_directory=self._encoding.lease_directory,
             reranker=self._reranker,
         )
+        self._closing.callback(searcher.close)
+        return searcher
 
     def _stored(self) -> Manifest | None:
         try:

@@ -36,9 +36,6 @@ UNCOUNTED_COST = 2
 
 _EMPTY = SparseVector(np.empty(0, np.uint32), np.empty(0, np.float32))
 
-Check = Callable[[Model, Encoder], None]
-"""A check of a model and its encoder, which raises an error if the model must not encode."""
-
 
 class BatchRunner:
     """An encoder of windows of texts with an ensemble, one model on the devices at a time. Not thread-safe.
@@ -83,11 +80,15 @@ class BatchRunner:
         """The models in the order of their passes."""
         return tuple(self._models.values())
 
-    def run(self, texts: Mapping[str, Sequence[str]], *, check: Check | None = None) -> dict[str, Encoded]:
+    def run(
+        self, texts: Mapping[str, Sequence[str]], *, check: Callable[[Model, Encoder], None] | None = None
+    ) -> dict[str, Encoded]:
         """Encode one window: model key → texts. Returns model key → vectors in the same order. See `run_exclusive_ensemble`."""
         return self.run_exclusive_ensemble(texts, check=check)
 
-    def run_exclusive_ensemble(self, texts: Mapping[str, Sequence[str]], *, check: Check | None = None) -> dict[str, Encoded]:
+    def run_exclusive_ensemble(
+        self, texts: Mapping[str, Sequence[str]], *, check: Callable[[Model, Encoder], None] | None = None
+    ) -> dict[str, Encoded]:
         """Run a pass of each model that has texts, in configured order: one lease per model, each distinct text once.
 
         A text that cannot be encoded, has a vector that is not finite, or does not fit the device on its own is listed in
@@ -117,7 +118,7 @@ class BatchRunner:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _pass(self, model: Model, texts: Sequence[str], check: Check | None) -> Encoded:
+    def _pass(self, model: Model, texts: Sequence[str], check: Callable[[Model, Encoder], None] | None) -> Encoded:
         state = _PassState.of(model, texts)
         if state.remaining:
             if isinstance(model, CalibratedModel):

@@ -14,7 +14,7 @@ from ingest.encode.devices import check_devices, default_devices, is_accelerator
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.calibration import common_pieces
 from ingest.encode.openvino.choice import BackendOptions, CpuBackend
-from ingest.encode.openvino.model import Precision
+from ingest.encode.openvino.model import ConvertedPrecision
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import MissingExtraError, ModelError
@@ -126,7 +126,7 @@ def _has_default_batches(trial: Trial) -> bool:
     return trial.batch_tokens in (_CPU_BUDGETS[1], _ACCELERATOR_BUDGETS[1])
 
 
-def _combinations(devices: Sequence[str]) -> Iterator[tuple[CpuBackend, Precision | None]]:
+def _combinations(devices: Sequence[str]) -> Iterator[tuple[CpuBackend, ConvertedPrecision | None]]:
     yield "torch", None
     if not any(map(is_accelerator, devices)):
         yield "openvino", "float32"

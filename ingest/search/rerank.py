@@ -209,6 +209,11 @@ class RerankPipeline(NotCopied):
             give_back(self._devices, self._lease_directory)
             self._models.clear()
 
+    def close(self) -> None:
+        """Like `unload_reranker`, but do nothing in a forked child, where the devices are the parent's."""
+        if self._home.is_current:
+            self.unload_reranker()
+
     def missing(self) -> str | None:
         """Return why the model is unavailable, one sentence, or None if it is on this machine or the hub has it.
 

@@ -97,6 +97,7 @@ class Searcher(NotCopied):
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._reranker = reranker
         self._tenant = checked("tenant", optional(parse_tenant), tenant)
+        self._own_reranker: RerankPipeline | None = None
         self._reranker_lock = threading.Lock()
         self._closing = ExitStack()
         self._current = CurrentView(store, self._name, self._open_view, clock=clock)
@@ -161,12 +162,14 @@ class Searcher(NotCopied):
         return searcher
 
     def close(self) -> None:
-        """Release the devices that queries kept, and close the store if `open` opened it. Idempotent.
+        """Release the devices that queries kept, unload the default reranker, and close the store if `open` opened it.
 
-        Does nothing in a forked child, where both are the parent's.
+        Idempotent. Does nothing in a forked child, where all of them are the parent's.
         """
         if self._home.is_current:
             give_back(self._devices, self._lease_directory)
+            if self._own_reranker is not None:
+                self._own_reranker.close()
             self._closing.close()
 
     def __enter__(self) -> Self:
@@ -243,7 +246,7 @@ class Searcher(NotCopied):
             self._name,
             manifest,
             models,
-            devices=self._devices,
+            get_devices=lambda: self._devices,
             lease_directory=self._lease_directory,
             get_reranker=lambda: self.reranker,
             own=tenant_conditions(self._tenant, self._store, manifest.collection),
@@ -254,8 +257,20 @@ class Searcher(NotCopied):
         """The reranker for queries that ask for it. Nothing is loaded before the first."""
         with self._reranker_lock:
             if self._reranker is None:
-                self._reranker = RerankPipeline(devices=self._devices)
+                self._reranker = self._own_reranker = RerankPipeline(devices=self._devices, lease_directory=self._lease_directory)
             return self._reranker
+
+    def set_device(self, device: str) -> None:
+        """Encode queries and rerank on this device from now on, and release the present ones.
+
+        `cpu` leaves the GPU to a long run of another process. Raises `ConfigurationError` for a device that does not exist.
+        """
+        devices = tuple(filter(is_accelerator, check_devices([device])))
+        self._home.check()
+        before, self._devices = self._devices, devices
+        give_back(before, self._lease_directory)
+        if self.reranker.get_device() != device:
+            self.reranker.set_cross_encoder_device(device)
 
 
 def _parse_candidates(value: object) -> list[Fused]:

@@ -47,7 +47,7 @@ class CollectionView:
         name: the caller's name for the collection, for messages.
         manifest: manifest of the collection.
         models: vector name → model, one for each vector of the manifest.
-        devices: accelerators that encode queries; empty for the CPU.
+        get_devices: returns the accelerators that encode queries; none for the CPU.
         lease_directory: folder of the lease files. None: the user's.
         get_reranker: returns the reranker; called when a request needs it.
         own: conditions that every point meets that this view reads: those of a tenant.
@@ -62,7 +62,7 @@ class CollectionView:
         manifest: Manifest,
         models: Mapping[str, SharedModel],
         *,
-        devices: Sequence[str],
+        get_devices: Callable[[], Sequence[str]],
         lease_directory: Path | None,
         get_reranker: Callable[[], RerankPipeline],
         own: tuple[Condition, ...] = (),
@@ -71,7 +71,7 @@ class CollectionView:
         self.manifest = manifest
         self.models = models
         self._store = store
-        self._devices = devices
+        self._get_devices = get_devices
         self._lease_directory = lease_directory
         self._get_reranker = get_reranker
         self._finder = CandidateFinder(store, manifest)
@@ -181,7 +181,7 @@ class CollectionView:
         return {name: self._encode(self.models[name], queries, deadline) for name in vectors}
 
     def _encode(self, shared: SharedModel, queries: Sequence[str], deadline: float) -> Vectors:
-        devices = self._devices if shared.model.runs_on == "accelerator" else ()
+        devices = self._get_devices() if shared.model.runs_on == "accelerator" else ()
         with shared.lock:
             try:
                 return self._encode_on(shared, devices, queries, max(0.0, deadline - time.monotonic()))

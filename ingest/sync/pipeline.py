@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from ingest.encode.contract import Encoder, Model
 from ingest.encode.ensemble import Ensemble
-from ingest.encode.runner import Check
 from ingest.records import Fingerprint, Rejected, Source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
@@ -89,7 +89,7 @@ class SourceRun:
     reject: Callable[[str, Rejected], None]
     read: int = 0
     unidentified: int = 0
-    check: Check | None = None
+    check: Callable[[Model, Encoder], None] | None = None
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.

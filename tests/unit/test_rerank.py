@@ -8,10 +8,12 @@ import json
 import socket
 import threading
 import weakref
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import numpy as np
 import pytest
 import torch
 from lease_holder import ingestion_holds
@@ -20,8 +22,11 @@ from sentence_transformers import CrossEncoder
 from tiny_reranker import HITS, MAX_TOKENS, TEXTS, WORDS, hit, save, tiny_config, tiny_reranker
 from transformers import BertForSequenceClassification
 
+from ingest.encode.contract import Encoder
 from ingest.encode.lease import lease_gpus
+from ingest.encode.rerankers import CrossEncoderModel, CrossEncoderScorer, with_token_limit
 from ingest.errors import ConfigurationError, ModelError
+from ingest.records import DenseMatrix
 from ingest.search.rerank import RerankMode, RerankPipeline, RerankResult, rerank_or_explain
 from ingest.telemetry import ThroughputMonitor
 
@@ -137,7 +142,44 @@ def test_a_device_another_thread_holds_is_not_waited_for_long(trained: Path, lea
     assert result.fallback is not None
 
 
-def test_the_lease_is_given_back_after_each_question(trained: Path, leases: Path) -> None:
+def test_the_model_stays_on_its_device_from_query_to_query(trained: Path, leases: Path) -> None:
+    pipeline = RerankPipeline(trained, devices=["cpu:1"], lease_directory=leases)
+    pipeline.rerank("chair", HITS)
+    (model,) = pipeline._models.values()
+    replica = model._replicas["cpu:1"]
+    for word in WORDS[:5]:
+        assert word in pipeline.rerank(word, HITS, limit=1).hits[0].text
+    assert model._replicas["cpu:1"] is replica
+    pipeline.close()
+    assert not model._replicas
+
+
+def test_a_score_that_overflows_in_float16_is_computed_in_float32(trained: Path, caplog: pytest.LogCaptureFixture) -> None:
+    class NoNumber(CrossEncoderScorer):
+        def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+            return np.full((len(texts), 1), np.nan, np.float32)
+
+    class Overflowing(CrossEncoderModel):
+        """A model whose largest activation does not fit float16."""
+
+        def _encoder(self, replica: Any) -> Encoder:
+            return NoNumber(self.key, self.query, replica) if self.dtype == "float16" else super()._encoder(replica)
+
+    class OnGPU(RerankPipeline):
+        def _precision(self, devices: Sequence[str]) -> str:
+            return "float32" if self._overflows else "float16"
+
+        def _make(self, dtype: str) -> CrossEncoderModel:
+            return Overflowing(with_token_limit(self.config), dtype=dtype)
+
+    expected = scores_of(RerankPipeline(trained).rerank("chair", HITS))
+    pipeline = OnGPU(trained)
+    for _ in range(2):
+        assert scores_of(pipeline.rerank("chair", HITS)) == pytest.approx(expected, abs=1e-5)
+    assert caplog.text.count("computes in float32 from now on: in float16, ") == 1
+
+
+def test_the_lease_is_given_back_to_another_process_that_waits(trained: Path, leases: Path) -> None:
     monitor = ThroughputMonitor(stream=io.StringIO())
     pipeline = RerankPipeline(trained, devices=["cpu:1"], lease_directory=leases, lease_timeout=0.05, monitor=monitor)
     pipeline.rerank("chair", HITS)

@@ -10,7 +10,7 @@ from typing import Literal, get_args
 from ingest.encode.devices import compute_dtype, is_accelerator
 from ingest.encode.openvino.cache import default_cache_directory
 from ingest.encode.openvino.calibration import AccuracyGuard
-from ingest.encode.openvino.model import Precision as ConvertedPrecision
+from ingest.encode.openvino.model import ConvertedPrecision
 from ingest.encode.precision import Precision, fingerprinted, float_precision
 from ingest.errors import ConfigurationError
 from ingest.parameters import normalize, parse_boolean, parse_choice

@@ -29,7 +29,7 @@ from ingest.errors import ModelError, PrecisionError
 
 logger = logging.getLogger(__name__)
 
-Precision = Literal["float32", "int8"]
+ConvertedPrecision = Literal["float32", "int8"]
 
 CALIBRATION_TEXTS = 100
 """More texts would take longer, and rare values would widen the ranges at the cost of common ones."""
@@ -65,7 +65,7 @@ class OpenVinoModel(FileModel):
         self,
         source: TorchModel,
         *,
-        precision: Precision,
+        precision: ConvertedPrecision,
         cache_directory: Path,
         guard: AccuracyGuard,
         has_stored_vectors: bool = False,

@@ -1,0 +1,61 @@
+"""Queries on the way of documents: the runner encodes them, and their model stays where it is until someone waits for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from lease_holder import ingestion_holds
+from tiny_models import MINILM
+
+from ingest.encode.lease import lease_gpus
+from ingest.encode.models import ModelManager
+from ingest.encode.queries import QueryModel
+from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
+from ingest.encode.torch_model import TorchModel
+from ingest.testing import HashEncoder
+
+
+def model_of(**facts: object) -> QueryModel:
+    own = {"m": {"path": str(MINILM), "dim": 384, "max_tokens": 16, "query_prompt": "query: ", **facts}}
+    return QueryModel(ModelManager(EnsembleConfig(("m",)), devices=("cpu",), custom_models=own).members[0])
+
+
+def test_a_query_gets_its_prompt_and_is_truncated(tmp_path: Path) -> None:
+    queries = model_of()
+    texts = ["chair", "chair " * 100, "chair"]
+    with BatchRunner([queries], devices=("cpu",), lease_directory=tmp_path) as runner:
+        encoded = runner.run({"m": texts})["m"]
+    assert encoded.failed == {}
+    model = queries._model
+    with lease_gpus(model, (), directory=tmp_path) as lease:
+        expected, documents = lease.encoder.encode_queries(texts), lease.encoder.encode_documents(["chair"] * 3)
+    assert np.allclose(np.asarray(encoded.vectors), np.asarray(expected), atol=1e-6)
+    assert not np.allclose(np.asarray(encoded.vectors), np.asarray(documents), atol=1e-3)
+    limit = queries.token_limit
+    assert limit is not None
+    assert limit.count(texts)[1] == limit.max_tokens == 16
+
+
+def test_a_query_model_is_its_model_but_for_its_documents() -> None:
+    model = HashEncoder("hash", 8, revision="7")
+    queries = QueryModel(model)
+    names = ("key", "kind", "dim", "dtype", "backend", "runs_on", "fingerprint", "space", "uses_idf", "token_limit")
+    assert [getattr(queries, name) for name in names] == [getattr(model, name) for name in names]
+    assert np.array_equal(np.asarray(queries.to_device("cpu").encode_documents(["x"])), model.encode_queries(["x"]))
+
+
+def test_a_model_stays_on_its_device_until_a_process_waits_for_it(tmp_path: Path) -> None:
+    queries = model_of()
+    model = queries._model
+    assert isinstance(model, TorchModel)
+
+    def ask(text: str) -> object:
+        BatchRunner([queries], devices=("cpu:1",), lease_directory=tmp_path).run({"m": [text]})
+        return model._replicas["cpu:1"]
+
+    assert len({id(ask(f"query {number}")) for number in range(5)}) == 1
+    with ingestion_holds("cpu:1", tmp_path):  # without another query, at whose end the lease would be given back
+        assert not model._replicas
+    assert ask("again") is not None
