@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
-from ingest.encode.contract import Encoder, Model, ModelKind, RunsOn, Vectors
+from ingest.encode.contract import Encoder, FallbackModel, Model, ModelKind, RunsOn, Vectors
 from ingest.records import TokenLimit
 
 
@@ -70,6 +71,22 @@ class QueryModel:
 
     def offload(self) -> None:
         self._model.offload()
+
+
+class _FallbackQueryModel(QueryModel):
+    """A query model of a `FallbackModel`, which is one itself."""
+
+    def __init__(self, model: FallbackModel) -> None:
+        super().__init__(cast("Model", model))
+        self._fallback = model
+
+    def use_float32(self) -> None:
+        self._fallback.use_float32()
+
+
+def as_queries(model: Model) -> QueryModel:
+    """Return the query model of a model."""
+    return _FallbackQueryModel(model) if isinstance(model, FallbackModel) else QueryModel(model)
 
 
 class _QueriesAsDocuments:

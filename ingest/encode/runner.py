@@ -136,7 +136,12 @@ class BatchRunner:
         return state.result()
 
     def _encode_under_lease(
-        self, model: Model, devices: tuple[str, ...], state: _PassState, progress: BatchProgressContext, check: Check | None
+        self,
+        model: Model,
+        devices: tuple[str, ...],
+        state: _PassState,
+        progress: BatchProgressContext,
+        check: Callable[[Model, Encoder], None] | None,
     ) -> GPULease:
         """Encode the queue of a pass under one lease. Returns the lease, which has ended."""
         with lease_gpus(

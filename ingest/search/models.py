@@ -10,7 +10,7 @@ from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
-from ingest.encode.queries import QueryModel
+from ingest.encode.queries import QueryModel, as_queries
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ManifestMismatchError
 from ingest.store.contract import Manifest
@@ -34,7 +34,7 @@ class SharedModel:
     queries: QueryModel = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "queries", QueryModel(self.model))
+        object.__setattr__(self, "queries", as_queries(self.model))
 
 
 def shared_models(

@@ -154,7 +154,6 @@ class RerankPipeline(NotCopied):
         self._cache_directory = checked("cache_directory", optional(parse_path), cache_directory)
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
         self._models: dict[str, Reranker] = {}
-        self._overflows = False
         self._lock = threading.Lock()
         self._failure = _RecentFailure()
 
@@ -199,7 +198,7 @@ class RerankPipeline(NotCopied):
         with self._lock:
             give_back(self._devices, self._lease_directory)
             self._devices = devices
-            needed = self._precision(devices)
+            needed = reranker_precision(compute_dtype(devices))
             self._models = {dtype: model for dtype, model in self._models.items() if dtype == needed}
 
     def unload_reranker(self) -> None:
@@ -239,7 +238,7 @@ class RerankPipeline(NotCopied):
         return self._score_on((), query, texts, patience), _name(()), fallback
 
     def _score_on(self, devices: Sequence[str], query: str, texts: Sequence[str], patience: float) -> list[float]:
-        model = self._load(self._precision(devices))
+        model = self._load(reranker_precision(compute_dtype(devices)))
         model.set_query(query)
         # Not closed: the model stays on its devices until another model or another process needs them.
         runner = BatchRunner(
@@ -252,17 +251,10 @@ class RerankPipeline(NotCopied):
             controller=self._controller,
         )
         encoded = runner.run({model.key: texts})[model.key]
-        if encoded.failed and model.dtype == "float16":
-            self._overflows = True
-            logger.warning("%s computes in float32 from now on: in float16, %s", model.key, next(iter(encoded.failed.values())))
-            return self._score_on(devices, query, texts, patience)
         for index, reason in encoded.failed.items():
             raise ModelError(f"model {model.key!r} could not score candidate {index + 1} of {len(texts)}: {reason}")
         scores: list[float] = np.asarray(encoded.vectors)[:, 0].tolist()
         return scores
-
-    def _precision(self, devices: Sequence[str]) -> str:
-        return "float32" if self._overflows else reranker_precision(compute_dtype(devices))
 
     def _load(self, dtype: str) -> Reranker:
         if dtype not in self._models:

@@ -8,9 +8,10 @@ import numpy as np
 from lease_holder import ingestion_holds
 from tiny_models import MINILM
 
+from ingest.encode.contract import FallbackModel
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
-from ingest.encode.queries import QueryModel
+from ingest.encode.queries import QueryModel, as_queries
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.encode.torch_model import TorchModel
@@ -19,7 +20,7 @@ from ingest.testing import HashEncoder
 
 def model_of(**facts: object) -> QueryModel:
     own = {"m": {"path": str(MINILM), "dim": 384, "max_tokens": 16, "query_prompt": "query: ", **facts}}
-    return QueryModel(ModelManager(EnsembleConfig(("m",)), devices=("cpu",), custom_models=own).members[0])
+    return as_queries(ModelManager(EnsembleConfig(("m",)), devices=("cpu",), custom_models=own).members[0])
 
 
 def test_a_query_gets_its_prompt_and_is_truncated(tmp_path: Path) -> None:
@@ -40,7 +41,7 @@ def test_a_query_gets_its_prompt_and_is_truncated(tmp_path: Path) -> None:
 
 def test_a_query_model_is_its_model_but_for_its_documents() -> None:
     model = HashEncoder("hash", 8, revision="7")
-    queries = QueryModel(model)
+    queries = as_queries(model)
     names = ("key", "kind", "dim", "dtype", "backend", "runs_on", "fingerprint", "space", "uses_idf", "token_limit")
     assert [getattr(queries, name) for name in names] == [getattr(model, name) for name in names]
     assert np.array_equal(np.asarray(queries.to_device("cpu").encode_documents(["x"])), model.encode_queries(["x"]))
@@ -59,3 +60,13 @@ def test_a_model_stays_on_its_device_until_a_process_waits_for_it(tmp_path: Path
     with ingestion_holds("cpu:1", tmp_path):  # without another query, at whose end the lease would be given back
         assert not model._replicas
     assert ask("again") is not None
+
+
+def test_a_query_that_overflows_in_float16_is_encoded_in_float32(tmp_path: Path) -> None:
+    inner = model_of()._model
+    assert isinstance(inner, TorchModel)
+    assert isinstance(as_queries(inner), FallbackModel)
+    assert not isinstance(as_queries(HashEncoder()), FallbackModel)
+    inner.dtype = "float16"
+    as_queries(inner).use_float32()  # type: ignore[attr-defined]  # asserted above
+    assert inner.dtype == "float32"
