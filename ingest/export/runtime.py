@@ -22,6 +22,7 @@ from ingest.parameters import checked, parse_integer, parse_path
 from ingest.records import Fingerprint, Payload, Point, Receipt, Source
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, fingerprint_of
+from ingest.store.similarity import note_sigmas
 from ingest.store.writer import Effects, Writer
 from ingest.sync.account import Tally, close_account, make_receipt
 from ingest.sync.deletion import MAX_LISTED, brake_message, deletes_held_back, is_braked, nothing_read
@@ -145,6 +146,7 @@ class ExportRuntime:
                 writer.submit(Effects(deletes=ids))
                 tally.chunks_deleted += len(ids)
         store.finalize(collection)
+        note_sigmas(store, collection)
         check_still_in_use(wanted, collection, store)
         points_after = _count_points(store, collection, export.sources)
         return close_account(name, tally, monitor, points_before=points_before, points_after=points_after, stopped=stopped)

@@ -28,6 +28,7 @@ from ingest.records import LeaseEvent, ModelReport
 from ingest.reindex.rebuild import Rebuild, check_texts
 from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
+from ingest.store.similarity import note_sigmas
 from ingest.sync.job import Job
 from ingest.sync.ownership import check_aliases, next_alias, other_aliases, previous_alias, why_kept
 from ingest.telemetry import ThroughputMonitor
@@ -123,6 +124,7 @@ def reindex(
     _catch_up(rebuild, store, live, target)
     store.ensure(new, job.options, live)  # its settings may have changed meanwhile
     store.update_notes(target, store.notes(live))
+    note_sigmas(store, target)
     cleanup.swap(live, target, keep_old=keep_old)
     return _report(name, store, monitor, cleanup, rebuild)
 

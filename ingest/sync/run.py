@@ -17,6 +17,7 @@ from ingest.encode.ensemble import Ensemble
 from ingest.records import Receipt, Source
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
+from ingest.store.similarity import note_sigmas
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
 from ingest.sync.deletion import SourceDeletes, check_brake
@@ -169,6 +170,7 @@ def complete_run(
     if not stopped:
         _delete(opened, store, job, ended)
     store.finalize(collection)
+    note_sigmas(store, collection)
     if not stopped:
         note_runs(store, collection, sources, ended)
     check_still_in_use(wanted, collection, store)

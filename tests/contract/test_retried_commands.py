@@ -278,7 +278,7 @@ def test_a_load(stage: Stage) -> None:
     assert stage.texts() == {each.text for each in AFTER} | {BEFORE[11].text}
 
 
-@reaches("manifest", "query", "scroll", "retrieve")
+@reaches("manifest", "query", "scroll", "retrieve", "indexes", "count")
 def test_a_search(stage: Stage) -> None:
     stage.run(BEFORE, store=stage.store)
     with Searcher.open(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from statistics import median
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 from test_search_stores import QueriesSeen
 
+import ingest
 from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
@@ -19,6 +21,7 @@ from ingest.search.fusion import FusionMethod
 from ingest.search.sigma import SimilarityScale
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store, VectorQuery, VectorSpec
 from ingest.store.schema import build_payload, with_fingerprint
+from ingest.store.similarity import NOTE, note_sigmas, stored_sigmas
 from ingest.testing import FakeClock, HashEncoder
 
 WORDS = ["apple", "pear", "plum", "cherry", "grape", "melon", "lemon", "quince", "fig", "date"]
@@ -240,3 +243,27 @@ def test_a_small_sample_is_taken_again_after_a_minute(store: Store, collection: 
     clock.now += 61
     assert 0.05 < (scale.sigmas()["one"] or 0.0) < 1.0
     assert watched.count == 2
+
+
+def test_a_run_notes_the_scale_and_measures_it_again_when_the_collection_has_grown(store: Store, collection: str) -> None:
+    manifest = filled(store, collection, ("one", "bm25"), TEXTS[:60]).manifest
+    note_sigmas(store, collection)
+    noted = store.notes(collection)[NOTE]
+    watched = ScrollsSeen(store)
+    assert SimilarityScale(watched, manifest).sigmas() == noted["sigmas"]  # type: ignore[arg-type]
+    assert watched.count == 0
+    store.upsert(collection, [point(text, ("one", "bm25")) for text in TEXTS[60:80]])
+    note_sigmas(store, collection)
+    assert store.notes(collection)[NOTE] == noted
+    store.upsert(collection, [point(text, ("one", "bm25")) for text in TEXTS[80:]])
+    note_sigmas(store, collection)
+    assert store.notes(collection)[NOTE]["points"] == 140
+    other = replace(manifest, vectors=tuple(replace(spec, fingerprint="other") for spec in manifest.vectors))
+    assert stored_sigmas(noted, other) is None
+    assert stored_sigmas({"points": 3}, manifest) is None
+
+
+def test_a_sync_notes_the_scale(handbook: ingest.Collection, rules: list[dict[str, Any]]) -> None:
+    dense = ingest.Collection(handbook.name, store=handbook.store, models=[MODELS["one"], "bm25"])
+    dense.sync(rules, name="rules")
+    assert dense.store.notes(dense.info().stored_as)[NOTE]["points"] == 3

@@ -19,6 +19,7 @@ from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions
 from ingest.store.edge.store import EdgeStore
 from ingest.store.schema import encoded_text
+from ingest.store.similarity import NOTE
 from ingest.sync.fingerprints import digest_document, fingerprint_chunks
 from ingest.sync.ownership import next_alias, previous_alias
 from ingest.testing import HashEncoder
@@ -71,8 +72,12 @@ def test_the_new_collection_is_what_a_fresh_ingestion_would_have_made(bench: Ben
 def test_the_new_collection_knows_when_its_sources_were_last_read(bench: Bench) -> None:
     before = bench.store.notes(bench.name)
     bench.reindex([KEPT, NEW])
-    assert len(before) == 1
-    assert bench.store.notes(bench.name) == before
+    assert len(before) == 2
+    now = bench.store.notes(bench.name)
+    assert now.keys() == before.keys()
+    assert now.pop(NOTE)["fingerprints"].keys() == {"kept", "swapped"}
+    del before[NOTE]
+    assert now == before
 
 
 def test_only_the_new_column_is_encoded(bench: Bench) -> None:

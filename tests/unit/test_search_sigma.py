@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from ingest.search.feedback import refined, vectors_to_refine
-from ingest.search.sigma import sigma
 from ingest.store.contract import Distance
+from ingest.store.similarity import sigma
 
 RANDOM = np.random.default_rng(5)
 VECTORS = RANDOM.standard_normal((40, 6)).astype(np.float32)
