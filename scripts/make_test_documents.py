@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import office_documents
+import other_documents
 
 FOLDER = Path(__file__).parent.parent / "tests" / "documents"
 
@@ -90,7 +91,7 @@ def main() -> None:
         (FOLDER / name).write_bytes(text.encode(encoding))
     for name, text in MARKDOWN.items():
         (FOLDER / name).write_text(text, "utf-8")
-    for name, data in office_documents.FILES.items():
+    for name, data in {**office_documents.FILES, **other_documents.FILES}.items():
         (FOLDER / name).write_bytes(data)
 
 

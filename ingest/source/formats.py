@@ -10,8 +10,11 @@ from ingest.errors import ConfigurationError
 from ingest.source.streams import COMPRESSIONS, Compression
 
 TABLES = ("jsonl", "csv", "tsv", "parquet")
-OFFICE = ("pdf", "docx", "pptx", "xlsx", "odt", "odp", "ods")
-FORMATS = (*TABLES, "text", "markdown", "html", *OFFICE)
+CONVERTED = (
+    *("pdf", "docx", "pptx", "xlsx", "odt", "odp", "ods", "rtf", "epub", "eml", "mbox", "ipynb", "xml", "rst", "org", "asciidoc"),
+    *("latex", "subtitles"),
+)
+FORMATS = (*TABLES, "text", "markdown", "html", *CONVERTED)
 """The format names a user may give, beside `code:<language>`; each may be followed by `.gz` or `.zst`."""
 
 _SUFFIXES: Mapping[str, str] = {
@@ -22,12 +25,20 @@ _SUFFIXES: Mapping[str, str] = {
     ".parquet": "parquet",
     ".pq": "parquet",
     ".txt": "text",
-    ".rst": "text",
+    ".log": "text",
     ".md": "markdown",
     ".markdown": "markdown",
     ".html": "html",
     ".htm": "html",
-    **{f".{name}": name for name in OFFICE},
+    ".xhtml": "html",
+    **{f".{name}": name for name in CONVERTED if name not in {"latex", "subtitles"}},
+    ".docm": "docx",
+    ".pptm": "pptx",
+    ".xlsm": "xlsx",
+    ".adoc": "asciidoc",
+    ".tex": "latex",
+    ".srt": "subtitles",
+    ".vtt": "subtitles",
 }
 
 # Languages go by the names of their tree-sitter grammars.

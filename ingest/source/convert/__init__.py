@@ -3,7 +3,11 @@
 text      plain text, Markdown, source code       html          web pages
 word      Word documents                          slides        PowerPoint presentations
 sheets    Excel workbooks                         opendocument  OpenDocument text, sheets and slides
-pdf       PDF
+pdf       PDF                                     rtf           Rich Text Format
+mail      messages and mailboxes                  book          e-books
+notebook  Jupyter notebooks                       subtitles     subtitles
+latex     LaTeX                                   plain_markup  reStructuredText, Org, AsciiDoc
+xml       XML documents
 
 registry  format → converter                      isolation     conversions in worker processes (worker)
 archives  ZIP archives of XML, within bounds      markup        blocks of Office files → HTML

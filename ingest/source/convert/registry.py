@@ -6,16 +6,24 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from ingest.records import Document
+from ingest.source.convert.book import book_page
 from ingest.source.convert.html import html_page
 from ingest.source.convert.isolation import convert_apart
+from ingest.source.convert.latex import latex_page
+from ingest.source.convert.mail import mailbox_page, message_page
+from ingest.source.convert.notebook import notebook_page
 from ingest.source.convert.opendocument import presentation_page, spreadsheet_page
 from ingest.source.convert.opendocument import text_page as opendocument_page
 from ingest.source.convert.page import Page
 from ingest.source.convert.pdf import check_pdf, pdf_page
+from ingest.source.convert.plain_markup import asciidoc_page, org_page, rst_page
+from ingest.source.convert.rtf import rtf_page
 from ingest.source.convert.sheets import check_workbooks, workbook_page
 from ingest.source.convert.slides import slides_page
+from ingest.source.convert.subtitles import subtitles_page
 from ingest.source.convert.text import text_page
 from ingest.source.convert.word import word_page
+from ingest.source.convert.xml import xml_page
 from ingest.source.fields import checked_id, checked_text
 
 
@@ -43,6 +51,17 @@ CONVERTERS: Mapping[str, Converter] = {
     "odt": Converter(opendocument_page),
     "odp": Converter(presentation_page),
     "ods": Converter(spreadsheet_page),
+    "rtf": Converter(rtf_page),
+    "epub": Converter(book_page),
+    "eml": Converter(message_page),
+    "mbox": Converter(mailbox_page),
+    "ipynb": Converter(notebook_page),
+    "xml": Converter(xml_page),
+    "rst": Converter(rst_page),
+    "org": Converter(org_page),
+    "asciidoc": Converter(asciidoc_page),
+    "latex": Converter(latex_page),
+    "subtitles": Converter(subtitles_page, apart=False),
 }
 """By the name of the format; every other one is text."""
 

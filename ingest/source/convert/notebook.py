@@ -1,0 +1,83 @@
+"""Jupyter notebooks: text cells, code cells as fenced code, and their outputs without pictures."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ingest.source.convert.html import html_page
+from ingest.source.convert.page import Page
+from ingest.source.convert.text import decode, markdown_title
+from ingest.source.fields import Unusable
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_BACKTICKS = re.compile(r"`{3,}")
+
+
+def notebook_page(data: bytes) -> Page:
+    """Return the cells of a notebook as Markdown, with its first heading as title."""
+    try:
+        notebook = json.loads(decode(data))
+    except ValueError as exc:
+        raise Unusable(f"the file cannot be read as ipynb: {exc}") from None
+    cells = _cells(notebook)
+    if not isinstance(cells, list):
+        raise Unusable("the file cannot be read as ipynb: it has no cells")
+    about = _mapping(_mapping(notebook).get("metadata"))
+    language = _mapping(about.get("language_info")).get("name") or _mapping(about.get("kernelspec")).get("language") or "python"
+    parts = [part.strip("\n") for cell in cells for part in _parts(_mapping(cell), str(language))]
+    text = "\n\n".join(part for part in parts if part.strip())
+    title = about.get("title")
+    return Page(text, title=(title if isinstance(title, str) else "").strip() or markdown_title(text))
+
+
+def fenced(text: str, language: str) -> str:
+    """Return text as a code block of Markdown."""
+    longest = max((len(ticks) for ticks in _BACKTICKS.findall(text)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{text.strip(chr(10))}\n{fence}"
+
+
+def _cells(notebook: Any) -> Any:
+    """Return the cells; before version 4 they are in worksheets."""
+    sheets = _mapping(notebook).get("worksheets")
+    if isinstance(sheets, list):
+        return [cell for sheet in sheets for cell in _mapping(sheet).get("cells", ())]
+    return _mapping(notebook).get("cells")
+
+
+def _parts(cell: Mapping[str, Any], language: str) -> Iterator[str]:
+    source = _text(cell.get("source", cell.get("input")))
+    if cell.get("cell_type") == "heading":
+        yield f"{'#' * int(cell.get('level', 1))} {source}"
+    elif cell.get("cell_type") != "code":
+        yield source
+    elif source.strip():
+        yield fenced(source, language)
+    outputs = cell.get("outputs")
+    for output in outputs if isinstance(outputs, list) else ():
+        yield _output(_mapping(output))
+
+
+def _output(output: Mapping[str, Any]) -> str:
+    data = _mapping(output.get("data"))
+    if output.get("output_type") == "error":
+        return fenced(f"{output.get('ename')}: {output.get('evalue')}", "text")
+    if "text/markdown" in data:
+        return _text(data["text/markdown"])
+    text = _text(output.get("text") or data.get("text/plain"))
+    if "text/html" in data and "<table" in _text(data["text/html"]):  # as plain text its columns run together
+        return html_page(_text(data["text/html"]).encode()).text
+    plain = _ANSI.sub("", text)
+    pictured = any(name.startswith("image/") for name in data)  # the text then only names the object
+    return fenced(plain, "text") if plain.strip() and not pictured else ""
+
+
+def _text(value: Any) -> str:
+    return "".join(map(str, value)) if isinstance(value, list) else value if isinstance(value, str) else ""
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,33 @@
+"""Subtitles (vtt, srt): the spoken lines with their speakers, without times, numbers and styles."""
+
+from __future__ import annotations
+
+import re
+from html import unescape
+
+from ingest.source.convert.page import Page
+from ingest.source.convert.text import decode
+from ingest.source.fields import Unusable
+
+_TIMES = re.compile(r"(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s+-->\s")
+_SPEAKER = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]+)>")
+_TAG = re.compile(r"</?[A-Za-z0-9.:]+[^>]*>|\{\\[^}]*\}")
+
+
+def subtitles_page(data: bytes) -> Page:
+    """Return the lines of subtitles as text."""
+    spoken = []
+    found = False
+    for block in re.split(r"\n[ \t]*\n", decode(data).replace("\r\n", "\n").replace("\r", "\n")):
+        lines = block.strip("\n").split("\n")
+        start = next((at for at, line in enumerate(lines) if _TIMES.match(line.strip())), None)
+        if start is None:
+            continue
+        found = True
+        for line in lines[start + 1 :]:
+            text = unescape(_TAG.sub("", _SPEAKER.sub(r"\1: ", line))).strip()
+            if text:
+                spoken.append(text)
+    if not found:
+        raise Unusable("the file has no subtitles: no line of times such as 00:00:01.000 --> 00:00:02.000")
+    return Page("\n".join(spoken), "text")

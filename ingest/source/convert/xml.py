@@ -1,0 +1,78 @@
+"""XML documents: the text of their elements, a line each where an element has no text of its own. Attributes are left out."""
+
+from __future__ import annotations
+
+import re
+from html.entities import html5
+from xml.parsers import expat
+
+from ingest.source.convert.page import Page
+from ingest.source.fields import Unusable
+
+_DEEPEST = 10_000
+_SPACES = re.compile(r"[ \t\r\n]+")
+_TITLES = ("title", "name")
+
+
+def xml_page(data: bytes) -> Page:
+    """Return the text of an XML document, and its first title. Raise `Unusable` if it is malformed or declares entities."""
+    reader = _Reader()
+    parser = expat.ParserCreate()
+    parser.buffer_text = True
+    parser.StartElementHandler = reader.start
+    parser.EndElementHandler = reader.end
+    parser.CharacterDataHandler = reader.text
+    parser.EntityDeclHandler = reader.entity
+    parser.SkippedEntityHandler = reader.skipped
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, ValueError, LookupError) as exc:
+        raise Unusable(f"the file cannot be read as xml: {exc}") from None
+    return Page(reader.whole, "text", reader.title)
+
+
+class _Reader:
+    """A builder of text. Each open element has its parts: text and the results of elements in it.
+
+    Attributes:
+        whole: the text of the root.
+        title: the text of the first element named like a title.
+    """
+
+    def __init__(self) -> None:
+        self.whole = ""
+        self.title: str | None = None
+        self._open: list[list[str]] = []
+        self._mixed: list[bool] = []
+
+    def start(self, _name: str, _attributes: dict[str, str]) -> None:
+        if len(self._open) >= _DEEPEST:
+            raise Unusable("the xml is nested too deeply")
+        self._open.append([])
+        self._mixed.append(False)
+
+    def text(self, data: str) -> None:
+        if self._open:
+            self._open[-1].append(data)
+            self._mixed[-1] = self._mixed[-1] or not data.isspace()
+
+    def end(self, name: str) -> None:
+        parts, mixed = self._open.pop(), self._mixed.pop()
+        if mixed:
+            text = "\n".join(_SPACES.sub(" ", line).strip() for line in "".join(parts).split("\0"))
+        else:
+            text = "\n".join(stripped for part in parts if (stripped := part.strip("\0 \t\r\n")))
+        text = text.strip()
+        if self.title is None and name.rpartition(":")[2] in _TITLES and "\n" not in text:
+            self.title = text or None
+        if not self._open:
+            self.whole = text.replace("\0", "\n")
+        elif text:
+            lines = text.replace("\n", "\0")
+            self._open[-1].append(f"\0{lines}\0" if "\0" in lines or not mixed else lines)
+
+    def entity(self, *_: object) -> None:
+        raise Unusable("the XML declares entities, which may hide a bomb")
+
+    def skipped(self, name: str, _is_parameter: bool) -> None:
+        self.text(html5.get(f"{name};", f"&{name};"))

@@ -1,0 +1,143 @@
+"""The mail, e-books, notebooks and markup files of `make_test_documents.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from office_documents import zipped
+
+
+def message(*headers: str, body: str, charset: str = "utf-8") -> bytes:
+    head = "\r\n".join(
+        ("From: Ann Weber <ann@example.org>", "To: Bo <bo@example.org>", "Date: Mon, 2 Mar 2026 10:00:00 +0100", *headers)
+    )
+    return head.encode() + b"\r\n\r\n" + body.replace("\n", "\r\n").encode(charset)
+
+
+MIXED = "Content-Type: multipart/{}; boundary=cut"
+PARTS = "--cut\nContent-Type: text/plain; charset=utf-8\n\nPlain words\n--cut\nContent-Type: text/html\n\n<p>Rich words</p>\n{}--cut--\n"
+ATTACHED = '--cut\nContent-Type: application/pdf\nContent-Disposition: attachment; filename="Offer 7.pdf"\n\nJVBERg==\n'
+MAIL_FILES = {
+    "plain.eml": message(
+        "Subject: =?utf-8?q?R=C3=BCckgabe?=", "Message-ID: <7@example.org>", body="Within 14 days.\n\n-- \nAnn\n"
+    ),
+    "latin1.eml": message(
+        "Subject: Size", "Content-Type: text/plain; charset=iso-8859-1", body="Größe 10 m²\n", charset="latin-1"
+    ),
+    "undeclared.eml": message("Subject: Size", "Content-Type: text/plain; charset=unheard-of", body="Größe\n"),
+    "quoted_printable.eml": message(
+        "Subject: Fee",
+        "Content-Type: text/plain; charset=utf-8",
+        "Content-Transfer-Encoding: quoted-printable",
+        body="The fee is 5 =E2=82=AC and the word is un=\nbroken.\n",
+    ),
+    "alternative.eml": message("Subject: Offer", "MIME-Version: 1.0", MIXED.format("alternative"), body=PARTS.format("")),
+    "html_only.eml": message(
+        "Subject: Offer",
+        "Content-Type: text/html; charset=utf-8",
+        body="<h1>Offer</h1><table><tr><td>Bolt</td><td>2.50</td></tr></table>",
+    ),
+    "attachment.eml": message("Subject: Offer", "MIME-Version: 1.0", MIXED.format("mixed"), body=PARTS.format(ATTACHED)),
+    "malformed_header.eml": message("Subject: Odd", 'Cc: "unclosed <x@', body="Text\n"),
+    "box.mbox": b"From ann@example.org Mon Mar  2 10:00:00 2026\n"
+    + message("Subject: First", body="One\n>From here on\n")
+    + b"\n\nFrom bo@example.org Tue Mar  3 10:00:00 2026\n"
+    + message("Subject: Second", body="Two\n"),
+}
+
+
+def epub(*chapters: str, order: tuple[int, ...] = ()) -> bytes:
+    numbers = range(1, len(chapters) + 1)
+    items = "".join(f'<item id="c{each}" href="text/c{each}.xhtml" media-type="application/xhtml+xml"/>' for each in numbers)
+    return zipped(
+        {
+            "mimetype": "application/epub+zip",
+            "META-INF/container.xml": '<container xmlns="urn:oasis:names:tc:opendocument:xmlns:container"><rootfiles>'
+            '<rootfile full-path="OPS/book.opf"/></rootfiles></container>',
+            "OPS/book.opf": '<package xmlns="http://www.idpf.org/2007/opf" xmlns:dc="http://purl.org/dc/elements/1.1/"><metadata>'
+            "<dc:title>Pumps &amp; valves</dc:title><dc:creator>A. Weber</dc:creator><dc:language>en</dc:language></metadata>"
+            f'<manifest>{items}<item id="n" href="nav.xhtml" media-type="application/xhtml+xml" properties="nav"/></manifest>'
+            f'<spine><itemref idref="n"/>{"".join(f"<itemref idref={each!r}/>" for each in (f"c{one}" for one in order or numbers))}</spine></package>',
+            "OPS/nav.xhtml": "<html><body><nav>Contents</nav></body></html>",
+            **{
+                f"OPS/text/c{number}.xhtml": '<?xml version="1.0" encoding="utf-8"?><!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml">'
+                f"<head><title>c</title></head><body>{chapter}</body></html>"
+                for number, chapter in enumerate(chapters, 1)
+            },
+        }
+    )
+
+
+BOOK_FILES = {
+    "chapters.epub": epub("<h1>Valves</h1><p>Closed.</p>", "<h1>Pumps</h1><p>10<sup>6</sup> l</p>", order=(2, 1)),
+    "footnote.epub": epub(
+        "<h1>Pumps</h1><p>Net<a epub:type='noteref' href='#f'>1</a> price</p><aside epub:type='footnote' id='f'><p>Without tax.</p></aside>"
+    ),
+}
+
+
+def notebook(*cells: dict[str, Any], **more: Any) -> bytes:
+    about = {"language_info": {"name": "python"}, **more}
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": about, "cells": cells}, indent=1).encode()
+
+
+def code(source: str, *outputs: dict[str, Any]) -> dict[str, Any]:
+    return {"cell_type": "code", "source": source.splitlines(keepends=True), "outputs": outputs}
+
+
+def shown(**data: str) -> dict[str, Any]:
+    return {"output_type": "execute_result", "data": {name.replace("_", "/"): text for name, text in data.items()}}
+
+
+NOTEBOOK_FILES = {
+    "cells.ipynb": notebook(
+        {"cell_type": "markdown", "source": ["# Flow\n", "\n", "Measured *twice*."]},
+        code("x = 1\nprint(x)", {"output_type": "stream", "name": "stdout", "text": ["1\n"]}),
+        {"cell_type": "raw", "source": "As it is"},
+    ),
+    "outputs.ipynb": notebook(
+        code("plot()", shown(text_plain="<Figure size 640x480>", image_png="iVBORw0KGgo=")),
+        code("frame", shown(text_plain="  a\n0 1", text_html="<table><tr><th>a</th></tr><tr><td>01</td></tr></table>")),
+        code(
+            "1/0",
+            {"output_type": "error", "ename": "ZeroDivisionError", "evalue": "division by zero", "traceback": ["\u001b[31mlong"]},
+        ),
+        code("log()", {"output_type": "stream", "text": "\u001b[1mbold\u001b[0m"}),
+    ),
+    "backticks.ipynb": notebook(code("s = '''\n```\ntext\n```\n'''")),
+}
+
+RTF_FILES = {
+    "letters.rtf": rb"{\rtf1\ansi\ansicpg1252{\fonttbl{\f0 Arial;}{\f1\fcharset204 Arial;}}{\info{\title Pump \'fcbersicht}{\author A. Weber}}"
+    rb"\pard Gr\'f6\'dfe \u8364? 10{\super 6} {\strike old} new{\v hidden}\par{\f1 \'c2\'ee\'e7\'e2\'f0\'e0\'f2}\par}",
+    "runs.rtf": rb"{\rtf1\ansi\pard Warr{\b an}{\i ty}\tab claims\line next\par First{ }Last\par}",
+    "table.rtf": rb"{\rtf1\ansi\pard\outlinelevel0 Prices\par\pard\trowd\cellx100\cellx200\intbl Item\cell Price\cell\row\trowd\intbl Bolt\cell 2|50\cell\row\pard After\par}",
+    "footnote.rtf": rb"{\rtf1\ansi\pard Net price{\super\chftn}{\footnote\pard\plain {\super\chftn} Without tax.} applies.{\*\annotation Really?}\par}",
+    "field.rtf": rb'{\rtf1\ansi\pard See {\field{\*\fldinst HYPERLINK "https://example.org"}{\fldrslt the terms}}.{\header Page head}\par}',
+}
+
+MARKUP_FILES = {
+    "document.xml": "<!DOCTYPE book SYSTEM 'book.dtd'><book><title>Pumps</title><!-- hidden --><para>See <b>the</b> terms&nbsp;below &amp; above.</para>"
+    "<list><item>one</item><item>two</item></list><code><![CDATA[a < b]]></code></book>",
+    "records.xml": "<?xml version='1.0' encoding='ISO-8859-1'?>\n<rows>\n  <row id='1'><zip>01067</zip><city>Dresden</city></row>\n</rows>",
+    "headings.rst": "=====\nPumps\n=====\n\nIntro [1]_.\n\n.. A comment\n   of two lines\n\nSmall pumps\n-----------\n\nRun::\n\n    pump --on  # comment\n\n"
+    ".. code-block:: python\n   :linenos:\n\n   start(1)\n\n.. note:: Careful.\n\n.. [1] The only note.\n",
+    "headings.org": "#+TITLE: Pumps\n#+OPTIONS: toc:nil\n* Small pumps :size:\n:PROPERTIES:\n:ID: 7\n:END:\nSee [[https://example.org][the terms]].\n# hidden\n"
+    "#+begin_src sh\n* no heading\n#+end_src\n** TODO Valves\nText.\n",
+    "headings.adoc": "= Pumps\n:toc:\n\n== Small pumps\n\n// hidden\n[source,sh]\n----\n== no heading\n----\n\nText.\n",
+    "article.tex": "\\documentclass{article}\n\\title{Pumps \\& valves}\n\\author{A. Weber}\n\\begin{document}\n\\maketitle\n\\section{Small pumps}\\label{small}\n"
+    'A flow of 10\\,\\% % hidden\nat $x^{2}$ is na\\"{\\i}ve.\\footnote{Without \\emph{tax}.}\n\\begin{itemize}\n\\item one\n\\item two\n\\end{itemize}\n'
+    "\\begin{verbatim}\n% \\section{no heading}\n\\end{verbatim}\nSee \\href{https://example.org}{the terms} and \\verb|a_b|.\n\\end{document}\nafter\n",
+    "spoken.vtt": "WEBVTT\n\nNOTE hidden\n\nSTYLE\n::cue { color: red }\n\n1\n00:01.000 --> 00:02.000 align:start\n<v Ann>The <i>pump</i> &amp; the valve\n\n00:03.000 --> 00:04.000\nare closed.\n",
+    "spoken.srt": "1\n00:00:01,000 --> 00:00:02,000\n{\\an8}<b>The pump</b>\n\n2\n00:00:03,000 --> 00:00:04,000\n1\n",
+}
+
+FILES: Mapping[str, bytes] = {
+    **MAIL_FILES,
+    **BOOK_FILES,
+    **NOTEBOOK_FILES,
+    **RTF_FILES,
+    **{name: text.encode("latin-1") for name, text in MARKUP_FILES.items()},
+}
