@@ -206,7 +206,7 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """The work of one model in a run. `seconds` is the time under its leases; `tokens` excludes padding."""
+    """The work of one model in a run. `seconds` is the time under leases; `tokens` excludes padding; the shares are 0 to 1."""
 
     key: str
     kind: str
@@ -218,6 +218,11 @@ class ModelReport:
     chunks: int
     tokens: int
     seconds: float
+    tokens_per_second: float = 0.0
+    padding_share: float = 0.0
+    computing_share: float = 0.0
+    waiting_share: float = 0.0
+    moving_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

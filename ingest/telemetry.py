@@ -34,6 +34,7 @@ class PassReport:
         padded_tokens: tokens computed, padding included.
         seconds: time under the lease, moving the model included, reading its weights excluded.
         swap_seconds: time spent moving the model.
+        compute_seconds: time in which a device computed, on average of the devices.
         window: number of the window, from 1.
     """
 
@@ -49,6 +50,7 @@ class PassReport:
     padded_tokens: int
     seconds: float
     swap_seconds: float
+    compute_seconds: float
     window: int
 
     @property
@@ -94,8 +96,44 @@ class _Totals:
     report: PassReport
     chunks: int = 0
     tokens: int = 0
+    padded_tokens: int = 0
     seconds: float = 0.0
     swap_seconds: float = 0.0
+    compute_seconds: float = 0.0
+
+    def add(self, report: PassReport) -> None:
+        """Add a pass."""
+        self.report = report
+        self.chunks += report.chunks
+        self.tokens += report.tokens
+        self.padded_tokens += report.padded_tokens
+        self.seconds += report.seconds
+        self.swap_seconds += report.swap_seconds
+        self.compute_seconds += report.compute_seconds
+
+    def model_report(self) -> ModelReport:
+        """Return the sum of the passes."""
+        computing, moving = self._share(self.compute_seconds), self._share(self.swap_seconds)
+        return ModelReport(
+            key=self.report.key,
+            kind=self.report.kind,
+            vector=self.report.vector,
+            dim=self.report.dim,
+            dtype=self.report.dtype,
+            device=self.report.device,
+            backend=self.report.backend,
+            chunks=self.chunks,
+            tokens=self.tokens,
+            seconds=round(self.seconds, 3),
+            tokens_per_second=round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
+            padding_share=round(1 - self.tokens / self.padded_tokens, 4) if self.padded_tokens else 0.0,
+            computing_share=computing,
+            waiting_share=round(max(0.0, 1 - computing - moving), 4) if self.seconds else 0.0,
+            moving_share=moving,
+        )
+
+    def _share(self, seconds: float) -> float:
+        return round(min(1.0, seconds / self.seconds), 4) if self.seconds else 0.0
 
 
 @dataclass(slots=True)
@@ -149,11 +187,7 @@ class ThroughputMonitor:
         """Record a pass of a model."""
         with self._lock:
             totals = self._totals.setdefault(report.key, _Totals(report))
-            totals.report = report
-            totals.chunks += report.chunks
-            totals.tokens += report.tokens
-            totals.seconds += report.seconds
-            totals.swap_seconds += report.swap_seconds
+            totals.add(report)
             rates = {"tokens_per_second": round(report.tokens_per_second, 1), "padding_share": round(report.padding_share, 4)}
             self._write({"type": "pass", "at": round(self.elapsed(), 6), **asdict(report), **rates})
 
@@ -229,21 +263,7 @@ class ThroughputMonitor:
     def model_reports(self) -> tuple[ModelReport, ...]:
         """Return one report per model that ran, in the order of their first pass."""
         with self._lock:
-            return tuple(
-                ModelReport(
-                    key=total.report.key,
-                    kind=total.report.kind,
-                    vector=total.report.vector,
-                    dim=total.report.dim,
-                    dtype=total.report.dtype,
-                    device=total.report.device,
-                    backend=total.report.backend,
-                    chunks=total.chunks,
-                    tokens=total.tokens,
-                    seconds=round(total.seconds, 3),
-                )
-                for total in self._totals.values()
-            )
+            return tuple(total.model_report() for total in self._totals.values())
 
     def _write(self, event: Mapping[str, Any]) -> None:
         if self.stream is not None:

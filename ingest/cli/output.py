@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.cluster.capacity import Sizing, describe_sizing
-from ingest.records import Hit, Receipt
+from ingest.records import Hit, ModelReport, Receipt
 from ingest.reindex.reindex import Reindexed
 from ingest.schedule.status import JobStatus
 from ingest.search.evaluate import Evaluation, EvaluationRow
@@ -53,6 +53,8 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
     for model in receipt.models:
         rate = model.chunks / model.seconds if model.seconds else 0.0
         table.add_row(model.key, f"{model.chunks:,} chunks on {model.device} in {model.seconds:.1f} s ({rate:,.0f}/s)")
+        if model.tokens:
+            table.add_row("", _describe_speed(model))
     table.add_row("balanced", "yes" if receipt.balanced else "[bold red]NO[/]")
     if receipt.stopped:
         table.add_row("stopped", "before the end; run it again to continue")
@@ -61,6 +63,11 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
         console.print(Text(f"{receipt.rejected:,} rejected records are in {rejects}"))
     for error in receipt.errors:
         console.print(Text(plain(error), style="red"))
+
+
+def _describe_speed(model: ModelReport) -> str:
+    shares = f"computing {model.computing_share:.0%}, waiting {model.waiting_share:.0%}, moving {model.moving_share:.0%}"
+    return f"{model.tokens_per_second:,.0f} tokens/s, {model.padding_share:.0%} padding; {shares} of the time"
 
 
 def print_statuses(statuses: Sequence[JobStatus]) -> None:

@@ -155,33 +155,39 @@ class BatchRunner:
         ) as lease:
             if check is not None:
                 check(model, lease.encoder)
-            self._encode_all(model, lease, state, progress)
+            computed = self._encode_all(model, lease, state, progress)
         state.seconds += lease.seconds
+        state.compute_seconds += computed / len(lease.places)
         state.swap_seconds += lease.swap_seconds
         return lease
 
-    def _encode_all(self, model: Model, lease: GPULease, state: _PassState, progress: BatchProgressContext) -> None:
+    def _encode_all(self, model: Model, lease: GPULease, state: _PassState, progress: BatchProgressContext) -> float:
+        """Encode on all devices. Returns the sum of the seconds in which they computed."""
         places = list(zip(lease.encoders, lease.places, strict=True))
         if len(places) == 1:
-            self._encode_on(model, *places[0], state, progress)
-            return
+            return self._encode_on(model, *places[0], state, progress)
         with ThreadPoolExecutor(len(places), thread_name_prefix="encode") as pool:
             try:
                 running = [pool.submit(self._encode_on, model, encoder, device, state, progress) for encoder, device in places]
-                for future in running:
-                    future.result()
+                return sum(future.result() for future in running)
             except BaseException:
                 state.queue.clear()
                 raise
 
-    def _encode_on(self, model: Model, encoder: Encoder, device: str, state: _PassState, progress: BatchProgressContext) -> None:
-        """Encode batches until none are left. Halves a failed batch until the text that causes the failure is alone."""
+    def _encode_on(self, model: Model, encoder: Encoder, device: str, state: _PassState, progress: BatchProgressContext) -> float:
+        """Encode batches until none are left. Halves a failed batch until the text that causes the failure is alone.
+
+        Returns the seconds in which the device computed.
+        """
         tokens = largest = 0
+        computed = 0.0
         started = time.monotonic()
         try:
             while not state.overflowed and len(batch := state.queue.take(self._controller.budget(model.key, device))):
                 texts = [state.texts[index] for index in batch]
+                begun = time.monotonic()
                 result = call_with_retries(partial(_try_batch, encoder, texts, device), self._retry)
+                computed += time.monotonic() - begun
                 cost = state.queue.padded_cost(batch)
                 if isinstance(result, _Failure):
                     state.confine(batch, result.reason)
@@ -199,6 +205,7 @@ class BatchRunner:
         seconds = time.monotonic() - started
         memory = memory_snapshots([device]).get(device)
         self._controller.succeeded(model.key, device, tokens=tokens, largest=largest, seconds=seconds, memory=memory)
+        return computed
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +244,7 @@ class _PassState:
         may_overflow: whether the model computes in float16 and can compute in float32 instead.
         overflowed: whether it made a vector that is not finite: the pass continues in float32.
         encoded: number of distinct texts that have a vector.
-        seconds: time under leases, `swap_seconds` that spent moving the model.
+        seconds: time under leases; in `swap_seconds` of it the model moved, in `compute_seconds` a device computed (on average).
     """
 
     model: Model
@@ -256,6 +263,7 @@ class _PassState:
     padded_tokens: int = 0
     seconds: float = 0.0
     swap_seconds: float = 0.0
+    compute_seconds: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
@@ -362,5 +370,6 @@ def _report(model: Model, lease: GPULease, state: _PassState, window: int) -> Pa
         padded_tokens=state.padded_tokens,
         seconds=state.seconds,
         swap_seconds=state.swap_seconds,
+        compute_seconds=state.compute_seconds,
         window=window,
     )

@@ -115,7 +115,7 @@ def test_a_processor_starts_at_its_best_and_does_not_grow_beyond() -> None:
     assert controller.budget("m", "cpu") == CPU_TOKENS
     for _ in range(20):
         controller.succeeded("m", "cpu", tokens=CPU_TOKENS, largest=CPU_TOKENS, seconds=1.0)
-    assert controller.budget("m", "cpu") == CPU_TOKENS
+        assert controller.budget("m", "cpu") == CPU_TOKENS
 
 
 def _passes(controller: AdaptiveBatchController, speeds: Sequence[float], memory: GPUMemorySnapshot | None = None) -> list[int]:

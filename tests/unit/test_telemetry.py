@@ -37,6 +37,7 @@ REPORT = PassReport(
     padded_tokens=400,
     seconds=2.0,
     swap_seconds=0.5,
+    compute_seconds=1.2,
     window=1,
 )
 
@@ -75,6 +76,8 @@ def test_passes_of_a_model_add_up() -> None:
     monitor.log_pass(REPORT)
     (report,) = monitor.model_reports()
     assert (report.chunks, report.tokens, report.seconds) == (20, 600, 4.0)
+    assert (report.tokens_per_second, report.padding_share) == (150.0, 0.25)
+    assert (report.computing_share, report.waiting_share, report.moving_share) == (0.6, 0.15, 0.25)
     assert monitor.swap_seconds == 1.0
 
 
