@@ -9,6 +9,8 @@
     ├── ModelError                 exit 1   a model cannot be found, verified, loaded or run
     │   ├── ModelUnavailableError  exit 1   the model's backend is down or overloaded, whatever the text: worth retrying
     │   └── PrecisionError         exit 1   a model cannot run in the requested precision
+    ├── DeviceError                exit 1   a GPU failed, or the installed torch or driver cannot use it
+    │   └── DeviceMemoryError      exit 1   a batch or a model does not fit the memory of a device
     ├── LeaseError                 exit 1   a device cannot be leased
     │   └── LeaseTimeoutError      exit 1   a lease was not free in time; names the holder
     ├── StoreError                 exit 1   Qdrant refused a request or failed; a retry will not help
@@ -82,6 +84,14 @@ class ModelUnavailableError(ModelError):
 
 class PrecisionError(ModelError):
     """A model cannot run in the requested precision, or is too inaccurate in it. It has encoded nothing."""
+
+
+class DeviceError(IngestError):
+    """A GPU failed, is gone, or cannot be used by the installed torch or driver. Its models work on other devices."""
+
+
+class DeviceMemoryError(DeviceError):
+    """A batch or a model does not fit the free memory of a device. A smaller batch may fit."""
 
 
 class LeaseError(IngestError):

@@ -5,9 +5,7 @@ Each scenario is a process of its own, so that the test's threads are none of it
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
-import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -221,19 +219,22 @@ class _Driver:
     def cuDeviceGetAttribute(self, *_: Any) -> int:  # noqa: N802
         return 0
 
+    cuDeviceTotalMem_v2 = cuDeviceGetName = cuDeviceGetUuid_v2 = cuDeviceGetPCIBusId = cuDeviceGetAttribute  # noqa: N815
+
 
 def gpu(folder: Path) -> dict[str, Any]:
-    from ingest.encode import devices  # noqa: PLC0415
+    from ingest.encode.accelerator import use_accelerator  # noqa: PLC0415
+    from ingest.encode.cuda import CudaAccelerator  # noqa: PLC0415
 
-    ctypes.CDLL = lambda _: _Driver()  # type: ignore[assignment, misc]
-    importlib.metadata.version = lambda distribution_name: "2.13.0"
-    cards = [card.name for card in devices.accelerators()]
+    cuda = CudaAccelerator(lambda: _Driver(), cpu_build=False)  # noqa: PLW0108
+    with use_accelerator(cuda):
+        cards = [card.name for card in cuda.gpus()]
 
-    def lease() -> None:
-        with lease_gpus(MODEL, cards, directory=folder):
-            pass
+        def lease() -> None:
+            with lease_gpus(MODEL, cards, directory=folder):
+                pass
 
-    return {"cards": cards, "child": in_child(lease)}
+        return {"cards": cards, "child": in_child(lease)}
 
 
 SCENARIOS: dict[str, Callable[..., dict[str, Any]]] = {each.__name__: each for each in (embedded, server, leases, torch, gpu)}

@@ -1,8 +1,6 @@
 """The exclusive right to put a model on a device: host-wide, one holder per device, released at once when its process dies.
 
-In a process, a device is a `_Device`: a thread lock for turns, a file lock that excludes other processes, and the resident model.
-A process may keep the file lock between leases (`keep`), so that the next pass of the same model copies nothing. A process that
-waits locks a second file, the queue, which the holder checks after each lease and, by a thread, while it is idle.
+A process may keep a device between leases (`keep`), so that the next pass of the same model copies nothing.
 """
 
 from __future__ import annotations
@@ -12,36 +10,35 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ingest.encode.contract import Encoder, Model, Vectors
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
-    check_driver,
+    check_usable,
     default_devices,
+    identity_of,
     is_accelerator,
     memory_snapshots,
-    release_cached_memory,
+    translate_error,
     wait_for_moves,
 )
-from ingest.encode.holder import Holder, private_directory
+from ingest.encode.holder import private_directory
 from ingest.encode.idle import IdleWatch
+from ingest.encode.leased_device import LeasedDevice, evict
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import LeaseError, LeaseTimeoutError, ModelError, ModelUnavailableError
-from ingest.process import HomeProcess, keep_for_parent
+from ingest.process import HomeProcess
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
 """Seconds to wait for a device. Another run releases it after its current pass, which on a CPU can take minutes."""
-
-_POLL_SECONDS = 0.02
 
 logger = logging.getLogger(__name__)
 
@@ -73,17 +70,18 @@ def default_lease_directory() -> Path:
 class _LeasedEncoder:
     """The encoder that a lease provides. It stops working when the lease ends."""
 
-    def __init__(self, encoder: Encoder, model: Model) -> None:
+    def __init__(self, encoder: Encoder, model: Model, place: str) -> None:
         self._home = HomeProcess(f"the lease of model {model.key!r}", instead="take one in the child, after the fork")
         self._encoder: Encoder | None = encoder
         self._model = model
+        self._place = place
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        with _translated_connection(self._model):
+        with _translated_errors(self._model, self._place):
             return self._alive().encode_documents(texts)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        with _translated_connection(self._model):
+        with _translated_errors(self._model, self._place):
             vectors = self._alive().encode_queries(texts)
         if not finite_rows(self._model, vectors, len(texts)).all():
             raise ModelError(f"{not_finite(self._model)}: it cannot encode this query")
@@ -100,13 +98,19 @@ class _LeasedEncoder:
 
 
 @contextmanager
-def _translated_connection(model: Model) -> Iterator[None]:
-    """Translate the errors of a connection to a remote model."""
+def _translated_errors(model: Model, place: str) -> Iterator[None]:
+    """Translate the errors of a device, and of the connection to a remote model."""
     try:
         yield
     except (ConnectionError, TimeoutError) as exc:
         reason = str(exc) or type(exc).__name__
         raise ModelUnavailableError(f"model {model.key!r} is unavailable ({reason}): check that its server is running") from exc
+    except Exception as exc:
+        error = translate_error(exc, place)
+        if error is None or error is exc:
+            raise
+        traceback.clear_frames(exc.__traceback__)  # they hold the tensors of the failed batch
+        raise error from exc
 
 
 @dataclass(slots=True)
@@ -129,7 +133,7 @@ class GPULease:
     before: dict[str, GPUMemorySnapshot] = field(default_factory=dict)
     swap_seconds: float = 0.0
     _encoders: list[_LeasedEncoder] = field(default_factory=list)
-    _held: tuple[_Device, ...] = ()
+    _held: tuple[LeasedDevice, ...] = ()
     _started: float = field(default_factory=time.monotonic)
     _ended: float | None = None
 
@@ -169,12 +173,13 @@ class GPULease:
     def _move_in(self, model: Model) -> None:
         started = time.monotonic()
         if model.runs_on == "accelerator":
-            _evict(self._held, unless=model)
+            evict(self._held, unless=model)
             self.before = memory_snapshots(self.devices)
             for device in self._held:
                 device.resident = model
         for name in self.places:
-            self._encoders.append(_LeasedEncoder(model.to_device(name), model))
+            with _translated_errors(model, name):
+                self._encoders.append(_LeasedEncoder(model.to_device(name), model, name))
         wait_for_moves(self.devices)
         self.swap_seconds += time.monotonic() - started
 
@@ -184,73 +189,14 @@ class GPULease:
         started = time.monotonic()
         try:
             if not stays:
-                _evict(self._held)
+                evict(self._held)
         finally:
             self._ended = time.monotonic()
             self.swap_seconds += self._ended - started
         logger.debug("a lease has ended: %s", self.summarize())
 
 
-class _Device:
-    """A device in this process. Only the thread whose turn it is uses anything but `turn`."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        stem = name.replace(":", "-")
-        self.name = name
-        self._home = HomeProcess(f"the lease of {name}")
-        self.turn = threading.Lock()
-        self.resident: Model | None = None
-        self.waited = False
-        self.holder = Holder(directory / f"{stem}.json")
-        self._lock = FileLock(directory / f"{stem}.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
-        self._queue = FileLock(directory / f"{stem}.queue.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
-        keep_for_parent(self)
-
-    def held_by_parent(self) -> Iterable[object]:
-        """Return the file locks, which a forked child must not finalize: that would release them."""
-        return [self._lock, self._queue]
-
-    @property
-    def held(self) -> bool:
-        """Whether this process excludes others from the device."""
-        return self._lock.is_locked
-
-    def wanted(self) -> bool:
-        """Return whether another process waits, holding the lock of the queue."""
-        if not self.held:
-            return False
-        try:
-            self._queue.acquire(timeout=0)
-        except Timeout:
-            return True
-        self._queue.release()
-        return False
-
-    def hold(self, seconds: float) -> bool:
-        """Exclude other processes, after those that wait already. Returns False if that takes longer than `seconds`."""
-        if self.held:
-            return True
-        deadline = time.monotonic() + seconds
-        try:
-            with self._queue.acquire(timeout=seconds):
-                self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
-        except Timeout:
-            return False
-        return True
-
-    def give_back(self) -> None:
-        """Offload the resident model and let other processes in. Does nothing in a forked child: the lease is the parent's."""
-        if not self._home.is_current:
-            return
-        try:
-            _evict([self])
-        finally:
-            if self.held:
-                self.holder.clear()
-                self._lock.release()
-
-
-_devices: dict[tuple[Path, str], _Device] = {}
+_devices: dict[tuple[Path, str], LeasedDevice] = {}
 _devices_guard = threading.Lock()
 _this_thread = threading.local()
 
@@ -267,11 +213,12 @@ def _reset_after_fork() -> None:
 os.register_at_fork(after_in_child=_reset_after_fork)
 
 
-def _device(directory: Path, name: str) -> _Device:
+def _device(directory: Path, name: str) -> LeasedDevice:
+    identity = identity_of(name)
     with _devices_guard:
-        if (directory, name) not in _devices:
-            _devices[directory, name] = _Device(directory, name)
-        return _devices[directory, name]
+        if (directory, identity) not in _devices:
+            _devices[directory, identity] = LeasedDevice(directory, identity, name)
+        return _devices[directory, identity]
 
 
 @contextmanager
@@ -300,7 +247,7 @@ def lease_gpus(
     and moving.
     """
     names = devices_of(model, devices)
-    check_driver(names)
+    check_usable(names)
     model.load()
     where = (directory or default_lease_directory()).resolve()
     deadline = time.monotonic() + timeout
@@ -340,7 +287,7 @@ def give_back(devices: Sequence[str], directory: Path | None = None) -> None:
     _give_back_idle([_device(where, name) for name in devices])
 
 
-def _take_turns(stack: ExitStack, names: tuple[str, ...], directory: Path, deadline: float) -> tuple[_Device, ...]:
+def _take_turns(stack: ExitStack, names: tuple[str, ...], directory: Path, deadline: float) -> tuple[LeasedDevice, ...]:
     if getattr(_this_thread, "leases", False):
         raise LeaseError("this thread already holds a lease: end it before taking another, or the two could wait for each other")
     private_directory(directory)
@@ -355,7 +302,7 @@ def _take_turns(stack: ExitStack, names: tuple[str, ...], directory: Path, deadl
     return tuple(devices[name] for name in names)
 
 
-def _hold_host_wide(devices: tuple[_Device, ...], model: str, directory: Path, deadline: float) -> None:
+def _hold_host_wide(devices: tuple[LeasedDevice, ...], model: str, directory: Path, deadline: float) -> None:
     started = time.monotonic()
     if any(device.wanted() for device in devices):
         _give_back(devices)
@@ -376,33 +323,20 @@ def _hold_host_wide(devices: tuple[_Device, ...], model: str, directory: Path, d
         device.holder.write(model)
 
 
-def _log_waiting(device: _Device, model: str) -> None:
+def _log_waiting(device: LeasedDevice, model: str) -> None:
     """Log a wait for a device, at level INFO only once: jobs that take turns wait in every window."""
     level = logging.DEBUG if device.waited else logging.INFO
     device.waited = True
     logger.log(level, "%s waits for %s, leased by %s", model, device.name, device.holder.describe())
 
 
-def _evict(devices: Sequence[_Device], *, unless: Model | None = None) -> None:
-    """Offload the resident models of the devices, each once."""
-    left = [device for device in devices if device.resident not in (None, unless)]
-    models = {id(device.resident): device.resident for device in left}
-    for device in left:
-        device.resident = None
-    for model in models.values():
-        if model is not None:
-            model.offload()
-    if left:
-        release_cached_memory([device.name for device in left])
-
-
-def _give_back(devices: Sequence[_Device]) -> None:
+def _give_back(devices: Sequence[LeasedDevice]) -> None:
     with ExitStack() as stack:
         for device in devices:
             stack.callback(device.give_back)
 
 
-def _give_back_idle(devices: Sequence[_Device]) -> None:
+def _give_back_idle(devices: Sequence[LeasedDevice]) -> None:
     for device in devices:
         if device.turn.acquire(blocking=False):
             try:

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ingest.encode.accelerator import current_accelerator
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
-from ingest.encode.devices import torch_device
+from ingest.encode.devices import copy_tensor, is_accelerator, torch_device
 from ingest.encode.feeding import TokenFeed, find_feed
 from ingest.encode.file_model import FileModel, OnLoaded, max_tokens
 from ingest.encode.model_config import ModelConfig
@@ -55,6 +56,7 @@ class TorchModel(FileModel, ABC):
         self._replicas: dict[str, Any] = {}
         self._tokenizers: dict[str, Any] = {}
         self._feed: TokenFeed | None = None
+        self._is_pinned = False
 
     def load(self) -> None:
         _use_torch()
@@ -69,13 +71,19 @@ class TorchModel(FileModel, ABC):
         return self._encoder(self._replicas[device])
 
     def offload(self) -> None:
-        # The weights are still in host memory: nothing to copy back.
+        # The weights are still in host memory: nothing to copy back. They are freed here and now, because the modules of many
+        # models refer to each other in cycles, which only the garbage collector would find.
+        for device, replica in self._replicas.items():
+            if is_accelerator(device):
+                for weights in (*replica.parameters(), *replica.buffers()):
+                    weights.data = weights.data.new_empty(0)
         self._replicas.clear()
 
     def unload(self) -> None:
         """Free the weights. The next `load` reads them again."""
+        self.offload()
         self._host = None
-        self._replicas.clear()
+        self._is_pinned = False
         self._tokenizers.clear()
 
     def use_float32(self) -> None:
@@ -133,8 +141,6 @@ class TorchModel(FileModel, ABC):
         self._check(model)
         for weights in (*model.parameters(), *model.buffers()):
             weights.requires_grad_(requires_grad=False)
-            if torch.cuda.is_available():
-                weights.data = weights.data.pin_memory()  # moves to the GPU at full bus speed
         if self._on_loaded is not None:
             self._on_loaded(self.key, str(model.dtype).removeprefix("torch."))
         return model
@@ -143,19 +149,20 @@ class TorchModel(FileModel, ABC):
         """Return a module with its weights on that device; on the CPU, with the same weights."""
         import torch  # noqa: PLC0415
 
+        if is_accelerator(device) and not self._is_pinned:
+            accelerator = current_accelerator()
+            for weights in (*self._host.parameters(), *self._host.buffers()):
+                weights.data = accelerator.pin(weights.data)
+            self._is_pinned = True
         if device not in self._tokenizers:
             # One per device, because it is not thread-safe; kept, because copying it takes longer than moving a small model.
             self._tokenizers[device] = copy.deepcopy(self._host.tokenizer)
-        target = torch_device(device)
         moved: dict[int, Any] = {id(self._host.tokenizer): self._tokenizers[device]}
-        try:
-            for weights in self._host.parameters():
-                moved[id(weights)] = torch.nn.Parameter(weights.to(target, non_blocking=True), requires_grad=False)
-            for buffer in self._host.buffers():
-                moved[id(buffer)] = buffer.to(target, non_blocking=True)
-        except torch.OutOfMemoryError as exc:
-            raise ModelError(f"model {self.key!r} does not fit the memory of {device}: free some, or use another device") from exc
-        return copy.deepcopy(self._host, moved).to(target)
+        for weights in self._host.parameters():
+            moved[id(weights)] = torch.nn.Parameter(copy_tensor(weights.data, device), requires_grad=False)
+        for buffer in self._host.buffers():
+            moved[id(buffer)] = copy_tensor(buffer, device)
+        return copy.deepcopy(self._host, moved).to(torch_device(device))
 
 
 class TorchEncoder:

@@ -13,7 +13,7 @@ from typing import Literal, get_args, overload
 import numpy as np
 
 from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.devices import accelerators, check_devices, compute_dtype
+from ingest.encode.devices import check_devices, compute_dtype, default_devices
 from ingest.encode.lease import give_back
 from ingest.encode.openvino.reranker import converted_reranker
 from ingest.encode.precision import reranker_precision
@@ -146,7 +146,7 @@ class RerankPipeline(NotCopied):
             max_length=checked("max_length", optional(parse_integer), max_length, least=1),
         )
         self._home = HomeProcess("this RerankPipeline")
-        self._devices = _leased([gpu.name for gpu in accelerators()[:1]] if devices is None else devices)
+        self._devices = _leased(default_devices() if devices is None else devices)
         self._lease_timeout = checked("lease_timeout", parse_number, lease_timeout)
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)

@@ -10,6 +10,7 @@ from ingest.encode.holder import command_line
 from ingest.encode.lease import give_back, lease_gpus
 from ingest.errors import LeaseError, LeaseTimeoutError, ModelError
 from ingest.telemetry import ThroughputMonitor
+from ingest.testing import FakeAccelerator, use_accelerator
 
 
 @pytest.fixture
@@ -40,7 +41,10 @@ def test_a_lease_hands_out_one_encoder_per_device_and_ends(directory: Path) -> N
 
 def test_telemetry_names_accelerators_only(directory: Path) -> None:
     monitor = ThroughputMonitor()
-    with lease_gpus(RecordingModel("a"), ("cuda:0", "cpu"), directory=directory, monitor=monitor):
+    with (
+        use_accelerator(FakeAccelerator()),
+        lease_gpus(RecordingModel("a"), ("cuda:0", "cpu"), directory=directory, monitor=monitor),
+    ):
         pass
     assert [event.devices for event in monitor.lease_events] == [("cuda:0",), ("cuda:0",)]
 
@@ -57,12 +61,13 @@ def test_the_previous_model_leaves_before_the_next_comes(directory: Path) -> Non
 def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerator_leaves_it_there(directory: Path) -> None:
     journal = Journal()
     resident, light = RecordingModel("big", journal), RecordingModel("light", journal, runs_on="cpu")
-    for model in (resident, light, resident):
-        with lease_gpus(model, ("cuda:0",), directory=directory, keep=True):
-            pass
-    assert ("offload", "big") not in journal.events
-    give_back(("cuda:0",), directory)
-    give_back(("cuda:0",), directory)
+    with use_accelerator(FakeAccelerator()):
+        for model in (resident, light, resident):
+            with lease_gpus(model, ("cuda:0",), directory=directory, keep=True):
+                pass
+        assert ("offload", "big") not in journal.events
+        give_back(("cuda:0",), directory)
+        give_back(("cuda:0",), directory)
     assert journal.events[-1] == ("offload", "big")
     assert journal.events.count(("offload", "big")) == 1
 

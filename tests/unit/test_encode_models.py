@@ -27,6 +27,7 @@ from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ModelError, UnknownModelError
+from ingest.testing import FakeAccelerator, use_accelerator
 
 TEXTS = [
     "Hello",
@@ -204,8 +205,10 @@ def test_members_keep_the_configured_order_and_sparse_ones_can_be_left_out() -> 
         ModelManager(EnsembleConfig(("bm-25",)))
 
 
-def test_precision_follows_the_devices() -> None:
-    assert compute_dtype(("cuda:0",)) in {"float16", "bfloat16"}
+@pytest.mark.parametrize(("capability", "dtype"), [((9, 0), "bfloat16"), ((8, 0), "bfloat16"), ((7, 5), "float16")])
+def test_precision_follows_the_devices(capability: tuple[int, int], dtype: str) -> None:
+    with use_accelerator(FakeAccelerator(capability=capability)):
+        assert compute_dtype(("cuda:0",)) == dtype
     assert compute_dtype(("cpu", "cpu:1")) == compute_dtype(("cuda:0", "cpu")) == compute_dtype(()) == "float32"
     manager = ModelManager(EnsembleConfig(), devices=("cpu",), backend_options=BackendOptions("openvino", "int8"))
     assert [manager._get_model_primary_dtype(key) for key in ("all-miniLM-l6", "bm25")] == ["int8", "float32"]
