@@ -106,7 +106,8 @@ def convert_apart(data: bytes, format: str, *, seconds: float = SECONDS) -> Page
     found = json.loads(reply)
     if "reason" in found:
         raise Unusable(found["reason"])
-    return Page(**found)
+    pages = tuple((number, start) for number, start in found.pop("pages"))
+    return Page(**found, pages=pages)
 
 
 def _started() -> subprocess.Popen[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -15,9 +15,22 @@ class Page:
         format: the format of the text: `markdown`, `text` or `code:<language>`.
         title: the title, if the file has one.
         metadata: other facts the file states about itself, by name.
+        pages: number and start of each page or slide, in characters of the text, if the file has pages.
     """
 
     text: str
     format: str = "markdown"
     title: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    pages: tuple[tuple[int, int], ...] = ()
+
+
+def joined_pages(texts: Iterable[tuple[int, str]]) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """Return the text of all pages, with a blank line between two, and the number and start of each page."""
+    starts, parts, length = [], [], 0
+    for number, text in texts:
+        if text:
+            starts.append((number, length))
+            parts.append(text)
+            length += len(text) + 2
+    return "\n\n".join(parts), tuple(starts)

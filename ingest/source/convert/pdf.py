@@ -18,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 from ingest.errors import MissingExtraError
-from ingest.source.convert.page import Page
+from ingest.source.convert.page import Page, joined_pages
 from ingest.source.fields import Unusable
 from ingest.source.streams import first_line
 
@@ -115,7 +115,8 @@ def _page(pages: list[list[_Line]], outline: dict[int, dict[str, int]], facts: d
     metadata = {name: " ".join(facts[key].split()) for key, name in named.items() if facts.get(key, "").strip()}
     if created := _DATE.match(facts.get("CreationDate", "")):
         metadata["created"] = "-".join(created.groups())
-    return Page("\n\n".join(texts), title=title or None, metadata=metadata)
+    text, starts = joined_pages(enumerate(texts, 1))
+    return Page(text, title=title or None, metadata=metadata, pages=starts)
 
 
 def _outline(document: Any) -> dict[int, dict[str, int]]:

@@ -13,7 +13,7 @@ from xml.etree.ElementTree import Element
 from ingest.source.convert.archives import Archive, attribute, child, core_properties, local, main_part, opened
 from ingest.source.convert.html import html_page
 from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
-from ingest.source.convert.page import Page
+from ingest.source.convert.page import Page, joined_pages
 
 _PLACEHOLDERS_LEFT_OUT = {"sldNum", "dt", "ftr", "hdr", "sldImg"}
 _TITLES = {"title", "ctrTitle"}
@@ -23,11 +23,13 @@ def slides_page(data: bytes) -> Page:
     """Return the slides of a presentation as Markdown, with its title and metadata."""
     with opened(data, "pptx") as archive:
         title, facts = core_properties(archive)
-        page = html_page(markup_of(_slides(archive)).encode())
-    return Page(page.text, title=title or page.title, metadata=facts)
+        pages = [(number, html_page(markup_of(slide).encode())) for number, slide in _slides(archive)]
+    text, starts = joined_pages((number, page.text) for number, page in pages)
+    return Page(text, title=title or next((page.title for _, page in pages), None), metadata=facts, pages=starts)
 
 
-def _slides(archive: Archive) -> Iterator[Block]:
+def _slides(archive: Archive) -> Iterator[tuple[int, Iterator[Block]]]:
+    """Yield the number and the blocks of each slide that is shown."""
     part, root = main_part(archive, "presentation")
     targets = archive.relations(part)
     listed = child(root, "sldIdLst")
@@ -35,7 +37,7 @@ def _slides(archive: Archive) -> Iterator[Block]:
         _, name = targets.get(next((value for key, value in each.items() if key.endswith("}id")), ""), ("", ""))
         slide = archive.xml(name)
         if slide is not None and attribute(slide, "show") not in {"0", "false"}:
-            yield from _slide(archive, name, slide, number)
+            yield number, _slide(archive, name, slide, number)
 
 
 def _slide(archive: Archive, name: str, slide: Element, number: int) -> Iterator[Block]:

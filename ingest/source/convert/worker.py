@@ -66,7 +66,7 @@ def _reply(request: bytes) -> dict[str, object]:
         return {"reason": f"the {name.decode()} is nested too deeply"}
     except MemoryError:
         return {"reason": f"the {name.decode()} takes more than {MEMORY:,} bytes of memory to read"}
-    return {"text": page.text, "format": page.format, "title": page.title, "metadata": dict(page.metadata)}
+    return {"text": page.text, "format": page.format, "title": page.title, "metadata": dict(page.metadata), "pages": page.pages}
 
 
 def _limit_memory() -> None:
