@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from office_documents import pdf, pptx, shape, show
+
 from ingest.source.convert.isolation import convert_apart
 from ingest.source.convert.page import Page
-from office_documents import pdf, pptx, shape, show
 
 
 def by_number(page: Page) -> dict[int, str]:
