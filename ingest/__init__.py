@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     from ingest.search.fusion import Fused, FusionMethod
     from ingest.search.metrics import Scores
     from ingest.search.models import ModelLoader
+    from ingest.search.order import Boost
     from ingest.search.request import SearchOptions
     from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
@@ -155,6 +156,7 @@ _NAMES = {
     "ingest.search.fusion": "Fused FusionMethod",
     "ingest.search.metrics": "Scores",
     "ingest.search.models": "ModelLoader",
+    "ingest.search.order": "Boost",
     "ingest.search.request": "SearchOptions",
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
@@ -196,6 +198,7 @@ __all__ = [
     "Answer",
     "BackendOptions",
     "BatchRunner",
+    "Boost",
     "ChunkCounts",
     "ChunkingOptions",
     "Clock",

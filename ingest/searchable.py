@@ -158,11 +158,11 @@ class SearchableCollection:
                 self._searcher = self._open_searcher(self.name)
             return self._searcher
 
-    def search(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
+    def search(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Return the best chunks for a query, best first. The options are those of `SearchOptions`. See `Searcher.search`."""
         return self.searcher.search(query, **options)
 
-    async def asearch(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
+    async def asearch(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread. Safe to await many at once."""
         return await asyncio.to_thread(lambda: self.search(query, **options))
 

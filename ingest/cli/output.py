@@ -153,9 +153,19 @@ def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
             console.print(Text(f"    {_explanation(hit)}", style="cyan"))
         for text in hit.before:
             console.print(Text(f"    {_snippet(text)}", style="dim"))
-        console.print(Text(f"    {_snippet(hit.text)}"))
+        console.print(_highlighted(hit))
         for text in hit.after:
             console.print(Text(f"    {_snippet(text)}", style="dim"))
+
+
+def _highlighted(hit: Hit) -> Text:
+    """Return the snippet of a hit with its matches in bold."""
+    if hit.snippet is None or plain(hit.snippet) != hit.snippet:
+        return Text(f"    {_snippet(hit.snippet or hit.text)}")
+    text = Text(f"    {hit.snippet}")
+    for start, end in hit.highlights:
+        text.stylize("bold", start + 4, end + 4)
+    return text
 
 
 def _explanation(hit: Hit) -> str:
@@ -167,7 +177,7 @@ def _explanation(hit: Hit) -> str:
     return f"found by {vectors}; fused {hit.fused_score:.4f}{reranked}"
 
 
-def answer_json(query: str, answer: Answer, seconds: float) -> dict[str, Any]:
+def answer_json(query: str | None, answer: Answer, seconds: float) -> dict[str, Any]:
     """Return the JSON object of a search."""
     return {
         "query": query,
@@ -176,6 +186,7 @@ def answer_json(query: str, answer: Answer, seconds: float) -> dict[str, Any]:
         "rerank": _rerank_json(answer.details),
         "note": answer.note,
         "warnings": answer.warnings,
+        "facets": answer.facets,
         "feedback_seconds": answer.feedback_seconds,
         "seconds": round(seconds, 3),
     }

@@ -16,7 +16,9 @@ from ingest.search.fusion import FusionMethod
 def search(
     context: typer.Context,
     collection: options.CollectionArgument,
-    query: Annotated[str, typer.Argument(metavar="QUERY", help="Text to search for.", show_default=False)],
+    query: Annotated[
+        str | None, typer.Argument(metavar="[QUERY]", help="Text to search for, unless --like is given.", show_default=False)
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most hits to print.")] = 10,
     where: Annotated[
         list[str] | None,
@@ -44,6 +46,22 @@ def search(
         typer.Option("--group-by", help="Group hits by a payload field: doc_id, metadata.author. --limit counts groups."),
     ] = None,
     group_size: Annotated[int, typer.Option("--group-size", min=1, max=100, help="Most hits of a group.")] = 1,
+    boost: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--boost",
+            help="Field that raises scores: metadata.date:30d (half-life), metadata.stars:0..5*0.5 (range, weight). Repeatable.",
+        ),
+    ] = None,
+    diversity: Annotated[
+        float, typer.Option("--diversity", min=0.0, max=1.0, help="How much hits like those before them go down, 0 to 1.")
+    ] = 0.0,
+    like: Annotated[
+        str | None, typer.Option("--like", help="Id of a document or chunk to find others like it.", show_default=False)
+    ] = None,
+    facets: Annotated[
+        list[str] | None, typer.Option("--facets", help="Field whose values to count over what --where allows. Repeatable.")
+    ] = None,
     neighbours: Annotated[
         int, typer.Option("--context", min=0, help="Number of chunks before and after each hit to print with it.")
     ] = 0,
@@ -72,6 +90,11 @@ def search(
             min_rank_vectors=min_rank_vectors,
             group_by="doc_id" if group and group_by is None else group_by,
             group_size=group_size,
+            boost=boost or (),
+            diversity=diversity,
+            like=like,
+            facets=facets or (),
+            snippets=True,
             context=neighbours,
             rerank=settings.rerank,
         )

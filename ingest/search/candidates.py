@@ -5,15 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
 from ingest.encode.contract import Vectors
-from ingest.records import ScoredPoint, Vector
+from ingest.errors import ConfigurationError
+from ingest.records import DenseMatrix, ScoredPoint, Vector
 from ingest.search.feedback import FEEDBACK_CHUNKS, FEEDBACK_LIMIT, refined, vectors_to_refine
 from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
 from ingest.search.grouping import GROUP_DEPTH, Grouping, Key
+from ingest.search.order import boosted, diverse
 from ingest.search.request import SearchRequest
 from ingest.search.shown import SHOWN_FIELDS, is_shown
 from ingest.search.sigma import SimilarityScale
@@ -64,10 +67,10 @@ class CandidateFinder:
         The depths of groups do not depend on the page, so that pages continue each other.
         """
         if request.grouping is None:
-            found = self.find(encoded, request, max(CANDIDATES, count), filters, payload=False)
-            return [replace(each, fused=_passing(each.fused, request)[:count]) for each in found]
+            found = self.find(encoded, request, max(CANDIDATES, count), filters, payload=_boost_fields(request) or False)
+            return [replace(each, fused=self._ordered(each.fused, each.final, request)[:count]) for each in found]
         wanted = (*filters, *request.grouping.filters)
-        found = self.find(encoded, request, CANDIDATES, wanted, payload=request.grouping.payload)
+        found = self.find(encoded, request, CANDIDATES, wanted, payload=_payload(request.grouping, request))
         return [self._grouped(each, request, request.grouping, wanted, count=count) for each in found]
 
     def find(
@@ -120,18 +123,18 @@ class CandidateFinder:
         rankings = {name: list(ranking) for name, ranking in candidates.final.items()}
         continued = [name for name, ranking in rankings.items() if len(ranking) >= CANDIDATES]
         fused, known = candidates.fused, -1
-        groups = grouping.groups(_passing(fused, request), rankings)
+        groups = grouping.groups(self._ordered(fused, rankings, request), rankings)
         while continued and len(groups) < count and (keys := grouping.keys_in(rankings)) and len(keys) > known:
             known = len(keys)
             queries = [
                 VectorQuery(name, candidates.queries[name], GROUP_DEPTH, (*filters, grouping.without(keys))) for name in continued
             ]
-            answers = self._store.query(self._manifest.collection, queries, payload=grouping.payload)
+            answers = self._store.query(self._manifest.collection, queries, payload=_payload(grouping, request))
             for name, ranking in zip(continued, answers, strict=True):
                 rankings[name] += ranking
             continued = [name for name, ranking in zip(continued, answers, strict=True) if len(ranking) >= GROUP_DEPTH]
             fused = self._fuse(rankings, request)
-            groups = grouping.groups(_passing(fused, request), rankings)
+            groups = grouping.groups(self._ordered(fused, rankings, request), rankings)
         best = dict(list(groups.items())[:count])
         if lacking := [key for key, chunks in best.items() if len(chunks) < grouping.size]:
             best |= self._filled(candidates, request, grouping, filters, rankings=rankings, lacking=lacking)
@@ -157,13 +160,33 @@ class CandidateFinder:
             for name in cut
             for key in lacking
         ]
-        answers = iter(self._store.query(self._manifest.collection, queries, payload=grouping.payload))
+        answers = iter(self._store.query(self._manifest.collection, queries, payload=_payload(grouping, request)))
         for name in cut:
             listed = {point.id for point in rankings[name]}
             more = {point.id: point for _ in lacking for point in next(answers) if point.id not in listed}
             rankings[name].extend(more.values())
-        groups = grouping.groups(_passing(self._fuse(rankings, request), request), rankings)
+        groups = grouping.groups(self._ordered(self._fuse(rankings, request), rankings, request), rankings)
         return {key: groups[key] for key in lacking}
+
+    def _ordered(self, fused: Sequence[Fused], rankings: Rankings, request: SearchRequest) -> Sequence[Fused]:
+        """Return the candidates that enough vectors found, boosted and diverse if that is requested."""
+        passing = _passing(fused, request)
+        if request.boost:
+            payloads = {point.id: point.payload for ranking in rankings.values() for point in ranking}
+            passing = boosted(passing, payloads, request.boost, datetime.now(UTC))
+        if request.diversity:
+            head = passing[:CANDIDATES]
+            passing = [*diverse(head, self._dense_vectors(head), request.diversity), *passing[CANDIDATES:]]
+        return passing
+
+    def _dense_vectors(self, candidates: Sequence[Fused]) -> dict[str, DenseMatrix]:
+        """Return the first dense vector of each candidate."""
+        dense = [spec.name for spec in self._manifest.vectors if not spec.sparse]
+        if not dense:
+            raise ConfigurationError("diversity: the collection has no dense vector to compare hits by")
+        ids = [each.id for each in candidates]
+        stored = self._store.retrieve(self._manifest.collection, ids, payload=False, vectors=dense[:1]) if ids else []
+        return {point.id: np.asarray(point.vectors[dense[0]]) for point in stored if dense[0] in point.vectors}
 
     def _fuse(self, rankings: Rankings, request: SearchRequest) -> list[Fused]:
         return fuse(rankings, self._weights(request), request.fusion, self.sigmas() if request.fusion == "scores" else None)
@@ -193,6 +216,14 @@ class CandidateFinder:
             )
             for name in vectors
         }
+
+
+def _boost_fields(request: SearchRequest) -> list[str]:
+    return [boost.field for boost in request.boost]
+
+
+def _payload(grouping: Grouping, request: SearchRequest) -> list[str]:
+    return [*grouping.payload, *_boost_fields(request)]
 
 
 def _passing(fused: Sequence[Fused], request: SearchRequest) -> Sequence[Fused]:

@@ -15,15 +15,18 @@ from ingest.parameters import (
     optional,
     parse_boolean,
     parse_choice,
+    parse_instance,
     parse_integer,
     parse_list,
     parse_mapping,
     parse_number,
+    parse_text,
     parse_unicode,
     shown,
 )
 from ingest.search.fusion import FusionMethod
 from ingest.search.grouping import Grouping, T, regrouped
+from ingest.search.order import Boost
 from ingest.search.rerank import RERANK_CANDIDATES, RerankMode, parse_rerank
 from ingest.store.conditions import parse_field
 from ingest.store.contract import Filter
@@ -54,6 +57,13 @@ class SearchOptions(TypedDict, total=False):
         group_by: payload field whose values make groups: `doc_id` (the document), `metadata.author`. A chunk with several values
             is in several groups, one without the field in none. None: no groups.
         group_size: most chunks of a group. Default 1.
+        boost: fields that raise scores: a `Boost`, its text, such as `metadata.date:30d` (the half-life of dates) or
+            `metadata.stars:0..5` (a number), or a list of these. The order changes among the best hundred of each vector.
+        diversity: 0 to 1: how much hits that are like those before them go down (maximal marginal relevance over the best
+            hundred, by the first dense vector). Default 0.
+        like: id of a document or chunk, in place of a query: finds others like it.
+        facets: payload fields whose values are counted over everything that `where` allows, see `Answer.facets`.
+        snippets: whether hits get their `snippet` and `highlights`. Default False.
         context: number of chunks before and after each hit to return with it. Default 0.
         rerank: `auto` reranks if the model is available, `on` (or True) raises if it is not, `off` (or False) never reranks.
             Reranks the first 50 candidates, or `limit` if that is more. Default `off`.
@@ -70,6 +80,11 @@ class SearchOptions(TypedDict, total=False):
     min_rank_vectors: int
     group_by: str | None
     group_size: int
+    boost: Boost | str | Sequence[Boost | str]
+    diversity: float
+    like: str | None
+    facets: Sequence[str]
+    snippets: bool
     context: int
     rerank: RerankMode | bool
 
@@ -93,6 +108,11 @@ class SearchRequest:
     score_threshold: float | None = None
     min_rank_vectors: int = 1
     grouping: Grouping | None = None
+    boost: tuple[Boost, ...] = ()
+    diversity: float = 0.0
+    like: str | None = None
+    facets: tuple[str, ...] = ()
+    snippets: bool = False
     context: int = 0
     rerank: RerankMode = "off"
 
@@ -111,6 +131,8 @@ class SearchRequest:
         )
         if size > 1 and field is None:
             raise ConfigurationError(f"group_size: {size} chunks of each group need a group_by, such as doc_id")
+        if request.diversity and request.grouping is not None:
+            raise ConfigurationError("diversity: groups differ already: use diversity or group_by")
         if request.offset + request.limit > MAX_LIMIT:
             raise ConfigurationError(f"offset: {request.offset} and the limit {request.limit} are more than {MAX_LIMIT} together")
         return request
@@ -118,7 +140,7 @@ class SearchRequest:
     @property
     def reranks(self) -> bool:
         """Whether a hit of the page may be reranked."""
-        return self.rerank != "off" and self.offset < self._window
+        return self.rerank != "off" and self.like is None and self.offset < self._window
 
     @property
     def count(self) -> int:
@@ -143,6 +165,17 @@ class SearchRequest:
 def parse_query(query: object) -> str:
     """Return the query if it is a text that is not blank. Raises `ConfigurationError`."""
     return checked("query", _parse_query, query)
+
+
+def parse_query_or_like(query: object, request: SearchRequest) -> str:
+    """Return the query, or an empty text if the request has `like` in its place. Raises `ConfigurationError`."""
+    if request.like is None:
+        return parse_query(query)
+    if query is not None:
+        raise ConfigurationError("like: pass a query or like, not both")
+    if request.rerank == "on":
+        raise ConfigurationError("rerank: like has no query that a reranker could read")
+    return ""
 
 
 def parse_queries(queries: object) -> list[str]:
@@ -180,6 +213,18 @@ def _parse_group(value: object) -> str:
         raise InvalidValueError(str(exc)) from exc
 
 
+def _parse_boosts(value: object) -> tuple[Boost, ...]:
+    return tuple(parse_list([value] if isinstance(value, Boost | str) else value, _parse_boost))
+
+
+def _parse_boost(value: object) -> Boost:
+    return Boost.of_text(value) if isinstance(value, str) else parse_instance(value, Boost)
+
+
+def _parse_facets(value: object) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(parse_list(value, _parse_group)))
+
+
 def _parse_threshold(value: object) -> float:
     return parse_number(value, least=-math.inf)
 
@@ -195,6 +240,11 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "min_rank_vectors": partial(parse_integer, least=1),
     "group_by": optional(_parse_group),
     "group_size": partial(parse_integer, least=1, most=MAX_GROUP_SIZE),
+    "boost": _parse_boosts,
+    "diversity": partial(parse_number, most=1.0),
+    "like": optional(parse_text),
+    "facets": _parse_facets,
+    "snippets": parse_boolean,
     "context": partial(parse_integer, least=0, most=MAX_CONTEXT),
     "rerank": parse_rerank,
 }

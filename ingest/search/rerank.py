@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, get_args, overload
@@ -286,6 +286,7 @@ class Answer(Sequence[Hit]):
         note: one sentence for the user: why the hits were not reranked, or not on the device they should have been. Or None.
         details: details of the reranking, or None.
         feedback_seconds: time of the second query with feedback, or None without it.
+        facets: payload field → value as text → number of chunks, for the requested fields, the most frequent first.
         warnings: likely mistakes in the request, one sentence each, such as a condition on a field that no chunk has.
     """
 
@@ -294,6 +295,7 @@ class Answer(Sequence[Hit]):
     note: str | None = None
     details: RerankResult | None = None
     warnings: tuple[str, ...] = ()
+    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     feedback_seconds: float | None = field(default=None, compare=False)
 
     @overload

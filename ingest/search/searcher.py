@@ -31,7 +31,15 @@ from ingest.retry import RetryPolicy
 from ingest.search.current_view import CurrentView
 from ingest.search.fusion import CANDIDATES, Fused
 from ingest.search.models import ModelLoader, shared_models
-from ingest.search.request import MAX_LIMIT, SearchOptions, SearchRequest, parse_queries, parse_query, parse_vectors
+from ingest.search.request import (
+    MAX_LIMIT,
+    SearchOptions,
+    SearchRequest,
+    parse_queries,
+    parse_query,
+    parse_query_or_like,
+    parse_vectors,
+)
 from ingest.search.rerank import Answer, RerankPipeline
 from ingest.search.tenant import Tenant, parse_tenant, tenant_conditions
 from ingest.search.view import CollectionView
@@ -188,23 +196,25 @@ class Searcher(NotCopied):
         """The manifest of the collection searched last."""
         return self._current.last.manifest
 
-    def search(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
-        """Return the best chunks, best first. The options are those of `SearchOptions`.
+    def search(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
+        """Return the best chunks, best first. The options are those of `SearchOptions`; `like` takes the place of a query.
 
         Raises `ConfigurationError` for an invalid argument, `StoreError`, `ModelError`, and `ForkError` in a forked child.
         """
         request = SearchRequest.of(options)
-        return self._search([parse_query(query)], request)[0]
+        return self._search([parse_query_or_like(query, request)], request)[0]
 
     def search_batch(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> list[Answer]:
         """Return the answer to each query, like `search`. Each model encodes all of them at once, and requests are shared."""
         request = SearchRequest.of(options)
+        if request.like is not None:
+            raise ConfigurationError("like: a batch takes queries: pass like to search")
         return self._search(parse_queries(queries), request)
 
-    async def asearch(self, query: str, **options: Unpack[SearchOptions]) -> Answer:
+    async def asearch(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread, for asyncio applications. Safe to await many at once."""
         request = SearchRequest.of(options)
-        answers = await asyncio.to_thread(self._search, [parse_query(query)], request)
+        answers = await asyncio.to_thread(self._search, [parse_query_or_like(query, request)], request)
         return answers[0]
 
     def rankings(

@@ -7,20 +7,25 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 from ingest.encode.contract import Vectors
 from ingest.encode.runner import BatchRunner
-from ingest.errors import LeaseTimeoutError, ModelError
-from ingest.records import Hit, Payload, ScoredPoint, doc_key
+from ingest.errors import ConfigurationError, LeaseTimeoutError, ModelError
+from ingest.parameters import shown as shown_value
+from ingest.records import Hit, Payload, ScoredPoint, doc_key, is_uuid
 from ingest.retry import RetryPolicy
 from ingest.search.candidates import CandidateFinder, Candidates
+from ingest.search.facets import count_values
 from ingest.search.fields import FieldCheck
 from ingest.search.fusion import Fused, Sigmas
+from ingest.search.like import mean_vector
 from ingest.search.models import SharedModel
 from ingest.search.request import SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import Answer, RerankPipeline, rerank_or_explain
 from ingest.search.shown import SHOWN, HiddenPoints, all_shown, is_shown
+from ingest.search.snippets import matching, snippet_of, words_alike
 from ingest.store.contract import Condition, Filter, Manifest, Store
 from ingest.store.payload_path import values_at
 from ingest.store.schema import DOC_KEY_FIELD, SOFT_DELETED_FIELD
@@ -29,6 +34,9 @@ DOCUMENT_FIELDS = ("doc_id", "source")
 HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", SOFT_DELETED_FIELD)
 _SHOWN_FIELDS = (*DOCUMENT_FIELDS, SOFT_DELETED_FIELD)
 _REQUIRED_FIELDS = frozenset(HIT_FIELDS) - {"title", "metadata", SOFT_DELETED_FIELD}
+
+LIKE_CHUNKS = 1000
+"""Most chunks of a document whose vectors make a query."""
 
 LEASE_SECONDS = 1.0
 """Seconds a query waits for the accelerator, for all its models together, before it is encoded on the CPU instead."""
@@ -92,21 +100,24 @@ class CollectionView:
         self._fields.check(request.conditions)
         if not queries:
             return []
-        encoded = self._encoded(queries, vectors)
+        encoded, others = (self._encoded(queries, vectors), ()) if request.like is None else self._like(request.like, vectors)
+        request = replace(request, conditions=(*request.conditions, *others))
         hidden = self._hidden.filters()
         best, hits = self._best(encoded, request, hidden)
         if not hidden and any(len(shown) < len(each.fused) for shown, each in zip(hits, best, strict=True)):
             self._hidden.notice()
             best, hits = self._best(encoded, request, SHOWN)
         warnings = self._fields.warnings(request.conditions, found=any(hits))
+        facets = self._facets(request)
         return [
             replace(
                 answer,
-                hits=tuple(self._with_context(hit, request.context) for hit in answer.hits),
+                hits=tuple(self._with_context(hit, request.context) for hit in self._with_snippets(query, answer.hits, request)),
                 warnings=warnings,
+                facets=facets,
                 feedback_seconds=each.feedback_seconds,
             )
-            for answer, each in zip(map(partial(self._answer, request), queries, hits), best, strict=True)
+            for query, answer, each in zip(queries, map(partial(self._answer, request), queries, hits), best, strict=True)
         ]
 
     def rankings(
@@ -166,6 +177,43 @@ class CollectionView:
             if is_shown(point.payload) and point.payload.keys() >= _REQUIRED_FIELDS and self._is_own(point.payload)
         }
         return [[_hit(each, payloads[each.id]) for each in of_query if each.id in payloads] for of_query in candidates]
+
+    def _like(self, like: str, vectors: Sequence[str]) -> tuple[dict[str, Vectors], tuple[Filter, ...]]:
+        """Return the mean vectors of a document or chunk as a query, and the filter that excludes that document."""
+        collection, shown = self.manifest.collection, (*self._own, *SHOWN)
+        points = [
+            point
+            for point in (self._store.retrieve(collection, [like], payload=True, vectors=list(vectors)) if is_uuid(like) else [])
+            if is_shown(point.payload) and self._is_own(point.payload)
+        ]
+        if not points:
+            of_document = [*shown, Condition("doc_id", "eq", like)]
+            points = list(islice(self._store.scroll(collection, of_document, vectors=list(vectors)), LIKE_CHUNKS))
+        if not points:
+            raise ConfigurationError(f"like: {self.name!r} has no document or chunk {shown_value(like)}")
+        means = {name: mean_vector([point.vectors[name] for point in points if name in point.vectors]) for name in vectors}
+        keys = tuple({key for point in points for key in values_at(point.payload, DOC_KEY_FIELD)})
+        found = {name: mean for name, mean in means.items() if mean is not None}
+        return found, (Condition(DOC_KEY_FIELD, "none", keys),) if keys else ()
+
+    def _facets(self, request: SearchRequest) -> dict[str, dict[str, int]]:
+        filters = (*self._own, *request.conditions, *(self._hidden.filters() if request.facets else ()))
+        return {field: count_values(self._store, self.manifest.collection, field, filters) for field in request.facets}
+
+    def _with_snippets(self, query: str, hits: Sequence[Hit], request: SearchRequest) -> Sequence[Hit]:
+        if not request.snippets:
+            return hits
+        words = matching(words_alike([hit.text for hit in hits], query), query, self._terms)
+        snippets = [snippet_of(hit.text, words) for hit in hits]
+        return [replace(hit, snippet=snippet, highlights=ranges) for hit, (snippet, ranges) in zip(hits, snippets, strict=True)]
+
+    @property
+    def _terms(self) -> Callable[[Sequence[str]], list[set[int]]] | None:
+        """A function that returns the terms of texts by the first model that compares words, or None without one."""
+        model = next((self.models[spec.name] for spec in self.manifest.vectors if spec.sparse and spec.idf), None)
+        if model is None:
+            return None
+        return lambda texts: [set(vector.indices.tolist()) for vector in self._encode(model, texts, time.monotonic())]
 
     def _is_own(self, payload: Payload) -> bool:
         return all(condition.value in values_at(payload, condition.field) for condition in self._own)
@@ -239,7 +287,7 @@ def _hit(candidate: Fused, payload: Payload) -> Hit:
         end=payload["end"],
         metadata=payload.get("metadata", {}),
         ranks=candidate.ranks,
-        fused_score=candidate.score,
+        fused_score=sum(candidate.contributions.values()),
         vector_scores=candidate.vector_scores,
         contributions=candidate.contributions,
         group=candidate.group,

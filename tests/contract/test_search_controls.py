@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from ingest import Boost, ConfigurationError
 from ingest.encode.contract import Model
-from ingest.records import Chunk, Document, Fingerprint, Point, chunk_id, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Hit, Point, chunk_id, doc_key
 from ingest.search import Searcher
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, Store, VectorSpec
@@ -56,9 +59,9 @@ def searcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         store.drop("test_search_controls")
 
 
-def fill(store: Store, collection: str, points: Sequence[Point]) -> None:
+def fill(store: Store, collection: str, points: Sequence[Point], **index: str) -> None:
     specs = tuple(VectorSpec(model.key, model.dim, model.fingerprint, space=model.space) for model in MODELS)
-    store.ensure(Manifest(collection, collection, specs), CollectionOptions())
+    store.ensure(Manifest(collection, collection, specs), CollectionOptions(index=index))
     store.upsert(collection, points)
 
 
@@ -143,3 +146,84 @@ def test_documents_of_one_id_in_two_sources_are_two_groups(store: Store, collect
     searcher = Searcher.open(collection, store, models=models_of)
     hits = searcher.search("red", group_by="doc_id", group_size=2)
     assert [hit.source for hit in hits] in (["s", "s", "t", "t"], ["t", "t", "s", "s"])
+
+
+def test_recent_documents_are_raised_by_the_documented_formula(store: Store, collection: str) -> None:
+    now = datetime.now(UTC)
+    points = [point(n, f"d{n}", 0, date=(now - timedelta(days=n)).isoformat(), stars=n) for n in range(40)]
+    fill(store, collection, [*points, point(40, "undated", 0)])
+    searcher = Searcher.open(collection, store, models=models_of)
+    plain = {hit.doc_id: hit for hit in searcher.search("red table", limit=50)}
+    for hit in searcher.search("red table", limit=50, boost=["metadata.date:10d*3", Boost("metadata.stars", low=40, high=0)]):
+        age = hit.metadata.get("stars")
+        factor = 1.0 if age is None else 1 + 3 * 0.5 ** (age / 10) + (40 - age) / 40
+        assert hit.score == pytest.approx(plain[hit.doc_id].score * factor, rel=1e-3)
+        assert hit.fused_score == pytest.approx(plain[hit.doc_id].fused_score)
+    newest = searcher.search("red table", limit=5, boost="metadata.date:1d*1000")
+    assert newest[0].doc_id == "d0" or plain["d0"].score == 0
+
+
+def test_diverse_hits_differ_from_those_before_them(searcher: Searcher) -> None:
+    close = searcher.search("a red table", limit=10)
+    varied = searcher.search("a red table", limit=10, diversity=0.7)
+    assert varied[0].id == close[0].id
+    assert similarity(varied) < similarity(close)
+    assert [hit.id for hit in searcher.search("a red table", limit=10, diversity=0.0)] == [hit.id for hit in close]
+    pages = [hit.id for offset in (0, 5) for hit in searcher.search("a red table", limit=5, offset=offset, diversity=0.7)]
+    assert pages == [hit.id for hit in varied]
+
+
+def similarity(hits: Sequence[Hit]) -> float:
+    """Return the mean cosine of each pair of hits."""
+    vectors = MODELS[0].encode_documents([hit.text for hit in hits])
+    return float((vectors @ vectors.T)[np.triu_indices(len(hits), k=1)].mean())
+
+
+def test_others_like_a_document_or_chunk_are_found(searcher: Searcher) -> None:
+    note = searcher.search("lamp", limit=1, where="doc_id~note")[0]
+    for like in (note.doc_id, note.id):
+        hits = searcher.search(like=like, limit=100)
+        assert hits
+        assert note.doc_id not in {hit.doc_id for hit in hits}
+    assert {hit.doc_id for hit in searcher.search(like="book", limit=20)} <= {f"note {number}" for number in range(180, 240)}
+    with pytest.raises(ConfigurationError, match="no document"):
+        searcher.search(like="nothing")
+    with pytest.raises(ConfigurationError, match="not both"):
+        searcher.search("lamp", like="book")
+    with pytest.raises(ConfigurationError, match="query"):
+        searcher.search()
+
+
+def test_facets_count_what_the_filter_allows(store: Store, collection: str) -> None:
+    points = [*library(), point(999, "gone", 0, author="nobody", soft_deleted_at="2001-01-01T00:00:00+00:00")]
+    fill(store, collection, points, author="keyword", year="integer")
+    searcher = Searcher.open(collection, store, models=models_of)
+    answer = searcher.search("lamp", limit=1, facets=["metadata.author", "metadata.tags", "metadata.year"])
+    assert answer.facets["metadata.author"]["a0"] == 180 + sum(n % 9 == 0 and n % 10 > 0 for n in range(180, 240))
+    assert "nobody" not in answer.facets["metadata.author"]
+    assert answer.facets["metadata.tags"] == {"all": 60, "t0": 20, "t1": 20, "t2": 20}
+    assert next(iter(answer.facets["metadata.year"].items())) == ("2000", 192)
+    some = searcher.search("lamp", limit=1, where="metadata.year>2000", facets=["metadata.year"])
+    assert some.facets == {"metadata.year": {"2001": 12, "2002": 12, "2003": 12, "2004": 12}}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"boost": "metadata.date"},
+        {"boost": "metadata.date:soon"},
+        {"boost": [3]},
+        {"boost": "metadata.stars:1..1"},
+        {"boost": "metadata.stars:0..5*0"},
+        {"diversity": 1.1},
+        {"diversity": 0.5, "group_by": "doc_id"},
+        {"facets": "metadata.year"},
+        {"facets": ["a b"]},
+        {"like": ""},
+        {"snippets": 1},
+    ],
+    ids=str,
+)
+def test_wrong_controls_are_refused(searcher: Searcher, options: Any) -> None:
+    with pytest.raises(ConfigurationError):
+        searcher.search("lamp", **options)
