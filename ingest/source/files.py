@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -11,11 +14,14 @@ from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from ingest.errors import MissingExtraError, SourceError
 from ingest.records import Document, Rejected
-from ingest.source.convert import document_from_file
+from ingest.source.convert import check_format, document_from_file, is_converted_apart
 from ingest.source.fields import Unusable, raw_of
 from ingest.source.formats import FileFormat, format_of_path
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
 from ingest.source.tables import FilePart, Table
+
+_Item = Document | Rejected | Future[Document | Rejected]
+"""A result, or one that a worker process is at."""
 
 JUNK = ("node_modules", "__pycache__")
 """Folders that are left out, like every file and folder whose name begins with a dot."""
@@ -125,21 +131,52 @@ class PiecesSource:
 
 
 def read_pieces(place: Place, table: Table, pieces: Iterable[Piece]) -> Iterator[Document | Rejected]:
-    """Yield the documents of files in a folder. See `FolderSource`."""
-    for piece in pieces:
-        entry, file_format = piece.entry, piece.file_format
-        where = printable(f"{place.name}/{entry.relative}")
-        doc_id = None if file_format.is_table else printable(entry.relative)
-        own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
-        try:
-            with _open(place, entry.path, where, file_format, piece.part) as stream:
+    """Yield the documents of files in a folder. See `FolderSource`. Converts files in worker processes while it reads on."""
+    cores = os.cpu_count() or 1
+    executor = ThreadPoolExecutor(cores, thread_name_prefix="convert")
+    try:
+        yield from _in_order((each for piece in pieces for each in _read_piece(place, table, piece, executor)), 2 * cores)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _in_order(items: Iterable[_Item], ahead: int) -> Iterator[Document | Rejected]:
+    """Yield results in order, while up to `ahead` items behind an unfinished one are read."""
+    waiting: deque[_Item] = deque()
+    try:
+        for item in items:
+            waiting.append(item)
+            while waiting and (len(waiting) > ahead or not isinstance(waiting[0], Future) or waiting[0].done()):
+                yield _result(waiting.popleft())
+    except Exception:
+        yield from map(_result, waiting)
+        raise
+    yield from map(_result, waiting)
+
+
+def _result(item: _Item) -> Document | Rejected:
+    return item.result() if isinstance(item, Future) else item
+
+
+def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) -> Iterator[_Item]:
+    entry, file_format = piece.entry, piece.file_format
+    where = printable(f"{place.name}/{entry.relative}")
+    doc_id = None if file_format.is_table else printable(entry.relative)
+    own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
+    try:
+        with _open(place, entry.path, where, file_format, piece.part) as stream:
+            if not is_converted_apart(file_format.name):
                 yield from _read(stream, file_format, own, entry.relative, piece.part)
-        except (MissingExtraError, Unusable) as exc:  # concerns this file only
-            yield Rejected(where, str(exc), doc_id=doc_id)
-        except (FileNotFoundError, PermissionError) as exc:
-            if doc_id is None:  # the missing records are unknown, so nothing may be deleted
-                raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
-            yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
+                return
+            check_format(file_format.name)
+            data = stream.read_all(own.max_bytes)
+        yield executor.submit(_document, data, own, file_format, entry.relative, where)
+    except (MissingExtraError, Unusable) as exc:  # concerns this file only
+        yield Rejected(where, str(exc), doc_id=doc_id)
+    except (FileNotFoundError, PermissionError) as exc:
+        if doc_id is None:  # the missing records are unknown, so nothing may be deleted
+            raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
+        yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
 
 
 def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
@@ -183,13 +220,17 @@ def _read(
     if file_format.is_table:
         yield from table.read(stream, file_format.name, part)
         return
-    data = stream.read_all(table.max_bytes)
+    yield _document(stream.read_all(table.max_bytes), table, file_format, doc_id, stream.where)
+
+
+def _document(data: bytes | None, table: Table, file_format: FileFormat, doc_id: str, where: str) -> Document | Rejected:
+    """Return the document in a file; `data` is None if the file is too large."""
     try:
         if data is None:
             raise Unusable(f"the file is larger than {table.max_bytes:,} bytes: raise max_record_bytes to accept it")  # noqa: TRY301
-        yield document_from_file(data, file_format.name, doc_id=doc_id, position=stream.where)
+        return document_from_file(data, file_format.name, doc_id=doc_id, position=where)
     except Unusable as exc:
-        yield Rejected(stream.where, str(exc), raw_of(data or b""), printable(doc_id))
+        return Rejected(where, str(exc), raw_of(data or b""), printable(doc_id))
 
 
 def _is_junk(name: str) -> bool:

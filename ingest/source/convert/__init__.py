@@ -13,6 +13,6 @@ registry  format → converter                      isolation     conversions in
 archives  ZIP archives of XML, within bounds      markup        blocks of Office files → HTML
 """
 
-from ingest.source.convert.registry import check_format, document_from_file
+from ingest.source.convert.registry import check_format, document_from_file, is_converted_apart
 
-__all__ = ["check_format", "document_from_file"]
+__all__ = ["check_format", "document_from_file", "is_converted_apart"]

@@ -184,8 +184,8 @@ def _line(raw: Any, text: str, at: int) -> _Line | None:
 
 
 def _edges(lines: Sequence[_Line]) -> set[int]:
-    """Return the positions of the first and the last line."""
-    return {0, len(lines) - 1}
+    """Return the positions of the first and the last line of a page that has more."""
+    return {0, len(lines) - 1} if len(lines) > 2 else set()  # noqa: PLR2004
 
 
 def _key(text: str) -> str:

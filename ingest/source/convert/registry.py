@@ -73,6 +73,12 @@ def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
         converter.check()
 
 
+def is_converted_apart(format: str) -> bool:  # noqa: A002  as above
+    """Return whether files of a format are converted in worker processes, several at a time."""
+    converter = CONVERTERS.get(format)
+    return converter is not None and converter.apart
+
+
 def convert_here(data: bytes, format: str) -> Page:  # noqa: A002  as above
     """Convert a file in this process."""
     converter = CONVERTERS.get(format)
@@ -92,6 +98,5 @@ def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) 
     """
     checked_id(doc_id)
     check_format(format)
-    converter = CONVERTERS.get(format)
-    page = convert_apart(data, format) if converter is not None and converter.apart else convert_here(data, format)
+    page = convert_apart(data, format) if is_converted_apart(format) else convert_here(data, format)
     return Document(doc_id, checked_text(page.text), page.title, {**page.metadata, "path": doc_id}, page.format, position)
