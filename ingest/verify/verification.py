@@ -38,8 +38,8 @@ from ingest.verify.inspection import Finding, Findings, Inspector, Sampler
 MAX_EXAMPLES = 20
 """Examples kept of each kind of finding; the rest are only counted."""
 
-MIN_COSINE = 0.999
-"""Minimum cosine at which a dense vector counts as its model's: batches and CPUs round differently."""
+MIN_COSINE = 0.99
+"""Minimum cosine at which a dense vector counts as its model's: batches, devices and precisions round differently."""
 
 
 @dataclass(frozen=True, slots=True)
