@@ -98,13 +98,11 @@ def test_a_collection_goes_from_one_machine_to_another(place: Place) -> None:
         assert rules.verify([*MORE, {"id": "4", "text": "One more."}], name="rules", sample="all").clean
 
 
-def test_a_collection_of_a_cpu_is_computed_in_its_precision_on_a_gpu(place: Place, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "ingest")
+def test_a_collection_of_a_cpu_is_computed_in_its_precision_on_a_gpu(place: Place) -> None:
     assert place.run(RULES, "cpu") == ("float32", 3, 0, "float32")
     with gpu(H100):
         assert place.run(MORE, "cuda:0") == ("float32", 1, 3, "float32")
         assert place.run([*MORE, {"id": "4", "text": "One more."}], "cuda:0", "bfloat16") == ("bfloat16", 1, 4, "float32")
-    assert caplog.text.count("tiny computes in float32, like its stored vectors; --precision bfloat16 is faster here") <= 1
 
 
 def test_queries_move_the_model_once_and_flush_nothing(place: Place) -> None:
