@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ingest.encode.contract import ModelKind, RunsOn
 from ingest.records import DenseMatrix, TokenLimit
+from ingest.testing import FakeAccelerator
 
 DIM = 4
 
@@ -55,6 +56,7 @@ class RecordingModel:
     Args:
         before_batch: called with the texts of each batch before it is encoded; raises what should go wrong.
         max_tokens: with it, a word is a token; without, nothing is counted.
+        gpus: with it, the model fills `nbytes` of the memory of each of these GPUs that it is on.
     """
 
     kind: ModelKind = "dense"
@@ -71,12 +73,17 @@ class RecordingModel:
         before_batch: Callable[[Sequence[str]], None] = lambda _: None,
         max_tokens: int | None = None,
         runs_on: RunsOn = "accelerator",
+        gpus: FakeAccelerator | None = None,
+        nbytes: int = 0,
     ) -> None:
         self.key = key
         self.space = self.fingerprint = f"fingerprint of {key}"
         self.journal = journal or Journal()
         self.runs_on = runs_on
         self.before_batch = before_batch
+        self.gpus = gpus
+        self.nbytes = nbytes
+        self.on: set[str] = set()
         self.token_limit = (
             TokenLimit(key, max_tokens, lambda texts: [len(text.split()) for text in texts]) if max_tokens else None
         )
@@ -87,10 +94,17 @@ class RecordingModel:
     def to_device(self, device: str) -> RecordingEncoder:
         self.journal.note("to_device", self.key)
         self.journal.places.append(device)
+        if self.gpus is not None and device not in self.on:
+            self.gpus.allocate(device, self.nbytes)
+            self.on.add(device)
         return RecordingEncoder(self, device)
 
     def offload(self) -> None:
         self.journal.note("offload", self.key)
+        for device in self.on:
+            assert self.gpus is not None
+            self.gpus.free(device, self.nbytes)
+        self.on.clear()
 
 
 class RecordingEncoder:

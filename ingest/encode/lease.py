@@ -11,30 +11,30 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.encode.contract import Encoder, Model, Vectors
+from ingest.encode.contract import Encoder, Model
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
+    check_devices,
     check_usable,
     default_devices,
     identity_of,
     is_accelerator,
+    is_out_of_memory,
     memory_snapshots,
-    translate_error,
     wait_for_moves,
 )
 from ingest.encode.holder import private_directory
 from ingest.encode.idle import IdleWatch
-from ingest.encode.leased_device import LeasedDevice, evict
-from ingest.encode.vectors import finite_rows, not_finite
-from ingest.errors import LeaseError, LeaseTimeoutError, ModelError, ModelUnavailableError
-from ingest.process import HomeProcess
+from ingest.encode.leased_device import LeasedDevice, evict, make_room
+from ingest.encode.leased_encoder import LeasedEncoder, translated_errors
+from ingest.errors import DeviceMemoryError, LeaseError, LeaseTimeoutError
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
@@ -67,52 +67,6 @@ def default_lease_directory() -> Path:
     return Path(tempfile.gettempdir()) / f"ingest-leases-{os.getuid()}"
 
 
-class _LeasedEncoder:
-    """The encoder that a lease provides. It stops working when the lease ends."""
-
-    def __init__(self, encoder: Encoder, model: Model, place: str) -> None:
-        self._home = HomeProcess(f"the lease of model {model.key!r}", instead="take one in the child, after the fork")
-        self._encoder: Encoder | None = encoder
-        self._model = model
-        self._place = place
-
-    def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        with _translated_errors(self._model, self._place):
-            return self._alive().encode_documents(texts)
-
-    def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        with _translated_errors(self._model, self._place):
-            vectors = self._alive().encode_queries(texts)
-        if not finite_rows(self._model, vectors, len(texts)).all():
-            raise ModelError(f"{not_finite(self._model)}: it cannot encode this query")
-        return vectors
-
-    def end(self) -> None:
-        self._encoder = None
-
-    def _alive(self) -> Encoder:
-        self._home.check()
-        if self._encoder is None:
-            raise LeaseError(f"the lease of model {self._model.key!r} has ended: take a new one to encode")
-        return self._encoder
-
-
-@contextmanager
-def _translated_errors(model: Model, place: str) -> Iterator[None]:
-    """Translate the errors of a device, and of the connection to a remote model."""
-    try:
-        yield
-    except (ConnectionError, TimeoutError) as exc:
-        reason = str(exc) or type(exc).__name__
-        raise ModelUnavailableError(f"model {model.key!r} is unavailable ({reason}): check that its server is running") from exc
-    except Exception as exc:
-        error = translate_error(exc, place)
-        if error is None or error is exc:
-            raise
-        traceback.clear_frames(exc.__traceback__)  # they hold the tensors of the failed batch
-        raise error from exc
-
-
 @dataclass(slots=True)
 class GPULease:
     """One model on its devices, for the duration of a `with` block.
@@ -124,7 +78,7 @@ class GPULease:
         encoders: one per place, in that order. They are not thread-safe and stop working when the lease ends.
         seconds: time since the devices were leased.
         swap_seconds: time spent moving models.
-        before: GPU → memory before the model moved in; empty without a GPU.
+        before: GPU → memory at the start, before the model moved in if it was not resident; empty without a GPU.
     """
 
     model: str
@@ -132,8 +86,10 @@ class GPULease:
     places: tuple[str, ...]
     before: dict[str, GPUMemorySnapshot] = field(default_factory=dict)
     swap_seconds: float = 0.0
-    _encoders: list[_LeasedEncoder] = field(default_factory=list)
+    _encoders: list[LeasedEncoder] = field(default_factory=list)
     _held: tuple[LeasedDevice, ...] = ()
+    _resident_bytes: dict[str, int] = field(default_factory=dict)
+    _after: dict[str, GPUMemorySnapshot] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
     _ended: float | None = None
 
@@ -155,10 +111,12 @@ class GPULease:
         return any(device.wanted() for device in self._held)
 
     def get_vram_delta_gb(self, device: str) -> float:
-        """Return the GiB in use on `device` now beyond those before the model moved in; 0.0 without a GPU."""
-        now = memory_snapshots([device]).get(device)
-        before = self.before.get(device)
-        return (now.used_bytes - before.used_bytes) / GIBIBYTE if now and before else 0.0
+        """Return the GiB that the model uses on `device`, its batches and what torch caches for them included; 0.0 without a GPU.
+
+        Also true for a model that was resident already. After the lease: what it used at the end. The memory that other programs
+        take or free meanwhile is counted as well.
+        """
+        return self._used_bytes(device) / GIBIBYTE
 
     def summarize(self) -> dict[str, Any]:
         """Return the cost of the lease as JSON values."""
@@ -170,30 +128,75 @@ class GPULease:
             "vram_delta_gb": {device: round(self.get_vram_delta_gb(device), 3) for device in self.before},
         }
 
+    def _used_bytes(self, device: str) -> int:
+        if device not in self.before:
+            return 0
+        now = self._after.get(device) or memory_snapshots([device])[device]
+        return self._resident_bytes.get(device, 0) + now.used_bytes - self.before[device].used_bytes
+
+    def _make_room(self, model: Model) -> None:
+        started = time.monotonic()
+        if model.runs_on == "accelerator":
+            self.before = make_room(self._held, model)
+            self._resident_bytes = {each.name: found.used_bytes for each in self._held if (found := each.find(model))}
+        else:
+            self.before = memory_snapshots(self.devices)
+        self.swap_seconds += time.monotonic() - started
+
     def _move_in(self, model: Model) -> None:
         started = time.monotonic()
         if model.runs_on == "accelerator":
-            evict(self._held, unless=model)
-            self.before = memory_snapshots(self.devices)
             for device in self._held:
-                device.resident = model
+                device.move_in(model)
         for name in self.places:
-            with _translated_errors(model, name):
-                self._encoders.append(_LeasedEncoder(model.to_device(name), model, name))
+            with translated_errors(model, name):
+                encoder = self._move_to(model, name)
+            self._encoders.append(LeasedEncoder(encoder, model, name))
         wait_for_moves(self.devices)
         self.swap_seconds += time.monotonic() - started
 
-    def _end(self, *, stays: bool) -> None:
+    def _move_to(self, model: Model, name: str) -> Encoder:
+        try:
+            return model.to_device(name)
+        except Exception as exc:
+            if not is_out_of_memory(exc):
+                raise
+            traceback.clear_frames(exc.__traceback__)  # they hold the part that did fit
+        evict(self._held, unless=model)
+        try:
+            return model.to_device(name)
+        except Exception as exc:
+            if not is_out_of_memory(exc):
+                raise
+            traceback.clear_frames(exc.__traceback__)
+            raise DeviceMemoryError(
+                f"model {model.key!r} does not fit the memory of {name} ({_in_use(name)}): free some, or use another device"
+            ) from exc
+
+    def _end(self, model: Model, *, stays: bool) -> None:
         for encoder in self._encoders:
             encoder.end()
         started = time.monotonic()
         try:
-            if not stays:
-                evict(self._held)
+            self._after = memory_snapshots(self.devices)
+            if model.runs_on == "accelerator":
+                for device in self._held:
+                    device.measured(model, self._used_bytes(device.name))
         finally:
-            self._ended = time.monotonic()
-            self.swap_seconds += self._ended - started
+            try:
+                if not stays:
+                    evict(self._held)
+            finally:
+                self._ended = time.monotonic()
+                self.swap_seconds += self._ended - started
         logger.debug("a lease has ended: %s", self.summarize())
+
+
+def _in_use(device: str) -> str:
+    memory = memory_snapshots([device]).get(device)
+    if memory is None:
+        return "it is full"
+    return f"{memory.used_bytes / GIBIBYTE:.1f} of {memory.total_bytes / GIBIBYTE:.1f} GiB are in use"
 
 
 _devices: dict[tuple[Path, str], LeasedDevice] = {}
@@ -232,7 +235,7 @@ def lease_gpus(
     monitor: ThroughputMonitor | None = None,
     keep: bool = False,
 ) -> Iterator[GPULease]:
-    """Load the model, wait for the devices, offload their resident models and move the model in. Releases the devices at the end.
+    """Load the model, wait for the devices, make room on them and move the model in. Releases the devices at the end.
 
     Args:
         devices: `cuda:0`, `cpu`, `cpu:1`, with a replica on each; a remote model leases none. Empty: the CPU, without a lease.
@@ -247,7 +250,7 @@ def lease_gpus(
     and moving.
     """
     names = devices_of(model, devices)
-    check_usable(names)
+    check_usable(check_devices(names))
     model.load()
     where = (directory or default_lease_directory()).resolve()
     deadline = time.monotonic() + timeout
@@ -258,9 +261,10 @@ def lease_gpus(
         if exclusive:
             _hold_host_wide(held, model.key, where, deadline)
         lease = GPULease(model=model.key, devices=names, places=places_of(model, names), _held=held)
-        stack.callback(_log, monitor, "release", lease)
-        _log(monitor, "acquire", lease)
-        stack.callback(lambda: lease._end(stays=stays))  # noqa: SLF001 - only this function ends a lease
+        lease._make_room(model)  # noqa: SLF001 - only this function starts and ends a lease
+        stack.callback(lambda: _log(monitor, "release", lease, lease._after))  # noqa: SLF001
+        _log(monitor, "acquire", lease, lease.before)
+        stack.callback(lambda: lease._end(model, stays=stays))  # noqa: SLF001
         lease._move_in(model)  # noqa: SLF001
         yield lease
         stays = keep and not lease.wanted()
@@ -294,12 +298,17 @@ def _take_turns(stack: ExitStack, names: tuple[str, ...], directory: Path, deadl
     _this_thread.leases = True
     stack.callback(setattr, _this_thread, "leases", False)
     # Always in the same order, so that two leases of the same devices cannot wait for each other.
-    devices = {name: _device(directory, name) for name in sorted(names)}
-    for name, device in devices.items():
+    devices = {name: _device(directory, name) for name in names}
+    for device in sorted(devices.values(), key=_lease_order):
         if not device.turn.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            raise LeaseTimeoutError(f"{name} is leased by another thread of this process: wait for that lease to end")
+            raise LeaseTimeoutError(f"{device.name} is leased by another thread of this process: wait for that lease to end")
         stack.callback(device.turn.release)
     return tuple(devices[name] for name in names)
+
+
+def _lease_order(device: LeasedDevice) -> str:
+    """Return the identity, because the names of two GPUs may be swapped in another process."""
+    return device.identity
 
 
 def _hold_host_wide(devices: tuple[LeasedDevice, ...], model: str, directory: Path, deadline: float) -> None:
@@ -310,7 +319,7 @@ def _hold_host_wide(devices: tuple[LeasedDevice, ...], model: str, directory: Pa
         # Keep nothing while waiting: another process may keep the device we wait for and wait for one that we keep.
         _give_back(devices)
         _give_back_idle([device for (where, _), device in list(_devices.items()) if where == directory and device not in devices])
-        for device in sorted(devices, key=lambda device: device.name):
+        for device in sorted(devices, key=_lease_order):
             if device.hold(0.0):
                 continue
             _log_waiting(device, model)
@@ -345,7 +354,7 @@ def _give_back_idle(devices: Sequence[LeasedDevice]) -> None:
                 device.turn.release()
 
 
-def _log(monitor: ThroughputMonitor | None, event: str, lease: GPULease) -> None:
+def _log(monitor: ThroughputMonitor | None, event: str, lease: GPULease, memory: Mapping[str, GPUMemorySnapshot]) -> None:
     if monitor is not None:
-        used = {name: snapshot.used_bytes for name, snapshot in memory_snapshots(lease.devices).items()}
+        used = {name: snapshot.used_bytes for name, snapshot in memory.items()}
         monitor.log_lease(event, lease.model, [name for name in lease.devices if is_accelerator(name)], used)
