@@ -37,7 +37,7 @@ def train() -> BertForSequenceClassification:
         features = tokenizer(queries, [" ".join(document) for document in documents], padding=True, return_tensors="pt")
         loss = torch.nn.functional.binary_cross_entropy_with_logits(model(**features).logits[:, 0], torch.tensor(wanted))
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
     return model

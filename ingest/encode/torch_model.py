@@ -234,12 +234,12 @@ def _no_progress_bars() -> Iterator[None]:
     from transformers.utils import logging  # noqa: PLC0415 - the library is imported a moment later anyway
 
     enabled = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         if enabled:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()
 
 
 def _refuse_pickles(key: str, folder: Path) -> None:

@@ -161,7 +161,7 @@ def _onnx_folder(folder: Path) -> Path:
         shape = {0: "texts", 1: "tokens"}
         model = AutoModel.from_pretrained(source).eval()
 
-        class Hidden(torch.nn.Module):
+        class Hidden(torch.nn.Module):  # type: ignore[misc]
             def __init__(self) -> None:
                 super().__init__()
                 self.model = model

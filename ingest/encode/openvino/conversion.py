@@ -51,7 +51,7 @@ def convert(key: str, module: Any, texts: Sequence[Any], rows: Callable[[dict[st
             f"model {key!r} requires {', '.join(sorted(unknown))} besides tokens: it cannot be converted to OpenVINO"
         )
 
-    class OutputModule(torch.nn.Module):
+    class OutputModule(torch.nn.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.module = module
@@ -63,7 +63,7 @@ def convert(key: str, module: Any, texts: Sequence[Any], rows: Callable[[dict[st
     openvino = _openvino(key)
     with _translated(key, "converted to OpenVINO"), _quiet(), torch.inference_mode():
         # The check of `trace` compares variable names and fails on in-place operations; the guard compares the numbers.
-        traced = torch.jit.trace(OutputModule().eval(), tuple(example.values()), check_trace=False)  # type: ignore[no-untyped-call]
+        traced = torch.jit.trace(OutputModule().eval(), tuple(example.values()), check_trace=False)
         model = openvino.convert_model(traced)
         for port, name in zip(model.inputs, example, strict=True):
             port.get_tensor().set_names({name})
