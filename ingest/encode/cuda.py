@@ -54,7 +54,7 @@ class CudaAccelerator(TorchAccelerator):
                 " install a CUDA build of torch, or use device cpu"
             )
         try:
-            torch.cuda.init()  # type: ignore[no-untyped-call]
+            torch.cuda.init()
         except Exception as exc:  # noqa: BLE001  torch has no type for a driver that is too old
             reason = next(iter(str(exc).strip().splitlines()), type(exc).__name__)
             return (

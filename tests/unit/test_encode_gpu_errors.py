@@ -16,7 +16,7 @@ from ingest.errors import DeviceError, DeviceMemoryError
 def _accelerator_error(code: int | None, text: str) -> torch.AcceleratorError:
     error = torch.AcceleratorError(text + "\nCUDA kernel errors might be asynchronously reported at some other API call")
     if code is not None:
-        error.error_code = code  # type: ignore[attr-defined]
+        error.error_code = code
     return error
 
 
