@@ -87,7 +87,15 @@ class PrecisionError(ModelError):
 
 
 class DeviceError(IngestError):
-    """A GPU failed, is gone, or cannot be used by the installed torch or driver. Its models work on other devices."""
+    """A GPU failed, is gone, or cannot be used by the installed torch or driver. Its models work on other devices.
+
+    Attributes:
+        device: name of the GPU, such as `cuda:0`, or None if it is not known.
+    """
+
+    def __init__(self, message: str, *, device: str | None = None) -> None:
+        super().__init__(message)
+        self.device = device
 
 
 class DeviceMemoryError(DeviceError):

@@ -328,7 +328,7 @@ class FakeAccelerator:
         self._called("allocate", device)
         with self._lock:
             if self._allocated[device] + self.others[device] + nbytes > self._total(device):
-                raise DeviceMemoryError(f"{device} is out of memory")
+                raise DeviceMemoryError(f"{device} is out of memory", device=device)
             self._allocated[device] += nbytes
             self._cached[device] = max(0, self._cached[device] - nbytes)
 

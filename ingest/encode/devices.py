@@ -43,7 +43,7 @@ def check_usable(devices: Sequence[str]) -> None:
     """Raise `DeviceError` for a GPU that torch cannot use, and `ForkError` in a forked child if its parent used the driver."""
     for gpu in filter(is_accelerator, devices):
         if (reason := current_accelerator().unusable(gpu)) is not None:
-            raise DeviceError(reason)
+            raise DeviceError(reason, device=gpu)
 
 
 def is_accelerator(device: str) -> bool:
@@ -87,7 +87,7 @@ def translate_error(error: BaseException, device: str) -> DeviceError | None:
     """Return the error of a device in plain words, or None if it is not one."""
     if is_accelerator(device):
         return current_accelerator().translate(error, device)
-    return DeviceMemoryError(f"{device} is out of memory") if is_out_of_memory(error) else None
+    return DeviceMemoryError(f"{device} is out of memory", device=device) if is_out_of_memory(error) else None
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -108,6 +108,10 @@ def wait_for_moves(devices: Sequence[str]) -> None:
 
 
 def release_cached_memory(devices: Sequence[str]) -> None:
-    """Release the GPU memory that torch caches, so that other processes can use it."""
+    """Release the GPU memory that torch caches, so that other processes can use it. A GPU that failed has nothing to release."""
     for device in filter(is_accelerator, devices):
-        current_accelerator().free_cache(device)
+        try:
+            current_accelerator().free_cache(device)
+        except Exception as exc:
+            if translate_error(exc, device) is None:
+                raise

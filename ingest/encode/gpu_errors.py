@@ -40,7 +40,7 @@ def translate(error: BaseException, device: str) -> DeviceError | None:
         return error
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):
-        return DeviceMemoryError(f"{device} is out of memory")
+        return DeviceMemoryError(f"{device} is out of memory", device=device)
     if torch is not None and isinstance(error, torch.AcceleratorError):
         return _of_code(getattr(error, "error_code", -1), error, device)
     if type(error) is RuntimeError and (status := _LIBRARY_STATUS.search(str(error))):
@@ -51,14 +51,14 @@ def translate(error: BaseException, device: str) -> DeviceError | None:
 def _of_status(status: str, device: str) -> DeviceError:
     """Return the error of a library such as cuBLAS, which allocates memory itself, and which torch raises as a RuntimeError."""
     if status.endswith(("_ALLOC_FAILED", "CUBLAS_STATUS_NOT_INITIALIZED")):
-        return DeviceMemoryError(f"{device} is out of memory ({status})")
-    return DeviceError(f"{device} failed ({status}): {_RESTART}")
+        return DeviceMemoryError(f"{device} is out of memory ({status})", device=device)
+    return DeviceError(f"{device} failed ({status}): {_RESTART}", device=device)
 
 
 def _of_code(code: int, error: BaseException, device: str) -> DeviceError:
     if code == _OUT_OF_MEMORY:
-        return DeviceMemoryError(f"{device} is out of memory")
+        return DeviceMemoryError(f"{device} is out of memory", device=device)
     reason = next(iter(str(error).strip().splitlines()), "unknown error")
     if code in _CODES:
-        return DeviceError(f"{device} {_CODES[code]} ({reason})")
-    return DeviceError(f"{device} failed ({reason}): {_RESTART}")
+        return DeviceError(f"{device} {_CODES[code]} ({reason})", device=device)
+    return DeviceError(f"{device} failed ({reason}): {_RESTART}", device=device)

@@ -28,6 +28,7 @@ from ingest.encode.devices import (
     is_accelerator,
     is_out_of_memory,
     memory_snapshots,
+    translate_error,
     wait_for_moves,
 )
 from ingest.encode.holder import private_directory
@@ -152,7 +153,9 @@ class GPULease:
             with translated_errors(model, name):
                 encoder = self._move_to(model, name)
             self._encoders.append(LeasedEncoder(encoder, model, name))
-        wait_for_moves(self.devices)
+        for name in self.places:
+            with translated_errors(model, name):
+                wait_for_moves([name])
         self.swap_seconds += time.monotonic() - started
 
     def _move_to(self, model: Model, name: str) -> Encoder:
@@ -170,7 +173,8 @@ class GPULease:
                 raise
             traceback.clear_frames(exc.__traceback__)
             raise DeviceMemoryError(
-                f"model {model.key!r} does not fit the memory of {name} ({_in_use(name)}): free some, or use another device"
+                f"model {model.key!r} does not fit the memory of {name} ({_in_use(name)}): free some, or use another device",
+                device=name,
             ) from exc
 
     def _end(self, model: Model, *, stays: bool) -> None:
@@ -178,10 +182,7 @@ class GPULease:
             encoder.end()
         started = time.monotonic()
         try:
-            self._after = memory_snapshots(self.devices)
-            if model.runs_on == "accelerator":
-                for device in self._held:
-                    device.measured(model, self._used_bytes(device.name))
+            self._measure(model)
         finally:
             try:
                 if not stays:
@@ -190,6 +191,19 @@ class GPULease:
                 self._ended = time.monotonic()
                 self.swap_seconds += self._ended - started
         logger.debug("a lease has ended: %s", self.summarize())
+
+    def _measure(self, model: Model) -> None:
+        """Note the memory at the end. A GPU that failed tells nothing, and its error is on its way already."""
+        for device in self.devices:
+            try:
+                self._after |= memory_snapshots([device])
+            except Exception as exc:
+                if translate_error(exc, device) is None:
+                    raise
+                self._after[device] = self.before[device]
+        if model.runs_on == "accelerator":
+            for held in self._held:
+                held.measured(model, self._used_bytes(held.name))
 
 
 def _in_use(device: str) -> str:

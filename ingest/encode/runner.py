@@ -22,7 +22,7 @@ from ingest.encode.devices import check_devices, is_out_of_memory, memory_snapsh
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import finite_rows, not_finite
-from ingest.errors import ModelError, ModelUnavailableError, UnknownModelError
+from ingest.errors import DeviceError, ModelError, ModelUnavailableError, UnknownModelError
 from ingest.parameters import checked, parse_number
 from ingest.process import HomeProcess
 from ingest.records import SparseVector
@@ -73,6 +73,7 @@ class BatchRunner:
         self._controller = controller or AdaptiveBatchController()
         self._retry = retry
         self._used_devices: set[str] = set()
+        self._failed_devices: set[str] = set()
         self._window = 0
 
     @property
@@ -95,9 +96,11 @@ class BatchRunner:
         `Encoded.failed`, and the pass continues. A model whose vectors are not finite in float16 continues in float32.
         The process keeps the devices until another one needs them, or until `close`.
         `check` is called at the start of each pass, under its lease; what it raises ends the run.
+        One of several GPUs that fails is left out from then on, with a word in `monitor.errors`.
 
-        Raises `UnknownModelError`, `LeaseTimeoutError`, `ModelUnavailableError` after the last retry, `ModelError` if a model is
-        not available or makes unexpected vectors, and `PrecisionError`, before any vector, if it cannot compute in its precision.
+        Raises `UnknownModelError`, `LeaseTimeoutError`, `DeviceError` if a GPU fails and no other is left,
+        `ModelUnavailableError` after the last retry, `ModelError` if a model is not available or makes unexpected vectors, and
+        `PrecisionError`, before any vector, if it cannot compute in its precision.
         """
         self._home.check()
         for key in texts:
@@ -119,11 +122,31 @@ class BatchRunner:
         self.close()
 
     def _pass(self, model: Model, texts: Sequence[str], check: Callable[[Model, Encoder], None] | None) -> Encoded:
+        """Run a pass. If one of several GPUs fails, leave it out from now on and repeat the pass on the others."""
+        while True:
+            devices = devices_of(model, self._devices)
+            usable = tuple(device for device in devices if device not in self._failed_devices)
+            try:
+                return self._pass_on(usable or devices, model, texts, check)
+            except DeviceError as exc:
+                others = [device for device in usable if device != exc.device]
+                if not others or exc.device not in usable:
+                    raise
+                self._failed_devices.add(exc.device)
+                self.monitor.log_error(exc.device, exc)
+                logger.warning("%s; continuing on %s", exc, ", ".join(others))
+
+    def _pass_on(
+        self,
+        devices: tuple[str, ...],
+        model: Model,
+        texts: Sequence[str],
+        check: Callable[[Model, Encoder], None] | None,
+    ) -> Encoded:
         state = _PassState.of(model, texts)
         if state.remaining:
             if isinstance(model, CalibratedModel):
                 model.calibrate(state.encodable())
-            devices = devices_of(model, self._devices)
             self._used_devices.update(devices)
             with BatchProgressContext(self.monitor, model.key, state.remaining) as progress:
                 lease = self._encode_under_lease(model, devices, state, progress, check)

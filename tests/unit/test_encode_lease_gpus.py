@@ -7,15 +7,18 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from recording_models import Journal, RecordingEncoder, RecordingModel
+from recording_models import Journal, RecordingEncoder, RecordingModel, vector_of
 
 from ingest.encode.accelerator import GIBIBYTE
+from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import memory_snapshots
 from ingest.encode.lease import GPULease, give_back, lease_gpus
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
+from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, DeviceError, DeviceMemoryError, LeaseTimeoutError
 from ingest.records import DenseMatrix
 from ingest.telemetry import ThroughputMonitor
@@ -261,3 +264,77 @@ def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_loaded(gpus: 
         pytest.fail("there is no lease")
     with pytest.raises(ConfigurationError, match="no device 'cuda:7'"), lease_gpus(Unread("a"), ("cuda:7",), directory=directory):
         pytest.fail("there is no lease")
+
+
+def _lost(device: str) -> DeviceError:
+    return DeviceError(f"{device} failed (CUDA error: unspecified launch failure): run again in a new process", device=device)
+
+
+@pytest.mark.parametrize("moment", ["unusable", "move", "batch"])
+def test_one_of_two_gpus_that_fails_is_left_out_with_a_word(
+    gpus: FakeAccelerator, directory: Path, moment: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Failing(RecordingModel):
+        def to_device(self, device: str) -> RecordingEncoder:
+            if device == "cuda:1" and moment == "move":
+                raise _lost(device)
+            return _FailingEncoder(self, device)
+
+    class _FailingEncoder(RecordingEncoder):
+        def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
+            if self.device == "cuda:1":
+                failed.set()
+                raise _lost(self.device)
+            failed.wait()  # or this GPU might encode everything before the other one begins
+            return super().encode_documents(texts)
+
+    failed = threading.Event()
+    if moment == "unusable":
+        gpus.broken["cuda:1"] = str(_lost("cuda:1"))
+    if moment != "batch":
+        failed.set()
+    texts = [str(number) for number in range(100)]
+    monitor = ThroughputMonitor()
+    controller = AdaptiveBatchController({"a": 2})
+    with BatchRunner(
+        [Failing("a", gpus=gpus)], devices=("cuda:0", "cuda:1"), lease_directory=directory, monitor=monitor, controller=controller
+    ) as runner:
+        for _ in range(2):
+            encoded = runner.run({"a": texts})["a"]
+            assert np.array_equal(np.asarray(encoded.vectors), np.stack([vector_of(text) for text in texts]))
+            assert not encoded.failed
+    assert monitor.errors == (f"cuda:1: {_lost('cuda:1')}",)
+    assert monitor.model_reports()[0].device == "cuda:0"
+    assert caplog.text.count("; continuing on cuda:0") == 1
+
+
+def test_the_last_gpu_that_fails_ends_the_run_and_the_next_one_continues(gpus: FakeAccelerator, directory: Path) -> None:
+    cues: list[BaseException] = [_lost("cuda:0")]
+
+    def fail_once(_texts: Sequence[str]) -> None:
+        if cues:
+            raise cues.pop()
+
+    model = RecordingModel("a", gpus=gpus, nbytes=GIBIBYTE, before_batch=fail_once)
+    with (
+        pytest.raises(DeviceError, match="cuda:0 failed"),
+        BatchRunner([model], devices=CUDA, lease_directory=directory) as runner,
+    ):
+        runner.run({"a": ["x"]})
+    assert gpus.allocated("cuda:0") == 0
+    with BatchRunner([model], devices=CUDA, lease_directory=directory, lease_timeout=0.0) as runner:
+        assert not runner.run({"a": ["x"]})["a"].failed
+
+
+def test_a_lost_gpu_does_not_hide_its_error_when_the_lease_ends(directory: Path) -> None:
+    def lost(method: str, device: str, number: int) -> Exception | None:
+        return _lost(device) if method == "free_cache" or (method == "memory" and number > 1) else None
+
+    with (
+        use_accelerator(FakeAccelerator(cue=lost)) as gpus,
+        pytest.raises(ValueError, match="the first error"),
+        lease_gpus(_model("a", gpus), CUDA, directory=directory),
+    ):
+        raise ValueError("the first error")
+    with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+        pass
