@@ -89,6 +89,7 @@ if TYPE_CHECKING:
     from ingest.search.searcher import Searcher
     from ingest.search.tenant import Tenant
     from ingest.search.tuning import Tuned, TunedHalf
+    from ingest.search.why import VectorPlace, Why, WhyCause
     from ingest.searchable import OnProgress
     from ingest.source.chunking import ChunkingOptions
     from ingest.source.fields import FieldMap
@@ -162,6 +163,7 @@ _NAMES = {
     "ingest.search.searcher": "Searcher",
     "ingest.search.tenant": "Tenant",
     "ingest.search.tuning": "Tuned TunedHalf",
+    "ingest.search.why": "VectorPlace Why WhyCause",
     "ingest.searchable": "OnProgress",
     "ingest.source.chunking": "ChunkingOptions",
     "ingest.source.fields": "FieldMap",
@@ -307,11 +309,14 @@ __all__ = [
     "TunedHalf",
     "UnknownModelError",
     "Vector",
+    "VectorPlace",
     "VectorQuery",
     "VectorSpec",
     "Vectors",
     "Verification",
     "Where",
+    "Why",
+    "WhyCause",
     "WindowBounds",
     "open_ensemble",
     "open_source",

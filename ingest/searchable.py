@@ -25,6 +25,7 @@ from ingest.search.fusion import CANDIDATES, FusionMethod
 from ingest.search.request import SearchOptions
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, Answer, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
+from ingest.search.why import Why
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.inputs import SourceLike, sources_of
 from ingest.store import open_store
@@ -36,6 +37,7 @@ from ingest.sync.moving import check_move
 from ingest.sync.plan import DeleteMode
 from ingest.sync.rates import remember_rates
 from ingest.sync.reading import WindowBounds
+from ingest.sync.rejects import rejected_because
 from ingest.sync.sources import check_sources
 from ingest.sync.stored_sources import StoredSource, list_sources
 from ingest.telemetry import ThroughputMonitor
@@ -161,6 +163,16 @@ class SearchableCollection:
     def search(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Return the best chunks for a query, best first. The options are those of `SearchOptions`. See `Searcher.search`."""
         return self.searcher.search(query, **options)
+
+    def why(self, query: str, doc_id: str, **options: Unpack[SearchOptions]) -> Why:
+        """Return why a document is not in the answer to a query with these options, and a change that brings it in.
+
+        A document that is not stored is looked up among the rejects of the last run. See `Searcher.why`.
+        """
+        found = self.searcher.why(query, doc_id, **options)
+        if found.cause == "not stored" and (reason := rejected_because(self._state / "rejects" / f"{self.name}.jsonl", doc_id)):
+            return replace(found, cause="rejected", sentence=f"the last run rejected it: {reason}")
+        return found
 
     async def asearch(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread. Safe to await many at once."""

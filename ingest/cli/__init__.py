@@ -19,7 +19,7 @@ from typing import Annotated, NoReturn
 import typer
 from rich.logging import RichHandler
 
-from ingest.cli import bench, collections, embed, evaluate, load, models, plan, reindex, run, search, sync, verify
+from ingest.cli import bench, collections, embed, evaluate, load, models, plan, reindex, run, search, sync, verify, why
 from ingest.cli.output import plain, print_json
 from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
@@ -40,6 +40,7 @@ app.command("sync")(sync.sync)
 app.command("verify")(verify.verify)
 app.command("reindex")(reindex.reindex_collection)
 app.command("search")(search.search)
+app.command("why")(why.why)
 app.command("eval")(evaluate.evaluate_collection)
 app.command("embed")(embed.embed)
 app.command("load")(load.load)

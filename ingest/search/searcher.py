@@ -43,6 +43,7 @@ from ingest.search.request import (
 from ingest.search.rerank import Answer, RerankPipeline
 from ingest.search.tenant import Tenant, parse_tenant, tenant_conditions
 from ingest.search.view import CollectionView
+from ingest.search.why import Why, explain
 from ingest.store import open_store
 from ingest.store.contract import Manifest, Store
 from ingest.store.filters import Where, parse_filter
@@ -216,6 +217,14 @@ class Searcher(NotCopied):
         request = SearchRequest.of(options)
         answers = await asyncio.to_thread(self._search, [parse_query_or_like(query, request)], request)
         return answers[0]
+
+    def why(self, query: str, doc_id: str, **options: Unpack[SearchOptions]) -> Why:
+        """Return why a document is not in the answer to a query with these options, and a change that brings it in."""
+        request = SearchRequest.of(options)
+        if request.like is not None:
+            raise ConfigurationError("like: a document is explained for a query")
+        text, wanted = parse_query(query), checked("doc_id", parse_text, doc_id)
+        return self._ask(lambda view: explain(view, text, wanted, request))
 
     def rankings(
         self, query: str, *, depth: int = CANDIDATES, where: Where = None, vectors: Sequence[str] | None = None

@@ -22,11 +22,11 @@ from ingest.search.fields import FieldCheck
 from ingest.search.fusion import Fused, Sigmas
 from ingest.search.like import mean_vector
 from ingest.search.models import SharedModel
-from ingest.search.request import SearchRequest, check_names, check_some_weight
+from ingest.search.request import MAX_LIMIT, SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import Answer, RerankPipeline, rerank_or_explain
 from ingest.search.shown import SHOWN, HiddenPoints, all_shown, is_shown
 from ingest.search.snippets import matching, snippet_of, words_alike
-from ingest.store.contract import Condition, Filter, Manifest, Store
+from ingest.store.contract import Condition, Filter, Manifest, Store, VectorQuery
 from ingest.store.payload_path import values_at
 from ingest.store.schema import DOC_KEY_FIELD, SOFT_DELETED_FIELD
 
@@ -130,6 +130,22 @@ class CollectionView:
         if all_shown(rankings):
             return rankings
         return self._finder.query(encoded, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
+
+    def count(self, filters: Sequence[Filter]) -> int:
+        """Return the number of points that meet all filters."""
+        return self._store.count(self.manifest.collection, [*self._own, *filters])
+
+    def places(self, query: str, request: SearchRequest, document: Condition) -> dict[str, tuple[int | None, float | None]]:
+        """Return the rank and score of a document's best chunk in each vector, by exact search under the filters."""
+        encoded = self._encoded([query], self._vectors(request.vectors))
+        filters = (*self._own, *request.conditions, *SHOWN)
+        queries = [VectorQuery(name, encoded[name][0], 1, (*filters, document), exact=True) for name in encoded]
+        queries += [VectorQuery(name, encoded[name][0], MAX_LIMIT, filters, exact=True) for name in encoded]
+        answers = self._store.query(self.manifest.collection, queries, payload=False)
+        return {
+            name: _place(best, ranking)
+            for name, best, ranking in zip(encoded, answers[: len(encoded)], answers[len(encoded) :], strict=True)
+        }
 
     def sigmas(self) -> Sigmas:
         """Return the scale of every dense vector, for `fuse`."""
@@ -272,6 +288,13 @@ class CollectionView:
             before=tuple(text for chunk, text in texts if chunk < hit.chunk),
             after=tuple(text for chunk, text in texts if chunk > hit.chunk),
         )
+
+
+def _place(best: Sequence[ScoredPoint], ranking: Sequence[ScoredPoint]) -> tuple[int | None, float | None]:
+    if not best:
+        return None, None
+    better = sum(point.score > best[0].score for point in ranking)
+    return (better + 1 if better < MAX_LIMIT else None), best[0].score
 
 
 def _hit(candidate: Fused, payload: Payload) -> Hit:

@@ -159,13 +159,18 @@ Filter = Condition | Combination | RawFilter
 
 @dataclass(frozen=True, slots=True)
 class VectorQuery:
-    """A query of one named vector for the `limit` nearest points that meet all `conditions`, after the first `offset`."""
+    """A query of one named vector for the `limit` nearest points that meet all `conditions`, after the first `offset`.
+
+    Attributes:
+        exact: whether to compare with all vectors, even if there is an index.
+    """
 
     vector: str
     value: Vector
     limit: int
     conditions: tuple[Filter, ...] = ()
     offset: int = 0
+    exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)

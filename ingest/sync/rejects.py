@@ -78,6 +78,22 @@ class RejectsFile:
             self.path.unlink(missing_ok=True)
 
 
+def rejected_because(path: Path, doc_id: str) -> str | None:
+    """Return position and reason of a document in a rejects file, or None if it is not there. A file that is missing is empty."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in reversed(lines):
+        try:
+            record = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(record, dict) and record.get("doc_id") == doc_id:
+            return f"{record.get('reason')} ({record.get('position')})"
+    return None
+
+
 def _is_ours(path: Path) -> bool:
     """Return whether the path is free, or has the rejects file of an earlier run."""
     try:

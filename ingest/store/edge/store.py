@@ -125,6 +125,7 @@ class EdgeStore(EdgeCollections):
                     query=engine.Query.Nearest(vector_to(query.value), using=query.vector),
                     filter=filter_to(query.conditions),
                     with_payload=selection_to(payload),
+                    params=engine.SearchParams(exact=True) if query.exact else None,
                 )
                 for query in queries
             ]

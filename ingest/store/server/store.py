@@ -204,6 +204,7 @@ class ServerStore(ServerCollections):
                 offset=query.offset or None,
                 filter=self._filter(collection, query.conditions),
                 with_payload=selection_to(payload),
+                params=models.SearchParams(exact=True) if query.exact else None,
             )
             for query in queries
         ]

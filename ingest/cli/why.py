@@ -1,0 +1,58 @@
+"""`ingest why`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated, Any, cast
+
+import typer
+
+from ingest.cli import options
+from ingest.cli.output import plain, print_json
+from ingest.cli.session import Invocation, collection_of
+from ingest.search.fusion import FusionMethod
+
+
+def why(
+    context: typer.Context,
+    collection: options.CollectionArgument,
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="Text that was searched for.", show_default=False)],
+    doc_id: Annotated[str, typer.Option("--doc-id", help="Id of the document that is missing.", show_default=False)],
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most hits of the search.")] = 10,
+    where: Annotated[list[str] | None, typer.Option("--where", help="Filter of the search. Repeatable.")] = None,
+    vectors: Annotated[
+        str | None, typer.Option("--vectors", help="Named vectors of the search, separated by commas. [default: all]")
+    ] = None,
+    fusion: options.Fusion = "scores",
+    feedback: options.Feedback = True,
+    rerank: options.Rerank = None,
+    reranker: options.Reranker = None,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Say why a document is not in an answer, and what would bring it in."""
+    invocation: Invocation = context.obj
+    settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
+    with collection_of(settings, collection) as opened:
+        found = opened.why(
+            query,
+            doc_id,
+            limit=limit,
+            where=where,
+            vectors=vectors.split(",") if vectors else None,
+            fusion=cast("FusionMethod", fusion),
+            feedback=feedback,
+            rerank=settings.rerank,
+        )
+    if as_json:
+        print_json({**asdict(found), "change": {name: _json(value) for name, value in found.change.items()}})
+        return
+    typer.echo(plain(f"{found.doc_id}: {found.sentence}"))
+    for name, place in found.vectors.items():
+        rank = "not found" if place.rank is None else f"#{place.rank:,}"
+        score = "" if place.score is None else f" {place.score:.4f}"
+        typer.echo(f"  {name}: {rank}{score}")
+
+
+def _json(value: Any) -> Any:
+    return [str(each) for each in value] if isinstance(value, list) and value and not isinstance(value[0], str) else value

@@ -1,0 +1,162 @@
+"""Why a document is not in an answer: each cause is planted, and each change that is named is tried, in every store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ingest
+from ingest.encode.contract import Model
+from ingest.records import Chunk, Document, Fingerprint, Hit, Point, chunk_id, doc_key
+from ingest.search import RerankPipeline, Searcher
+from ingest.search.rerank import RerankResult
+from ingest.search.why import WhyCause
+from ingest.store import open_store
+from ingest.store.contract import CollectionOptions, Manifest, Store, VectorSpec
+from ingest.store.schema import build_payload, with_fingerprint
+from ingest.testing import HashEncoder
+
+MODELS = (HashEncoder("first", 16), HashEncoder("second", 24))
+QUERY = "what is sought"
+SIZE = 300
+
+
+def models_of(keys: Sequence[str]) -> list[Model]:
+    return [model for key in keys for model in MODELS if model.key == key]
+
+
+def point(number: int, *, soft_deleted_at: str | None = None, vectors: Sequence[str] = ("first", "second")) -> Point:
+    text = f"text {number}"
+    document = Document(f"d{number}", text, metadata={"n": number, "parity": number % 2})
+    key = doc_key("s", document.id)
+    piece = Chunk(chunk_id(key, text, 0), 0, 0, len(text), text)
+    made_from = Fingerprint(piece.id, key, "", 1, "", "", {}, soft_deleted_at)
+    stored = {model.key: model.encode_documents([text])[0] for model in MODELS if model.key in vectors}
+    return Point(piece.id, stored, with_fingerprint(build_payload(document, piece, "s"), made_from))
+
+
+class Reversing(RerankPipeline):
+    """A reranker that puts the worst first."""
+
+    def missing(self) -> str | None:
+        return None
+
+    def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> RerankResult:
+        order = tuple(reversed(hits))[:limit]
+        return RerankResult(order, "reversing", "cpu", None, len(hits), 0.0)
+
+
+@pytest.fixture(scope="module", params=["embedded", "server"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    embedded = request.param == "embedded"
+    place: str | Path = tmp_path_factory.mktemp("why") if embedded else request.getfixturevalue("server_url")
+    with open_store(place) as opened:
+        specs = tuple(VectorSpec(model.key, model.dim, model.fingerprint, space=model.space) for model in MODELS)
+        opened.ensure(Manifest("test_why", "test_why", specs), CollectionOptions())
+        points = [point(number) for number in range(SIZE)]
+        points += [point(SIZE, soft_deleted_at="2001-01-01T00:00:00+00:00"), point(SIZE + 1, vectors=())]
+        opened.upsert("test_why", points)
+        yield opened
+        opened.drop("test_why")
+
+
+@pytest.fixture(scope="module")
+def searcher(store: Store) -> Searcher:
+    return Searcher.open("test_why", store, models=models_of, reranker=Reversing())
+
+
+@pytest.fixture(scope="module")
+def ranks(searcher: Searcher) -> dict[str, dict[str, int]]:
+    """Document → vector → rank."""
+    found: dict[str, dict[str, int]] = {}
+    for name, ranking in searcher.rankings(QUERY, depth=1000).items():
+        for rank, each in enumerate(ranking, start=1):
+            found.setdefault(each.payload["doc_id"], {})[name] = rank
+    return found
+
+
+def order(searcher: Searcher, **options: Any) -> list[str]:
+    return [hit.doc_id for hit in searcher.search(QUERY, limit=100, **options)]
+
+
+def assert_cause(searcher: Searcher, doc_id: str, cause: WhyCause, says: str = "", **options: Any) -> ingest.Why:
+    """Check the cause, and that the change brings the document in, if one is named."""
+    why = searcher.why(QUERY, doc_id, **options)
+    assert why.cause == cause, why
+    assert says in why.sentence
+    answer = searcher.search(QUERY, **{**options, **why.change})
+    if why.change or cause == "found":
+        assert doc_id in {hit.doc_id for hit in answer}
+    else:
+        assert cause in ("not stored", "soft-deleted", "depth")
+    return why
+
+
+def test_what_is_found_says_where(searcher: Searcher) -> None:
+    third = order(searcher)[2]
+    assert assert_cause(searcher, third, "found").position == 3
+
+
+def test_what_is_not_stored_or_soft_deleted_is_told(searcher: Searcher) -> None:
+    assert_cause(searcher, "nothing", "not stored", "sync")
+    assert_cause(searcher, f"d{SIZE}", "soft-deleted", f"--doc-id d{SIZE}")
+
+
+def test_a_filter_is_named(searcher: Searcher) -> None:
+    first = order(searcher)[0]
+    parity = int(first[1:]) % 2
+    why = assert_cause(searcher, first, "filter", "metadata.n eq -1", where=["metadata.n=-1", f"metadata.parity={parity}"])
+    assert len(why.change["where"]) == 1
+    assert_cause(searcher, first, "filter", "combination", where=f"not metadata.parity={parity}")
+    far = order(searcher)[-1]
+    assert_cause(searcher, far, "filter", "source", where="source=other", limit=3)
+
+
+def test_an_option_is_named(searcher: Searcher, ranks: dict[str, dict[str, int]]) -> None:
+    whole = searcher.search(QUERY, limit=10)
+    first, fifth = whole[0].doc_id, whole[4].doc_id
+    assert_cause(searcher, first, "option", "offset", offset=3)
+    assert_cause(searcher, fifth, "option", "threshold", score_threshold=whole[4].score + 1e-6)
+    one = next(hit.doc_id for hit in searcher.search(QUERY, limit=50) if len(hit.ranks) == 1)
+    assert_cause(searcher, one, "option", "min_rank_vectors", min_rank_vectors=2, limit=50)
+    assert_cause(searcher, first, "option", "group", group_by="metadata.nothing")
+    doc_id, weak = next(
+        (doc_id, name) for doc_id in order(searcher, feedback=False)[:10] for name, rank in ranks[doc_id].items() if rank > 10
+    )
+    strong = next(name for name in ranks[doc_id] if name != weak)
+    assert_cause(searcher, doc_id, "option", "queried", vectors=[weak], feedback=False)
+    assert_cause(searcher, doc_id, "option", "weights", weights={weak: 1, strong: 0}, feedback=False)
+
+
+def test_depth_fusion_and_reranking_are_told_apart(searcher: Searcher, ranks: dict[str, dict[str, int]]) -> None:
+    deep = next(doc_id for doc_id, own in ranks.items() if len(own) == 2 and min(own.values()) > 130)
+    why = assert_cause(searcher, deep, "depth", "100", feedback=False)
+    assert {name: place.rank for name, place in why.vectors.items()} == ranks[deep]
+    late = order(searcher)[60]
+    assert assert_cause(searcher, late, "fusion", "higher fused scores").position == 61
+    best = order(searcher)[0]
+    assert_cause(searcher, best, "reranking", "reranker", rerank="on")
+    without = assert_cause(searcher, f"d{SIZE + 1}", "depth", "none finds it")
+    assert {place.rank for place in without.vectors.values()} == {None}
+
+
+@pytest.mark.parametrize("fusion", ["scores", "rrf", "dbsf"])
+def test_the_change_always_brings_the_document_in(searcher: Searcher, fusion: ingest.FusionMethod) -> None:
+    for number in range(29, SIZE, 75):
+        for options in ({}, {"where": "metadata.n<5"}, {"limit": 3, "offset": 2}, {"min_rank_vectors": 2}):
+            why = searcher.why(QUERY, f"d{number}", fusion=fusion, **options)
+            answer = searcher.search(QUERY, fusion=fusion, **{**options, **why.change})
+            assert f"d{number}" in {hit.doc_id for hit in answer}, why
+
+
+def test_a_rejected_document_is_found_in_the_rejects(handbook: ingest.Collection, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"id": "a", "text": "fine"}\n{"id": "b", "text": 7}\n', encoding="utf-8")
+    handbook.sync(rows)
+    why = handbook.why("fine", "b")
+    assert why.cause == "rejected", why
+    assert "rows.jsonl" in why.sentence or "2" in why.sentence
+    assert handbook.why("fine", "a").cause == "found"
