@@ -21,7 +21,7 @@ from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate
 from ingest.encode.runner import BatchRunner
-from ingest.errors import LeaseTimeoutError, ModelError
+from ingest.errors import DeviceError, LeaseTimeoutError, ModelError
 from ingest.parameters import (
     checked,
     optional,
@@ -107,7 +107,7 @@ class RerankPipeline(NotCopied):
         model: registry key, one of `custom_models`, a folder, or a hub repository `owner/name` of a CrossEncoder.
         devices: devices to lease, such as `cuda:0`. None: the first GPU, or the CPU without one. `cpu` needs no lease: the query
             shares the CPU with other work.
-        lease_timeout: seconds to wait for the devices; then the query is reranked on the CPU.
+        lease_timeout: seconds to wait for the devices; then the query is reranked on the CPU, as where a device fails.
         lease_directory: folder of the lease files, shared by all processes.
         exclusive: whether the lease is host-wide; False if an orchestrator already owns the devices.
         max_length: most tokens of query and document together; the rest is cut off. None: the model's own limit.
@@ -232,7 +232,7 @@ class RerankPipeline(NotCopied):
         if self._devices:
             try:
                 return self._score_on(self._devices, query, texts, patience), _name(self._devices), None
-            except LeaseTimeoutError as exc:
+            except (LeaseTimeoutError, DeviceError) as exc:
                 fallback = f"reranked on the CPU: {exc}"
                 logger.info("%s", fallback)
         return self._score_on((), query, texts, patience), _name(()), fallback

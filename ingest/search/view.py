@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ingest.encode.contract import Vectors
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ConfigurationError, LeaseTimeoutError, ModelError
+from ingest.errors import ConfigurationError, DeviceError, LeaseTimeoutError, ModelError
 from ingest.parameters import shown as shown_value
 from ingest.records import Hit, Payload, ScoredPoint, doc_key, is_uuid
 from ingest.retry import RetryPolicy
@@ -249,7 +249,7 @@ class CollectionView:
         with shared.lock:
             try:
                 return self._encode_on(shared, devices, queries, max(0.0, deadline - time.monotonic()))
-            except LeaseTimeoutError as exc:
+            except (LeaseTimeoutError, DeviceError) as exc:
                 logger.info("the query is encoded on the CPU: %s", exc)
                 return self._encode_on(shared, (), queries, 0.0)
 

@@ -160,3 +160,20 @@ def test_half_precisions_are_near_float32(tmp_path: Path, tiny: Path) -> None:
     assert set(vectors) == {"float32", "bfloat16", "float16"}
     for dtype in ("bfloat16", "float16"):
         assert ((vectors[dtype] * vectors["float32"]).sum(axis=1) > 0.999).all()
+
+
+def test_a_gpu_that_fails_leaves_queries_and_rerankers_to_the_cpu(place: Place, tmp_path: Path) -> None:
+    place.run(RULES, "cpu")
+    folder = tiny_reranker(tmp_path / "reranker")
+    with gpu(H100) as accelerator, place.collection("cuda:0") as rules:
+        pipeline = RerankPipeline(folder, lease_directory=tmp_path / "leases")
+        expected, before = rules.search("turbines"), pipeline.rerank("chair", HITS)
+        accelerator.broken["cuda:0"] = "cuda:0 cannot be used: the driver is too old for the installed torch"
+        assert [hit.id for hit in rules.search("turbines")] == [hit.id for hit in expected]
+        result = pipeline.rerank("chair", HITS)
+    assert (before.device, before.fallback) == ("cuda:0", None)
+    assert (result.device, result.fallback) == (
+        "cpu",
+        "reranked on the CPU: cuda:0 cannot be used: the driver is too old for the installed torch",
+    )
+    assert [hit.id for hit in result.hits] == [hit.id for hit in before.hits]
