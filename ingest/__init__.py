@@ -37,6 +37,8 @@ if TYPE_CHECKING:
         CollectionNotFoundError,
         ConfigurationError,
         DeletionBrakeError,
+        DeviceError,
+        DeviceMemoryError,
         ForeignCollectionError,
         ForkError,
         IngestError,
@@ -142,7 +144,8 @@ _NAMES = {
     "ingest.encode.registry": "CustomModels EnsembleConfig",
     "ingest.encode.runner": "BatchRunner",
     "ingest.errors": (
-        "CollectionNotFoundError ConfigurationError DeletionBrakeError ForeignCollectionError ForkError IngestError "
+        "CollectionNotFoundError ConfigurationError DeletionBrakeError DeviceError DeviceMemoryError "
+        "ForeignCollectionError ForkError IngestError "
         "JobRunningError LeaseError LeaseTimeoutError ManifestMismatchError MissingExtraError ModelError "
         "ModelUnavailableError PrecisionError RequestTooLargeError SourceError StoreError StoreLockedError "
         "StoreUnavailableError UnknownModelError"
@@ -219,6 +222,8 @@ __all__ = [
     "DeleteMode",
     "DeletionBrakeError",
     "DenseMatrix",
+    "DeviceError",
+    "DeviceMemoryError",
     "Distance",
     "Document",
     "Duration",
