@@ -63,10 +63,18 @@ def _mixed_texts() -> list[str]:
     return texts
 
 
-def run_texts(texts: Sequence[str], collection: str, *, store: Store, members: Sequence[Model], folder: Path) -> Receipt:
+def run_texts(
+    texts: Sequence[str],
+    collection: str,
+    *,
+    store: Store,
+    members: Sequence[Model],
+    folder: Path,
+    devices: Sequence[str] = ("cpu",),
+) -> Receipt:
     """Run the whole pipeline, one document per text, into a new collection. Exits if the receipt does not balance."""
     with (
-        BatchRunner(members, devices=("cpu",), lease_directory=folder / "leases") as runner,
+        BatchRunner(members, devices=devices, lease_directory=folder / "leases") as runner,
         RejectsFile(folder / f"rejects-{os.getpid()}.jsonl") as rejects,
     ):
         source = ListSource([Document(f"d{number}", text) for number, text in enumerate(texts)])
