@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import threading
 import time
 import weakref
@@ -305,9 +306,23 @@ class FakeAccelerator:
             now = self._clock()
             done = max(now, self._busy_until.get(device, now)) + tensor.nbytes / GIBIBYTE / self._gb_per_second
             self._busy_until[device] = done
-            if tensor.data_ptr() not in self._pinned:
+            if tensor.untyped_storage().data_ptr() not in self._pinned:
                 self._sleep(done - now)
         return copied
+
+    def fetch(self, tensor: torch.Tensor, device: str) -> Callable[[], torch.Tensor]:
+        self._called("fetch", device)
+        now = self._clock()
+        done = max(now, self._busy_until.get(device, now)) + tensor.nbytes / GIBIBYTE / (self._gb_per_second or math.inf)
+        self._busy_until[device] = done
+
+        def wait() -> torch.Tensor:
+            self._called("wait", device)
+            if (rest := done - self._clock()) > 0:
+                self._sleep(rest)
+            return tensor.clone()
+
+        return wait
 
     def synchronize(self, device: str) -> None:
         self._called("synchronize", device)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -93,6 +93,10 @@ class Accelerator(Protocol):
 
     def copy(self, tensor: torch.Tensor, device: str) -> torch.Tensor:
         """Return a copy of a tensor on a GPU. Does not wait for a copy from pinned memory: see `synchronize`."""
+        ...
+
+    def fetch(self, tensor: torch.Tensor, device: str) -> Callable[[], torch.Tensor]:
+        """Start to copy a tensor of a GPU to host memory. Returns a function that waits for this copy alone and returns it."""
         ...
 
     def synchronize(self, device: str) -> None:

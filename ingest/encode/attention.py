@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ingest.encode.contract import Encoder, ModelKind
+from ingest.encode.feeding import Replica
 from ingest.encode.file_model import max_tokens
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.sparse import bm25, sorted_vector
@@ -51,8 +52,8 @@ class AttentionModel(TorchModel):
         if not model.tokenizer.is_fast:
             raise ModelError(f"model {self.key!r} requires a fast tokenizer, which knows the word of each token")
 
-    def _encoder(self, replica: Any) -> Encoder:
-        return AttentionEncoder(self.config, replica)
+    def _encoder(self, replica: Replica) -> Encoder:
+        return AttentionEncoder(self.config, replica.module)
 
 
 class AttentionEncoder:

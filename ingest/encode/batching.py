@@ -175,6 +175,8 @@ class _Budget:
 class AdaptiveBatchController:
     """The budgets of padded tokens per batch, learned for each model on each device. Thread-safe.
 
+    A GPU is known by its identity, so that a budget belongs to it in every process; the CPU by its name.
+
     On an accelerator a budget doubles while that makes passes faster and memory stays under the soft limit; it then returns to
     the smallest budget with that speed. On any device it halves when memory runs out, and grows again to just below the cost
     that failed. On the CPU it never grows beyond its initial value.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -120,6 +120,15 @@ class CalibratedModel(Protocol):
         Called without a lease. May take a minute the first time. Raises `PrecisionError` if the model cannot encode the texts in
         the precision of its fingerprint.
         """
+        ...
+
+
+@runtime_checkable
+class AsyncEncoder(Encoder, Protocol):
+    """An `Encoder` that returns while its device still computes, so that the caller can prepare the next batch."""
+
+    def start_documents(self, texts: Sequence[str]) -> Callable[[], Vectors]:
+        """Start to encode a batch. Returns a function that waits for its vectors. At most two batches may be under way."""
         ...
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ingest.encode.contract import Encoder, ModelKind
+from ingest.encode.feeding import Replica
 from ingest.encode.self_description import check_pooling, check_prompts
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import unit_rows
@@ -33,18 +34,23 @@ class DenseModel(TorchModel):
             check_pooling(self.config, model)
         check_prompts(self.config, model)
 
-    def _encoder(self, replica: Any) -> Encoder:
-        return DenseEncoder(self.config, replica, self._feed)
+    def _encoder(self, replica: Replica) -> Encoder:
+        return DenseEncoder(self.config, replica)
 
 
 class DenseEncoder(TorchEncoder):
     """A dense model on its device."""
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
-        return self._encode(texts, prompt=self.config.document_prompt, cut=False)
+        return self.start_documents(texts)()
 
     def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
-        return self._encode(texts, prompt=self.config.query_prompt, cut=True)
+        return self._start(texts, prompt=self.config.query_prompt, cut=True)()
 
-    def _encode(self, texts: Sequence[str], *, prompt: str, cut: bool) -> DenseMatrix:
-        return unit_rows(self.forward(texts, prompt=prompt, cut=cut)[:, : self.config.vector_dim].cpu().numpy())
+    def start_documents(self, texts: Sequence[str]) -> Callable[[], DenseMatrix]:
+        return self._start(texts, prompt=self.config.document_prompt, cut=False)
+
+    def _start(self, texts: Sequence[str], *, prompt: str, cut: bool) -> Callable[[], DenseMatrix]:
+        rows = self.forward(texts, prompt=prompt, cut=cut)[:, : self.config.vector_dim]
+        fetched = self.replica.fetch(rows)
+        return lambda: unit_rows(fetched())

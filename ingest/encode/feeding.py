@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from ingest.encode.accelerator import current_accelerator
+from ingest.encode.devices import copy_tensor, is_accelerator
 from ingest.encode.tokens import DocumentTokens, TokenIds
 from ingest.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
+
+IN_FLIGHT = 2
+"""Batches that a device has at once: it computes one while the CPU prepares the next."""
 
 _SAMPLE = ("A refund is approved.", "Größe ΑΒΓ 退款, 2nd edition\n\tand  MORE: 10^6 🙂", "a", "")
 _SAMPLE_LIMIT = 5
@@ -61,6 +67,47 @@ class TokenFeed:
     def features(self, matrices: torch.Tensor) -> dict[str, Any]:
         """Return the inputs by name."""
         return {**self.constants, **dict(zip(self.names, matrices.unbind(), strict=True))}
+
+
+class Replica:
+    """A module on its device, and the pinned memory through which inputs and vectors move while it computes. Not thread-safe.
+
+    At most `IN_FLIGHT` batches are under way: the inputs of the next one overwrite those of the first.
+
+    Args:
+        module: the sentence-transformers module, its weights on the device.
+        device: where it computes.
+        feed: how to make its inputs from token ids; None: it tokenizes texts itself, in its own way.
+    """
+
+    def __init__(self, module: Any, device: str, feed: TokenFeed | None = None) -> None:
+        self.module = module
+        self.device = device
+        self.feed = feed
+        self._buffers: list[torch.Tensor | None] = [None] * IN_FLIGHT
+        self._turn = 0
+
+    def inputs(self, feed: TokenFeed, token_ids: Sequence[TokenIds]) -> dict[str, Any]:
+        """Return the inputs by name, on the device or on their way there."""
+        if not is_accelerator(self.device):
+            return feed.features(feed.stacked(token_ids))
+        self._turn = (self._turn + 1) % IN_FLIGHT
+        buffer = self._buffers[self._turn] = self._large_enough(len(feed.names) * len(token_ids) * max(map(len, token_ids)))
+        return feed.features(copy_tensor(feed.stacked(token_ids, buffer), self.device))
+
+    def fetch(self, rows: torch.Tensor) -> Callable[[], NDArray[np.float32]]:
+        """Start to copy rows from the device. Returns a function that waits for them."""
+        wait = current_accelerator().fetch(rows, self.device) if is_accelerator(self.device) else lambda: rows
+        return lambda: wait().numpy()
+
+    def _large_enough(self, size: int) -> torch.Tensor:
+        """Return the buffer whose turn it is, if it is large enough, else a new one."""
+        import torch  # noqa: PLC0415
+
+        buffer = self._buffers[self._turn]
+        if buffer is None or buffer.numel() < size:
+            buffer = current_accelerator().pin(torch.empty(1 << (size - 1).bit_length(), dtype=torch.int64))
+        return buffer
 
 
 def find_feed(module: Any, tokens: DocumentTokens, prompt: str) -> TokenFeed | None:

@@ -34,7 +34,7 @@ from ingest.encode.devices import (
 from ingest.encode.holder import private_directory
 from ingest.encode.idle import IdleWatch
 from ingest.encode.leased_device import LeasedDevice, evict, make_room
-from ingest.encode.leased_encoder import LeasedEncoder, translated_errors
+from ingest.encode.leased_encoder import LeasedEncoder, leased_encoder, translated_errors
 from ingest.errors import DeviceMemoryError, LeaseError, LeaseTimeoutError
 from ingest.telemetry import ThroughputMonitor
 
@@ -152,7 +152,7 @@ class GPULease:
         for name in self.places:
             with translated_errors(model, name):
                 encoder = self._move_to(model, name)
-            self._encoders.append(LeasedEncoder(encoder, model, name))
+            self._encoders.append(leased_encoder(encoder, model, name))
         for name in self.places:
             with translated_errors(model, name):
                 wait_for_moves([name])

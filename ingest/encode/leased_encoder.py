@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from ingest.encode.contract import Encoder, Model, Vectors
+from ingest.encode.contract import AsyncEncoder, Encoder, Model, Vectors
 from ingest.encode.devices import translate_error
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import LeaseError, ModelError, ModelUnavailableError
@@ -41,6 +41,26 @@ class LeasedEncoder:
         if self._encoder is None:
             raise LeaseError(f"the lease of model {self._model.key!r} has ended: take a new one to encode")
         return self._encoder
+
+
+class LeasedAsyncEncoder(LeasedEncoder):
+    """The `AsyncEncoder` that a lease provides."""
+
+    def start_documents(self, texts: Sequence[str]) -> Callable[[], Vectors]:
+        with translated_errors(self._model, self._place):
+            encoder = self._alive()
+            assert isinstance(encoder, AsyncEncoder)  # noqa: S101 - for the type checker: `leased_encoder` checks it
+            started = encoder.start_documents(texts)
+        return lambda: self._wait(started)
+
+    def _wait(self, started: Callable[[], Vectors]) -> Vectors:
+        with translated_errors(self._model, self._place):
+            return started()
+
+
+def leased_encoder(encoder: Encoder, model: Model, place: str) -> LeasedEncoder:
+    """Return the encoder that a lease provides for one of a model."""
+    return (LeasedAsyncEncoder if isinstance(encoder, AsyncEncoder) else LeasedEncoder)(encoder, model, place)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ingest.encode.contract import Encoder, ModelKind
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import is_out_of_memory
-from ingest.encode.feeding import TokenFeed
+from ingest.encode.feeding import Replica
 from ingest.encode.file_model import max_tokens
 from ingest.encode.model_config import ModelConfig, nearest
 from ingest.encode.registry import CustomModels, find_model, known_models
@@ -105,7 +105,7 @@ class CrossEncoderModel(Reranker):
                 f"model {self.key!r} returns {model.num_labels} numbers for a pair, but a reranker must return one: use another"
             )
 
-    def _encoder(self, replica: Any) -> Encoder:
+    def _encoder(self, replica: Replica) -> Encoder:
         return CrossEncoderScorer(self.key, self.query, replica)
 
 
@@ -116,8 +116,8 @@ class BiEncoderModel(Reranker, DenseModel):
     def _shared_text(self) -> str:
         return self.config.document_prompt
 
-    def _encoder(self, replica: Any) -> Encoder:
-        return BiEncoderScorer(self.config, self.query, replica, self._feed)
+    def _encoder(self, replica: Replica) -> Encoder:
+        return BiEncoderScorer(self.config, self.query, replica)
 
 
 class ListwiseModel(Reranker):
@@ -150,17 +150,17 @@ class ListwiseModel(Reranker):
         if not callable(getattr(model, "rerank", None)):
             raise ModelError(f"model {self.key!r} has no method rerank: it is not a listwise reranker")
 
-    def _encoder(self, replica: Any) -> Encoder:
+    def _encoder(self, replica: Replica) -> Encoder:
         return ListwiseScorer(self.key, self.query, replica)
 
 
 class Scorer:
     """A reranker on its device, for one query. `encode_documents` returns scores, `(n, 1) float32`, not of unit norm."""
 
-    def __init__(self, key: str, query: str, model: Any) -> None:
+    def __init__(self, key: str, query: str, replica: Replica) -> None:
         self._key = key
         self._query = query
-        self._model = model
+        self._model = replica.module
 
     def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
         raise ModelError(f"model {self._key!r} is a reranker: it cannot encode {len(texts)} queries")
@@ -197,8 +197,8 @@ class ListwiseScorer(Scorer):
 class BiEncoderScorer(TorchEncoder):
     """The cosines of the documents' vectors with the query's. Truncates documents to the token limit."""
 
-    def __init__(self, config: ModelConfig, query: str, model: Any, feed: TokenFeed | None) -> None:
-        super().__init__(config, model, feed)
+    def __init__(self, config: ModelConfig, query: str, replica: Replica) -> None:
+        super().__init__(config, replica)
         self._query = query
 
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:

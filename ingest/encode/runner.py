@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,17 +15,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ingest.encode.batch_stream import BatchStream, Failure
 from ingest.encode.batching import AdaptiveBatchController, BatchQueue, Indices
 from ingest.encode.contract import CalibratedModel, Encoded, Encoder, FallbackModel, Model, Vectors
-from ingest.encode.devices import check_devices, is_out_of_memory, memory_snapshots, release_cached_memory
+from ingest.encode.devices import check_devices, identity_of, is_accelerator, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import finite_rows, not_finite
-from ingest.errors import DeviceError, ModelError, ModelUnavailableError, UnknownModelError
+from ingest.errors import DeviceError, UnknownModelError
 from ingest.parameters import checked, parse_number
 from ingest.process import HomeProcess
 from ingest.records import SparseVector
-from ingest.retry import RetryPolicy, call_with_retries
+from ingest.retry import RetryPolicy
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -202,20 +202,19 @@ class BatchRunner:
 
         Returns the seconds in which the device computed.
         """
+        learned_on = identity_of(device) if is_accelerator(device) else device
         tokens = largest = 0
-        computed = 0.0
+        stream = BatchStream(
+            encoder, device, state.texts, lambda: state.take(self._controller.budget(model.key, learned_on)), self._retry
+        )
         started = time.monotonic()
         try:
-            while not state.overflowed and len(batch := state.queue.take(self._controller.budget(model.key, device))):
-                texts = [state.texts[index] for index in batch]
-                begun = time.monotonic()
-                result = call_with_retries(partial(_try_batch, encoder, texts, device), self._retry)
-                computed += time.monotonic() - begun
+            for batch, result in stream:
                 cost = state.queue.padded_cost(batch)
-                if isinstance(result, _Failure):
+                if isinstance(result, Failure):
                     state.confine(batch, result.reason)
                     if result.out_of_memory:
-                        self._controller.overflowed(model.key, device, cost)
+                        self._controller.overflowed(model.key, learned_on, cost)
                         release_cached_memory([device])
                     continue
                 stored = state.store(batch, result, cost)
@@ -227,30 +226,8 @@ class BatchRunner:
             raise
         seconds = time.monotonic() - started
         memory = memory_snapshots([device]).get(device)
-        self._controller.succeeded(model.key, device, tokens=tokens, largest=largest, seconds=seconds, memory=memory)
-        return computed
-
-
-@dataclass(frozen=True, slots=True)
-class _Failure:
-    """The reason why a batch was not encoded."""
-
-    reason: str
-    out_of_memory: bool = False
-
-
-def _try_batch(encoder: Encoder, texts: Sequence[str], device: str) -> Vectors | _Failure:
-    """Return the vectors, or why the batch failed. Keeps no reference to the error, so that its tensors are free."""
-    try:
-        return encoder.encode_documents(texts)
-    except ModelUnavailableError:  # no text is the cause
-        raise
-    except ModelError as exc:
-        return _Failure(str(exc))
-    except Exception as exc:
-        if not is_out_of_memory(exc):
-            raise
-        return _Failure(f"does not fit the memory of {device} on its own", out_of_memory=True)
+        self._controller.succeeded(model.key, learned_on, tokens=tokens, largest=largest, seconds=seconds, memory=memory)
+        return stream.computed_seconds
 
 
 @dataclass(slots=True)
@@ -331,6 +308,10 @@ class _PassState:
     def encodable(self) -> list[str]:
         """Return the texts within the model's token limit."""
         return [text for index, text in enumerate(self.texts) if index not in self.failed]
+
+    def take(self, budget: int) -> Indices:
+        """Return the next batch, empty at the end or once the model has overflowed."""
+        return np.empty(0, np.intp) if self.overflowed else self.queue.take(budget)
 
     def store(self, batch: Indices, vectors: Vectors, cost: int) -> int:
         """Store the vectors of a batch. Returns the number of its texts that are done.

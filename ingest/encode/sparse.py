@@ -9,6 +9,7 @@ import numpy as np
 import qdrant_edge
 
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
+from ingest.encode.feeding import Replica
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.self_description import check_pooling, check_prompts
 from ingest.encode.torch_model import TorchEncoder, TorchModel
@@ -95,8 +96,8 @@ class SpladeModel(TorchModel):
         check_pooling(self.config, model)
         check_prompts(self.config, model)
 
-    def _encoder(self, replica: Any) -> Encoder:
-        return SpladeEncoder(self.config, replica, self._feed)
+    def _encoder(self, replica: Replica) -> Encoder:
+        return SpladeEncoder(self.config, replica)
 
 
 class SpladeEncoder(TorchEncoder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ingest.encode.accelerator import GPU, GPUMemorySnapshot
@@ -38,6 +39,20 @@ class TorchAccelerator(ABC):
 
     def copy(self, tensor: torch.Tensor, device: str) -> torch.Tensor:
         return tensor.to(device, non_blocking=True)
+
+    def fetch(self, tensor: torch.Tensor, device: str) -> Callable[[], torch.Tensor]:
+        import torch  # noqa: PLC0415
+
+        fetched = self.pin(torch.empty(tensor.shape, dtype=tensor.dtype))
+        fetched.copy_(tensor, non_blocking=True)
+        copied = torch.Event(torch.device(device))
+        copied.record()
+
+        def wait() -> torch.Tensor:
+            copied.synchronize()
+            return fetched
+
+        return wait
 
     def synchronize(self, device: str) -> None:
         if "torch" in sys.modules:

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ingest.encode.accelerator import current_accelerator
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.devices import copy_tensor, is_accelerator, torch_device
-from ingest.encode.feeding import TokenFeed, find_feed
+from ingest.encode.feeding import Replica, TokenFeed, find_feed
 from ingest.encode.file_model import FileModel, OnLoaded, max_tokens
 from ingest.encode.model_config import ModelConfig
+from ingest.encode.pinning import pin_together
 from ingest.encode.resolve import verify
 from ingest.errors import IngestError, ModelError
 
@@ -53,7 +54,7 @@ class TorchModel(FileModel, ABC):
         self._trust_remote_code = trust_remote_code
         self._on_loaded = on_loaded
         self._host: Any = None
-        self._replicas: dict[str, Any] = {}
+        self._replicas: dict[str, Replica] = {}
         self._tokenizers: dict[str, Any] = {}
         self._feed: TokenFeed | None = None
         self._is_pinned = False
@@ -67,7 +68,7 @@ class TorchModel(FileModel, ABC):
 
     def to_device(self, device: str) -> Encoder:
         if device not in self._replicas:
-            self._replicas[device] = self._replicate(device)
+            self._replicas[device] = Replica(self._replicate(device), device, self._feed)
         return self._encoder(self._replicas[device])
 
     def offload(self) -> None:
@@ -75,7 +76,7 @@ class TorchModel(FileModel, ABC):
         # models refer to each other in cycles, which only the garbage collector would find.
         for device, replica in self._replicas.items():
             if is_accelerator(device):
-                for weights in (*replica.parameters(), *replica.buffers()):
+                for weights in (*replica.module.parameters(), *replica.module.buffers()):
                     weights.data = weights.data.new_empty(0)
         self._replicas.clear()
 
@@ -115,7 +116,7 @@ class TorchModel(FileModel, ABC):
         """Raise `ModelError` if the loaded model differs from the registry."""
 
     @abstractmethod
-    def _encoder(self, replica: Any) -> Encoder:
+    def _encoder(self, replica: Replica) -> Encoder:
         """Return an encoder over a replica."""
 
     def _load(self) -> Any:
@@ -150,9 +151,7 @@ class TorchModel(FileModel, ABC):
         import torch  # noqa: PLC0415
 
         if is_accelerator(device) and not self._is_pinned:
-            accelerator = current_accelerator()
-            for weights in (*self._host.parameters(), *self._host.buffers()):
-                weights.data = accelerator.pin(weights.data)
+            pin_together((*self._host.parameters(), *self._host.buffers()), current_accelerator().pin)
             self._is_pinned = True
         if device not in self._tokenizers:
             # One per device, because it is not thread-safe; kept, because copying it takes longer than moving a small model.
@@ -170,14 +169,12 @@ class TorchEncoder:
 
     Args:
         config: prompts and limits.
-        model: sentence-transformers module on its device.
-        feed: how to make its inputs from token ids; None: it tokenizes texts itself, in its own way.
+        replica: the model on its device.
     """
 
-    def __init__(self, config: ModelConfig, model: Any, feed: TokenFeed | None = None) -> None:
+    def __init__(self, config: ModelConfig, replica: Replica) -> None:
         self.config = config
-        self.model = model
-        self.feed = feed
+        self.replica = replica
 
     def forward(self, texts: Sequence[str], *, prompt: str, cut: bool) -> torch.Tensor:
         """Return one float32 row per text, on the device. Raises `ModelError` for a text over the limit unless `cut`."""
@@ -186,7 +183,7 @@ class TorchEncoder:
         options = {"task": self.config.task} if self.config.task else {}
         with torch.inference_mode():
             features = self._features([prompt + text for text in texts], cut=cut)
-            rows: torch.Tensor = self.model(features, **options)["sentence_embedding"].float()
+            rows: torch.Tensor = self.replica.module(features, **options)["sentence_embedding"].float()
             return rows
 
     def _features(self, texts: Sequence[str], *, cut: bool) -> dict[str, Any]:
@@ -194,18 +191,17 @@ class TorchEncoder:
         import torch  # noqa: PLC0415
 
         limit = max_tokens(self.config)
-        if self.feed is not None:
-            token_ids = self.feed.token_ids(texts, limit if cut else None)
+        module, feed = self.replica.module, self.replica.feed
+        if feed is not None:
+            token_ids = feed.token_ids(texts, limit if cut else None)
             self._check_limit(max(map(len, token_ids)))
-            return self.feed.features(self.feed.stacked(token_ids).to(self.model.device))
+            return self.replica.inputs(feed, token_ids)
         # One token more than allowed, so that a text over the limit is noticed instead of truncated.
-        self.model.max_seq_length = limit if cut else limit + 1
-        features = self.model.preprocess(texts)
+        module.max_seq_length = limit if cut else limit + 1
+        features = module.preprocess(texts)
         if (mask := features.get("attention_mask")) is not None:
             self._check_limit(int(mask.sum(dim=1).max()))
-        return {
-            name: value.to(self.model.device) if isinstance(value, torch.Tensor) else value for name, value in features.items()
-        }
+        return {name: value.to(module.device) if isinstance(value, torch.Tensor) else value for name, value in features.items()}
 
     def _check_limit(self, tokens: int) -> None:
         limit = max_tokens(self.config)

@@ -151,19 +151,20 @@ def _bare(model: DenseModel, texts: Sequence[str], setup: Setup) -> tuple[int, f
     """Return the best budget and its tokens per second: inputs on the device beforehand, forward pass only."""
     encoder = model.to_device(setup.device)
     assert isinstance(encoder, DenseEncoder)
-    assert encoder.feed is not None
-    token_ids = encoder.feed.token_ids(texts, model.config.max_tokens)
+    module, feed = encoder.replica.module, encoder.replica.feed
+    assert feed is not None
+    token_ids = feed.token_ids(texts, model.config.max_tokens)
     lengths = np.array([len(ids) for ids in token_ids], np.int64)
     rates: dict[int, float] = {}
     for budget in BUDGETS[:2] if setup.fake else BUDGETS:
         queue, batches = BatchQueue(lengths), []
         while len(batch := queue.take(budget)):
-            batches.append(encoder.feed.stacked([token_ids[index] for index in batch]).to(torch_device(setup.device)))
+            batches.append(feed.stacked([token_ids[index] for index in batch]).to(torch_device(setup.device)))
         for timed in (False, True):
             started = time.perf_counter()
             with torch.inference_mode():
                 for matrices in batches if timed else batches[:3]:
-                    encoder.model(encoder.feed.features(matrices))
+                    module(feed.features(matrices))
             wait_for_moves([setup.device])
             rates[budget] = float(lengths.sum()) / (time.perf_counter() - started)
     model.offload()

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.contract import Encoder, RunsOn, Vectors
+from ingest.encode.feeding import Replica
 from ingest.encode.file_model import FileModel, OnLoaded, max_tokens
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.openvino.cache import ConvertedModel
@@ -172,7 +173,7 @@ class OpenVinoModel(FileModel):
         return quantize(self.key, model, [padded([ids]) for ids in self.tokens.ids(samples, limit)])
 
     def _compare(self, model: Any, texts: Sequence[str]) -> None:
-        torch, network = TorchEncoder(self.config, self._source.module), Network(self.key, model)
+        torch, network = TorchEncoder(self.config, Replica(self._source.module, "cpu")), Network(self.key, model)
         parts = []
         for start in range(0, len(texts), _BATCH):
             batch = texts[start : start + _BATCH]
