@@ -41,6 +41,12 @@ def local_ray() -> Iterator[str]:
         yield LOCAL
 
 
+def gcs_address() -> str:
+    """Return the address at which other processes connect to the Ray of this one."""
+    address: str = ray.get_runtime_context().gcs_address
+    return address
+
+
 def hashed() -> list[Model]:
     return [HashEncoder("hash", 8)]
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from command import DEADLINE, INGEST, environment, ingest, until, write_jsonl
 from qdrant_server import Address
-from ray_cluster import Deadly, RayBench, poisoned
+from ray_cluster import Deadly, RayBench, gcs_address, poisoned
 from sync_bench import SyncBench, counts, text_of
 
 from ingest.errors import DeletionBrakeError, IngestError, SourceError
@@ -28,7 +28,9 @@ from ingest.sync.stored_sources import list_sources
 SETTINGS = {"INGEST_WINDOW_CHUNKS": "4"}
 
 
-def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Address, collection: str, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(
+    request: pytest.FixtureRequest, server: Address, collection: str, tmp_path: Path
+) -> None:
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"{n}. {text_of('ab')}"} for n in range(1600)])
     run = ["run", str(corpus), "--dense", "none", "--store", server.url, "--json"]
     on_ray = [*run, "-c", collection, "--engine", "ray", "--workers", "2"]
@@ -45,6 +47,8 @@ def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(server: Addres
         written = points()
         assert written >= receipt["written"]
 
+        request.getfixturevalue("ray_address")
+        on_ray.extend(["--ray-address", gcs_address()])  # a Ray that is there already, and stays
         killed, _, _ = _interrupt(on_ray, signal.SIGKILL, lambda: points() > written, tmp_path)
         assert killed == -signal.SIGKILL
 
@@ -142,7 +146,7 @@ def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: R
     }
 
 
-def test_a_folder_is_moved_and_when_it_is_emptied_synced_only_with_leave(ray_bench: RayBench, tmp_path: Path) -> None:
+def test_a_folder_is_moved_and_when_it_is_emptied_nothing_is_deleted(ray_bench: RayBench, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "a.md").write_text(text_of("a"))
@@ -154,9 +158,7 @@ def test_a_folder_is_moved_and_when_it_is_emptied_synced_only_with_leave(ray_ben
     (folder / "a.md").unlink()
     with pytest.raises(DeletionBrakeError, match="notes yielded no record"):
         ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL)
-    receipt = ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL, max_delete=1.0)
-    assert counts(receipt) == {"deleted": 1}
-    assert ray_bench.stored() == {}
+    assert len(ray_bench.stored()) == 1
 
 
 def corpus(path: Path, numbers: range, letters: str = "ab", **texts: str) -> Path:

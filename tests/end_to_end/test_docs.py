@@ -12,7 +12,6 @@ import sqlite3
 import subprocess
 import tomllib
 from collections.abc import Iterator
-from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -140,14 +139,12 @@ def run_command(command: str, folder: Path, **settings: str) -> str:
     return done.stdout
 
 
-def run_python(blocks: list[str], folder: Path) -> None:
-    """Run blocks in one process, each with names of its own. Each must print what its comments promise."""
-    script = "\n".join(f"print('<block>'); exec({block!r}, {{'__name__': '__main__'}})" for block in blocks)
-    outcome = python(script, cwd=folder, QDRANT_URL=".ingest/qdrant", INGEST_API_KEY="ignored for a folder")
-    assert outcome.code == 0, outcome.err
-    for block, printed in zip(blocks, outcome.out.split("<block>\n")[1:], strict=True):
-        if promised := PROMISED.findall(block):
-            assert printed.split() == " ".join(promised).split(), block
+def run_python(code: str, folder: Path) -> None:
+    """Run a block. It must print the comments behind its `print` lines, in order, where it has such."""
+    outcome = python(code, cwd=folder, QDRANT_URL=".ingest/qdrant", INGEST_API_KEY="ignored for a folder")
+    assert outcome.code == 0, f"{code}\n{outcome.err}"
+    if promised := PROMISED.findall(code):
+        assert outcome.out.split() == " ".join(promised).split(), code
 
 
 @pytest.mark.parametrize("page", with_blocks("console", "python"), ids=lambda page: page.name)
@@ -155,12 +152,11 @@ def test_the_commands_and_the_python_of_a_page_work_in_order(
     page: Path, desk: Path, stored: Path, converted_models: Path
 ) -> None:
     settings = {"INGEST_DENSE": "none"} if page.name in SPARSE_PAGES else {}
-    for language, group in groupby(blocks(page, "console", "python"), key=lambda block: block.language):
-        texts = [block.text for block in group]
-        if language == "python":
-            run_python(texts[1:] if page == APP else texts, desk)
+    for block in blocks(page, "console", "python")[1 if page == APP else 0 :]:
+        if block.language == "python":
+            run_python(block.text, desk)
             continue
-        for line in "".join(texts).splitlines():
+        for line in block.text.splitlines():
             assert line.startswith("$ "), f"a console block contains only commands, not {line!r}"
             cache = {"INGEST_CACHE_DIR": str(converted_models)} if "openvino" in line else {}
             if line[2:] == FIRST_RUN and not (desk / ".ingest").exists():
@@ -183,7 +179,7 @@ def test_the_first_script_runs_in_an_empty_folder(store: str, collection: str, t
     script = blocks(APP, "python")[0].text
     assert len(script[script.index("with ") :].splitlines()) <= 10
     assert re.findall("^(?:import|from) .*", script, re.MULTILINE) == ["import ingest"]
-    run_python([script.replace('"handbook"', repr(collection)).replace('".ingest/qdrant"', repr(store))], tmp_path)
+    run_python(script.replace('"handbook"', repr(collection)).replace('".ingest/qdrant"', repr(store)), tmp_path)
 
 
 def test_the_readme_is_short() -> None:
