@@ -13,6 +13,7 @@ from itertools import groupby, pairwise
 from pathlib import Path
 
 import pytest
+from lease_soaking import soak
 from recording_models import RecordingModel
 
 from ingest.encode.lease import lease_gpus
@@ -191,3 +192,10 @@ def test_a_job_whose_second_model_breaks_lets_go_and_the_other_job_finishes(dire
     assert _leases(broken) == [(what, key) for key in order for what in ("acquire", "release")]
     assert _leases(whole) == [(what, key) for _ in range(5) for key in ("one", "two", "three") for what in ("acquire", "release")]
     _assert_taking_turns([broken, whole])
+
+
+def test_killed_processes_neither_share_a_gpu_nor_lose_a_lease(tmp_path: Path) -> None:
+    found = soak(tmp_path, leases=60, processes=3, kill_every=20)
+    assert found.faults == []
+    assert found.kills
+    assert found.free
