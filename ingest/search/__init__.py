@@ -7,7 +7,11 @@ fusion        rankings of several vectors into one: pure              feedback  
 grouping      groups of candidates with a value in common: pure       rerank    scores the best candidates with a cross-encoder
 evaluate      measures a collection on judged queries                 beir      … read from a folder
 metrics       … scored by ir-measures                                 tuning    finds the best weights: pure
-gate          accepts a reindexed collection on judged queries        fields    sentences about the fields of a filter
+gate          accepts a reindexed collection on judged queries        candidates  the candidates of encoded queries
+fields        sentences about the fields of a filter                  shown     which points are shown
+order         boosts and diversity: pure                              like      stored vectors as a query: pure
+snippets      the best passage of a hit: pure                         facets    counts of the values of a field
+tenant        the points of one tenant                                why       why a document is not in an answer
 """
 
 from __future__ import annotations
