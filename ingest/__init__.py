@@ -99,6 +99,7 @@ if TYPE_CHECKING:
     from ingest.source.memory import Record, RecordsSource, records_source
     from ingest.source.open import open_source
     from ingest.source.partitions import PartSize
+    from ingest.source.read_options import ReadOptions
     from ingest.store import open_store
     from ingest.store.contract import (
         CollectionInfo,
@@ -170,6 +171,7 @@ _NAMES = {
     "ingest.searchable": "OnProgress",
     "ingest.source.chunking": "ChunkingOptions",
     "ingest.source.fields": "FieldMap",
+    "ingest.source.read_options": "ReadOptions",
     "ingest.source.inputs": "SourceLike",
     "ingest.source.memory": "Record RecordsSource records_source",
     "ingest.source.open": "open_source",
@@ -278,6 +280,7 @@ __all__ = [
     "Progress",
     "Quantization",
     "RawFilter",
+    "ReadOptions",
     "Receipt",
     "Record",
     "RecordsSource",

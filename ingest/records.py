@@ -281,6 +281,9 @@ class Receipt:
         swap_share: share of the run (0 to 1) spent moving models on and off devices.
         stopped: the run was stopped before its sources ended; what it read is stored, and nothing was deleted.
         moved: points moved from the source's former name.
+        skipped: suffix → number of files that were not read, because their format is unknown.
+        types: column of the CSV files → its type: text, integer, number, boolean or date.
+        notes: what reading guessed or left out, in sentences.
     """
 
     collection: str
@@ -301,6 +304,9 @@ class Receipt:
     soft_deleted: int = 0
     stopped: bool = False
     moved: int = 0
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 @runtime_checkable

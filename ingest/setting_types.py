@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
@@ -40,6 +40,9 @@ Share = Annotated[str, BeforeValidator(_share)]
 
 Allowance = Annotated[str, BeforeValidator(_share_or_number)]
 """A `Share`, or a number of records such as 50."""
+
+ColumnType = Literal["text", "integer", "number", "boolean", "date"]
+"""The type of a column of a CSV file."""
 
 Weight = Annotated[float, BeforeValidator(parse_weight)]
 """A positive, finite number."""

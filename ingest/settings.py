@@ -33,7 +33,7 @@ from pydantic_settings import (
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
-from ingest.setting_types import Allowance, Duration, JobName, Locations, Names, Share, Table, Weight
+from ingest.setting_types import Allowance, ColumnType, Duration, JobName, Locations, Names, Share, Table, Weight
 
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
@@ -50,8 +50,12 @@ class FieldsSettings(Table):
     """The names of the fields of a record, where they are not the usual ones."""
 
     id: str | None = Field(None, description="Field with the id of a record. Default: the first of id, _id, doc_id.")
-    text: str | None = Field(None, description="Field with its text. Default: the first of text, content, body, page_content.")
+    text: Names = Field(
+        default_factory=list,
+        description="Field with its text, or several, joined. Default: the first of text, content, body, page_content.",
+    )
     title: str | None = Field(None, description="Field with its title. Default: title.")
+    metadata: Names | None = Field(None, description="Fields that become metadata. Default: all others.")
 
 
 class LayoutSettings(Table):
@@ -92,6 +96,17 @@ class RunSettings(Table):
     chunk_tokens: int | None = Field(None, ge=8, description="Maximum tokens per chunk. Default: what every model accepts.")
     chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next chunk repeats.")
     fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
+    types: dict[str, ColumnType] = Field(
+        default_factory=dict,
+        description="Column of CSV → `text`, `integer`, `number`, `boolean` or `date`. Default: what all values have.",
+    )
+    encoding: str | None = Field(None, description="Encoding of text, HTML, CSV and JSON Lines. Default: found in each file.")
+    delimiter: str | None = Field(None, description="Delimiter of CSV. Default: found in each file.")
+    columns: Names = Field(
+        default_factory=list, description="Columns of CSV without a header. Default: the first row names them."
+    )
+    include: Names = Field(default_factory=list, description="Patterns of the files of a folder to read. Default: all.")
+    exclude: Names = Field(default_factory=list, description="Patterns of the files of a folder to leave out.")
 
     delete: Literal["none", "incremental", "full"] = Field(
         "incremental", description="What a run may delete: nothing, stale chunks, or also documents missing from the source."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
+from ingest.errors import ConfigurationError
 
 Collection = Annotated[str, typer.Option("--collection", "-c", help="The collection, in any spelling.", show_default=False)]
 CollectionArgument = Annotated[
@@ -79,8 +81,28 @@ Feedback = Annotated[
 ]
 SqlQuery = Annotated[str | None, typer.Option("--query", help="SQL query whose rows are the documents.")]
 IdField = Annotated[str | None, typer.Option("--id-field", help="Field with the id of a record.")]
-TextField = Annotated[str | None, typer.Option("--text-field", help="Field with the text of a record.")]
+TextField = Annotated[
+    str | None, typer.Option("--text-field", help="Field with the text of a record, or several to join, separated by commas.")
+]
 TitleField = Annotated[str | None, typer.Option("--title-field", help="Field with the title of a record.")]
+MetadataFields = Annotated[
+    str | None, typer.Option("--metadata-fields", help="Fields that become metadata, separated by commas. [default: all others]")
+]
+Encoding = Annotated[
+    str | None, typer.Option("--encoding", help="Encoding of text, HTML, CSV and JSONL. [default: found in each file]")
+]
+Delimiter = Annotated[str | None, typer.Option("--delimiter", help="Delimiter of CSV, or tab. [default: found in each file]")]
+Columns = Annotated[str | None, typer.Option("--columns", help="Columns of CSV without a header, separated by commas.")]
+Types = Annotated[
+    list[str] | None,
+    typer.Option("--type", help="Type of a CSV column, as in sku=text: text, integer, number, boolean, date. May be repeated."),
+]
+Include = Annotated[
+    list[str] | None, typer.Option("--include", help="Pattern of the files of a folder to read, as in '*.md'. May be repeated.")
+]
+Exclude = Annotated[
+    list[str] | None, typer.Option("--exclude", help="Pattern of the files of a folder to leave out. May be repeated.")
+]
 ChunkTokens = Annotated[
     int | None, typer.Option("--chunk-tokens", help="Most tokens of a chunk. [default: what every model takes]")
 ]
@@ -142,11 +164,21 @@ class SourceOptions:
     id_field: IdField = None
     text_field: TextField = None
     title_field: TitleField = None
+    metadata_fields: MetadataFields = None
+    column_types: Types = None
+    encoding: Encoding = None
+    delimiter: Delimiter = None
+    columns: Columns = None
+    include: Include = None
+    exclude: Exclude = None
 
     @property
     def overrides(self) -> dict[str, Any]:
         """Settings by name; None if not given."""
-        return {"fields": {"id": self.id_field, "text": self.text_field, "title": self.title_field}}
+        named = {"id": self.id_field, "text": self.text_field, "title": self.title_field, "metadata": self.metadata_fields}
+        direct = {name: getattr(self, name) for name in ("encoding", "delimiter", "columns")}
+        patterns = {"include": self.include or None, "exclude": self.exclude or None}
+        return {"fields": named, "types": _types(self.column_types or ()), **direct, **patterns}
 
     @property
     def given(self) -> dict[str, Any]:
@@ -211,6 +243,17 @@ class MachineOptions:
     def assumed(self) -> dict[str, Any]:
         """Arguments of `Assumptions` that were given."""
         return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+def _types(given: Sequence[str]) -> dict[str, str]:
+    """Return column → type. Raises `ConfigurationError` for an option without both."""
+    types = {}
+    for each in given:
+        column, separator, column_type = each.rpartition("=")
+        if not (separator and column and column_type):
+            raise ConfigurationError(f"--type {each} has no column or no type: write --type sku=text")
+        types[column] = column_type
+    return types
 
 
 def spread(command: Callable[..., None]) -> Callable[..., None]:

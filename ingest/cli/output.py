@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -30,9 +31,33 @@ _DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_
 
 
 def print_json(value: Any) -> None:
-    """Print one JSON object on stdout."""
-    json.dump(value, sys.stdout, ensure_ascii=False)
-    sys.stdout.write("\n")
+    """Print one JSON object on stdout, in UTF-8 whatever the locale is. A lone surrogate is printed as its escape."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        value = _finite(value)
+        text = json.dumps(value, ensure_ascii=False)
+    data = (text if _is_unicode(text) else json.dumps(value)) + "\n"
+    sys.stdout.flush()
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:  # a text stream that a program put in its place
+        sys.stdout.write(data)
+    else:
+        stream.write(data.encode())
+        stream.flush()
+
+
+def _finite(value: Any) -> Any:
+    """Return the value with null for NaN and infinities, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _is_unicode(text: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def plain(text: str) -> str:
@@ -59,6 +84,7 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
     if receipt.stopped:
         table.add_row("stopped", "before the end; run it again to continue")
     console.print(table)
+    _print_reading(console, receipt)
     if receipt.rejected:
         console.print(Text(f"{receipt.rejected:,} rejected records are in {rejects}"))
     for error in receipt.errors:
@@ -68,6 +94,17 @@ def print_receipt(receipt: Receipt, *, rejects: str) -> None:
 def _describe_speed(model: ModelReport) -> str:
     shares = f"computing {model.computing_share:.0%}, waiting {model.waiting_share:.0%}, moving {model.moving_share:.0%}"
     return f"{model.tokens_per_second:,.0f} tokens/s, {model.padding_share:.0%} padding; {shares} of the time"
+
+
+def _print_reading(console: Console, found: Receipt | Preview) -> None:
+    """Print what reading found out: the types of columns, the files that were not read, and notes."""
+    if found.types:
+        console.print(Text(plain("columns: " + ", ".join(f"{name} {kind}" for name, kind in found.types.items()))))
+    if found.skipped:
+        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(found.skipped.items()))
+        console.print(Text(plain(f"not read, of unknown format: {counts}"), style="yellow"))
+    for note in found.notes:
+        console.print(Text(plain(note), style="yellow"))
 
 
 def print_statuses(statuses: Sequence[JobStatus]) -> None:
@@ -118,6 +155,7 @@ def print_preview(preview: Preview) -> None:
     else:
         table.add_row("estimated time", str(timedelta(seconds=round(expected.seconds))))
     console.print(table)
+    _print_reading(console, preview)
     if preview.unidentified:
         console.print(Text(deletes_held_back(preview.unidentified), style="yellow"))
     if preview.brake:

@@ -18,6 +18,7 @@ from ingest.retry import RetryPolicy
 from ingest.settings import Settings, load_settings
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
+from ingest.source.read_options import ReadOptions
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
 from ingest.store.schema import _normalize_collection_name
@@ -108,11 +109,25 @@ def sources_of(
             name=name,
             format=data_format,
             query=query,
-            fields=FieldMap(id=settings.fields.id, text=settings.fields.text, title=settings.fields.title),
+            fields=_fields_of(settings),
+            options=ReadOptions(
+                encoding=settings.encoding,
+                delimiter=settings.delimiter,
+                columns=tuple(settings.columns) or None,
+                types=settings.types,
+            ),
+            include=settings.include,
+            exclude=settings.exclude,
             max_record_bytes=settings.max_record_bytes,
         )
         for location in locations
     ]
+
+
+def _fields_of(settings: Settings) -> FieldMap:
+    fields = settings.fields
+    chosen = None if fields.metadata is None else tuple(fields.metadata)
+    return FieldMap(id=fields.id, text=tuple(fields.text) or None, title=fields.title, metadata=chosen)
 
 
 def rejects_path(settings: Settings, collection: str) -> Path:

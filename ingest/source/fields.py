@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from uuid import UUID
 
 from ingest.parameters import normalize, optional, parse_text, parse_texts
 from ingest.records import RAW_LIMIT, Document, Rejected
+from ingest.source.column_types import is_exact
 
 ID_FIELDS = ("id", "_id", "doc_id")
 TEXT_FIELDS = ("text", "content", "body", "page_content")
@@ -33,41 +34,65 @@ class FieldMap:
 
     Attributes:
         id: the field with the id; None: the first one present of `ID_FIELDS`.
-        text: the field with the text; None: the first one present of `TEXT_FIELDS`.
+        text: the field with the text, or several whose texts are joined by a blank line; None: the first one present of
+            `TEXT_FIELDS`.
         title: the field with the title; None: `TITLE_FIELDS`.
         metadata: the fields that become metadata; None: all others. An object in a field named `metadata` is merged into
             the metadata; fields of the record itself take precedence.
+
+    `doc.text` is the field `text` in the object `doc`, unless a field has that very name. Fields that are not given are looked
+    for in any case: `Text` and `ID` are found, too.
     """
 
     id: str | None = None
-    text: str | None = None
+    text: str | tuple[str, ...] | None = None
     title: str | None = None
     metadata: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("id", "text", "title"):
+        for name in ("id", "title"):
             normalize(self, name, optional(parse_text))
+        if not isinstance(self.text, str):
+            normalize(self, "text", lambda value: parse_texts(value) or None if value is not None else None)
+        normalize(self, "text", optional(lambda value: parse_text(value) if isinstance(value, str) else value))
         normalize(self, "metadata", optional(parse_texts))
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The fields with the text; none if they are looked for."""
+        return (self.text,) if isinstance(self.text, str) else self.text or ()
+
+    def taken(self, columns: Sequence[str]) -> set[str]:
+        """Return the columns of a table that hold id, text and title."""
+        found = (
+            self.id or named(columns, ID_FIELDS),
+            *(self.texts or (named(columns, TEXT_FIELDS),)),
+            self.title or named(columns, TITLE_FIELDS),
+        )
+        return {name for name in found if name is not None}
+
+    def fits(self, columns: Sequence[str]) -> bool:
+        """Return whether a table with these columns can yield documents."""
+        mapped = (self.id, self.title, *self.texts, *(self.metadata or ()))
+        return all(name is None or _has(columns, name) for name in mapped) and bool(self.texts or named(columns, TEXT_FIELDS))
 
     def check(self, columns: Sequence[str], where: str) -> None:
         """Raise `Unusable` if a table with these columns cannot yield documents."""
         if twice := sorted(name for name, times in Counter(columns).items() if times > 1):
             raise Unusable(f"{where} has several columns named {_listed(twice)}: rename all but one")
         listed = _listed(columns) or "none"
-        for name in (self.id, self.text, self.title, *(self.metadata or ())):
-            if name is not None and name not in columns:
+        for name in (self.id, *self.texts, self.title, *(self.metadata or ())):
+            if name is not None and not _has(columns, name):
                 raise Unusable(f"{where} has no column {name!r} (its columns: {listed}): map the fields to columns it has")
-        if self.text is None and not any(name in columns for name in TEXT_FIELDS):
+        if not self.fits(columns):
             raise Unusable(f"{where} has no column named {', '.join(TEXT_FIELDS)} (its columns: {listed}): map the text field")
 
     def columns(self, columns: Sequence[str]) -> list[str]:
         """Return the columns of a table that a document is made of."""
         if self.metadata is None:
             return list(columns)
-        chosen = {self.id, self.text, self.title, *self.metadata}
-        guessed = (*(ID_FIELDS if self.id is None else ()), *(TEXT_FIELDS if self.text is None else ()))
-        chosen.update(guessed, TITLE_FIELDS if self.title is None else ())
-        return [name for name in columns if name in chosen]
+        chosen = self.taken(columns) | set(self.metadata)
+        return [name for name in columns if any(name == each or each.startswith(f"{name}.") for each in chosen)]
 
 
 GUESSED = FieldMap()
@@ -115,6 +140,21 @@ def document_from(
         return Rejected(position, str(exc), raw(), doc_id, isinstance(exc, ImpossibleId))
 
 
+def named(names: Iterable[str], guesses: Sequence[str]) -> str | None:
+    """Return the name that is the first of the guesses to be there, exactly or in another case."""
+    names = list(names)
+    if exact := next((guess for guess in guesses if guess in names), None):
+        return exact
+    folded: dict[str, str] = {}
+    for name in names:
+        folded.setdefault(name.casefold() if isinstance(name, str) else "", name)
+    return next((folded[guess] for guess in guesses if guess in folded), None)
+
+
+def _has(columns: Sequence[str], name: str) -> bool:
+    return name in columns or any(name.startswith(f"{column}.") for column in columns)
+
+
 def _listed(columns: Sequence[str]) -> str:
     """Return the first 20 names on one line."""
     return " ".join(", ".join(columns[:20]).split())
@@ -150,6 +190,11 @@ def checked_text(text: str) -> str:
     return checked_string(text, "the text")
 
 
+def one_line_end(text: str) -> str:
+    r"""Return the text with `\n` at the ends of its lines, so that the same text has the same identity on every system."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def checked_string(value: str, what: str) -> str:
     """Return the value. Raise `Unusable` if it contains characters that no store accepts."""
     if "\0" in value:
@@ -162,22 +207,47 @@ def checked_string(value: str, what: str) -> str:
     return value
 
 
-def _first(rest: Mapping[str, Any], mapped: str | None, guesses: Sequence[str]) -> str | None:
-    if mapped is not None:
-        if mapped not in rest:
-            raise Unusable(f"there is no field {mapped!r}")
-        return mapped
-    for name in guesses:
-        if name in rest:
-            return name
-    return None
+_ABSENT, _ABSENT_VALUE = object(), object()
+
+
+def _taken(record: dict[str, Any], name: str, absent: Any = _ABSENT) -> Any:
+    """Remove a field from a record and return its value; `a.b` is the field `b` of the object `a`. The record is copied there."""
+    if name in record:
+        return record.pop(name)
+    first, dot, rest = name.partition(".")
+    inner = record.get(first)
+    if dot and isinstance(inner, dict):
+        record[first] = inner = dict(inner)
+        value = _taken(inner, rest, absent)
+        if not inner:
+            del record[first]
+        return value
+    if absent is _ABSENT:
+        raise Unusable(f"there is no field {name!r}")
+    return absent
+
+
+def _chosen(record: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    """Return the fields of a record that have these names, nested as they are."""
+    chosen: dict[str, Any] = {}
+    for name in names:
+        value = _taken(dict(record), name, _ABSENT_VALUE)
+        if value is _ABSENT_VALUE:
+            continue
+        at, within = chosen, record
+        rest = name
+        while rest not in within:
+            first, _, rest = rest.partition(".")
+            at, within = at.setdefault(first, {}), within[first]
+        at[rest] = value
+    return chosen
 
 
 def _take_id(rest: dict[str, Any], fields: FieldMap, prefix: str) -> str | None:
-    name = _first(rest, fields.id, ID_FIELDS)
+    name = fields.id or named(rest, ID_FIELDS)
     if name is None:
         return None
-    value = rest.pop(name)
+    value = _taken(rest, name)
     if isinstance(value, (int, UUID)) and not isinstance(value, bool):
         value = str(value)
     elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():
@@ -188,20 +258,27 @@ def _take_id(rest: dict[str, Any], fields: FieldMap, prefix: str) -> str | None:
 
 
 def _take_text(rest: dict[str, Any], fields: FieldMap, max_bytes: int) -> str:
-    name = _first(rest, fields.text, TEXT_FIELDS)
-    if name is None:
-        raise Unusable(f"there is no text: no field {', '.join(TEXT_FIELDS)}")
-    text = rest.pop(name)
-    if not isinstance(text, str):
-        raise Unusable(f"the text ({name}) is {_kind(text)}, not a string")
+    names = fields.texts or (named(rest, TEXT_FIELDS),)
+    texts = []
+    for name in names:
+        if name is None:
+            raise Unusable(f"there is no text: no field {', '.join(TEXT_FIELDS)}")
+        text = _taken(rest, name)
+        if text is None and len(names) > 1:
+            continue
+        if not isinstance(text, str):
+            raise Unusable(f"the text ({name}) is {_kind(text)}, not a string")
+        if len(names) == 1 or not text.isspace():
+            texts.append(text)
+    text = "\n\n".join(filter(None, texts)) if len(names) > 1 else texts[0]
     _check_size(text, max_bytes)
-    return checked_text(text)
+    return checked_text(one_line_end(text))
 
 
 def _take_title(rest: dict[str, Any], fields: FieldMap) -> str | None:
     # A mapped title may be missing: many records have none.
-    name = fields.title if fields.title is not None else TITLE_FIELDS[0]
-    title = rest.pop(name, None)
+    name = fields.title or named(rest, TITLE_FIELDS) or TITLE_FIELDS[0]
+    title = _taken(rest, name, None)
     if title is None:
         return None
     if not isinstance(title, str):
@@ -211,7 +288,7 @@ def _take_title(rest: dict[str, Any], fields: FieldMap) -> str | None:
 
 def _metadata(rest: dict[str, Any], fields: FieldMap, max_bytes: int) -> dict[str, Any]:
     if fields.metadata is not None:
-        rest = {name: rest[name] for name in fields.metadata if name in rest}
+        rest = _chosen(rest, fields.metadata)
     nested = rest.get("metadata")
     if nested is None:
         rest.pop("metadata", None)
@@ -245,17 +322,20 @@ def _plain(value: Any, name: str, depth: int, max_bytes: int) -> Any:
     return _plain_other(value, name)
 
 
-def _plain_number(value: float | Decimal | timedelta, name: str) -> float:
+def _plain_number(value: float | Decimal | timedelta, name: str) -> float | str | None:
+    """Return a number that JSON has: NaN and infinities are null, and a decimal that no float equals is text."""
     if isinstance(value, int):
         if not -_INT64 <= value < _INT64:
             raise Unusable(f"metadata.{name} is an integer beyond 64 bits: make it a string")
         return value
     if isinstance(value, timedelta):
         return value.total_seconds()
-    number = math.nan if isinstance(value, Decimal) and value.is_nan() else float(value)
-    if not math.isfinite(number):
-        raise Unusable(f"metadata.{name} is {number}: JSON has no such number")
-    return number
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            return None
+        number = float(value)
+        return number if is_exact(value, number) else str(value)
+    return value if math.isfinite(value) else None
 
 
 def _plain_other(value: Any, name: str) -> str:

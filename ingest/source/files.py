@@ -17,6 +17,7 @@ from ingest.records import Document, Rejected
 from ingest.source.convert import check_format, document_from_file, is_converted_apart
 from ingest.source.fields import Unusable, raw_of
 from ingest.source.formats import FileFormat, format_of_path
+from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
 from ingest.source.tables import FilePart, Table
 
@@ -48,7 +49,12 @@ class FileSource:
     part: FilePart | None = None
     origin: str | None = None
 
+    @property
+    def report(self) -> ReadingReport:
+        return self.table.report
+
     def read(self) -> Iterator[Document | Rejected]:
+        self.report.clear()
         try:
             stream = _open(self.place, self.place.path, self.name, self.file_format, self.part)
         except (FileNotFoundError, PermissionError) as exc:
@@ -68,6 +74,10 @@ class StdinSource:
     file_format: FileFormat
     table: Table
     spent: bool = False
+
+    @property
+    def report(self) -> ReadingReport:
+        return self.table.report
 
     def read(self) -> Iterator[Document | Rejected]:
         if self.spent:
@@ -106,12 +116,21 @@ class FolderSource:
     matches: Callable[[str], bool]
     origin: str | None = None
 
+    @property
+    def report(self) -> ReadingReport:
+        return self.table.report
+
     def files(self) -> Iterator[tuple[Entry, FileFormat]]:
-        """Yield the files to read, with their formats."""
+        """Yield the files to read, with their formats. Count those of unknown formats in the report."""
+        self.report.clear()
         for entry in self.place.files(_is_junk):
             file_format = self.file_format or format_of_path(entry.relative)
-            if file_format is not None and self.matches(entry.relative):
+            if not self.matches(entry.relative):
+                continue
+            if file_format is not None:
                 yield entry, file_format
+            else:
+                self.report.skip(entry.relative)
 
     def read(self) -> Iterator[Document | Rejected]:
         return read_pieces(self.place, self.table, (Piece(entry, file_format) for entry, file_format in self.files()))

@@ -14,6 +14,7 @@ from ingest.source.convert import check_format
 from ingest.source.fields import GUESSED, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
 from ingest.source.formats import FORMATS, format_named, format_of_path
+from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
 from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
 from ingest.source.tables import Table
@@ -34,6 +35,7 @@ def open_source(
     exclude: Sequence[str] = (),
     max_record_bytes: int = MAX_RECORD_BYTES,
     storage_options: Mapping[str, Any] | None = None,
+    options: ReadOptions = AS_FOUND,
 ) -> Source:
     """Return the source at a location. Checks that it exists; does not read it yet.
 
@@ -48,6 +50,7 @@ def open_source(
         include, exclude: patterns for the files of a folder, see `files.matcher`.
         max_record_bytes: the size above which a record or file is rejected, without loading it.
         storage_options: options for the fsspec file system.
+        options: how to read files whose content does not tell: encoding, delimiter, columns, types.
 
     Raises `SourceError` if the location does not exist, `ConfigurationError` if the arguments do not fit it, and
     `MissingExtraError` if reading it requires an optional dependency.
@@ -60,7 +63,8 @@ def open_source(
     include, exclude = checked("include", parse_texts, include), checked("exclude", parse_texts, exclude)
     if not location.strip():
         raise ConfigurationError("the location is empty, perhaps from a variable that is not set: use a path (. is this folder)")
-    records = Table(fields, max_record_bytes)
+    checked("options", parse_instance, options, ReadOptions)
+    records = Table(fields, max_record_bytes, options=options)
     if query is not None or table is not None or is_database(location):
         return _database(location, name, query, table, records)
     if location == "-":

@@ -6,6 +6,7 @@ the source did not yield it.
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -49,6 +50,9 @@ class ByteStream:
 
     Attributes:
         start: offset of the first byte it reads, in bytes of the file.
+        encoding: the encoding of the file, which `read` turns into UTF-8. Bytes that it does not allow become bytes that
+            UTF-8 does not allow either.
+        old_line_ends: whether lines end with a carriage return alone, which `read` replaces.
     """
 
     def __init__(self, opened: BinaryIO, where: str, compression: Compression | None = None) -> None:
@@ -58,8 +62,12 @@ class ByteStream:
         self._spool: BinaryIO | None = None
         self._bytes = 0
         self._left: int | None = None
+        self._ahead = b""
+        self._decoder: codecs.IncrementalDecoder | None = None
         self.where = where
         self.start = 0
+        self.encoding = "utf-8"
+        self.old_line_ends = False
 
     def narrow(self, start: int, end: int | None) -> None:
         """Restrict the stream to the bytes from `start` up to `end` (None: the end) of an uncompressed file."""
@@ -70,8 +78,42 @@ class ByteStream:
         if start:
             self.where = f"{self.where} from byte {start}"
 
+    def peek(self, size: int, *, fill: bool = True) -> bytes:
+        """Return up to `size` bytes without taking them, decoded if `encoding` is set.
+
+        With `fill`, they are fewer only at the end; otherwise they are those of one read, which does not wait for a slow pipe.
+        """
+        while len(self._ahead) < size and (data := self._read(size - len(self._ahead))):
+            self._ahead += data
+            if not fill:
+                break
+        return self._decoded(self._ahead[:size], keep=True)
+
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes, none only at the end. Raise `SourceError` if reading or decompressing fails."""
+        """Return some bytes, about `size` at most, none only at the end. Raise `SourceError` if reading or decompressing fails."""
+        while data := self._read_ahead(size):
+            if decoded := self._decoded(data):
+                return decoded
+        return self._decoded(b"", final=True)
+
+    def _read_ahead(self, size: int) -> bytes:
+        if self._ahead:
+            data, self._ahead = self._ahead[:size], self._ahead[size:]
+            return data
+        return self._read(size)
+
+    def _decoded(self, data: bytes, *, final: bool = False, keep: bool = False) -> bytes:
+        if self.encoding in ("utf-8", "utf-8-sig"):
+            return data.replace(b"\r", b"\n") if self.old_line_ends else data
+        decoder = self._decoder
+        if decoder is None or keep:
+            decoder = codecs.getincrementaldecoder(self.encoding)(errors=_UNDECODABLE)
+        if not keep:
+            self._decoder = decoder
+        text = decoder.decode(data, final)
+        return (text.replace("\r", "\n") if self.old_line_ends else text).encode(errors="surrogateescape")
+
+    def _read(self, size: int) -> bytes:
         with source_errors(f"read {self.where} after {self._bytes:,} bytes"):
             data = cast("bytes", self._stream.read(size if self._left is None else min(size, self._left)))
             if self._left is not None:
@@ -106,6 +148,19 @@ class ByteStream:
         self._opened.close()
         if self._spool is not None:
             self._spool.close()
+
+
+_UNDECODABLE = "ingest.undecodable"
+
+
+def _mark_undecodable(error: UnicodeError) -> tuple[str, int]:
+    """Replace bytes that cannot be decoded by a lone surrogate, which no UTF-8 text has."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "\udcff", error.end
+
+
+codecs.register_error(_UNDECODABLE, _mark_undecodable)
 
 
 @dataclass(frozen=True, slots=True)

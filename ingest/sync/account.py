@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
-from ingest.records import ChunkCounts, Receipt
+from ingest.records import ChunkCounts, Receipt, Source
+from ingest.source.reading_report import merged, report_of
 from ingest.sync.effects import WindowResult
 from ingest.telemetry import ThroughputMonitor
 
@@ -58,11 +60,13 @@ def close_account(
     points_after: int,
     window: int = 0,
     stopped: bool,
+    sources: Sequence[Source] = (),
 ) -> Receipt:
     """Return the receipt of a run that wrote to a collection. It balances if the points are as many as the plan says.
 
     Args:
         points_before, points_after: number of stored points of the sources, before the run and now.
+        sources: sources, whose reading reports become part of the receipt.
     """
     expected = points_before + tally.chunks_inserted - tally.chunks_deleted
     if points_after != expected:
@@ -70,7 +74,9 @@ def close_account(
             collection,
             f"has {points_after} points of these sources, but the plan says {expected}: is another job writing the same source?",
         )
-    return make_receipt(collection, tally, monitor, complete=points_after == expected, window=window, stopped=stopped)
+    receipt = make_receipt(collection, tally, monitor, complete=points_after == expected, window=window, stopped=stopped)
+    found = merged(map(report_of, sources))
+    return replace(receipt, skipped=dict(found.skipped), types=found.types, notes=tuple(found.notes))
 
 
 def make_receipt(

@@ -12,6 +12,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import vector_bytes
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
+from ingest.source.reading_report import merged, report_of
 from ingest.store.contract import Store
 from ingest.sync.deletion import find_missing, is_braked, note_stored
 from ingest.sync.job import Job
@@ -44,6 +45,7 @@ class Preview:
         rejects: the first rejected records.
         vector_bytes: bytes of the vectors of one chunk.
         rates: model key → chunks per second that earlier runs measured on this machine.
+        skipped, types, notes: as in `Receipt`.
     """
 
     collection: str
@@ -64,6 +66,9 @@ class Preview:
     brake: bool = False
     rejects: list[Rejected] = field(default_factory=list)
     rates: Mapping[str, float] = field(default_factory=dict)
+    skipped: Mapping[str, int] = field(default_factory=dict)
+    types: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def estimate(self) -> Estimate:
@@ -116,6 +121,8 @@ def preview_job(
     preview = Preview(wanted.collection, exists, dict.fromkeys((model.key for model in models), 0), vector_bytes(models))
     for source in sources:
         _preview_source(preview, job, source, store, models, now=now())
+    found = merged(map(report_of, sources))
+    preview.skipped, preview.types, preview.notes = dict(found.skipped), found.types, tuple(found.notes)
     return preview
 
 

@@ -182,6 +182,7 @@ def complete_run(
         points_after=sum(count_points(store, collection, source) for source in sources),
         window=window,
         stopped=stopped,
+        sources=sources,
     )
 
 

@@ -11,13 +11,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.parameters import checked, optional, parse_duration, parse_text
 from ingest.records import Source, digest
+from ingest.source.reading_report import report_of
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import SOFT_DELETED_FIELD
 from ingest.store.writer import Writer
@@ -49,6 +50,7 @@ class StoredSource:
         soft_deleted: soft-deleted documents; None if the strict mode of the server does not allow counting.
         last_run: time when a run last read the source to its end (ISO 8601, UTC); None if unknown.
         location: location of the source in that run; None if unknown.
+        types: column of its CSV files → the type it had in that run.
     """
 
     name: str
@@ -57,6 +59,7 @@ class StoredSource:
     soft_deleted: int | None
     last_run: str | None
     location: str | None
+    types: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +83,12 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """The note of a source: its name, and the location and the end of its last run (ISO 8601, UTC)."""
+    """The note of a source: its name, and the location, the end (ISO 8601, UTC) and the column types of its last run."""
 
     name: str
     location: str | None
     ended: str
+    types: Mapping[str, str]
 
 
 def location_of(source: Source) -> str | None:
@@ -106,6 +110,7 @@ def list_sources(store: Store, collection: str) -> list[StoredSource]:
             None if soft_deleted is None else soft_deleted.get(name, 0),
             notes[name].ended if name in notes else None,
             notes[name].location if name in notes else None,
+            notes[name].types if name in notes else {},
         )
         for name in sorted(points.keys() | notes.keys())
     ]
@@ -116,6 +121,8 @@ def note_runs(store: Store, collection: str, sources: Sequence[Source], now: flo
     ended = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     try:
         kept = _notes(store, collection)
+        for source in sources:
+            _warn_of_changed_types(source, kept)
         update: dict[str, dict[str, Any] | None] = {
             _key(source.name): _note(source, ended) for source in sources if len(source.name) <= MAX_TEXT
         }
@@ -124,6 +131,18 @@ def note_runs(store: Store, collection: str, sources: Sequence[Source], now: flo
         store.update_notes(collection, update)
     except StoreError as exc:  # for example, an API key that may write points only
         logger.warning("the run is done, but ingest collections info will not show when: %s", exc)
+
+
+def _warn_of_changed_types(source: Source, kept: Mapping[str, _Note]) -> None:
+    """Log a warning for columns whose type is another one than in the last run: filters that found documents may not now."""
+    before = kept[_key(source.name)].types if _key(source.name) in kept else {}
+    for column, column_type in report_of(source).types.items():
+        if (old := before.get(column, column_type)) != column_type:
+            logger.warning(
+                "%s: the column %s was %s in the last run and is %s now; --type %s=%s keeps it",
+                *(source.name, column, old),
+                *(column_type, column, old.partition(" ")[0]),
+            )
 
 
 def other_names(store: Store, collection: str, source: Source) -> list[str]:
@@ -218,13 +237,21 @@ def _parsed(value: object) -> _Note | None:
         return None
     name, location, ended = (value.get(field) for field in ("source", "location", "ended"))
     if isinstance(name, str) and isinstance(ended, str) and (location is None or isinstance(location, str)):
-        return _Note(name, location, ended)
+        types = value.get("types")
+        return _Note(name, location, ended, types if isinstance(types, Mapping) else {})
     return None
 
 
 def _note(source: Source, ended: str) -> dict[str, Any]:
     location = location_of(source)
-    return {"source": source.name, "location": location if location and len(location) <= MAX_TEXT else None, "ended": ended}
+    types = report_of(source).types
+    kept = {"types": types} if types and sum(map(len, types)) <= MAX_TEXT else {}
+    return {
+        "source": source.name,
+        "location": location if location and len(location) <= MAX_TEXT else None,
+        "ended": ended,
+        **kept,
+    }
 
 
 def _key(source: str) -> str:

@@ -36,7 +36,7 @@ def test_tables_of_a_job_are_merged_with_those_outside() -> None:
     settings = load(f'[layout]\nhnsw_m = 8\nshards = 2\n[fields]\nid = "sku"\n{JOB}layout.shards = 3\nfields.text = "body"\n')
     own = job_settings(settings, "nightly")
     assert (own.layout.hnsw_m, own.layout.shards, own.layout.replicas) == (8, 3, 1)
-    assert (own.fields.id, own.fields.text) == ("sku", "body")
+    assert (own.fields.id, own.fields.text) == ("sku", ["body"])
 
 
 def test_weights_of_models_that_a_job_does_not_run_are_not_its_own() -> None:

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from ingest.errors import ConfigurationError, SourceError
 from ingest.records import Document, Rejected, Source
 from ingest.source import open_source
+from ingest.source.lines import read_lines
 from ingest.source.partitions import PartSize, line_starts, split
 from ingest.source.streams import ByteStream
-from ingest.source.tables import read_lines
 
 LINES = st.lists(st.text(alphabet="aé漢\U0001f600\r \ufeff", max_size=9), max_size=30)
 TINY = PartSize(4, least_bytes=1, least_rows=1)

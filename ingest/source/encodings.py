@@ -1,0 +1,85 @@
+"""The encoding of text: by byte order mark, by NUL bytes, as UTF-8, or guessed."""
+
+from __future__ import annotations
+
+import codecs
+from typing import NamedTuple
+
+BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+    (codecs.BOM_UTF8, "utf-8-sig"),
+)
+GUESSABLE = (
+    *("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "cp1257", "cp874", "koi8_r"),
+    *("cp932", "euc_jp", "gb18030", "big5", "euc_kr"),
+)
+_UTF16_ASCII_SHARE = 4  # UTF-16 without a mark: at least one character in this many is ASCII
+_WESTERN = frozenset("äöüßÄÖÜéèêëàâçñáíóúìîïòôûùœæøåãõÿÉÈÊËÀÂÇÑÁÍÓÚÌÎÏÒÔÛÙŒÆØÅÃÕ€–—‘’‚“”„…•«»°§£¥©®™²³¹µ½¼¾¿¡·´×ºª\xa0")
+_WESTERN_SHARE = 3
+"""In Western text, at most one letter in this many is not ASCII."""
+
+
+class Encoding(NamedTuple):
+    """The encoding of a text: its Python name, and whether it was guessed."""
+
+    name: str
+    guessed: bool = False
+
+
+def find_encoding(data: bytes, *, whole: bool = True) -> Encoding | None:
+    """Return the encoding of a text, or None if the bytes are binary.
+
+    Args:
+        data: the text, or the start of it.
+        whole: whether it is the whole text; otherwise, the last character may be cut.
+    """
+    if marked := next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), None):
+        return Encoding(marked)
+    if b"\0" in data:
+        name = _utf16_without_mark(data)
+        return Encoding(name) if name else None
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=whole)
+    except UnicodeDecodeError:
+        guess = _guess(data)
+        return Encoding(guess, guessed=True) if guess else Encoding("utf-8")
+    return Encoding("utf-8")
+
+
+def _guess(data: bytes) -> str | None:
+    """Return the likely encoding of text that is not UTF-8, or None if it is damaged UTF-8 or nothing known."""
+    if _has_utf8(data):
+        return None
+    if _is_western(data.decode("cp1252", errors="replace")):
+        return "cp1252"
+    from charset_normalizer import from_bytes  # noqa: PLC0415  rarely needed
+
+    best = from_bytes(data, cp_isolation=list(GUESSABLE)).best()
+    return best.encoding if best else None
+
+
+def _has_utf8(data: bytes) -> bool:
+    """Return whether most of the characters that are not ASCII are UTF-8, so that the others are damage."""
+    text = data.decode(errors="surrogateescape")
+    damaged = sum("\udc80" <= character <= "\udcff" for character in text)
+    return sum(character > "\x7f" for character in text) > 2 * damaged
+
+
+def _is_western(text: str) -> bool:
+    beyond = [character for character in text if character > "\x7f"]
+    letters = sum(character.isalpha() for character in text)
+    return _WESTERN.issuperset(beyond) and sum(map(str.isalpha, beyond)) * _WESTERN_SHARE <= letters
+
+
+def _utf16_without_mark(data: bytes) -> str | None:
+    """Return the byte order of UTF-16 text without a mark, or None if the bytes are not that."""
+    if len(data) % 2:
+        data = data[:-1]
+    first, second = data[::2].count(0), data[1::2].count(0)
+    enough = len(data) // 2 // _UTF16_ASCII_SHARE
+    if second > enough and not first:
+        return "utf-16-le"
+    return "utf-16-be" if first > enough and not second else None

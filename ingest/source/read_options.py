@@ -1,0 +1,59 @@
+"""How to read files whose content does not tell it for certain."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ingest.parameters import normalize, optional, parse_choice, parse_mapping, parse_text, parse_texts
+from ingest.source.column_types import COLUMN_TYPES, ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """How to read files whose content does not tell it for certain.
+
+    Attributes:
+        encoding: the encoding of text, HTML, CSV and JSON Lines; None: found in each file.
+        delimiter: the delimiter of CSV, one character; None: found in each file.
+        columns: the names of the columns of CSV files without a header; None: they have a header.
+        types: column of CSV files → its type; the other columns are guessed.
+        records: the path to the list of records in JSON and YAML files, such as `data.items`; None: the document itself.
+    """
+
+    encoding: str | None = None
+    delimiter: str | None = None
+    columns: tuple[str, ...] | None = None
+    types: Mapping[str, ColumnType] = field(default_factory=dict)
+    records: str | None = None
+
+    def __post_init__(self) -> None:
+        normalize(self, "encoding", optional(_parse_encoding))
+        normalize(self, "delimiter", optional(_parse_delimiter))
+        normalize(self, "columns", optional(parse_texts))
+        normalize(self, "types", parse_mapping, _parse_type)
+        normalize(self, "records", optional(parse_text))
+
+
+def _parse_encoding(value: object) -> str:
+    name = parse_text(value)
+    try:
+        "".encode(name)  # refuses codecs that are no text encodings, such as base64
+        return codecs.lookup(name).name
+    except LookupError:
+        raise ValueError("it must be an encoding such as utf-8, cp1252, utf-16 or gb18030") from None
+
+
+def _parse_delimiter(value: object) -> str:
+    delimiter = {"tab": "\t", "\\t": "\t"}.get(text := parse_text(value) if value != "\t" else "\t", text)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ValueError("it must be one character, or tab")
+    return delimiter
+
+
+def _parse_type(value: object) -> ColumnType:
+    return parse_choice(value, COLUMN_TYPES)
+
+
+AS_FOUND = ReadOptions()

@@ -1,0 +1,70 @@
+"""What the reading of a source found out, for the receipt."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from ingest.source.streams import printable
+
+logger = logging.getLogger(__name__)
+
+MAX_NOTES = 20
+MAX_COLUMNS = 100
+
+
+@dataclass(slots=True)
+class ReadingReport:
+    """What the reading of a source found out.
+
+    Attributes:
+        skipped: suffix, or name without one → number of files that are not read because their format is unknown.
+        types: column → its type in CSV files; several types are joined by `or`.
+        notes: sentences about what was guessed or changed, at most `MAX_NOTES`.
+    """
+
+    skipped: Counter[str] = field(default_factory=Counter)
+    types: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def clear(self) -> None:
+        self.skipped.clear()
+        self.types.clear()
+        self.notes.clear()
+
+    def skip(self, path: str) -> None:
+        """Count a file that is not read."""
+        self.skipped[printable(PurePosixPath(path).suffix.lower() or PurePosixPath(path).name)] += 1
+        logger.debug("not read: %s", printable(path))
+
+    def note(self, note: str) -> None:
+        if note not in self.notes and len(self.notes) < MAX_NOTES:
+            self.notes.append(note)
+
+    def add_types(self, types: Mapping[str, str]) -> None:
+        for column, column_type in types.items():
+            before = self.types.get(column)
+            if before is None and len(self.types) < MAX_COLUMNS:
+                self.types[column] = column_type
+            elif before is not None and column_type not in before.split(" or "):
+                self.types[column] = f"{before} or {column_type}"
+
+
+def report_of(source: object) -> ReadingReport:
+    """Return the report of a source, empty for a source that makes none."""
+    report = getattr(source, "report", None)
+    return report if isinstance(report, ReadingReport) else ReadingReport()
+
+
+def merged(reports: Iterable[ReadingReport]) -> ReadingReport:
+    """Return one report for several sources."""
+    whole = ReadingReport()
+    for report in reports:
+        whole.skipped.update(report.skipped)
+        whole.add_types(report.types)
+        for note in report.notes:
+            whole.note(note)
+    return whole
