@@ -94,6 +94,7 @@ if TYPE_CHECKING:
     from ingest.search.why import VectorPlace, Why, WhyCause
     from ingest.searchable import OnProgress
     from ingest.source.chunking import ChunkingOptions
+    from ingest.source.column_types import ColumnType
     from ingest.source.fields import FieldMap
     from ingest.source.inputs import SourceLike
     from ingest.source.memory import Record, RecordsSource, records_source
@@ -170,12 +171,13 @@ _NAMES = {
     "ingest.search.why": "VectorPlace Why WhyCause",
     "ingest.searchable": "OnProgress",
     "ingest.source.chunking": "ChunkingOptions",
+    "ingest.source.column_types": "ColumnType",
     "ingest.source.fields": "FieldMap",
-    "ingest.source.read_options": "ReadOptions",
     "ingest.source.inputs": "SourceLike",
     "ingest.source.memory": "Record RecordsSource records_source",
     "ingest.source.open": "open_source",
     "ingest.source.partitions": "PartSize",
+    "ingest.source.read_options": "ReadOptions",
     "ingest.store": "open_store",
     "ingest.store.contract": (
         "CollectionInfo CollectionOptions Combination Condition Distance Filter Manifest Operator Quantization RawFilter Store "
@@ -215,6 +217,7 @@ __all__ = [
     "CollectionInfo",
     "CollectionNotFoundError",
     "CollectionOptions",
+    "ColumnType",
     "Combination",
     "Condition",
     "ConfigurationError",

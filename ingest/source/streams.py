@@ -90,7 +90,7 @@ class ByteStream:
         return self._decoded(self._ahead[:size], keep=True)
 
     def read(self, size: int) -> bytes:
-        """Return some bytes, about `size` at most, none only at the end. Raise `SourceError` if reading or decompressing fails."""
+        """Return about `size` bytes at most, none only at the end. Raise `SourceError` if reading fails."""
         while data := self._read_ahead(size):
             if decoded := self._decoded(data):
                 return decoded
