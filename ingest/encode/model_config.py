@@ -114,6 +114,8 @@ def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | Non
         changes["matryoshka_dims"] = tuple(changes["matryoshka_dims"])
     if "query_prompt" in changes or "document_prompt" in changes:
         changes["own_prompts"] = True
+    if changes.keys() & {"path", "hub_id", "revision", "backend", "needs_remote_code"}:
+        changes["verified"] = None
     cut = changes.pop("truncate_dim", None)
     config = replace(built_in, **changes) if built_in else ModelConfig(**{"key": name, "kind": "dense", **changes})
     _check(config)

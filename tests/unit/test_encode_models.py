@@ -26,6 +26,7 @@ from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
+from ingest.encode.torch_model import TorchModel
 from ingest.errors import ConfigurationError, ModelError, UnknownModelError
 from ingest.testing import FakeAccelerator, use_accelerator
 
@@ -191,6 +192,20 @@ def test_remote_code_runs_only_by_the_users_word() -> None:
     assert ModelManager(EnsembleConfig(("own",)), custom_models=own, trust_remote_code=["own"]).members
     with pytest.raises(UnknownModelError):
         ModelManager(EnsembleConfig(("bm25",)), trust_remote_code=["nomic"])
+
+
+def test_a_model_that_was_verified_without_its_own_code_runs_without_it_although_it_is_trusted() -> None:
+    def trusts(**values: object) -> bool:
+        custom = {"nomic-coderank": values} if values else None
+        manager = ModelManager(
+            EnsembleConfig(("nomic-coderank",)), devices=("cpu",), custom_models=custom, trust_remote_code=["nomic-coderank"]
+        )
+        (model,) = manager.members
+        assert isinstance(model, TorchModel)
+        return model._trust_remote_code
+
+    assert trusts() is False
+    assert trusts(path=str(WHEEL), needs_remote_code=True) is True
 
 
 def test_members_keep_the_configured_order_and_sparse_ones_can_be_left_out() -> None:

@@ -77,6 +77,8 @@ def test_own_models_join_the_registries() -> None:
 def test_a_built_in_model_can_be_given_a_path() -> None:
     model = find_model("bge-m3", custom={"bge-m3": {"path": "/models/bge-m3"}})
     assert (model.path, model.dim) == (Path("/models/bge-m3"), 1024)
+    assert model.verified is None, "other files than those that were verified"
+    assert find_model("bge-m3", custom={"bge-m3": {"max_tokens": 512}}).verified == "architecture"
 
 
 @pytest.mark.parametrize(
