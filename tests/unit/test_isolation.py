@@ -9,16 +9,23 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import office_documents
+import other_documents
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from office_documents import docx, opened, para, pdf, relations, run, show, xlsx, zipped
 
 from ingest.records import Document, Rejected
 from ingest.source import open_source
 from ingest.source.convert import isolation
 from ingest.source.convert.isolation import convert_apart
+from ingest.source.convert.registry import convert_here
 from ingest.source.fields import Unusable
+from ingest.source.formats import format_of_path
 
 
 def reason(tmp_path: Path, name: str, data: bytes) -> str:
@@ -154,3 +161,22 @@ def test_one_long_line_is_read(tmp_path: Path) -> None:
     [document] = open_source(tmp_path / "a.docx").read()
     assert isinstance(document, Document)
     assert len(document.text) == 4_999_999
+
+
+FILES = {**office_documents.FILES, **other_documents.FILES}
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from(sorted(FILES)),
+    cut=st.none() | st.floats(0, 1),
+    changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), max_size=6),
+)
+def test_a_damaged_file_is_read_or_rejected(name: str, cut: float | None, changes: list[tuple[float, int]]) -> None:
+    data = bytearray(FILES[name])
+    for place, byte in changes:
+        data[int(place * len(data))] = byte
+    file_format = format_of_path(name)
+    assert file_format is not None
+    with suppress(Unusable, RecursionError):
+        convert_here(bytes(data[: int(len(data) * cut)] if cut is not None else data), file_format.name)

@@ -61,7 +61,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "org": Converter(org_page),
     "asciidoc": Converter(asciidoc_page),
     "latex": Converter(latex_page),
-    "subtitles": Converter(subtitles_page, apart=False),
+    "subtitles": Converter(subtitles_page),
 }
 """By the name of the format; every other one is text."""
 

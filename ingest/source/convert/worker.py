@@ -55,6 +55,7 @@ def _read(file: BinaryIO, size: int) -> bytes:
 def _reply(request: bytes) -> dict[str, object]:
     from ingest.source.convert.registry import convert_here  # noqa: PLC0415  within the memory limit
     from ingest.source.fields import Unusable  # noqa: PLC0415  as above
+    from ingest.source.streams import first_line  # noqa: PLC0415  as above
 
     name, _, data = request.partition(b"\n")
     del request
@@ -66,6 +67,8 @@ def _reply(request: bytes) -> dict[str, object]:
         return {"reason": f"the {name.decode()} is nested too deeply"}
     except MemoryError:
         return {"reason": f"the {name.decode()} takes more than {MEMORY:,} bytes of memory to read"}
+    except Exception as exc:  # noqa: BLE001  a fault of ours in one file must not end the run
+        return {"reason": f"the file cannot be read as {name.decode()}: {type(exc).__name__}: {first_line(exc)}"}
     return {"text": page.text, "format": page.format, "title": page.title, "metadata": dict(page.metadata), "pages": page.pages}
 
 
