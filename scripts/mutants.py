@@ -1,17 +1,18 @@
 """Break the code of leases, devices, batches, runner, rerankers and registry on purpose, one fault at a time, and run its tests.
 
-    .venv/bin/python scripts/mutants.py              all mutants, about ten minutes
+    .venv/bin/python scripts/mutants.py              all mutants, about twenty minutes
     .venv/bin/python scripts/mutants.py batching     those of the files whose name contains `batching`
 
-Each mutant replaces one piece of source in a temporary copy of the project and runs the tests that should notice. It prints
-`killed` or `survived` for each and exits with 1 if one survives that is not explained, or if its source is no longer there.
+Each mutant of `mutants.txt` replaces one piece of source in a temporary copy of the project and runs the tests that should
+notice. It prints `killed` or `survived` for each, and exits with 1 if one survives that is not explained there, or if its source
+is no longer there.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+import sentence_transformers  # noqa: F401  imported once, for all forks
+import torch
+
 ROOT = Path(__file__).resolve().parent.parent
+LIST = Path(__file__).with_suffix(".txt")
+
 TIMEOUT = 300.0
 """Seconds after which a mutant that hangs counts as killed."""
 
@@ -43,112 +50,20 @@ class Mutant:
     survives: str = ""
 
 
-BATCHING = (
-    Mutant("encode/batching.py", "np.argsort(-lengths[indices]", "np.argsort(0 * lengths[indices]", "test_encode_batching.py"),
-    Mutant(
-        "encode/batching.py",
-        "return max(1, budget // max(1, int",
-        "return max(1, 2 * budget // max(1, int",
-        "test_encode_batching.py",
-    ),
-    Mutant(
-        "encode/batching.py",
-        "MAX_PADDING_SHARE * self._padded",
-        "MAX_PADDING_SHARE * 10 * self._padded",
-        "test_encode_batching.py",
-    ),
-    Mutant("encode/batching.py", "_BATCH_PADDING_SHARE = 0.08", "_BATCH_PADDING_SHARE = 0.1", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "        self._padding += int(padding[count - 1])\n", "", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "            self._returned.append(batch)", "            pass", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "speed < self.best[1] * _WORTHWHILE_SPEEDUP", "speed < 0", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "_WORTHWHILE_SPEEDUP = 1.03", "_WORTHWHILE_SPEEDUP = 1.0", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "speed = median(self.trials)", "speed = max(self.trials)", "test_encode_batching.py"),
-    Mutant(
-        "encode/batching.py",
-        "self.tokens, self.settled = self.best[0], True",
-        "self.tokens = self.best[0]",
-        "test_encode_batching.py",
-    ),
-    Mutant(
-        "encode/batching.py",
-        "grown = int(min(self.tokens * _GROWTH, limit))",
-        "grown = int(self.tokens * _GROWTH)",
-        "test_encode_batching.py",
-    ),
-    Mutant("encode/batching.py", "limit = min(limit, self.ceiling * _CEILING_SHARE)", "pass", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "self.ceiling = int(self.ceiling * _CEILING_RECOVERY) + 1", "pass", "test_encode_batching.py"),
-    Mutant(
-        "encode/batching.py",
-        "self.tokens = max(1, min(self.tokens, cost // 2))",
-        "self.tokens = max(1, self.tokens - 1)",
-        "test_encode_batching.py",
-    ),
-    Mutant("encode/batching.py", "largest < budget.tokens * _FULL", "largest < 0", "test_encode_batching.py"),
-    Mutant("encode/batching.py", "                budget.end_trial()", "                pass", "test_encode_batching.py"),
-    Mutant(
-        "encode/batching.py", "            return self._cpu_tokens\n", "            return math.inf\n", "test_encode_batching.py"
-    ),
-    Mutant(
-        "encode/batching.py", "memory.total_bytes * SOFT_LIMIT_SHARE if", "memory.total_bytes * 8 if", "test_encode_batching.py"
-    ),
-    Mutant(
-        "encode/batching.py",
-        "[*key, budget.proven, budget.ceiling]",
-        "[*key, budget.tokens, budget.ceiling]",
-        "test_encode_batching.py",
-    ),
-    Mutant("encode/batching.py", "if ceiling or is_accelerator(d)", "if True", "test_encode_batching.py"),
-)
-
-RUNNER = (
-    Mutant("encode/runner.py", "dict.fromkeys(texts)", "dict.fromkeys(sorted(texts))", "test_encode_runner.py"),
-    Mutant("encode/runner.py", "lengths <= limit.max_tokens", "lengths <= limit.max_tokens + 1", "test_encode_runner.py"),
-    Mutant("encode/runner.py", "                    state.confine(batch, result.reason)\n", "", "test_encode_runner.py"),
-    Mutant(
-        "encode/runner.py",
-        "                        self._controller.overflowed(model.key, device, cost)\n",
-        "",
-        "test_encode_runner.py",
-    ),
-    Mutant(
-        "encode/runner.py",
-        "partial(_try_batch, encoder, texts, device), self._retry",
-        "partial(encoder.encode_documents, texts), self._retry",
-        "test_encode_runner.py",
-    ),
-    Mutant("encode/runner.py", "                    model.use_float32()\n", "", "test_encode_runner.py"),
-    Mutant("encode/runner.py", "self.queue.put_back(batch[~finite])", "pass", "test_encode_runner.py"),
-    Mutant("encode/runner.py", "while not state.overflowed and len(", "while len(", "test_encode_runner.py"),
-    Mutant(
-        "encode/runner.py",
-        "vectors if finite.all() else np.where(finite[:, np.newaxis], vectors, 0)",
-        "vectors",
-        "test_encode_runner.py",
-    ),
-    Mutant("encode/runner.py", "np.array_split(batch, 2)", "np.array_split(batch, 1)", "test_encode_runner.py"),
-    Mutant(
-        "encode/runner.py",
-        "            give_back(sorted(self._used_devices), self._lease_directory)\n",
-        "",
-        "test_encode_runner.py",
-    ),
-    Mutant("encode/feeding.py", "if self.pads_left else", "if not self.pads_left else", "test_encode_tokens.py"),
-    Mutant("encode/feeding.py", "return feed if same else None", "return feed", "test_encode_tokens.py"),
-    Mutant(
-        "encode/feeding.py",
-        "        module.max_seq_length = limit\n    return",
-        "        pass\n    return",
-        "test_encode_tokens.py",
-    ),
-    Mutant("encode/tokens.py", "        self._drop(texts)", "        pass", "test_encode_tokens.py"),
-    Mutant("encode/tokens.py", "        self._add(prompted, token_ids)\n", "", "test_encode_tokens.py"),
-)
-
-MUTANTS = (*BATCHING, *RUNNER)
+def read_mutants(file: Path) -> list[Mutant]:
+    """Read one mutant a line: `file | old | new | tests`, then ` | why it survives`, with backslash and n for a line break."""
+    mutants = []
+    for line in file.read_text().splitlines():
+        path, old, new, *rest = line.split(" | ")
+        mutants.append(Mutant(path, old.replace("\\n", "\n"), new.replace("\\n", "\n"), *rest))
+    return mutants
 
 
 def main(arguments: Sequence[str]) -> int:
-    chosen = [mutant for mutant in MUTANTS if not arguments or any(name in mutant.file for name in arguments)]
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    sys.dont_write_bytecode = True
+    torch.set_num_threads(1)
+    chosen = [mutant for mutant in read_mutants(LIST) if not arguments or any(name in mutant.file for name in arguments)]
     results: dict[str, list[Mutant]] = {"killed": [], "survived": [], "explained": [], "not found": []}
     with _copy_of_the_project() as copy:
         for mutant in chosen:
@@ -175,14 +90,23 @@ def _try(copy: Path, mutant: Mutant) -> str:
 
 
 def _passes(copy: Path, tests: Sequence[str]) -> bool:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]
-    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "HF_HUB_OFFLINE": "1"}
-    try:
-        return (
-            subprocess.run(command, cwd=copy, env=environment, capture_output=True, timeout=TIMEOUT, check=False).returncode == 0
-        )
-    except subprocess.TimeoutExpired:
-        return False
+    """Run the tests in a fork of this process, which has imported the large libraries already."""
+    run = multiprocessing.get_context("fork").Process(target=_run_tests, args=(copy, tests))
+    run.start()
+    run.join(TIMEOUT)
+    if run.is_alive():
+        run.kill()
+        run.join()
+    return run.exitcode == 0
+
+
+def _run_tests(copy: Path, tests: Sequence[str]) -> None:
+    os.chdir(copy)
+    sys.path[:0] = [str(copy), str(copy / "tests")]
+    silence = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(silence, 1)
+    os.dup2(silence, 2)
+    sys.exit(pytest.main(["-x", "-q", "-p", "no:cacheprovider", *(f"tests/{test}" for test in tests)]))
 
 
 @contextmanager
