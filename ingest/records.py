@@ -210,7 +210,11 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class ModelReport:
-    """The work of one model in a run. `seconds` is the time under leases; `tokens` excludes padding; the shares are 0 to 1."""
+    """The work of one model in a run.
+
+    `seconds` is the time under leases; `tokens` excludes padding; the shares are 0 to 1; `vram_gb` is the most GiB of one GPU's
+    memory that it used, its batches included, 0 without a GPU.
+    """
 
     key: str
     kind: str
@@ -227,6 +231,7 @@ class ModelReport:
     computing_share: float = 0.0
     waiting_share: float = 0.0
     moving_share: float = 0.0
+    vram_gb: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

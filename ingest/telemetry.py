@@ -36,6 +36,7 @@ class PassReport:
         swap_seconds: time spent moving the model.
         compute_seconds: time in which a device computed, on average of the devices.
         window: number of the window, from 1.
+        vram_gb: the most GiB of one GPU's memory that the model used, its batches included; 0 without a GPU.
     """
 
     key: str
@@ -52,6 +53,7 @@ class PassReport:
     swap_seconds: float
     compute_seconds: float
     window: int
+    vram_gb: float = 0.0
 
     @property
     def tokens_per_second(self) -> float:
@@ -100,6 +102,7 @@ class _Totals:
     seconds: float = 0.0
     swap_seconds: float = 0.0
     compute_seconds: float = 0.0
+    vram_gb: float = 0.0
 
     def add(self, report: PassReport) -> None:
         """Add a pass."""
@@ -110,6 +113,7 @@ class _Totals:
         self.seconds += report.seconds
         self.swap_seconds += report.swap_seconds
         self.compute_seconds += report.compute_seconds
+        self.vram_gb = max(self.vram_gb, report.vram_gb)
 
     def model_report(self) -> ModelReport:
         """Return the sum of the passes."""
@@ -130,6 +134,7 @@ class _Totals:
             computing_share=computing,
             waiting_share=round(max(0.0, 1 - computing - moving), 4) if self.seconds else 0.0,
             moving_share=moving,
+            vram_gb=self.vram_gb,
         )
 
     def _share(self, seconds: float) -> float:

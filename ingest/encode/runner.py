@@ -378,4 +378,5 @@ def _report(model: Model, lease: GPULease, state: _PassState, window: int) -> Pa
         swap_seconds=state.swap_seconds,
         compute_seconds=state.compute_seconds,
         window=window,
+        vram_gb=max(lease.summarize()["vram_delta_gb"].values(), default=0.0),
     )

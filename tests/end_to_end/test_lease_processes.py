@@ -124,18 +124,31 @@ def test_a_killed_holder_frees_its_device_within_a_second(directory: Path) -> No
 
 
 def test_whoever_waits_comes_next_even_before_the_one_who_held(directory: Path) -> None:
+    model = RecordingModel("mine")
     with ExitStack() as stack:
-        with lease_gpus(RecordingModel("mine"), ("cpu",), directory=directory, keep=True) as lease:
+        with lease_gpus(model, ("cpu",), directory=directory, keep=True) as lease:
             other = stack.enter_context(_process(QUEUE, directory))
             assert _answer(other) == "asking\n"
             while not lease.wanted():
                 threading.Event().wait(0.005)
+        assert model.journal.events[-1] == ("offload", "mine")
         [began] = json.loads(_answer(other))
         _say(other)
         with lease_gpus(RecordingModel("mine"), ("cpu",), directory=directory) as again:
             [ended] = json.loads(_answer(other))
             assert began < ended
             assert again.wanted() is False
+
+
+def test_a_device_that_is_kept_idle_goes_to_whoever_asks(directory: Path) -> None:
+    model = RecordingModel("mine")
+    with lease_gpus(model, ("cpu",), directory=directory, keep=True):
+        pass
+    assert ("offload", "mine") not in model.journal.events
+    with _process(QUEUE, directory) as other:
+        assert _answer(other) == "asking\n"
+        assert json.loads(_answer(other))
+    assert model.journal.events[-1] == ("offload", "mine")
 
 
 def _keep_leasing(directory: Path) -> None:

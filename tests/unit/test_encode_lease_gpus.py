@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from recording_models import Journal, RecordingEncoder, RecordingModel, vector_of
 
 from ingest.encode.accelerator import GIBIBYTE
@@ -72,6 +73,16 @@ def test_a_model_that_stays_still_costs_what_it_uses(gpus: FakeAccelerator, dire
         assert _cost(lease) == 1.0
     give_back(CUDA, directory)
     assert gpus.allocated("cuda:0") == 0
+
+
+def test_the_report_of_a_run_tells_the_most_memory_that_a_model_used(gpus: FakeAccelerator, directory: Path) -> None:
+    monitor = ThroughputMonitor()
+    with BatchRunner(
+        [_model("a", gpus), _model("b", gpus, gb=2)], devices=("cuda:0", "cuda:1"), lease_directory=directory, monitor=monitor
+    ) as runner:
+        for _ in range(3):
+            runner.run({"a": ["x"], "b": ["x"]})
+    assert {report.key: report.vram_gb for report in monitor.model_reports()} == {"a": 1.0, "b": 2.0}
 
 
 def test_events_show_the_memory_before_and_after_the_work(gpus: FakeAccelerator, directory: Path) -> None:
@@ -243,6 +254,18 @@ def test_a_lock_is_named_after_the_gpu_and_not_its_number(
             thread.start()
             thread.join()
     assert found == [free]
+
+
+def test_processes_that_number_gpus_differently_wait_for_them_in_one_order(directory: Path) -> None:
+    directory.mkdir()
+    with (
+        use_accelerator(FakeAccelerator(visible=(1, 0))) as gpus,
+        FileLock(directory / f"{gpus.gpus()[0].identity}.lock"),
+        FileLock(directory / f"{gpus.gpus()[1].identity}.lock"),
+        pytest.raises(LeaseTimeoutError, match=r"^cuda:1 is leased"),  # the first GPU of other processes
+        lease_gpus(RecordingModel("a"), ("cuda:0", "cuda:1"), directory=directory, timeout=0.0),
+    ):
+        pytest.fail("there is no lease")
 
 
 def _can_lease(directory: Path, visible: tuple[int, ...]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -72,11 +73,12 @@ def test_a_pass_says_how_fast_it_was_and_what_padding_wasted() -> None:
 
 def test_passes_of_a_model_add_up() -> None:
     monitor = ThroughputMonitor()
-    monitor.log_pass(REPORT)
-    monitor.log_pass(REPORT)
+    monitor.log_pass(replace(REPORT, vram_gb=1.5))
+    monitor.log_pass(replace(REPORT, vram_gb=1.0))
     (report,) = monitor.model_reports()
     assert (report.chunks, report.tokens, report.seconds) == (20, 600, 4.0)
     assert (report.tokens_per_second, report.padding_share) == (150.0, 0.25)
+    assert report.vram_gb == 1.5
     assert (report.computing_share, report.waiting_share, report.moving_share) == (0.6, 0.15, 0.25)
     assert monitor.swap_seconds == 1.0
 
