@@ -37,6 +37,9 @@ class Document:
         metadata: the user's own fields.
         format: how to split it: `text`, `markdown`, or `code:<language>`.
         position: its origin, for people: `path:line`, `path`, `table row 12`.
+        url: address of the document, or None.
+        pages: number and start (offset in `text`) of each page, in the order of the text; empty without pages.
+        anchors: name (the fragment of a URL) and start of each place that a link can name, in the order of the text.
     """
 
     id: str
@@ -45,6 +48,9 @@ class Document:
     metadata: Metadata = field(default_factory=dict)
     format: str = "text"
     position: str = ""
+    url: str | None = None
+    pages: tuple[tuple[int, int], ...] = ()
+    anchors: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,12 @@ class Chunk:
         index: position in the document, from 0.
         start, end: `document.text[start:end] == text`; characters, half-open.
         text: the text that is stored and shown.
-        context: the text that encoders read in front of it (the title, possibly cut), or "".
+        context: the text that encoders read in front of it, or "": the title and the headings above the chunk, cut in the middle
+            if they are long, and the header row if the chunk continues a table.
+        section: the headings of the section that contains the chunk, outermost first.
+        table_header: the header row of the table that the chunk continues, or None.
+        page: number of the page on which the chunk begins, or None.
+        anchor: name of the last anchor at or before the start of the chunk, or None.
     """
 
     id: str
@@ -90,6 +101,10 @@ class Chunk:
     end: int
     text: str
     context: str = ""
+    section: tuple[str, ...] = ()
+    table_header: str | None = None
+    page: int | None = None
+    anchor: str | None = None
 
     @property
     def encoded_text(self) -> str:
@@ -152,7 +167,7 @@ class Fingerprint:
         payload_fp: digest of the visible payload.
         vectors: vector name → fingerprint of its model.
         soft_deleted_at: when its document was soft-deleted (ISO 8601, UTC); None if it was not.
-        context: characters of the title, on one line, that were encoded in front of the text; None for the whole title.
+        context: the text that was encoded in front of the chunk's text; None for the title on one line.
     """
 
     id: str
@@ -163,7 +178,7 @@ class Fingerprint:
     payload_fp: str
     vectors: Mapping[str, str]
     soft_deleted_at: str | None = None
-    context: int | None = None
+    context: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +199,8 @@ class Hit:
         snippet: the best passage of the text, at most 300 characters, if requested.
         highlights: ranges (characters of `snippet`, half-open) of the words that match the query.
         group: in a grouped search the value of the field that the hit is grouped by; of `doc_id`, the key of the document.
+        section, table_header, page, anchor: see `Chunk`.
+        url: address of the document, or None.
     """
 
     id: str
@@ -206,6 +223,11 @@ class Hit:
     group: str | float | None = None
     snippet: str | None = None
     highlights: tuple[tuple[int, int], ...] = ()
+    section: tuple[str, ...] = ()
+    table_header: str | None = None
+    page: int | None = None
+    url: str | None = None
+    anchor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import Literal, get_args, overload
 
 import numpy as np
 
+from ingest.context import heading_path, path_line
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import check_devices, compute_dtype, default_devices
 from ingest.encode.lease import give_back
@@ -383,9 +384,9 @@ def _refused_by_hub(config: ModelConfig) -> str | None:
 
 
 def text_to_read(hit: Hit) -> str:
-    """Return the text that a reranker reads for a hit: title and text, joined like `Chunk.encoded_text`."""
-    title = " ".join((hit.title or "").split())[:TITLE_CHARACTERS]
-    return f"{title}\n{hit.text}" if title else hit.text
+    """Return the text that a reranker reads for a hit: title, headings, the header row of a table, and text."""
+    lines = (path_line(heading_path(hit.title, hit.section), TITLE_CHARACTERS), hit.table_header, hit.text)
+    return "\n".join(line for line in lines if line)
 
 
 def _parse_hit(value: object) -> Hit:

@@ -314,4 +314,9 @@ def _hit(candidate: Fused, payload: Payload) -> Hit:
         vector_scores=candidate.vector_scores,
         contributions=candidate.contributions,
         group=candidate.group,
+        section=tuple(payload.get("section", ())),
+        table_header=payload.get("table_header"),
+        page=payload.get("page"),
+        url=payload.get("url"),
+        anchor=payload.get("anchor"),
     )

@@ -7,13 +7,17 @@ are cut again. Searching each border with a tokenizer is hundreds of times slowe
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import itemgetter
 
+from ingest.context import heading_path, path_line
 from ingest.errors import ConfigurationError
 from ingest.parameters import normalize, optional, parse_integer, parse_number
-from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, digest, title_line
+from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, digest
+from ingest.source.outline import Outline, outline_of
 from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_version, trim
 
 MAX_OVERLAP = 0.5
@@ -21,9 +25,9 @@ UNLIMITED_TOKENS = 500
 """Size of a chunk if no model limits it, in tokens of `CHARACTERS_PER_TOKEN`."""
 CHARACTERS_PER_TOKEN = 4
 CONTEXT_SHARE = 4
-"""The context of a chunk takes at most one part in this many of its size."""
+"""The title and headings in front of a chunk take at most one part in this many of its size, and so does a table's header row."""
 
-_ALGORITHM = 1  # raise it with every change to the borders of the same document
+_ALGORITHM = 2  # raise it with every change to the borders of the same document
 _HEADROOM = 0.95  # pieces with equally many characters differ in tokens
 _EVENNESS = 1.1  # slack for borders when a piece is cut into equal parts
 _MARGIN = 8  # tokens that prompt and text may cost more together than apart
@@ -82,11 +86,16 @@ class Chunker:
 
         Raises `ConfigurationError` if a model's prompt leaves no room for text, and the errors of the token counters.
         """
-        contexts = self._contexts(documents)
-        chunked = [self._single(*each) for each in zip(documents, doc_keys, contexts, strict=True)]
-        drafts = {index: _Draft(documents[index], contexts[index]) for index, chunks in enumerate(chunked) if not chunks}
+        titles = [heading_path(document.title, ()) for document in documents]
+        contexts: _Contexts = {(): ""}
+        self._fit(titles, contexts)
+        chunked = [
+            self._single(document, key, contexts[title]) for document, key, title in zip(documents, doc_keys, titles, strict=True)
+        ]
+        drafts = {index: _Draft(documents[index], contexts[titles[index]]) for index, chunks in enumerate(chunked) if not chunks}
         queue = [piece for draft in drafts.values() for piece in self._first_pieces(draft)]
         while queue:
+            self._set_contexts(queue, contexts)
             loads = self._gauge.loads([piece.encoded for piece in queue])
             queue = [smaller for piece, load in zip(queue, loads, strict=True) for smaller in self._settle(piece, load)]
         for index, draft in drafts.items():
@@ -101,12 +110,13 @@ class Chunker:
         if not self._gauge.surely_fits(_encoded(context, text)):
             return []
         start = document.text.index(text)
-        return [Chunk(chunk_id(doc_key, text, 0), 0, start, start + len(text), text, context)]
+        outline = outline_of(document.text) if document.format == "markdown" and _may_have_headings(text) else Outline()
+        return [_chunk(document, outline, doc_key, Cut(start, start, start + len(text)), context=context, index=0, nth=0)]
 
     def _first_pieces(self, draft: _Draft) -> Iterator[_Piece]:
         text = draft.document.text
         start, end = trim(text, (0, len(text)))
-        whole = _Piece(draft, Cut(start, start, end), draft.context)
+        whole = _Piece(draft, Cut(start, start, end))
         if self._gauge.may_fit(whole.text):
             yield whole
         else:
@@ -133,33 +143,49 @@ class Chunker:
         draft = piece.draft
         kind = splitter_kind(draft.document.format)
         own = piece.cut.own, piece.cut.end
-        for cut in split(draft.document.text, own, kind, capacity=max(1, capacity), overlap=self._options.overlap):
-            yield _Piece(draft, cut, piece.context)
+        for cut in split(draft.document.text, own, kind, draft.outline, capacity=max(1, capacity), overlap=self._options.overlap):
+            yield _Piece(draft, cut)
 
-    def _contexts(self, documents: Sequence[Document]) -> list[str]:
-        """Return the title of each document on one line, cut to its share of a chunk."""
-        if not any(document.title for document in documents):
-            return [""] * len(documents)
+    def _set_contexts(self, pieces: Sequence[_Piece], contexts: _Contexts) -> None:
+        """Give each new piece the title and headings above it, and the header row of a table that it continues."""
+        fresh = [(piece, *piece.above()) for piece in pieces if piece.context is None]
+        self._fit((path for _, *paths in fresh for path in paths), contexts)
+        for piece, headings, header in fresh:
+            piece.context = "\n".join(line for path in (headings, header) if (line := contexts[path]))
+
+    def _fit(self, paths: Iterable[tuple[str, ...]], contexts: _Contexts) -> None:
+        """Add the line of each path, cut to its share of a chunk."""
+        new = {path for path in paths if path not in contexts}
+        if not new:
+            return
         longest = self._gauge.characters * _TITLE_CHARACTERS // (CONTEXT_SHARE * CHARACTERS_PER_TOKEN)
-        titles = {title: _shorten(title_line(title), longest) for document in documents if (title := document.title)}
-        pending = [title for title, context in titles.items() if not self._gauge.surely_fits(context, CONTEXT_SHARE)]
+        contexts |= {path: path_line(path, longest) for path in new}
+        pending = [path for path in new if not self._gauge.surely_fits(contexts[path], CONTEXT_SHARE)]
         while pending:
-            loads = self._gauge.loads([titles[title] for title in pending])
-            over = {title: load * CONTEXT_SHARE for title, load in zip(pending, loads, strict=True) if load * CONTEXT_SHARE > 1}
-            for title, load in over.items():
-                titles[title] = _shorten(titles[title], int(len(titles[title]) * _HEADROOM / load))
-            pending = [title for title in over if titles[title]]
-        return [titles[document.title] if document.title else "" for document in documents]
+            loads = self._gauge.loads([contexts[path] for path in pending])
+            over = {path: load * CONTEXT_SHARE for path, load in zip(pending, loads, strict=True) if load * CONTEXT_SHARE > 1}
+            for path, load in over.items():
+                contexts[path] = path_line(path, int(len(contexts[path]) * _HEADROOM / load))
+            pending = [path for path in over if contexts[path]]
+
+
+_Contexts = dict[tuple[str, ...], str]
+"""The title and headings above a chunk, or a header row alone → its line."""
 
 
 @dataclass(slots=True)
 class _Draft:
-    """A document that is being cut."""
+    """A document that is being cut. `context` is its title, cut to its share of a chunk."""
 
     document: Document
     context: str
+    outline: Outline | None = None
     settled: list[_Piece] = field(default_factory=list)
     unfit: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.document.format == "markdown":
+            self.outline = outline_of(self.document.text)
 
     def finish(self, doc_key: str) -> list[Chunk] | Rejected:
         document = self.document
@@ -167,22 +193,24 @@ class _Draft:
             return Rejected(document.position, self.unfit, document.text[:200], document.id)
         chunks: list[Chunk] = []
         times: dict[str, int] = {}
+        outline = self.outline or Outline()
         for piece in sorted(self.settled, key=lambda piece: (piece.cut.start, -piece.cut.end)):
-            start, _, end = piece.cut
-            if chunks and end <= chunks[-1].end:  # inside the overlap of the previous chunk
+            if chunks and piece.cut.end <= chunks[-1].end:  # inside the overlap of the previous chunk
                 continue
             text = piece.text
             nth = times.get(text, 0)
             times[text] = nth + 1
-            chunks.append(Chunk(chunk_id(doc_key, text, nth), len(chunks), start, end, text, piece.context))
+            chunks.append(_chunk(document, outline, doc_key, piece.cut, context=piece.context or "", index=len(chunks), nth=nth))
         return chunks
 
 
 @dataclass(slots=True)
 class _Piece:
+    """A part of a document that may become a chunk. `context` is None until it is known."""
+
     draft: _Draft
     cut: Cut
-    context: str
+    context: str | None = None
 
     @property
     def text(self) -> str:
@@ -190,7 +218,38 @@ class _Piece:
 
     @property
     def encoded(self) -> str:
-        return _encoded(self.context, self.text)
+        return _encoded(self.context or "", self.text)
+
+    def above(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the title and headings above the piece, and the header row of the table that it continues."""
+        title, outline = self.draft.document.title, self.draft.outline
+        if outline is None:
+            return heading_path(title, ()), ()
+        header = outline.table_header(self.cut.own)
+        return heading_path(title, outline.above(self.cut.own)), (header,) if header else ()
+
+
+def _chunk(document: Document, outline: Outline, doc_key: str, cut: Cut, *, context: str, index: int, nth: int) -> Chunk:
+    """Return the chunk of a piece. `nth` counts equal texts before it in the document."""
+    text = document.text[cut.start : cut.end]
+    page = bisect_right(document.pages, cut.own, key=itemgetter(1))
+    anchor = bisect_right(document.anchors, cut.own, key=itemgetter(1))
+    return Chunk(
+        id=chunk_id(doc_key, text, nth),
+        index=index,
+        start=cut.start,
+        end=cut.end,
+        text=text,
+        context=context,
+        section=outline.section(cut.own, cut.end),
+        table_header=outline.table_header(cut.own),
+        page=document.pages[page - 1][0] if page else None,
+        anchor=document.anchors[anchor - 1][0] if anchor else None,
+    )
+
+
+def _may_have_headings(text: str) -> bool:
+    return "#" in text or "\n=" in text or "\n-" in text
 
 
 class _CharacterGauge:
@@ -279,14 +338,3 @@ def _most_tokens(text: str) -> int:
     if text.isascii():
         return len(text)
     return max(len(text.encode()), len(unicodedata.normalize("NFKD", text).encode()))
-
-
-def _shorten(text: str, length: int) -> str:
-    """Return at most `length` characters of the text, cut at the end of a word if that keeps at least half."""
-    if len(text) <= length:
-        return text
-    cut = text[:length]
-    if text[length : length + 1] != " ":
-        words = cut.rpartition(" ")[0]
-        cut = words if len(words) * 2 > length else cut
-    return cut.strip()

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
-from functools import lru_cache
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from functools import lru_cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from itertools import pairwise
 from types import ModuleType
 from typing import NamedTuple
 
-from semantic_text_splitter import CodeSplitter, MarkdownSplitter, TextSplitter
+from semantic_text_splitter import CodeSplitter, TextSplitter
+
+from ingest.source.outline import SECTION, Outline
 
 Span = tuple[int, int]
 """Characters, 0-based, half-open."""
@@ -23,10 +27,16 @@ class Cut(NamedTuple):
     end: int
 
 
+TINY = 40
+"""A piece of fewer characters joins its neighbor."""
+
+_TEXT = 0  # strength of a border that the structure does not give
+_FILLED = 4  # a piece of one part in this many of the capacity may end where no section begins
+_EVENNESS = 1.1  # slack for borders when a piece is cut into equal parts
 _BLOCK = 32_768
 _BLOCK_CAPACITIES = 8
 # The first of these separators that occurs in the second half of a block ends it.
-_BORDERS = {"markdown": ("\n#", "\n\n", "\n", " "), "text": ("\n\n", "\n", ". ", " "), "code": ("\n\n", "\n", " ")}
+_BORDERS = {"text": ("\n\n", "\n", ". ", " "), "code": ("\n\n", "\n", " ")}
 _REPEAT_BORDERS = ("\n\n", "\n", ". ", " ")
 
 
@@ -36,12 +46,14 @@ def splitter_kind(format: str) -> str:  # noqa: A002  as in `Document.format`
     family, _, language = format.partition(":")
     if family == "code":
         return format if _grammar(language) is not None else "text"
-    return format if format in _BORDERS else "text"
+    return format if format == "markdown" else "text"
 
 
 def splitter_version(kind: str) -> str:
     """Return the library and grammar versions on which the borders of a splitter depend."""
     versions = f"semantic-text-splitter {version('semantic-text-splitter')}"
+    if kind == "markdown":
+        versions += f", pyromark {version('pyromark')}"
     family, _, language = kind.partition(":")
     if family == "code":
         grammar = f"tree-sitter-{language.replace('_', '-')}"
@@ -59,26 +71,115 @@ def trim(text: str, span: Span) -> Span:
     return min(end, span[0] + len(piece) - len(piece.lstrip())), end
 
 
-def split(text: str, span: Span, kind: str, *, capacity: int, overlap: float) -> list[Cut]:
+def split(text: str, span: Span, kind: str, outline: Outline | None, *, capacity: int, overlap: float) -> list[Cut]:
     """Cut a span into trimmed pieces in order. No piece is empty, and only whitespace lies between the new parts of pieces.
 
     Args:
         text: the whole text.
         span: the span to cut.
         kind: see `splitter_kind`.
+        outline: the structure of a text in Markdown.
         capacity: most characters of a piece, overlap included; at least 1.
         overlap: share of the capacity that repeats preceding text, 0 to 0.5; the first piece repeats text before the span.
     """
     repeated = int(capacity * overlap)
-    splitter = _splitter(kind, capacity - repeated)
-    pieces: list[Cut] = []
-    for start, end in _blocks(text, span, kind, max(_BLOCK, _BLOCK_CAPACITIES * capacity)):
-        for offset, piece in splitter.chunk_indices(text[start:end]):
-            own, last = trim(text, (start + offset, start + offset + len(piece)))
-            if own < last:
-                first = _repeat_from(text, max(0, own - repeated), own) if repeated else own
-                pieces.append(Cut(first, own, last))
-    return pieces
+    room = capacity - repeated
+    spans = _split_plainly(text, span, kind, room) if outline is None else _split_outlined(text, span, outline, room)
+    return [
+        Cut(_repeat_from(text, max(0, own - repeated), own) if repeated else own, own, end)
+        for own, end in _join_tiny(spans, room)
+    ]
+
+
+def _split_plainly(text: str, span: Span, kind: str, capacity: int) -> list[Span]:
+    splitter = _splitter(kind, capacity)
+    spans = [
+        trim(text, (start + offset, start + offset + len(piece)))
+        for start, end in _blocks(text, span, kind, max(_BLOCK, _BLOCK_CAPACITIES * capacity))
+        for offset, piece in splitter.chunk_indices(text[start:end])
+    ]
+    return [(start, end) for start, end in spans if start < end]
+
+
+def _split_outlined(text: str, span: Span, outline: Outline, capacity: int) -> list[Span]:
+    """Cut where the strongest border is. A block that fits is not cut, and a heading stays with the text below it."""
+    borders = list(_outlined_borders(text, span, outline, capacity))
+    starts = [start for start, _ in borders]
+    ends = [trim(text, (start, end))[1] for start, end in pairwise([*starts, span[1]])]
+    spans: list[Span] = []
+    first = 0
+    while first < len(starts):
+        following = max(first + 1, bisect_right(ends, starts[first] + capacity))
+        if following < len(starts):
+            following = max(range(first + 1, following + 1), key=partial(_fitness, borders, ends, first, capacity))
+        spans.append((starts[first], ends[following - 1]))
+        first = following
+    trimmed = [trim(text, each) for each in spans]
+    return [(start, end) for start, end in trimmed if start < end]
+
+
+def _fitness(
+    borders: Sequence[tuple[int, int]], ends: Sequence[int], first: int, capacity: int, last: int
+) -> tuple[int, int, int]:
+    """Return how good it is to end the piece that begins at border `first` before border `last`."""
+    start, strength = borders[last]
+    length = ends[last - 1] - borders[first][0]
+    filled = length * _FILLED >= capacity or strength >= SECTION
+    return (length >= _least(capacity)) + (length >= _least(capacity) and filled), strength, start
+
+
+def _outlined_borders(text: str, span: Span, outline: Outline, capacity: int) -> Iterator[tuple[int, int]]:
+    """Yield where a piece of a span may begin, with the strength of the border: blocks, and the parts of too long blocks."""
+    start, end = span
+    blocks = outline.blocks
+    first = max(0, bisect_right(blocks, start, key=lambda block: block.start) - 1)
+    strength = _TEXT
+    for index in range(first, len(blocks)):
+        block = blocks[index]
+        if block.start >= end:
+            break
+        until = min(end, blocks[index + 1].start) if index + 1 < len(blocks) else end
+        begin = start if index == first else block.start
+        yield begin, block.strength if begin == block.start else strength
+        if until - begin > capacity:
+            body = max(begin, block.body)
+            inner = [(offset, each) for offset, each in block.inner if body < offset < until]
+            for (own, own_strength), (next_, _) in pairwise([(begin, _TEXT), *inner, (until, _TEXT)]):
+                if own_strength:
+                    yield own, own_strength
+                yield from _text_borders(text, own, max(own, body), next_, capacity)
+    if not blocks or blocks[0].start >= end:
+        yield start, _TEXT
+        yield from _text_borders(text, start, start, end, capacity)
+
+
+def _text_borders(text: str, start: int, body: int, end: int, capacity: int) -> Iterator[tuple[int, int]]:
+    """Yield the borders in a part that is too long. The headings from `start` to `body` stay with the text below them."""
+    if trim(text, (start, end))[1] - start <= capacity:
+        return
+    if (body - start) * 2 > capacity:
+        body = start
+    room = capacity - (body - start)
+    length = end - body
+    even = min(room, int(_EVENNESS * length / -(-length // room)) + 1)
+    for piece, _ in _split_plainly(text, (body, end), "text", even)[1:]:
+        yield piece, _TEXT
+
+
+def _join_tiny(spans: Sequence[Span], capacity: int) -> list[Span]:
+    """Return the spans with each tiny one joined to the one before or after it, if the two fit together."""
+    joined: list[Span] = []
+    for start, end in spans:
+        tiny = end - start < _least(capacity) or (joined and joined[-1][1] - joined[-1][0] < _least(capacity))
+        if tiny and joined and end - joined[-1][0] <= capacity:
+            joined[-1] = joined[-1][0], end
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _least(capacity: int) -> int:
+    return min(TINY, capacity // _FILLED)
 
 
 def _blocks(text: str, span: Span, kind: str, size: int) -> Iterator[Span]:
@@ -112,10 +213,8 @@ def _repeat_from(text: str, low: int, high: int) -> int:
 
 
 @lru_cache(maxsize=256)
-def _splitter(kind: str, capacity: int) -> TextSplitter | MarkdownSplitter | CodeSplitter:
+def _splitter(kind: str, capacity: int) -> TextSplitter | CodeSplitter:
     family, _, language = kind.partition(":")
-    if family == "markdown":
-        return MarkdownSplitter(capacity)
     grammar = _grammar(language) if family == "code" else None
     return CodeSplitter(grammar.language(), capacity) if grammar is not None else TextSplitter(capacity)
 

@@ -17,7 +17,7 @@ Operator = Literal[
     "eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "null", "missing", "text", "near", "box", "polygon", "element"
 ]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The version of the payload and the manifest. A collection of another version is refused."""
 
 MAX_FACETS = 1000

@@ -1,6 +1,7 @@
 """Collection names, payloads and manifests, the same for every store. Pure.
 
-Payload of a point: `text`, `title`?, `metadata{…}`, `source`, `doc_id`, `chunk`, `start`, `end`, and
+Payload of a point: `text`, `title`?, `section`?, `table_header`?, `page`?, `url`?, `anchor`?, `metadata{…}`, `source`, `doc_id`,
+`chunk`, `start`, `end`, and
 `_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?}`.
 """
 
@@ -74,6 +75,10 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
     payload: Payload = {"text": chunk.text}
     if document.title is not None:
         payload["title"] = document.title
+    if chunk.section:
+        payload["section"] = list(chunk.section)
+    optional = {"table_header": chunk.table_header, "page": chunk.page, "url": document.url, "anchor": chunk.anchor}
+    payload.update((name, value) for name, value in optional.items() if value is not None)
     payload["metadata"] = dict(document.metadata)
     payload["source"] = source
     payload["doc_id"] = document.id
@@ -86,8 +91,8 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
 def encoded_text(payload: Payload, fingerprint: Fingerprint) -> str | None:
     """Return the text that the encoders read for a stored chunk, or None if its text or title has changed since."""
     text = str(payload.get("text", ""))
-    title = title_line(str(payload.get("title") or ""))
-    whole = Chunk("", 0, 0, len(text), text, title[: fingerprint.context]).encoded_text
+    context = title_line(str(payload.get("title") or "")) if fingerprint.context is None else fingerprint.context
+    whole = Chunk("", 0, 0, len(text), text, context).encoded_text
     return whole if digest_bytes(whole.encode()) == fingerprint.text_fp else None
 
 
@@ -134,7 +139,7 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
     if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
         return None
     context = record.get("context")
-    if context is not None and not (type(context) is int and context >= 0):
+    if not (context is None or isinstance(context, str)):
         return None
     try:
         vectors = record["vectors"]

@@ -13,8 +13,8 @@ class DocumentDigest(NamedTuple):
     """The digests of a document.
 
     Attributes:
-        visible: digest of the title and the metadata.
-        whole: digest of the title, the metadata, the text and the chunking options.
+        visible: digest of the title, the URL and the metadata.
+        whole: digest of the title, the URL, the metadata, the text, its pages and anchors, and the chunking options.
         title: the document's title on one line.
     """
 
@@ -25,8 +25,9 @@ class DocumentDigest(NamedTuple):
 
 def digest_document(document: Document, chunker: str) -> DocumentDigest:
     """Return the digests of a document. `chunker` is the fingerprint of the chunking options."""
-    visible = _visible(document.title, document.metadata)
-    whole = digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{document.text}".encode())
+    visible = _visible(document.title, document.url, document.metadata)
+    places = digest([document.pages, document.anchors]) if document.pages or document.anchors else ""
+    whole = digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{places}\0{document.text}".encode())
     return DocumentDigest(visible, whole, title_line(document.title))
 
 
@@ -41,9 +42,14 @@ def fingerprint_chunks(
             doc_fp=document.whole,
             doc_chunks=len(chunks),
             text_fp=digest_bytes(chunk.encoded_text.encode()),
-            payload_fp=_payload(document.visible, chunk.index, chunk.start, chunk.end, chunk.text),
+            payload_fp=_payload(
+                document.visible,
+                (chunk.index, chunk.start, chunk.end),
+                _places(list(chunk.section), chunk.table_header, chunk.page, chunk.anchor),
+                chunk.text,
+            ),
             vectors=models,
-            context=None if chunk.context == document.title else len(chunk.context),
+            context=None if chunk.context == document.title else chunk.context,
         )
         for chunk in chunks
     ]
@@ -55,13 +61,21 @@ def digest_stored_payload(payload: Payload) -> str | None:
     metadata, text = payload.get("metadata"), payload.get("text")
     if not isinstance(metadata, dict) or not isinstance(text, str):
         return None
-    index, start, end = (payload.get(name) for name in ("chunk", "start", "end"))
-    return _payload(_visible(payload.get("title"), metadata), index, start, end, text)  # type: ignore[arg-type]  # hashed as it is
+    offsets = payload.get("chunk"), payload.get("start"), payload.get("end")
+    places = _places(payload.get("section") or [], *(payload.get(name) for name in ("table_header", "page", "anchor")))
+    return _payload(_visible(payload.get("title"), payload.get("url"), metadata), offsets, places, text)
 
 
-def _visible(title: str | None, metadata: Metadata) -> str:
-    return digest([title, dict(metadata)])
+def _visible(title: object, url: object, metadata: Metadata) -> str:
+    return digest([title, url, dict(metadata)])
 
 
-def _payload(visible: str, index: int, start: int, end: int, text: str) -> str:
-    return digest_bytes(f"{visible}\0{index}\0{start}\0{end}\0{text}".encode())
+def _places(section: object, table_header: object, page: object, anchor: object) -> str:
+    """Return a digest of the position of a chunk among headings, tables, pages and anchors, or "" without any."""
+    places = [section, table_header, page, anchor]
+    return digest(places) if any(places) else ""
+
+
+def _payload(visible: str, offsets: tuple[object, object, object], places: str, text: str) -> str:
+    index, start, end = offsets
+    return digest_bytes(f"{visible}\0{index}\0{start}\0{end}\0{places}\0{text}".encode())

@@ -16,6 +16,8 @@ class Page:
         title: the title, if the file has one.
         metadata: other facts the file states about itself, by name.
         pages: number and start of each page or slide, in characters of the text, if the file has pages.
+        url: address of the page, if the file states it.
+        anchors: name and start of each place that a link can name, as in `Document`.
     """
 
     text: str
@@ -23,6 +25,8 @@ class Page:
     title: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     pages: tuple[tuple[int, int], ...] = ()
+    url: str | None = None
+    anchors: tuple[tuple[str, int], ...] = ()
 
 
 def joined_pages(texts: Iterable[tuple[int, str]]) -> tuple[str, tuple[tuple[int, int], ...]]:

@@ -99,4 +99,14 @@ def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) 
     checked_id(doc_id)
     check_format(format)
     page = convert_apart(data, format) if is_converted_apart(format) else convert_here(data, format)
-    return Document(doc_id, checked_text(page.text), page.title, {**page.metadata, "path": doc_id}, page.format, position)
+    return Document(
+        id=doc_id,
+        text=checked_text(page.text),
+        title=page.title,
+        metadata={**page.metadata, "path": doc_id},
+        format=page.format,
+        position=position,
+        url=page.url,
+        pages=page.pages,
+        anchors=page.anchors,
+    )
