@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import takewhile, zip_longest
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyromark
@@ -23,7 +23,7 @@ _DEEPEST = 16  # nested lists whose items are borders
 
 
 class Heading(NamedTuple):
-    """A heading: its span, and the headings of its section, itself included."""
+    """A heading: its span with the whitespace below it, and the headings of its section, itself included."""
 
     start: int
     end: int
@@ -102,10 +102,11 @@ def outline_of(text: str) -> Outline:
         if part.level:
             open_ = [each for each in open_ if each[0] < part.level]
             open_.append((part.level, " ".join("".join(part.words).split())))
-            headings.append(Heading(part.start, part.end, tuple(name for _, name in open_ if name)))
+            end = following.start if following else len(text)
+            empty = not text[part.end : end].strip()
+            headings.append(Heading(part.start, end if empty else part.end, tuple(name for _, name in open_ if name)))
             above, highest = above or part, min(highest, part.level)
-            rest = text[part.end : following.start if following else None]
-            if not rest or rest.isspace():
+            if empty:
                 continue
             body = part.end  # of text that makes no block, such as the address of a link
         else:
@@ -146,11 +147,11 @@ class _Reader:
         self._header = ""
         depth = lists = 0
         for event, span in pyromark.events_with_range(text, options=_OPTIONS):
-            kind, value = (event, "") if isinstance(event, str) else next(iter(event.items()))
-            name = value if isinstance(value, str) else next(iter(value), "")
+            kind, value = (event, "") if isinstance(event, str) else _single(event)
+            name = value if isinstance(value, str) else next(iter(value))
             if kind == "Start":
                 if depth == 0:
-                    level = int(value["Heading"]["level"][1]) if name == "Heading" else 0  # type: ignore[index, call-overload]
+                    level = int(value["Heading"]["level"][1]) if name == "Heading" else 0
                     self.parts.append(_Part(*self._span(span), level))
                 elif name in _INNER and depth < _DEEPEST:
                     self._begin_inner(name, span, depth=depth, lists=lists)
@@ -180,6 +181,12 @@ class _Reader:
 
     def _span(self, span: pyromark.event.Range) -> tuple[int, int]:
         return self._character(span["start"]), self._character(span["end"])
+
+
+def _single(event: Any) -> tuple[str, Any]:
+    """Return the kind of an event and its value, a name or a mapping of one name to its details."""
+    (pair,) = event.items()
+    return pair
 
 
 def _offsets(text: str) -> Callable[[int], int]:

@@ -13,7 +13,7 @@ from store_data import everything, manifest, point, sparse, vectors
 from ingest.errors import StoreError
 from ingest.records import Point
 from ingest.store import open_store
-from ingest.store.contract import CollectionOptions, Condition, Operator, Store, VectorQuery
+from ingest.store.contract import SCHEMA_VERSION, CollectionOptions, Condition, Operator, Store, VectorQuery
 from ingest.store.filters import parse_where
 from ingest.store.schema import fingerprint_of
 
@@ -41,7 +41,9 @@ def test_fingerprints_of_nobody_and_of_strangers(ready: Store, collection: str) 
     assert ready.fingerprints(collection, [key]) == []
 
 
-@pytest.mark.parametrize("payload", [{}, {"source": "docs"}, {"_ingest": None}, {"_ingest": ["x"]}, {"_ingest": {"schema": 1}}])
+@pytest.mark.parametrize(
+    "payload", [{}, {"source": "docs"}, {"_ingest": None}, {"_ingest": ["x"]}, {"_ingest": {"schema": SCHEMA_VERSION}}]
+)
 def test_points_of_other_tools_are_found_but_have_no_fingerprint(
     ready: Store, collection: str, payload: dict[str, object]
 ) -> None:

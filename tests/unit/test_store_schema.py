@@ -13,7 +13,7 @@ from store_data import manifest, point
 
 from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
 from ingest.records import Chunk, Document, Fingerprint
-from ingest.store.contract import Manifest
+from ingest.store.contract import SCHEMA_VERSION, Manifest
 from ingest.store.schema import (
     _normalize_collection_name,
     build_payload,
@@ -165,7 +165,7 @@ def damaged(**changes: object) -> dict[str, object]:
         damaged(vectors=[{**manifest_to_json(manifest("docs"))["vectors"][0], "distance": "hamming"}]),
         damaged(vectors=[{**manifest_to_json(manifest("docs"))["vectors"][0], "dim": "8"}]),
         damaged(weights={"dense": "heavy"}),
-        {"version": 1},
+        {"version": SCHEMA_VERSION},
         *(
             {key: value for key, value in damaged().items() if key != missing}
             for missing in ("raw_name", "vectors", "chunking", "weights")
@@ -179,7 +179,7 @@ def test_a_damaged_manifest_is_refused_in_one_line(value: object) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None])
+@pytest.mark.parametrize("version", [0, SCHEMA_VERSION - 1, SCHEMA_VERSION + 1, str(SCHEMA_VERSION), None])
 def test_a_manifest_of_another_version_is_refused(version: object) -> None:
     with pytest.raises(StoreError, match="another version"):
         manifest_from_json(damaged(version=version), "docs")
@@ -225,7 +225,7 @@ def test_the_payload_is_laid_out_as_documented() -> None:
         "text_fp": "text",
         "payload_fp": "payload",
         "vectors": {"dense": "a", "bm25": "b"},
-        "schema": 1,
+        "schema": SCHEMA_VERSION,
     }
     assert whole == visible
     assert "title" not in build_payload(replace(document, title=None), CHUNK, "docs")
@@ -241,8 +241,8 @@ def test_a_fingerprint_is_read_back_from_the_payload() -> None:
         {},
         {"_ingest": None},
         {"_ingest": "x"},
-        {"_ingest": {"schema": 1}},
-        {"_ingest": {**point(1).payload["_ingest"], "schema": 2}},
+        {"_ingest": {"schema": SCHEMA_VERSION}},
+        {"_ingest": {**point(1).payload["_ingest"], "schema": SCHEMA_VERSION + 1}},
     ],
     ids=str,
 )
