@@ -147,7 +147,7 @@ class _Reader:
         self._header = ""
         depth = lists = 0
         for event, span in pyromark.events_with_range(text, options=_OPTIONS):
-            kind, value = (event, "") if isinstance(event, str) else _single(event)
+            kind, value = _kind_and_value(event)
             name = value if isinstance(value, str) else next(iter(value))
             if kind == "Start":
                 if depth == 0:
@@ -183,10 +183,12 @@ class _Reader:
         return self._character(span["start"]), self._character(span["end"])
 
 
-def _single(event: Any) -> tuple[str, Any]:
-    """Return the kind of an event and its value, a name or a mapping of one name to its details."""
-    (pair,) = event.items()
-    return pair
+def _kind_and_value(event: Any) -> tuple[str, Any]:
+    """Return the kind of an event and its value: a name, or a mapping of one name to its details."""
+    if isinstance(event, str):
+        return event, ""
+    ((kind, value),) = event.items()
+    return kind, value
 
 
 def _offsets(text: str) -> Callable[[int], int]:
