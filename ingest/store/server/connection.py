@@ -91,7 +91,8 @@ class Connection:
             )
         if api_key:
             check_key_is_safe(self._address, self._proxy, allow_plain_http_key=allow_plain_http_key)
-        tls, authority = _certificates(ca_file)
+        encrypted = self._address.scheme == "https" or (self._proxy is not None and not self._proxy.is_http)
+        tls, authority = _certificates(ca_file, needed=encrypted)
         rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
 
         def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
@@ -269,10 +270,13 @@ def _proxy_options(
     return rest_proxy, {"grpc.http_proxy": proxy.url}
 
 
-def _certificates(ca_file: str | Path | None) -> tuple[ssl.SSLContext, dict[str, Any]]:
-    """Return the certificate options of REST and gRPC."""
+def _certificates(ca_file: str | Path | None, *, needed: bool) -> tuple[ssl.SSLContext, dict[str, Any]]:
+    """Return the certificate options of REST and gRPC.
+
+    For plain HTTP they trust no server: loading the system's certificates takes longer than the first request.
+    """
     if ca_file is None:
-        return httpx.create_ssl_context(), {}
+        return httpx.create_ssl_context() if needed else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), {}
     try:
         return ssl.create_default_context(cafile=ca_file), {"root_certificates": Path(ca_file).read_bytes()}
     except OSError as exc:  # also for a file that is not a certificate
