@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import qdrant_edge
 
+from ingest.encode.bm25_text import VERSION, bm25_text
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.feeding import Replica
 from ingest.encode.model_config import ModelConfig
@@ -19,7 +20,7 @@ from ingest.records import SparseVector, digest
 
 
 class Bm25Model:
-    """The term frequencies of BM25, as the server's own `qdrant/bm25` computes them, on the CPU.
+    """The term frequencies of BM25, as the server's own `qdrant/bm25` computes them from the `bm25_text`, on the CPU.
 
     Args:
         config: facts from the registry.
@@ -36,7 +37,7 @@ class Bm25Model:
 
     def __init__(self, config: ModelConfig, *, language: str = "english") -> None:
         self.key = config.key
-        self.space = self.fingerprint = digest({"hub_id": config.hub_id, "language": language})
+        self.space = self.fingerprint = digest({"hub_id": config.hub_id, "language": language, "text": VERSION})
         self._encoder = Bm25Encoder(bm25(language))
 
     def load(self) -> None:
@@ -56,10 +57,10 @@ class Bm25Encoder:
         self._engine = engine
 
     def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
-        return [sorted_vector(self._engine.embed_document(text)) for text in texts]
+        return [sorted_vector(self._engine.embed_document(bm25_text(text))) for text in texts]
 
     def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
-        return [sorted_vector(self._engine.embed_query(text)) for text in texts]
+        return [sorted_vector(self._engine.embed_query(bm25_text(text))) for text in texts]
 
 
 def bm25(language: str) -> qdrant_edge.Bm25:
