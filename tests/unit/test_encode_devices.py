@@ -18,10 +18,11 @@ from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.encode.selftest import run_selftest
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, DeviceError
 from ingest.search.rerank import RerankPipeline
 from ingest.settings import load_settings
 from ingest.source.memory import records_source
+from ingest.testing import FakeAccelerator, use_accelerator
 
 UNKNOWN = ("cuda:97", "cuda:x", "cuda", "mps", "gpu", "cpu:x", "CPU")
 
@@ -103,3 +104,20 @@ def test_what_is_no_name_is_no_device(devices: Any) -> None:
 def test_one_name_is_one_device_and_each_counts_once() -> None:
     assert check_devices("cpu") == ("cpu",)
     assert check_devices(["cpu", "cpu:1", "cpu"]) == ("cpu", "cpu:1")
+
+
+def test_commands_on_the_cpu_make_no_call_to_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGEST_DEVICE", "cpu")
+    with use_accelerator(FakeAccelerator()) as gpus:
+        for arguments in (["run", "corpus.jsonl", "-c", "docs"], ["search", "docs", "a query", "--rerank", "off"]):
+            result = CliRunner().invoke(app, arguments)
+            assert result.exit_code == 0, result.output
+        assert gpus.calls.total() == 0
+
+
+def test_a_gpu_that_torch_cannot_use_ends_a_command_in_one_line() -> None:
+    with use_accelerator(FakeAccelerator()) as gpus:
+        gpus.broken["cuda:0"] = "the NVIDIA driver is too old for torch: update it, or use device cpu"
+        result = CliRunner().invoke(app, ["run", "corpus.jsonl", "-c", "docs"])
+    assert isinstance(result.exception, DeviceError)
+    assert str(result.exception) == gpus.broken["cuda:0"]
