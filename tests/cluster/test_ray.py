@@ -136,7 +136,7 @@ def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: R
     ray_bench.here.run(version(36))
     before = ray_bench.stored()
     with pytest.raises(DeletionBrakeError, match="26 of the 36 documents") as braked:
-        ray_bench.run(version(10, "yz"), delete=DeleteMode.FULL)
+        ray_bench.run(version(10, "yz"), delete=DeleteMode.FULL, workers=1)
     assert braked.value.doc_ids == tuple(sorted(f"d{number}" for number in range(10, 36)))
     new = ray_bench.here.stored(doc_id="d0")
     old = {point for point, (payload, _) in before.items() if payload["doc_id"] == "d0"}
@@ -151,13 +151,13 @@ def test_a_folder_is_moved_and_when_it_is_emptied_nothing_is_deleted(ray_bench: 
     folder.mkdir()
     (folder / "a.md").write_text(text_of("a"))
     ray_bench.here.run([open_source(str(folder), name="old")])
-    moved = ray_bench.run([open_source(str(folder))], moved_from="old")
+    moved = ray_bench.run([open_source(str(folder))], moved_from="old", workers=1)
     assert (counts(moved), moved.moved, moved.models) == ({"read": 1, "unchanged": 1}, 1, ())
     (noted,) = list_sources(ray_bench.store, ray_bench.collection)
     assert (noted.name, noted.location, noted.last_run is not None) == (str(folder), str(folder), True)
     (folder / "a.md").unlink()
     with pytest.raises(DeletionBrakeError, match="notes yielded no record"):
-        ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL)
+        ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL, workers=1)
     assert len(ray_bench.stored()) == 1
 
 
@@ -197,7 +197,7 @@ def test_a_part_that_cannot_be_read_is_named_and_nothing_is_deleted(ray_bench: R
     data[at - 200 : at + 200] = b"\xff" * 400
     path.write_bytes(data)
     with pytest.raises(SourceError, match=r"1 of 4 parts failed, so nothing was deleted.*row groups 1 to 2 of .*rows.parquet"):
-        ray_bench.run([open_source(str(path))], delete=DeleteMode.FULL, max_delete=1.0)
+        ray_bench.run([open_source(str(path))], delete=DeleteMode.FULL, max_delete=1.0, workers=1)
     assert len(ray_bench.stored()) == 60
 
 
