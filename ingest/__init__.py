@@ -90,6 +90,7 @@ if TYPE_CHECKING:
     from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
     from ingest.search.searcher import Searcher
     from ingest.search.tenant import Tenant
+    from ingest.search.together import search_together
     from ingest.search.tuning import Tuned, TunedHalf
     from ingest.search.why import VectorPlace, Why, WhyCause
     from ingest.searchable import OnProgress
@@ -167,6 +168,7 @@ _NAMES = {
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
     "ingest.search.tenant": "Tenant",
+    "ingest.search.together": "search_together",
     "ingest.search.tuning": "Tuned TunedHalf",
     "ingest.search.why": "VectorPlace Why WhyCause",
     "ingest.searchable": "OnProgress",
@@ -334,6 +336,7 @@ __all__ = [
     "open_store",
     "records_source",
     "run_job",
+    "search_together",
 ]
 
 

@@ -196,6 +196,7 @@ class Hit:
         vector_scores: vector name → score of the store in that vector, like `ranks`.
         contributions: vector name → contribution of the vector to `fused_score`, like `ranks`.
         before, after: texts of the neighbouring chunks, in document order, if requested.
+        collection: name of the collection, in a search over several.
         snippet: the best passage of the text, at most 300 characters, if requested.
         highlights: ranges (characters of `snippet`, half-open) of the words that match the query.
         group: in a grouped search the value of the field that the hit is grouped by; of `doc_id`, the key of the document.
@@ -221,6 +222,7 @@ class Hit:
     vector_scores: Mapping[str, float] = field(default_factory=dict)
     contributions: Mapping[str, float] = field(default_factory=dict)
     group: str | float | None = None
+    collection: str | None = None
     snippet: str | None = None
     highlights: tuple[tuple[int, int], ...] = ()
     section: tuple[str, ...] = ()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
@@ -194,6 +194,13 @@ def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
         console.print(_highlighted(hit))
         for text in hit.after:
             console.print(Text(f"    {_snippet(text)}", style="dim"))
+
+
+def print_facets(facets: Mapping[str, Mapping[str, int]]) -> None:
+    """Print the counted values of each field."""
+    for name, counts in facets.items():
+        values = ", ".join(f"{plain(value)} {count:,}" for value, count in counts.items())
+        Console(markup=False).print(Text(f"{plain(name)}: {values or 'no values'}"))
 
 
 def _highlighted(hit: Hit) -> Text:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import Annotated, cast
 
 import typer
 
 from ingest.cli import options
-from ingest.cli.output import answer_json, plain, print_hits, print_json
+from ingest.cli.output import answer_json, plain, print_facets, print_hits, print_json
 from ingest.cli.session import Invocation, collection_of
 from ingest.search.fusion import FusionMethod
+from ingest.search.request import SearchOptions
+from ingest.search.together import search_together
 
 
 def search(
     context: typer.Context,
-    collection: options.CollectionArgument,
+    collection: Annotated[
+        str,
+        typer.Argument(metavar="COLLECTION", help="Name of a collection, or several separated by commas.", show_default=False),
+    ],
     query: Annotated[
         str | None, typer.Argument(metavar="[QUERY]", help="Text to search for, unless --like is given.", show_default=False)
     ] = None,
@@ -77,32 +83,37 @@ def search(
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
     started = time.perf_counter()
-    with collection_of(settings, collection) as opened:
-        answer = opened.search(
-            query,
-            limit=limit,
-            where=where,
-            vectors=vectors.split(",") if vectors else None,
-            fusion=cast("FusionMethod", fusion),
-            feedback=feedback,
-            offset=offset,
-            score_threshold=score_threshold,
-            min_rank_vectors=min_rank_vectors,
-            group_by="doc_id" if group and group_by is None else group_by,
-            group_size=group_size,
-            boost=boost or (),
-            diversity=diversity,
-            like=like,
-            facets=facets or (),
-            snippets=True,
-            context=neighbours,
-            rerank=settings.rerank,
-        )
+    chosen: SearchOptions = {
+        "limit": limit,
+        "where": where,
+        "vectors": vectors.split(",") if vectors else None,
+        "fusion": cast("FusionMethod", fusion),
+        "feedback": feedback,
+        "offset": offset,
+        "score_threshold": score_threshold,
+        "min_rank_vectors": min_rank_vectors,
+        "group_by": "doc_id" if group and group_by is None else group_by,
+        "group_size": group_size,
+        "boost": boost or (),
+        "diversity": diversity,
+        "like": like,
+        "facets": facets or (),
+        "snippets": True,
+        "context": neighbours,
+        "rerank": settings.rerank,
+    }
+    with ExitStack() as closing:
+        opened = [closing.enter_context(collection_of(settings, name)) for name in collection.split(",")]
+        if len(opened) == 1:
+            answer = opened[0].search(query, **chosen)
+        else:
+            answer = search_together([each.searcher for each in opened], query or "", **chosen)
     for sentence in (*answer.warnings, *filter(None, [answer.note])):
         typer.echo(plain(sentence), err=True)
     if as_json:
         print_json(answer_json(query, answer, time.perf_counter() - started))
     else:
         print_hits(answer, explain=explain)
+        print_facets(answer.facets)
         if explain and answer.feedback_seconds is not None:
             typer.echo(f"feedback took {answer.feedback_seconds * 1000:.1f} ms", err=True)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest import Boost, ConfigurationError
+from ingest import Boost, ConfigurationError, search_together
 from ingest.encode.contract import Model
 from ingest.records import Chunk, Document, Fingerprint, Hit, Point, chunk_id, doc_key
 from ingest.search import Searcher
@@ -227,3 +227,25 @@ def test_facets_count_what_the_filter_allows(store: Store, collection: str) -> N
 def test_wrong_controls_are_refused(searcher: Searcher, options: Any) -> None:
     with pytest.raises(ConfigurationError):
         searcher.search("lamp", **options)
+
+
+def test_several_collections_are_searched_as_one(store: Store, collection: str) -> None:
+    points = [point(n, f"d{n}", 0, parity=str(n % 2)) for n in range(60)]
+    for name, part in (("even", points[::2]), ("odd", points[1::2])):
+        fill(store, f"{collection}_{name}", part)
+    searchers = [Searcher.open(f"{collection}_{name}", store, models=models_of) for name in ("even", "odd")]
+    whole = search_together(searchers, "a red table", limit=60, facets=["metadata.parity"])
+    assert len(whole) == 60
+    assert [hit.score for hit in whole] == sorted((hit.score for hit in whole), reverse=True)
+    assert all(hit.collection == f"{collection}_{('even', 'odd')[int(hit.metadata['parity'])]}" for hit in whole)
+    assert whole.facets == {"metadata.parity": {"0": 30, "1": 30}}
+    paged = [hit.id for offset in range(0, 60, 20) for hit in search_together(searchers, "a red table", limit=20, offset=offset)]
+    assert paged == [hit.id for hit in whole]
+    groups = search_together(searchers, "a red table", limit=1, group_by="metadata.parity", group_size=3)
+    assert len({hit.collection for hit in groups}) == 1
+    assert len(groups) == 3
+    for wrong in ([], [searchers[0]] * 2, searchers[0], ["even"]):
+        with pytest.raises(ConfigurationError, match="searchers"):
+            search_together(wrong, "lamp")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="diversity"):
+        search_together(searchers, "lamp", diversity=0.5)
