@@ -31,9 +31,10 @@ from ingest.store.payload_path import values_at
 from ingest.store.schema import DOC_KEY_FIELD, SOFT_DELETED_FIELD
 
 DOCUMENT_FIELDS = ("doc_id", "source")
-HIT_FIELDS = ("text", "doc_id", "source", "chunk", "start", "end", "title", "metadata", SOFT_DELETED_FIELD)
+_REQUIRED_FIELDS = frozenset({"text", "doc_id", "source", "chunk", "start", "end"})
+_PLACE_FIELDS = ("section", "table_header", "page", "url", "anchor")
+HIT_FIELDS = (*sorted(_REQUIRED_FIELDS), "title", "metadata", *_PLACE_FIELDS, SOFT_DELETED_FIELD)
 _SHOWN_FIELDS = (*DOCUMENT_FIELDS, SOFT_DELETED_FIELD)
-_REQUIRED_FIELDS = frozenset(HIT_FIELDS) - {"title", "metadata", SOFT_DELETED_FIELD}
 
 LIKE_CHUNKS = 1000
 """Most chunks of a document whose vectors make a query."""

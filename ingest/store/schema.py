@@ -32,6 +32,8 @@ INDEXED_FIELDS: Mapping[str, PayloadIndex] = {
     "doc_id": PayloadIndex("keyword"),
     "chunk": PayloadIndex("integer"),
     "title": PayloadIndex("keyword"),
+    "section": PayloadIndex("keyword"),
+    "page": PayloadIndex("integer"),
 }
 """The indexed payload fields of every collection; planning, deleting and searching filter by them."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -249,3 +250,22 @@ def test_several_collections_are_searched_as_one(store: Store, collection: str) 
             search_together(wrong, "lamp")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="diversity"):
         search_together(searchers, "lamp", diversity=0.5)
+
+
+def test_a_hit_says_where_it_stands_and_can_be_filtered_by_it(store: Store, collection: str) -> None:
+    plain = point(0, "plain", 0)
+    place = {
+        "section": ["Refunds", "Limits"],
+        "table_header": "| a |",
+        "page": 3,
+        "url": "https://x.test/doc",
+        "anchor": "limits",
+    }
+    placed = point(1, "placed", 0)
+    fill(store, collection, [plain, replace(placed, payload={**placed.payload, **place})])
+    searcher = Searcher.open(collection, store, models=models_of)
+    [hit] = searcher.search("red", where="section=Limits and page>=3")
+    assert (hit.section, hit.table_header, hit.page) == (("Refunds", "Limits"), "| a |", 3)
+    assert (hit.url, hit.anchor) == ("https://x.test/doc", "limits")
+    [hit] = searcher.search("red", where="page is missing")
+    assert (hit.section, hit.page, hit.url) == ((), None, None)
