@@ -40,8 +40,8 @@ class Why:
         cause: where it is lost on its way: `found` if it is not; `option`: an option of the search excludes it, named in
             `change`; `depth`: no vector ranks it among its best hundred; `fusion`: others have higher fused scores.
         sentence: the cause in words, with what to do.
-        position: position in the answer, from 1, in documents if grouped; of a document that was not found, its position in the
-            answer with a limit of 10,000, or None.
+        position: position of its first hit in the answer, from 1; of a document that is not in it, the position with a higher
+            limit and without reranking, or None.
         vectors: vector name → place, as far as the document came.
         change: options of the search that bring it in, tried out; empty if no option does.
     """
