@@ -114,6 +114,7 @@ def begun(before: JobStatus, now: datetime, pid: int, next_run: datetime | None 
 def ended(running: JobStatus, outcome: JobOutcome, now: datetime) -> JobStatus:
     """Return the status of a job at the end of a run. A stopped run is neither a success nor a failure."""
     done = outcome.status == "done"
+    outcome = unicode_only(outcome)
     return replace(
         running,
         status=outcome.status,
@@ -127,6 +128,20 @@ def ended(running: JobStatus, outcome: JobOutcome, now: datetime) -> JobStatus:
         doc_ids=outcome.doc_ids,
         receipt=outcome.receipt,
     )
+
+
+def unicode_only(outcome: JobOutcome) -> JobOutcome:
+    """Return the outcome with lone surrogates in its texts escaped: names of columns may have them, JSON may not."""
+    error = None if outcome.error is None else _escaped(outcome.error)
+    return replace(outcome, error=error, receipt=_escaped(outcome.receipt), doc_ids=tuple(map(_escaped, outcome.doc_ids)))
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_escaped(key): _escaped(each) for key, each in value.items()}
+    return [_escaped(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def recovered(status: JobStatus, next_run: datetime | None = None) -> JobStatus:
@@ -198,6 +213,8 @@ class JobRecord:
             replace_private(self._path, _STATUS.dump_json(status, indent=2))
         except OSError as exc:
             raise IngestError(f"the status file {self._path} cannot be written ({exc.strerror}): see jobs_dir") from exc
+        except ValueError as exc:  # of a value that JSON cannot represent
+            raise IngestError(f"the status of the job {self.job} cannot be written as JSON: {exc}") from exc
 
     def _holder(self) -> str:
         status = self.read()
@@ -241,6 +258,7 @@ def run_recorded(
         except DeletionBrakeError as exc:
             outcome = JobOutcome("braked", exc.exit_code, str(exc), doc_ids=exc.doc_ids)
         except IngestError as exc:
+            logger.debug("the job %s failed", record.job, exc_info=exc)
             outcome = JobOutcome("failed", exc.exit_code, str(exc))
         except Exception as exc:  # a bug in one job must not keep the others from running
             logger.exception("the job %s failed unexpectedly", record.job)

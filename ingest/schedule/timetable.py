@@ -139,6 +139,9 @@ def run_in_turn(records: Mapping[str, JobRecord], run: Callable[[str], JobStatus
             yield run(job)
         except IngestError as exc:  # of the lock or the status file; the errors of the run are in its status
             yield JobStatus(job, "failed", exit_code=exc.exit_code, error=str(exc))
+        except Exception as exc:  # a bug in one job must not keep the others from running
+            logger.exception("the job %s failed unexpectedly", job)
+            yield JobStatus(job, "failed", exit_code=IngestError.exit_code, error=f"{type(exc).__name__}: {exc}")
 
 
 def worst_exit_code(statuses: Iterable[JobStatus]) -> int:
@@ -174,3 +177,5 @@ def run_on_schedule(
             run(job, timetable.next_run(job))
         except JobRunningError as exc:
             logger.warning("%s", exc)
+        except Exception:  # neither a bug in one job nor a status file that cannot be written ends the others
+            logger.exception("the job %s failed unexpectedly", job)

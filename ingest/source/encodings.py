@@ -17,7 +17,9 @@ GUESSABLE = (
     *("cp932", "euc_jp", "gb18030", "big5", "euc_kr"),
 )
 _UTF16_ASCII_SHARE = 4  # UTF-16 without a mark: at least one character in this many is ASCII
-_WESTERN = frozenset("äöüßÄÖÜéèêëàâçñáíóúìîïòôûùœæøåãõÿÉÈÊËÀÂÇÑÁÍÓÚÌÎÏÒÔÛÙŒÆØÅÃÕ€–—‘’‚“”„…•«»°§£¥©®™²³¹µ½¼¾¿¡·´×ºª\xa0")
+_WESTERN = frozenset("äöüßÄÖÜéèêëàâçñáíóúìîïòôûùœæøåãõÉÈÊËÀÂÇÑÁÍÓÚÌÎÏÒÔÛÙŒÆØÅÃÕ€–—‘’‚“”„…•«»°§£¥©®™²³¹µ½¼¾¿¡·´×ºª\xa0")
+_ENOUGH = 4
+"""Bytes beyond ASCII, without which a guess other than Western is luck."""
 _WESTERN_SHARE = 3
 """In Western text, at most one letter in this many is not ASCII."""
 
@@ -55,6 +57,8 @@ def _guess(data: bytes) -> str | None:
         return None
     if _is_western(data.decode("cp1252", errors="replace")):
         return "cp1252"
+    if sum(byte > 0x7F for byte in data) < _ENOUGH:  # noqa: PLR2004  the last byte of ASCII
+        return None
     from charset_normalizer import from_bytes  # noqa: PLC0415  rarely needed
 
     best = from_bytes(data, cp_isolation=list(GUESSABLE)).best()

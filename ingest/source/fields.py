@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, time, timedelta
 from decimal import Decimal
@@ -296,6 +296,11 @@ def _metadata(rest: dict[str, Any], fields: FieldMap, max_bytes: int) -> dict[st
         del rest["metadata"]
         rest = {**nested, **rest}
     return {_key(name): _plain(value, name, MAX_DEPTH, max_bytes) for name, value in rest.items()}
+
+
+def plain_metadata(facts: Mapping[str, Any], max_bytes: int = 2**20) -> dict[str, Any]:
+    """Return facts that a file states about itself as metadata. Raise `Unusable` for one that JSON cannot represent."""
+    return {_key(name): _plain(value, name, MAX_DEPTH, max_bytes) for name, value in facts.items()}
 
 
 def _key(name: Any) -> str:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar
+from urllib.parse import unquote
 
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from ingest.errors import MissingExtraError, SourceError
 from ingest.records import Document, Rejected
+from ingest.source.column_types import guess_type, typed
 from ingest.source.convert import check_format, document_from_file, is_converted_apart
 from ingest.source.fields import Unusable, raw_of
 from ingest.source.formats import FileFormat, format_of_path
@@ -182,20 +185,38 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
     where = printable(f"{place.name}/{entry.relative}")
     doc_id = None if file_format.is_table else printable(entry.relative)
     own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
+    folders = partition_facts(entry.relative)
     try:
-        with _open(place, entry.path, where, file_format, piece.part) as stream:
+        with _open(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
             if not is_converted_apart(file_format.name):
-                yield from _read(stream, file_format, own, entry.relative, piece.part)
+                items = _read(stream, file_format, own, entry.relative, piece.part)
+                yield from (_in_folders(item, folders) for item in items) if folders else items
                 return
             check_format(file_format.name)
             data = stream.read_all(own.max_bytes)
-        yield executor.submit(_document, data, own, file_format, entry.relative, where)
+        yield executor.submit(lambda: _in_folders(_document(data, own, file_format, entry.relative, where), folders))
     except (MissingExtraError, Unusable) as exc:  # concerns this file only
         yield Rejected(where, str(exc), doc_id=doc_id)
     except (FileNotFoundError, PermissionError) as exc:
         if doc_id is None:  # the missing records are unknown, so nothing may be deleted
             raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
         yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
+
+
+def partition_facts(path: str) -> dict[str, Any]:
+    """Return the facts in the folders of a path: `year=2024/lang=de/a.csv` has a year and a language."""
+    facts: dict[str, Any] = {}
+    for folder in path.split("/")[:-1]:
+        name, separator, value = folder.partition("=")
+        if separator and name and "%00" not in folder:
+            text = unquote(printable(value))
+            facts[unquote(printable(name))] = None if text == "__HIVE_DEFAULT_PARTITION__" else typed(text, guess_type([text]))
+    return facts
+
+
+def _in_folders(item: Document | Rejected, facts: Mapping[str, Any]) -> Document | Rejected:
+    """Add the facts of the folders of a document to its metadata. Its own take precedence."""
+    return replace(item, metadata={**facts, **item.metadata}) if facts and isinstance(item, Document) else item
 
 
 def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
@@ -247,10 +268,32 @@ def _document(data: bytes | None, table: Table, file_format: FileFormat, doc_id:
     try:
         if data is None:
             raise Unusable(f"the file is larger than {table.max_bytes:,} bytes: raise max_record_bytes to accept it")  # noqa: TRY301
+        data = _as_utf8(data, table.options.encoding, file_format)
         return document_from_file(data, file_format.name, doc_id=doc_id, position=where)
     except Unusable as exc:
         return Rejected(where, str(exc), raw_of(data or b""), printable(doc_id))
 
 
+def _as_utf8(data: bytes, encoding: str | None, file_format: FileFormat) -> bytes:
+    """Return a text in UTF-8 with a mark, which every converter obeys, if its encoding is given."""
+    if encoding is None or is_converted_apart(file_format.name):
+        return data
+    try:
+        return data.decode(encoding).removeprefix("\ufeff").encode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise Unusable(f"the file is not {encoding} (byte {exc.start + 1})") from None
+
+
 def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name in JUNK
+    return name.startswith((".", "~$", ".~lock.")) or name.endswith(("~", ".swp", ".bak", ".tmp")) or name in JUNK
+
+
+@contextmanager
+def _damage_alone(file_format: FileFormat) -> Iterator[None]:
+    """Let a compressed file that breaks concern itself alone. Its records may be missing, so it holds deletes back."""
+    try:
+        yield
+    except SourceError as exc:
+        if file_format.compression is None:
+            raise
+        raise Unusable(str(exc)) from exc

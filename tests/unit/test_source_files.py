@@ -198,10 +198,13 @@ def test_a_table_in_a_folder_that_can_be_no_documents_is_rejected_as_a_whole(tmp
     assert isinstance(fine, Document)
 
 
-def test_a_table_in_a_folder_that_breaks_breaks_the_source(tmp_path: Path) -> None:
+def test_a_compressed_table_in_a_folder_that_breaks_is_rejected_and_holds_deletes_back(tmp_path: Path) -> None:
     tree(tmp_path, {"a.jsonl.gz": gzip.compress(LINE.encode() * 1_000)[:-9], "b.md": "text"})
-    with pytest.raises(SourceError, match=r"a\.jsonl\.gz"):
-        read(tmp_path)
+    *_, rejected, last = read(tmp_path)
+    assert isinstance(rejected, Rejected)
+    assert "a.jsonl.gz" in rejected.reason
+    assert rejected.unidentified
+    assert isinstance(last, Document)
 
 
 def test_compressed_files_are_read(tmp_path: Path) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import io
 import re
+from typing import Any
 
+from ingest.source.convert.front_matter import split_front_matter
 from ingest.source.convert.page import Page
-from ingest.source.fields import Unusable
+from ingest.source.encodings import BYTE_ORDER_MARKS, Encoding, find_encoding
+from ingest.source.fields import Unusable, one_line_end
 
-_BYTE_ORDER_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-    (codecs.BOM_UTF8, "utf-8-sig"),
-)
-_UTF16_ASCII_SHARE = 4  # UTF-16 without a mark: at least one character in this many is ASCII
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}=+[ \t]*$")
@@ -24,29 +18,36 @@ _COMMENT = re.compile(r" {0,3}<!--")
 
 
 def text_page(data: bytes, *, format: str) -> Page:  # noqa: A002  as in `Document.format`
-    """Return the text of a file, and the title of Markdown."""
+    """Return the text of a file without front matter, with its title, and as metadata the front matter and a guessed encoding."""
+    encoding = find_encoding(data)
     text = decode(data)
-    return Page(text, format, markdown_title(text) if format == "markdown" else None)
+    metadata: dict[str, Any] = {"encoding": encoding.name} if encoding is not None and encoding.guessed else {}
+    if format != "markdown":
+        return Page(text, format, metadata=metadata)
+    facts, text = split_front_matter(text)
+    title = facts.pop("title", None)
+    if title is not None and not (isinstance(title, str) and title.strip()):
+        facts["title"], title = title, None
+    return Page(text, format, title.strip() if title else markdown_title(text), {**facts, **metadata})
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
-    """Return bytes as text: by byte order mark, else as declared, else as UTF-8, or UTF-16 if every other byte of ASCII is NUL.
+    """Return bytes as text: by byte order mark, else as declared, else as UTF-8 or UTF-16, else in the encoding that is likely.
 
-    Raises `Unusable` if the bytes are binary, or are not in that encoding.
+    Lines end with a line feed. Raises `Unusable` if the bytes are binary, or are not in that encoding.
     """
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if data.startswith(mark)), None) or declared
-    if encoding is None and b"\0" in data:
-        encoding = _utf16_without_mark(data)
-        if encoding is None:
-            raise Unusable("the file is binary: it contains NUL bytes")
+    marked = next((name for mark, name in BYTE_ORDER_MARKS if data.startswith(mark)), None)
+    encoding = Encoding(marked or declared or "") if marked or declared else find_encoding(data)
+    if encoding is None:
+        raise Unusable("the file is binary: it contains NUL bytes")
     try:
-        text = data.decode(encoding or "utf-8")
+        text = data.decode(encoding.name)
     except UnicodeDecodeError as exc:
-        name = "UTF-8" if encoding in (None, "utf-8", "utf-8-sig") else encoding
-        raise Unusable(f"the file is not {name} (byte {exc.start + 1})") from None
+        name = "UTF-8" if encoding.name in ("utf-8", "utf-8-sig") else encoding.name
+        raise Unusable(f"the file is not {name} (byte {exc.start + 1}): --encoding names another encoding") from None
     if "\0" in text:
         raise Unusable("the file is binary: it contains NUL bytes")
-    return text
+    return one_line_end(text)
 
 
 def markdown_title(text: str) -> str | None:
@@ -68,14 +69,3 @@ def markdown_title(text: str) -> str | None:
                 return before.strip()
         before = line if fence is None and not comment else ""
     return None
-
-
-def _utf16_without_mark(data: bytes) -> str | None:
-    """Return the byte order of UTF-16 text without a mark, or None if the bytes are not that."""
-    if len(data) % 2:
-        return None
-    first, second = data[::2].count(0), data[1::2].count(0)
-    if first and second:
-        return None
-    enough = len(data) // 2 // _UTF16_ASCII_SHARE
-    return "utf-16-le" if second > enough else "utf-16-be" if first > enough else None
