@@ -137,7 +137,7 @@ def test_json_on_standard_output_is_utf8_whatever_is_in_it(value: dict[str, Any]
     saved, sys.stdout = sys.stdout, io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     try:
         print_json(value)
-        printed = sys.stdout.buffer.getvalue()  # type: ignore[attr-defined]
+        printed = sys.stdout.buffer.getvalue()
     finally:
         sys.stdout = saved
 
