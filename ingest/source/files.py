@@ -9,9 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
+from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from ingest.errors import MissingExtraError, SourceError
@@ -20,6 +22,7 @@ from ingest.source.column_types import guess_type, typed
 from ingest.source.convert import check_format, document_from_file, is_converted_apart
 from ingest.source.fields import Unusable, raw_of
 from ingest.source.formats import FileFormat, format_of_path
+from ingest.source.ignore_files import IgnoreFiles
 from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
 from ingest.source.tables import FilePart, Table
@@ -126,7 +129,10 @@ class FolderSource:
     def files(self) -> Iterator[tuple[Entry, FileFormat]]:
         """Yield the files to read, with their formats. Count those of unknown formats in the report."""
         self.report.clear()
+        ignored = IgnoreFiles(Path(self.place.path)) if isinstance(self.place.system, LocalFileSystem) else None
         for entry in self.place.files(_is_junk):
+            if ignored is not None and ignored.ignores(entry.relative):
+                continue
             file_format = self.file_format or format_of_path(entry.relative)
             if not self.matches(entry.relative):
                 continue

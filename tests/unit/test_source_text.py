@@ -129,6 +129,16 @@ def test_lock_files_and_backups_are_left_out(tmp_path: Path) -> None:
     assert [item.id for item in read(tmp_path) if isinstance(item, Document)] == ["notes.md"]
 
 
+def test_ignore_files_leave_files_out_by_the_rules_of_git(tmp_path: Path) -> None:
+    for name in ("a.md", "b.md", "build/c.md", "sub/d.md", "sub/keep.md", "sub/build/e.md", "drafts/f.md"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("t")
+    (tmp_path / ".gitignore").write_text("# none\n/b.md\nbuild/\nsub/*.md\n")
+    (tmp_path / ".ingestignore").write_text("drafts\n")
+    (tmp_path / "sub" / ".gitignore").write_text("!keep.md\n")
+    assert [item.id for item in read(tmp_path) if isinstance(item, Document)] == ["a.md", "sub/keep.md"]
+
+
 texts = st.text(st.characters(codec=None))
 
 
