@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Mapping
 from typing import Any
 
@@ -45,6 +46,52 @@ MAIL_FILES = {
     + message("Subject: First", body="One\n>From here on\n")
     + b"\n\nFrom bo@example.org Tue Mar  3 10:00:00 2026\n"
     + message("Subject: Second", body="Two\n"),
+}
+
+
+SECTOR, FREE, END, MARK_OF_TABLE = 512, 0xFFFFFFFF, 0xFFFFFFFE, 0xFFFFFFFD
+
+
+def compound(streams: Mapping[str, bytes]) -> bytes:
+    """Return a compound file with these streams at its root. Each is filled up to the least size outside of the short streams."""
+    filled = {name: data + bytes(max(0, 4096 - len(data))) for name, data in streams.items()}
+    directory_sectors = -(-(len(filled) + 1) // 4)
+    table = [MARK_OF_TABLE, *range(2, directory_sectors + 1), END]
+    entries, body = [entry("Root Entry", 5, END, 0, child=0xFFFFFFFF if not filled else 1)], b""
+    for number, (name, data) in enumerate(sorted(filled.items(), key=lambda each: (len(each[0]), each[0].upper())), 1):
+        start, count = len(table), -(-len(data) // SECTOR)
+        table += [*range(start + 1, start + count), END]
+        entries.append(entry(name, 2, start, len(data), right=number + 1 if number < len(filled) else FREE))
+        body += data.ljust(count * SECTOR, b"\0")
+    entries += [bytes(64) + struct.pack("<2xBx3I", 0, FREE, FREE, FREE).ljust(64, b"\0")] * (4 * directory_sectors - len(entries))
+    header = struct.pack(
+        "<8s16xHHHHH6xIIIIIIIII", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", 62, 3, 0xFFFE, 9, 6, 0, 1, 1, 0, 4096, END, 0, END, 0
+    )
+    header += struct.pack("<109I", 0, *[FREE] * 108)
+    return header + struct.pack("<128I", *table, *[FREE] * (128 - len(table))) + b"".join(entries) + body
+
+
+def entry(name: str, kind: int, start: int, size: int, *, right: int = FREE, child: int = FREE) -> bytes:
+    """Return an entry of the directory of a compound file."""
+    wide = name.encode("utf-16-le")
+    return wide.ljust(64, b"\0") + struct.pack("<HBBIII36xIQ", len(wide) + 2, kind, 1, FREE, right, child, start, size)
+
+
+def outlook(sent: int = 0, **texts: str) -> bytes:
+    """Return an Outlook message of properties: tag, and text of the property."""
+    streams = {f"__substg1.0_{tag[1:]}001F": text.encode("utf-16-le") for tag, text in texts.items()}
+    return compound({**streams, "__properties_version1.0": bytes(32) + struct.pack("<IIQ", 0x00390040, 6, sent)})
+
+
+OUTLOOK_FILES = {
+    "message.msg": outlook(
+        sent=134169156000000000,
+        p0037="Rückgabe",
+        p1000="Within 14 days.\r\nGröße 10.",
+        p0C1A="Ann Weber",
+        p5D01="ann@example.org",
+        p0E04="Bo",
+    ),
 }
 
 
@@ -135,6 +182,7 @@ MARKUP_FILES = {
 }
 
 FILES: Mapping[str, bytes] = {
+    **OUTLOOK_FILES,
     **MAIL_FILES,
     **BOOK_FILES,
     **NOTEBOOK_FILES,

@@ -11,7 +11,25 @@ from ingest.source.streams import COMPRESSIONS, Compression
 
 TABLES = ("jsonl", "csv", "tsv", "parquet")
 CONVERTED = (
-    *("pdf", "docx", "pptx", "xlsx", "odt", "odp", "ods", "rtf", "epub", "eml", "mbox", "ipynb", "xml", "rst", "org", "asciidoc"),
+    *(
+        "pdf",
+        "docx",
+        "pptx",
+        "xlsx",
+        "odt",
+        "odp",
+        "ods",
+        "rtf",
+        "epub",
+        "eml",
+        "mbox",
+        "msg",
+        "ipynb",
+        "xml",
+        "rst",
+        "org",
+        "asciidoc",
+    ),
     *("latex", "subtitles"),
 )
 FORMATS = (*TABLES, "text", "markdown", "html", *CONVERTED)

@@ -142,6 +142,13 @@ DEEP = docx("<w:ins>" * 20_000 + para(run("x")) + "</w:ins>" * 20_000)
             "the odt is nested too deeply",
         ),
         ("word.xlsx", lambda: docx(para(run("x"))), "the file cannot be read as xlsx: it has no workbook part"),
+        ("cut.msg", lambda: other_documents.OUTLOOK_FILES["message.msg"][:2000], "the file cannot be read as msg"),
+        (
+            "office.msg",
+            lambda: other_documents.compound({"WordDocument": b"x"}),
+            "the file cannot be read as msg: it has no properties",
+        ),
+        ("text.msg", lambda: b"Subject: x", "the file cannot be read as msg: it is not a compound file"),
         ("text.ods", lambda: opened("text", "<text:p>x</text:p>"), "the file cannot be read as ods: it has no sheets"),
     ],
     ids=lambda value: value if isinstance(value, str) and "." in value[:16] else "",

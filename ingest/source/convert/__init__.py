@@ -4,7 +4,8 @@ text      plain text, Markdown, source code       html          web pages
 word      Word documents                          slides        PowerPoint presentations
 sheets    Excel workbooks                         opendocument  OpenDocument text, sheets and slides
 pdf       PDF                                     rtf           Rich Text Format
-mail      messages and mailboxes                  book          e-books
+mail      messages and mailboxes                  outlook       Outlook messages
+book      e-books
 notebook  Jupyter notebooks                       subtitles     subtitles
 latex     LaTeX                                   plain_markup  reStructuredText, Org, AsciiDoc
 xml       XML documents

@@ -14,6 +14,7 @@ from ingest.source.convert.mail import mailbox_page, message_page
 from ingest.source.convert.notebook import notebook_page
 from ingest.source.convert.opendocument import presentation_page, spreadsheet_page
 from ingest.source.convert.opendocument import text_page as opendocument_page
+from ingest.source.convert.outlook import check_outlook, outlook_page
 from ingest.source.convert.page import Page
 from ingest.source.convert.pdf import check_pdf, pdf_page
 from ingest.source.convert.plain_markup import asciidoc_page, org_page, rst_page
@@ -55,6 +56,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "epub": Converter(book_page),
     "eml": Converter(message_page),
     "mbox": Converter(mailbox_page),
+    "msg": Converter(outlook_page, check_outlook),
     "ipynb": Converter(notebook_page),
     "xml": Converter(xml_page),
     "rst": Converter(rst_page),
