@@ -81,13 +81,14 @@ if TYPE_CHECKING:
     )
     from ingest.reindex.reindex import Reindexed
     from ingest.retry import RetryPolicy
+    from ingest.search.answer import Answer, RerankResult
     from ingest.search.evaluate import Evaluation, EvaluationRow
     from ingest.search.fusion import Fused, FusionMethod
     from ingest.search.metrics import Scores
     from ingest.search.models import ModelLoader
     from ingest.search.order import Boost
     from ingest.search.request import SearchOptions
-    from ingest.search.rerank import Answer, RerankMode, RerankPipeline, RerankResult
+    from ingest.search.rerank import RerankMode, RerankPipeline
     from ingest.search.searcher import Searcher
     from ingest.search.tenant import Tenant
     from ingest.search.together import search_together

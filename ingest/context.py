@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ingest.records import title_line
-
 _SEPARATOR = " > "
 _OMITTED = "…"
+
+
+def title_line(title: str | None) -> str:
+    """Return a title on one line, as encoders read it, or "" without a title."""
+    return " ".join(title.split()) if title else ""
 
 
 def heading_path(title: str | None, section: Sequence[str]) -> tuple[str, ...]:

@@ -20,10 +20,11 @@ from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Progress, Source
 from ingest.retry import RetryPolicy
+from ingest.search.answer import Answer
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import CANDIDATES, FusionMethod
 from ingest.search.request import SearchOptions
-from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, Answer, RerankMode, RerankPipeline
+from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
 from ingest.search.why import Why
 from ingest.source.chunking import ChunkingOptions

@@ -20,7 +20,8 @@ from ingest.encode.accelerator import GIBIBYTE, GPU, GPUMemorySnapshot, use_acce
 from ingest.encode.contract import ModelKind, RunsOn
 from ingest.encode.gpu_errors import translate
 from ingest.errors import DeviceError, DeviceMemoryError, SourceError
-from ingest.records import DenseMatrix, Document, Rejected, TokenLimit, digest
+from ingest.identity import digest
+from ingest.records import DenseMatrix, Document, Rejected, TokenLimit
 from ingest.store.contract import Store
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ingest.records import Chunk, Document, Fingerprint, Point, SparseVector, StoredPoint, Vector, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Point, SparseVector, StoredPoint, Vector
 from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.schema import build_payload, with_fingerprint
 

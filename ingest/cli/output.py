@@ -18,8 +18,8 @@ from ingest.cluster.capacity import Sizing, describe_sizing
 from ingest.records import Hit, ModelReport, Receipt
 from ingest.reindex.reindex import Reindexed
 from ingest.schedule.status import JobStatus
+from ingest.search.answer import Answer, RerankResult
 from ingest.search.evaluate import Evaluation, EvaluationRow
-from ingest.search.rerank import Answer, RerankResult
 from ingest.search.tuning import Tuned
 from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Preview

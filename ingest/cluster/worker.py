@@ -24,7 +24,8 @@ from ingest.encode.ensemble import Ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import IngestError
-from ingest.records import Document, Fingerprint, Rejected, doc_key
+from ingest.identity import doc_key
+from ingest.records import Document, Fingerprint, Rejected
 from ingest.retry import RetryPolicy
 from ingest.source.partitions import Partition
 from ingest.store.contract import Manifest, Store

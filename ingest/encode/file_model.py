@@ -9,7 +9,8 @@ from ingest.encode.model_config import ModelConfig
 from ingest.encode.precision import fingerprinted
 from ingest.encode.resolve import ModelFiles, resolve, weights_digest
 from ingest.encode.tokens import DocumentTokens
-from ingest.records import TokenLimit, digest
+from ingest.identity import digest
+from ingest.records import TokenLimit
 
 OnLoaded = Callable[[str, str], None]
 """A callback with the key and the actual dtype of a loaded model."""

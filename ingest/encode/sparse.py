@@ -16,7 +16,8 @@ from ingest.encode.self_description import check_pooling, check_prompts
 from ingest.encode.torch_model import TorchEncoder, TorchModel
 from ingest.encode.vectors import sparse_rows
 from ingest.errors import ConfigurationError
-from ingest.records import SparseVector, digest
+from ingest.identity import digest
+from ingest.records import SparseVector
 
 
 class Bm25Model:

@@ -16,7 +16,8 @@ tenant        the points of one tenant                                why       
 
 from __future__ import annotations
 
-from ingest.search.rerank import Answer, RerankPipeline
+from ingest.search.answer import Answer
+from ingest.search.rerank import RerankPipeline
 from ingest.search.searcher import Searcher
 
 __all__ = ["Answer", "RerankPipeline", "Searcher"]

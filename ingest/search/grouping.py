@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from ingest.records import Hit, Payload, doc_key
+from ingest.identity import doc_key
+from ingest.records import Hit, Payload
 from ingest.search.fusion import Fused, Rankings
 from ingest.store.contract import Condition
 from ingest.store.payload_path import values_at

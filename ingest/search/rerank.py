@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args, overload
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from ingest.parameters import (
 )
 from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit
+from ingest.search.answer import Answer, RerankResult
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_RERANKER = "ms-marco-minilm-l6"
@@ -67,35 +68,6 @@ def parse_rerank(value: object) -> RerankMode:
     """Return the mode. True means `on`, False means `off`."""
     modes: tuple[RerankMode, ...] = get_args(RerankMode)
     return ("on" if value else "off") if isinstance(value, bool) else parse_choice(value, modes)
-
-
-@dataclass(frozen=True, slots=True)
-class RerankResult:
-    """Hits in the reranker's order, best first.
-
-    Attributes:
-        hits: hits whose `score` and `rerank_score` are the model's score. Higher is better; comparable within one model only.
-            The score of a CrossEncoder is what `CrossEncoder.predict` returns for the pair, with the model's own activation: 0 to
-            1 for a sigmoid (the library's default, and `bge-reranker-v2-m3`), any number without one (`ms-marco-minilm-l6`: about
-            -11 to 11, where more than 0 means more likely relevant than not). `coderank-bi-encoder` and `jina-reranker-v3` return
-            cosines, -1 to 1. Ties keep their order.
-        model: registry key of the reranker.
-        device: device that computed the scores: `cuda:0`, `cpu`.
-        fallback: why it was not one of the pipeline's devices, one sentence; None if it was.
-        candidates: number of hits that were scored.
-        seconds: time for the query, including waiting for other queries and the lease and, the first time, loading.
-    """
-
-    hits: tuple[Hit, ...]
-    model: str
-    device: str
-    fallback: str | None
-    candidates: int
-    seconds: float
-
-    @property
-    def candidates_per_second(self) -> float:
-        return self.candidates / self.seconds if self.seconds else 0.0
 
 
 class RerankPipeline(NotCopied):
@@ -275,41 +247,6 @@ class RerankPipeline(NotCopied):
             if converted is not None:
                 return converted
         return make_reranker(self.config, dtype)
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Sequence[Hit]):
-    """The results of one query: a sequence of hits, best first.
-
-    Attributes:
-        hits: the hits, best first.
-        reranked: whether a reranker set the order; otherwise it is the fused one.
-        note: one sentence for the user: why the hits were not reranked, or not on the device they should have been. Or None.
-        details: details of the reranking, or None.
-        feedback_seconds: time of the second query with feedback, or None without it.
-        facets: payload field → value as text → number of chunks, for the requested fields, the most frequent first.
-        warnings: likely mistakes in the request, one sentence each, such as a condition on a field that no chunk has.
-    """
-
-    hits: tuple[Hit, ...]
-    reranked: bool
-    note: str | None = None
-    details: RerankResult | None = None
-    warnings: tuple[str, ...] = ()
-    facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    feedback_seconds: float | None = field(default=None, compare=False)
-
-    @overload
-    def __getitem__(self, index: int) -> Hit: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Hit]: ...
-
-    def __getitem__(self, index: int | slice) -> Hit | Sequence[Hit]:
-        return self.hits[index]
-
-    def __len__(self) -> int:
-        return len(self.hits)
 
 
 def rerank_or_explain(

@@ -28,6 +28,7 @@ from ingest.parameters import (
 from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit, ScoredPoint
 from ingest.retry import RetryPolicy
+from ingest.search.answer import Answer
 from ingest.search.current_view import CurrentView
 from ingest.search.fusion import CANDIDATES, Fused
 from ingest.search.models import ModelLoader, shared_models
@@ -40,7 +41,7 @@ from ingest.search.request import (
     parse_query_or_like,
     parse_vectors,
 )
-from ingest.search.rerank import Answer, RerankPipeline
+from ingest.search.rerank import RerankPipeline
 from ingest.search.tenant import Tenant, parse_tenant, tenant_conditions
 from ingest.search.view import CollectionView
 from ingest.search.why import Why, explain

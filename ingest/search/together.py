@@ -10,9 +10,9 @@ from typing import Unpack
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, parse_instance, parse_list
 from ingest.records import Hit
+from ingest.search.answer import Answer
 from ingest.search.grouping import regrouped
 from ingest.search.request import MAX_LIMIT, SearchOptions, SearchRequest
-from ingest.search.rerank import Answer
 from ingest.search.searcher import Searcher
 
 

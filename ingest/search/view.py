@@ -13,9 +13,11 @@ from pathlib import Path
 from ingest.encode.contract import Vectors
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, DeviceError, LeaseTimeoutError, ModelError
+from ingest.identity import doc_key, is_uuid
 from ingest.parameters import shown as shown_value
-from ingest.records import Hit, Payload, ScoredPoint, doc_key, is_uuid
+from ingest.records import Hit, Payload, ScoredPoint
 from ingest.retry import RetryPolicy
+from ingest.search.answer import Answer
 from ingest.search.candidates import CandidateFinder, Candidates
 from ingest.search.facets import count_values
 from ingest.search.fields import FieldCheck
@@ -23,7 +25,7 @@ from ingest.search.fusion import Fused, Sigmas
 from ingest.search.like import mean_vector
 from ingest.search.models import SharedModel
 from ingest.search.request import MAX_LIMIT, SearchRequest, check_names, check_some_weight
-from ingest.search.rerank import Answer, RerankPipeline, rerank_or_explain
+from ingest.search.rerank import RerankPipeline, rerank_or_explain
 from ingest.search.shown import SHOWN, HiddenPoints, all_shown, is_shown
 from ingest.search.snippets import matching, snippet_of, words_alike
 from ingest.store.contract import Condition, Filter, Manifest, Store, VectorQuery

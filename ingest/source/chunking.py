@@ -15,8 +15,9 @@ from operator import itemgetter
 
 from ingest.context import heading_path, path_line
 from ingest.errors import ConfigurationError
+from ingest.identity import chunk_id, digest
 from ingest.parameters import normalize, optional, parse_integer, parse_number
-from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, digest
+from ingest.records import Chunk, Document, Rejected, TokenLimit
 from ingest.source.outline import Outline, outline_of
 from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_version, trim
 

@@ -12,8 +12,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar, get_args
 from unicodedata import normalize
 
+from ingest.context import title_line
 from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
-from ingest.records import Chunk, Document, Fingerprint, Payload, digest, digest_bytes, title_line
+from ingest.identity import digest, digest_bytes
+from ingest.records import Chunk, Document, Fingerprint, Payload
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 

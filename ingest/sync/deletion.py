@@ -10,8 +10,9 @@ from functools import partial
 from typing import NamedTuple
 
 from ingest.errors import DeletionBrakeError
+from ingest.identity import doc_key, is_uuid
 from ingest.parameters import checked, format_share, parse_texts
-from ingest.records import Payload, StoredPoint, doc_key, is_uuid
+from ingest.records import Payload, StoredPoint
 from ingest.store.contract import Condition, Store
 from ingest.store.request_sizes import batches
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD, with_soft_delete, without_soft_delete

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ingest.records import Chunk, Document, Fingerprint, Metadata, Payload, digest, digest_bytes, title_line
+from ingest.context import title_line
+from ingest.identity import digest, digest_bytes
+from ingest.records import Chunk, Document, Fingerprint, Metadata, Payload
 from ingest.store.contract import SCHEMA_VERSION
 
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ingest.errors import ConfigurationError
-from ingest.records import Payload, Point, Source, StoredPoint, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Payload, Point, Source, StoredPoint
 from ingest.store.contract import Condition, Store
 from ingest.store.request_sizes import batches
 from ingest.store.schema import INGEST_FIELD, fingerprint_of

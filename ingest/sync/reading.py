@@ -8,8 +8,9 @@ from typing import NamedTuple, Protocol
 
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import fingerprints, token_limits, vector_bytes
+from ingest.identity import doc_key
 from ingest.parameters import normalize, parse_integer
-from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks

@@ -16,8 +16,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
+from ingest.identity import digest
 from ingest.parameters import checked, optional, parse_duration, parse_text
-from ingest.records import Source, digest
+from ingest.records import Source
 from ingest.source.reading_report import report_of
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import SOFT_DELETED_FIELD

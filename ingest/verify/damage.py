@@ -9,7 +9,8 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector, doc_key
+from ingest.identity import doc_key
+from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector
 from ingest.store.schema import encoded_text, fingerprint_of
 from ingest.sync.fingerprints import digest_stored_payload
 

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingest.encode.ensemble import Ensemble
-from ingest.records import StoredPoint, Vector, is_uuid
+from ingest.identity import is_uuid
+from ingest.records import StoredPoint, Vector
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import encoded_text, fingerprint_of
 from ingest.sync.deletion import is_signed, note_point

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from qdrant_server import Address
 from verify_bench import BOOK, DOCUMENTS, ELSEWHERE_KEY, Bench, set_made
 
-from ingest.records import Document, doc_key
+from ingest.identity import doc_key
+from ingest.records import Document
 from ingest.store import open_store
 from ingest.store.schema import INGEST_FIELD
 from ingest.sync.plan import DeleteMode

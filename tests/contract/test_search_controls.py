@@ -13,7 +13,8 @@ import pytest
 
 from ingest import Boost, ConfigurationError, search_together
 from ingest.encode.contract import Model
-from ingest.records import Chunk, Document, Fingerprint, Hit, Point, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Hit, Point
 from ingest.search import Searcher
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, Store, VectorSpec

@@ -13,7 +13,8 @@ from qdrant_client import QdrantClient, models
 import ingest
 from ingest.encode.contract import Model
 from ingest.errors import ConfigurationError
-from ingest.records import Chunk, Document, Fingerprint, Hit, Point, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Hit, Point
 from ingest.search import Searcher
 from ingest.search import fields as field_checks
 from ingest.search.fusion import Fused

@@ -15,7 +15,8 @@ import ingest
 from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
-from ingest.records import Chunk, DenseMatrix, Document, Fingerprint, Point, SparseVector, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, DenseMatrix, Document, Fingerprint, Point, SparseVector
 from ingest.search import Searcher
 from ingest.search.fusion import FusionMethod
 from ingest.search.sigma import SimilarityScale

@@ -10,7 +10,8 @@ from qdrant_client import QdrantClient, models
 
 from ingest.encode.contract import Model
 from ingest.errors import StoreError
-from ingest.records import Chunk, Document, Fingerprint, Point, ScoredPoint, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Point, ScoredPoint
 from ingest.search import Searcher
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Condition, Manifest, Store, VectorQuery, VectorSpec

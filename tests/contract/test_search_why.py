@@ -10,9 +10,10 @@ import pytest
 
 import ingest
 from ingest.encode.contract import Model
-from ingest.records import Chunk, Document, Fingerprint, Hit, Point, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, Document, Fingerprint, Hit, Point
 from ingest.search import RerankPipeline, Searcher
-from ingest.search.rerank import RerankResult
+from ingest.search.answer import RerankResult
 from ingest.search.why import WhyCause
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, Store, VectorSpec

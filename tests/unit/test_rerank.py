@@ -27,7 +27,8 @@ from ingest.encode.lease import lease_gpus
 from ingest.encode.rerankers import CrossEncoderModel, CrossEncoderScorer, with_token_limit
 from ingest.errors import ConfigurationError, ModelError
 from ingest.records import DenseMatrix
-from ingest.search.rerank import RerankMode, RerankPipeline, RerankResult, rerank_or_explain
+from ingest.search.answer import RerankResult
+from ingest.search.rerank import RerankMode, RerankPipeline, rerank_or_explain
 from ingest.telemetry import ThroughputMonitor
 
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.context import heading_path, path_line
-from ingest.records import Chunk, Document, Rejected, doc_key
+from ingest.identity import doc_key
+from ingest.records import Chunk, Document, Rejected
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.source.outline import outline_of
 from ingest.store.schema import build_payload, encoded_text

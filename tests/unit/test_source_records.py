@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import SourceError
-from ingest.records import RAW_LIMIT, Document, Rejected, canonical_json
+from ingest.identity import canonical_json
+from ingest.records import RAW_LIMIT, Document, Rejected
 from ingest.source import FieldMap, open_source
 from ingest.source.fields import document_from
 from ingest.source.lines import read_lines

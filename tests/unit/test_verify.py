@@ -34,7 +34,8 @@ from ingest.errors import (
     SourceError,
     StoreUnavailableError,
 )
-from ingest.records import Document, Point, Rejected, doc_key
+from ingest.identity import doc_key
+from ingest.records import Document, Point, Rejected
 from ingest.store.edge.store import EdgeStore
 from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource, Moment
 from ingest.verify.damage import FindingKind

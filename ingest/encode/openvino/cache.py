@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from ingest.encode.openvino.conversion import read, save
 from ingest.errors import ModelError
-from ingest.records import digest
+from ingest.identity import digest
 
 logger = logging.getLogger(__name__)
 
