@@ -315,6 +315,7 @@ def test_a_model_that_overflows_in_float16_continues_in_float32(
     for each in (encoded, again):
         assert np.array_equal(_dense(each)[:300], np.stack([vector_of(text) for text in texts[:300]]))
         assert each.failed == {300: "a made a vector that is not finite, computing in float32"}
+        assert not _dense(each)[300].any()
     assert [what for what, _ in model.journal.events].count("use_float32") == 1
     assert "a made a vector that is not finite, computing in float16; it computes in float32 from now on" in caplog.text
     assert [report.dtype for report in monitor.passes] == ["float32", "float32"]
