@@ -27,7 +27,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 LIST = Path(__file__).with_suffix(".txt")
 
-TIMEOUT = 300.0
+TIMEOUT = 120.0
 """Seconds after which a mutant that hangs counts as killed."""
 
 
