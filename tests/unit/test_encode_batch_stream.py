@@ -9,14 +9,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file
+from sentence_transformers import SentenceTransformer
 from tiny_models import DIM, tiny_dense
 
 from ingest.encode import pinning
 from ingest.encode.accelerator import use_accelerator
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.dense import DenseModel
+from ingest.encode.feeding import Replica, find_feed
 from ingest.encode.registry import ModelConfig
 from ingest.encode.runner import BatchRunner
+from ingest.encode.tokens import DocumentTokens
 from ingest.errors import DeviceMemoryError
 from ingest.records import DenseMatrix
 from ingest.telemetry import ThroughputMonitor
@@ -97,6 +100,17 @@ def test_inputs_are_copied_from_two_buffers(folder: Path, tmp_path: Path, expect
             assert np.allclose(_encode(folder, tmp_path, budget=budget), expected, atol=1e-6)
         pins.append(gpus.calls["pin"])
     assert max(pins) - min(pins) <= 2
+
+
+def test_the_inputs_of_two_batches_do_not_share_memory(folder: Path) -> None:
+    module = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    feed = find_feed(module, DocumentTokens(folder, ""), "")
+    assert feed is not None
+    with use_accelerator(FakeAccelerator()) as gpus:
+        replica = Replica(module, "cuda:0", feed)
+        for text in ("one", "two", "six", "ten"):
+            replica.inputs(feed, feed.token_ids([text], None))
+    assert gpus.calls["pin"] == 2
 
 
 def test_a_batch_that_does_not_fit_is_halved_and_freed_first(folder: Path, tmp_path: Path, expected: DenseMatrix) -> None:
