@@ -173,7 +173,7 @@ def test_sources_are_listed_under_strict_mode(strict: Store, server: Address, co
         collection, strict_mode_config=models.StrictModeConfig(enabled=True, unindexed_filtering_retrieve=False)
     )
     client.close()
-    assert list_sources(strict, collection) == [StoredSource("docs", None, 300, None, None, None)]
+    assert list_sources(strict, collection) == [StoredSource("docs", 300, 300, 0, None, None)]
 
 
 def test_searching_keeps_to_the_limits_of_strict_mode(strict: Store, server: Address, collection: str) -> None:
