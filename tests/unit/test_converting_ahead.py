@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from office_documents import docx, para, pdf, run, show
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected
 from ingest.source import open_source
+from ingest.source.files import _in_order
 
 
 def test_documents_come_in_order_whatever_converts_them(tmp_path: Path) -> None:
@@ -24,13 +27,14 @@ def test_documents_come_in_order_whatever_converts_them(tmp_path: Path) -> None:
     assert [each.doc_id for each in found if isinstance(each, Rejected)] == [f"{number:02}c.docx" for number in (0, 3, 6, 9)]
 
 
-def test_an_error_of_the_source_comes_after_what_was_read_before_it(tmp_path: Path) -> None:
-    (tmp_path / "a.pdf").write_bytes(pdf(show(50, 700, "Words")))
-    (tmp_path / "b.jsonl.gz").write_bytes(b"no archive")
-    documents = open_source(tmp_path).read()
-    first = next(documents)
-    assert isinstance(first, Document)
-    assert first.id == "a.pdf"
+def test_an_error_of_the_source_comes_after_what_was_read_before_it() -> None:
+    def items() -> Iterator[Future[Document | Rejected]]:
+        with ThreadPoolExecutor(1) as executor:
+            yield executor.submit(Document, "a.pdf", "Words")
+        raise SourceError("the disk is gone")
+
+    documents = _in_order(items(), 4)
+    assert next(documents) == Document("a.pdf", "Words")
     with pytest.raises(SourceError):
         next(documents)
 
