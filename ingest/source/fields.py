@@ -328,7 +328,7 @@ def _plain(value: Any, name: str, depth: int, max_bytes: int) -> Any:
 
 
 def _plain_number(value: float | Decimal | timedelta, name: str) -> float | str | None:
-    """Return a number that JSON has: NaN and infinities are null, and a decimal that no float equals is text."""
+    """Return a number that JSON has: NaN is null, and a decimal that no float equals is text."""
     if isinstance(value, int):
         if not -_INT64 <= value < _INT64:
             raise Unusable(f"metadata.{name} is an integer beyond 64 bits: make it a string")
@@ -340,7 +340,9 @@ def _plain_number(value: float | Decimal | timedelta, name: str) -> float | str 
             return None
         number = float(value)
         return number if is_exact(value, number) else str(value)
-    return value if math.isfinite(value) else None
+    if math.isinf(value):
+        raise Unusable(f"metadata.{name} is {value}: JSON has no such number")
+    return None if math.isnan(value) else value
 
 
 def _plain_other(value: Any, name: str) -> str:

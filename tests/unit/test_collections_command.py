@@ -44,7 +44,7 @@ def test_info_lists_the_sources(folder: Path) -> None:
     (source,) = printed("collections", "info", "docs")["sources"]
     last_run = source.pop("last_run")
     location = str(folder / "corpus.jsonl")
-    assert source == {"name": "old", "documents": 4, "points": 4, "soft_deleted": 0, "location": location}
+    assert source == {"name": "old", "documents": 4, "points": 4, "soft_deleted": 0, "location": location, "types": {}}
     shown = run("collections", "info", "docs")[1]
     assert "old" in shown
     assert last_run[:10] in shown

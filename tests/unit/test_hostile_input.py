@@ -117,7 +117,6 @@ def test_a_line_of_a_gigabyte_in_a_pipe_does_not_fill_memory() -> None:
         b'{"id": "a", "text": "t", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"id": NaN, "text": "t"}',
         b'{"id": "a", "text": NaN}',
-        b'{"id": "a", "text": "t", "x": NaN}',
         b'{"id": "a", "text": "t", "x": [{"y": -Infinity}]}',
         b'{"id": "a", "text": "\\ud800"}',
         b'{"id": "\\udfff", "text": "t"}',
