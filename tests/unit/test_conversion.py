@@ -45,3 +45,10 @@ def test_a_file_that_cannot_be_decoded_or_parsed_whole_is_rejected(tmp_path: Pat
     [rejected] = open_source(tmp_path / name).read()
     assert isinstance(rejected, Rejected)
     assert rejected.reason.startswith(reason)
+
+
+def test_a_page_has_its_canonical_address(tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text('<link rel="canonical" href="https://example.org/a"><p>Text</p>', encoding="utf-8")
+    [document] = open_source(tmp_path / "a.html").read()
+    assert isinstance(document, Document)
+    assert document.url == "https://example.org/a"

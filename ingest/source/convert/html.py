@@ -54,7 +54,9 @@ def html_page(data: bytes) -> Page:
     text = (page.content or "").strip()
     facts = {"language": head.language, "description": head.description, "author": head.author, "url": head.canonical_url}
     metadata = {name: " ".join(value.split()) for name, value in facts.items() if value and not value.isspace()}
-    return Page(text, title=" ".join((head.title or "").split()) or markdown_title(text), metadata=metadata)
+    return Page(
+        text, title=" ".join((head.title or "").split()) or markdown_title(text), metadata=metadata, url=metadata.get("url")
+    )
 
 
 def mark_struck_out(markup: str) -> str:
