@@ -50,7 +50,7 @@ logger = logging.getLogger(__name__)
 PARTS_PER_WORKER = 4
 """Minimum number of parts, if the source is large enough: at the end all workers wait for the slowest part."""
 
-MAX_LISTED = 5
+MAX_LISTED_PARTS = 5
 """Number of failed parts that an error names."""
 
 _WATCH_SECONDS = 0.5
@@ -206,8 +206,8 @@ def _check(totals: _Totals, parts: Sequence[Part]) -> None:
     """Raise an error that names the failed parts, if any. It has the type of the first failure."""
     if totals.failures:
         failures = sorted(totals.failures, key=lambda failed: failed[0])
-        named = "; ".join(f"{parts[number].partition.extent}: {error}" for number, error in failures[:MAX_LISTED])
-        more = f"; and {len(failures) - MAX_LISTED} more" if len(failures) > MAX_LISTED else ""
+        named = "; ".join(f"{parts[number].partition.extent}: {error}" for number, error in failures[:MAX_LISTED_PARTS])
+        more = f"; and {len(failures) - MAX_LISTED_PARTS} more" if len(failures) > MAX_LISTED_PARTS else ""
         raise type(failures[0][1])(
             f"{len(failures)} of {len(parts)} parts failed, so nothing was deleted; the other parts are kept: {named}{more}"
         )

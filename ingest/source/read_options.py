@@ -19,21 +19,18 @@ class ReadOptions:
         delimiter: the delimiter of CSV, one character; None: found in each file.
         columns: the names of the columns of CSV files without a header; None: they have a header.
         types: column of CSV files → its type; the other columns are guessed.
-        records: the path to the list of records in JSON and YAML files, such as `data.items`; None: the document itself.
     """
 
     encoding: str | None = None
     delimiter: str | None = None
     columns: tuple[str, ...] | None = None
     types: Mapping[str, ColumnType] = field(default_factory=dict)
-    records: str | None = None
 
     def __post_init__(self) -> None:
         normalize(self, "encoding", optional(_parse_encoding))
         normalize(self, "delimiter", optional(_parse_delimiter))
         normalize(self, "columns", optional(parse_texts))
         normalize(self, "types", parse_mapping, _parse_type)
-        normalize(self, "records", optional(parse_text))
 
 
 def _parse_encoding(value: object) -> str:

@@ -20,7 +20,7 @@ from ingest.store.writer import Effects, Writer
 from ingest.sync.stored_sources import drop_note
 from ingest.telemetry import ThroughputMonitor
 
-BATCH_POINTS = 256
+MOVE_POINTS = 256
 """Number of points read and written at a time, with their vectors."""
 
 
@@ -58,9 +58,9 @@ def move_source(store: Store, collection: str, old: str, new: str) -> Moved:
     if most == 0:
         raise ConfigurationError(f"the collection {collection} has no source {old} to move from: see ingest collections info")
     moved = left = 0
-    stored = store.scroll(collection, of_old, vectors=True, page=BATCH_POINTS)
+    stored = store.scroll(collection, of_old, vectors=True, page=MOVE_POINTS)
     with Writer(store, collection) as writer:
-        for page in batches(stored, lambda _: 1, BATCH_POINTS, BATCH_POINTS):
+        for page in batches(stored, lambda _: 1, MOVE_POINTS, MOVE_POINTS):
             pairs = [(point, copy) for point in page if (copy := _copy(point, old, new, most)) is not None]
             there = {point.id for point in store.retrieve(collection, [copy.id for _, copy in pairs], payload=False)}
             writer.submit(

@@ -127,7 +127,7 @@ def test_a_move_that_dies_anywhere_loses_nothing_and_the_next_finishes_it(
     moment: Moment,
     call: int,
 ) -> None:
-    monkeypatch.setattr("ingest.sync.moving.BATCH_POINTS", 4)
+    monkeypatch.setattr("ingest.sync.moving.MOVE_POINTS", 4)
 
     def cue(name: str, number: int) -> tuple[Moment, StoreError] | None:
         return (moment, StoreError("died")) if (name, number) == (effect, call) else None
