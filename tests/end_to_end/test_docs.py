@@ -78,6 +78,9 @@ def make_desk(folder: Path) -> None:
     write_jsonl(folder / "parts.jsonl", [{"sku": sku, "description": text, "price": price} for sku, text, price in parts])
     with (folder / "export.csv").open("w", newline="") as stream:
         csv.writer(stream).writerows([("sku", "description", "price"), *parts])
+    (folder / "faq.csv").write_text("sku,question,answer,lang,year\nf1,May I return it?,Within 14 days.,en,2024\n")
+    (folder / "no-header.csv").write_text("n1;A note.;2024\nn2;Another note.;2025\n")
+    write_jsonl(folder / "export.jsonl", [{"id": "e1", "doc": {"text": "An exported document."}}])
     with sqlite3.connect(folder / "shop.db") as database:
         database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
         database.execute("INSERT INTO articles VALUES (1, 'Chairs', 'Chairs have four legs.')")
