@@ -106,7 +106,7 @@ class CrossEncoderModel(Reranker):
             )
 
     def _encoder(self, replica: Replica) -> Encoder:
-        return CrossEncoderScorer(self.key, self.query, replica)
+        return CrossEncoderScorer(self.key, self.query, replica.module)
 
 
 class BiEncoderModel(Reranker, DenseModel):
@@ -151,16 +151,16 @@ class ListwiseModel(Reranker):
             raise ModelError(f"model {self.key!r} has no method rerank: it is not a listwise reranker")
 
     def _encoder(self, replica: Replica) -> Encoder:
-        return ListwiseScorer(self.key, self.query, replica)
+        return ListwiseScorer(self.key, self.query, replica.module)
 
 
 class Scorer:
     """A reranker on its device, for one query. `encode_documents` returns scores, `(n, 1) float32`, not of unit norm."""
 
-    def __init__(self, key: str, query: str, replica: Replica) -> None:
+    def __init__(self, key: str, query: str, model: Any) -> None:
         self._key = key
         self._query = query
-        self._model = replica.module
+        self._model = model
 
     def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
         raise ModelError(f"model {self._key!r} is a reranker: it cannot encode {len(texts)} queries")

@@ -113,7 +113,7 @@ def convert_apart(data: bytes, format: str, *, seconds: float = SECONDS) -> Page
 def _started() -> subprocess.Popen[bytes]:
     """Start a worker, which shares neither the terminal's interrupts nor the working directory's modules."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    command = [sys.executable, "-P", "-m", "ingest.source.convert.worker"]
+    command = [sys.executable, "-P", "-c", "from ingest.source.convert.worker import serve; serve()"]
     try:
         return subprocess.Popen(  # noqa: S603  our own module
             command,

@@ -1,4 +1,4 @@
-"""The process that converts files which could crash, hang or fill the memory: `python -m ingest.source.convert.worker`.
+"""The process that converts files which could crash, hang or fill the memory: it calls `serve`.
 
 Reads requests from standard input and writes replies to standard output, each preceded by its length in eight bytes. A request is
 the name of a format, a newline, and the content of a file; a reply is a `Page` as JSON, or the reason why there is none. Ends
@@ -18,7 +18,7 @@ MEMORY = 4 * 2**30
 """Most bytes of address space of the process."""
 
 
-def main() -> None:
+def serve() -> None:
     """Convert files until there are no more."""
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # a library that prints must not write into the replies
@@ -78,7 +78,3 @@ def _limit_memory() -> None:
 
         _, most = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY if most == resource.RLIM_INFINITY else min(MEMORY, most), most))
-
-
-if __name__ == "__main__":
-    main()
