@@ -186,22 +186,29 @@ class ThroughputMonitor:
         record = LeaseEvent(event=event, model=model, devices=tuple(devices), at=round(self.elapsed(), 6), vram=dict(vram))
         with self._lock:
             self._lease_events.append(record)
-            self._write({"type": "lease", **asdict(record)})
+            self._write(lambda: {"type": "lease", **asdict(record)})
 
     def log_pass(self, report: PassReport) -> None:
         """Record a pass of a model."""
         with self._lock:
             totals = self._totals.setdefault(report.key, _Totals(report))
             totals.add(report)
-            rates = {"tokens_per_second": round(report.tokens_per_second, 1), "padding_share": round(report.padding_share, 4)}
-            self._write({"type": "pass", "at": round(self.elapsed(), 6), **asdict(report), **rates})
+            self._write(
+                lambda: {
+                    "type": "pass",
+                    "at": round(self.elapsed(), 6),
+                    **asdict(report),
+                    "tokens_per_second": round(report.tokens_per_second, 1),
+                    "padding_share": round(report.padding_share, 4),
+                }
+            )
 
     def log_rerank(self, model: str, device: str, candidates: int, seconds: float, fallback: str | None) -> None:
         """Record that a query's candidates were reranked on `device`. `fallback`: why not on the intended device, or None."""
         rate = round(candidates / seconds, 1) if seconds else 0.0
         with self._lock:
             self._write(
-                {
+                lambda: {
                     "type": "rerank",
                     "at": round(self.elapsed(), 6),
                     "model": model,
@@ -244,7 +251,7 @@ class ThroughputMonitor:
             self._error_count += 1
             if len(self._errors) < MAX_ERRORS:
                 self._errors.append(message)
-            self._write({"type": "error", "at": round(self.elapsed(), 6), "message": message})
+            self._write(lambda: {"type": "error", "at": round(self.elapsed(), 6), "message": message})
 
     @property
     def lease_events(self) -> tuple[LeaseEvent, ...]:
@@ -270,9 +277,10 @@ class ThroughputMonitor:
         with self._lock:
             return tuple(total.model_report() for total in self._totals.values())
 
-    def _write(self, event: Mapping[str, Any]) -> None:
+    def _write(self, make_event: Callable[[], Mapping[str, Any]]) -> None:
+        """Write an event to the stream. Makes it only if there is one: each query has several."""
         if self.stream is not None:
-            self.stream.write(json.dumps({"time": round(self.wall_clock(), 6), **event}) + "\n")
+            self.stream.write(json.dumps({"time": round(self.wall_clock(), 6), **make_event()}) + "\n")
             self.stream.flush()
 
 
