@@ -72,6 +72,7 @@ Name = Annotated[
     str | None, typer.Option("--name", help="Name of the source, part of every id. [default: its absolute location]")
 ]
 Format = Annotated[str | None, typer.Option("--format", help="Format of the source if its name does not tell: jsonl, csv, …")]
+Vectors = Annotated[str | None, typer.Option("--vectors", help="Named vectors to query, separated by commas. [default: all]")]
 Fusion = Annotated[str, typer.Option("--fusion", help="How to fuse vectors: scores, rrf (ranks), dbsf (scores per query).")]
 Feedback = Annotated[
     bool,

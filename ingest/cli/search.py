@@ -32,9 +32,7 @@ def search(
             "--where", help="Filter that every hit meets, such as 'metadata.year>=2020 and not metadata.lang=en'. Repeatable."
         ),
     ] = None,
-    vectors: Annotated[
-        str | None, typer.Option("--vectors", help="Named vectors to query, separated by commas. [default: all]")
-    ] = None,
+    vectors: options.Vectors = None,
     fusion: options.Fusion = "scores",
     feedback: options.Feedback = True,
     offset: Annotated[int, typer.Option("--offset", min=0, help="Number of hits to skip: 10 begins with the second ten.")] = 0,

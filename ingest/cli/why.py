@@ -20,9 +20,7 @@ def why(
     doc_id: Annotated[str, typer.Option("--doc-id", help="Id of the document that is missing.", show_default=False)],
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most hits of the search.")] = 10,
     where: Annotated[list[str] | None, typer.Option("--where", help="Filter of the search. Repeatable.")] = None,
-    vectors: Annotated[
-        str | None, typer.Option("--vectors", help="Named vectors of the search, separated by commas. [default: all]")
-    ] = None,
+    vectors: options.Vectors = None,
     fusion: options.Fusion = "scores",
     feedback: options.Feedback = True,
     rerank: options.Rerank = None,

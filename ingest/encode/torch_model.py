@@ -45,7 +45,7 @@ class TorchModel(FileModel, ABC):
     model_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
     """Additional options for loading the transformer."""
     reads_token_ids: ClassVar[bool] = False
-    """Whether its encoders are `TorchEncoder`s, which read the token ids that counted the texts."""
+    """True if the model's encoders are `TorchEncoder`s, which reuse the token ids from counting the texts."""
 
     def __init__(
         self, config: ModelConfig, *, dtype: str, trust_remote_code: bool = False, on_loaded: OnLoaded | None = None

@@ -36,7 +36,7 @@ _HINTS = {
 
 
 class FieldCheck:
-    """What the fields of one collection hold, as far as filters asked. Safe from several threads.
+    """A check of filters against the values of a collection's fields, which it remembers. Safe from several threads.
 
     Args:
         store: an open store.

@@ -33,7 +33,7 @@ def all_shown(rankings: Rankings) -> bool:
 
 
 class HiddenPoints:
-    """Whether a collection has points that must not be shown, counted once a minute. Safe from several threads.
+    """A watch for points that must not be shown, counted once a minute. Safe from several threads.
 
     Every page of a search then has the same filter, so that page 2 continues page 1.
     """

@@ -32,7 +32,7 @@ _PROBED_ROWS = 100
 
 
 class Records(Protocol):
-    """What turns a row into a document: see `tables.Table`."""
+    """The settings and functions that turn a row into a document: see `tables.Table`."""
 
     @property
     def fields(self) -> FieldMap: ...

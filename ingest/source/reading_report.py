@@ -1,4 +1,4 @@
-"""What the reading of a source found out, for the receipt."""
+"""Findings made while reading a source, for the receipt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MAX_COLUMNS = 100
 
 @dataclass(slots=True)
 class ReadingReport:
-    """What the reading of a source found out.
+    """Findings made while reading a source.
 
     Attributes:
         skipped: suffix, or name without one → number of files that are not read because their format is unknown.

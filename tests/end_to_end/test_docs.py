@@ -55,10 +55,6 @@ def blocks(page: Path, *languages: str) -> list[Block]:
     return [block for block in found if block.language in languages]
 
 
-def names(pages: list[Path]) -> list[str]:
-    return [page.name for page in pages]
-
-
 def with_blocks(*languages: str) -> list[Path]:
     return [page for page in PAGES if blocks(page, *languages)]
 
@@ -201,7 +197,7 @@ def test_every_link_leads_to_a_file_or_a_heading(page: Path) -> None:
 
 def test_every_page_is_linked_from_the_readme() -> None:
     linked = {file for file, _ in LINK.findall(README.read_text(encoding="utf-8"))}
-    assert {f"docs/{name}" for name in names(PAGES[1:])} <= linked
+    assert {f"docs/{page.name}" for page in PAGES[1:]} <= linked
 
 
 @pytest.mark.parametrize("page", with_blocks("toml"), ids=lambda page: page.name)

@@ -29,7 +29,7 @@ class _Worker:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether it is sure not to end on its own before it reads a request."""
+        """Whether the worker was used so recently that it cannot end before it reads the next request."""
         return self.process.poll() is None and time.monotonic() - self.free_since < IDLE_SECONDS / 2
 
     def ask(self, format: str, data: bytes, seconds: float) -> bytes | None:  # noqa: A002  as in `Document.format`

@@ -78,7 +78,7 @@ def _page(data: bytes, format: str) -> Page:  # noqa: A002  as in `Document.form
 
 @dataclass(slots=True)
 class _Style:
-    """What a style says about its text."""
+    """The formatting of a style, as Markdown marks around its text."""
 
     before: str = ""
     after: str = ""

@@ -46,7 +46,7 @@ _DEEPEST = 1_000
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What holds up to the end of a group."""
+    """The formatting in force until the end of a group."""
 
     place: str = "text"
     raised: str = ""
