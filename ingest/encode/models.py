@@ -87,11 +87,6 @@ class ModelManager:
         """Key → dtype of each model that has been loaded."""
         return MappingProxyType(self._dtypes)
 
-    @property
-    def batch_hints(self) -> Mapping[str, int]:
-        """Key → initial number of padded tokens per batch on an accelerator, for `AdaptiveBatchController`."""
-        return {key: config.batch_tokens for key, config in self.configs.items()}
-
     def _get_model_primary_dtype(self, key: str) -> str:
         """Return the dtype of a model: a float on GPUs, `float32` or `int8` on the CPU; BM25 `float32`."""
         return self._chosen[key][1]
