@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.contract import ModelKind, RunsOn
 from ingest.records import DenseMatrix, TokenLimit
+from ingest.telemetry import PassReport, ThroughputMonitor
 from ingest.testing import FakeAccelerator
 
 DIM = 4
@@ -120,3 +122,15 @@ class RecordingEncoder:
 
     def encode_queries(self, texts: Sequence[str]) -> DenseMatrix:
         return self.encode_documents(texts)
+
+
+class Passes(ThroughputMonitor):
+    """Keeps every pass report."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.passes: list[PassReport] = []
+
+    def log_pass(self, report: PassReport) -> None:
+        self.passes.append(report)
+        super().log_pass(report)
