@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import typing
 
-import typer
 from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from ingest.cli import app
+from ingest.cli.commands import COMMANDS, load_command
 from ingest.settings import Settings
 
 
@@ -29,7 +29,7 @@ def settings_table() -> str:
 
 def commands() -> list[str]:
     """Every command there is, groups spelled out."""
-    return sorted(_commands(typer.main.get_group(app), ()))
+    return sorted(path for name in COMMANDS for path in _commands(load_command(name), (name,)))
 
 
 def _settings(model: type[BaseModel], prefix: str) -> typing.Iterator[tuple[str, str, str]]:
@@ -49,7 +49,6 @@ def _default(value: object) -> str:
 
 
 def _commands(command: typing.Any, path: tuple[str, ...]) -> typing.Iterator[str]:
-    if path:
-        yield " ".join(path)
+    yield " ".join(path)
     for name, child in getattr(command, "commands", {}).items():
         yield from _commands(child, (*path, name))

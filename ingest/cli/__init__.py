@@ -10,43 +10,26 @@ import gc
 import logging
 import os
 import sys
-import traceback
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.logging import RichHandler
 
-from ingest.cli import bench, collections, embed, evaluate, load, models, plan, reindex, run, search, sync, verify, why
+from ingest.cli.commands import LazyGroup
 from ingest.cli.output import plain, print_json
-from ingest.cli.session import Invocation
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
-from ingest.settings import load_settings
-from ingest.source.streams import without_secrets
+from ingest.redaction import without_secrets
 
 app = typer.Typer(
     name="ingest",
+    cls=LazyGroup,
     help="Keeps Qdrant collections equal to your documents, in several vector spaces at once.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("plan")(plan.plan)
-app.command("sync")(sync.sync)
-app.command("verify")(verify.verify)
-app.command("reindex")(reindex.reindex_collection)
-app.command("search")(search.search)
-app.command("why")(why.why)
-app.command("eval")(evaluate.evaluate_collection)
-app.command("embed")(embed.embed)
-app.command("load")(load.load)
-app.command("bench")(bench.bench)
-app.add_typer(collections.app, name="collections")
-app.add_typer(models.app, name="models")
 
 
 @app.callback(invoke_without_command=True)
@@ -62,12 +45,16 @@ def root(
     show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
+        from importlib.metadata import version  # noqa: PLC0415  only this needs it
+
         typer.echo(version("qdrant-ingest"))
         raise typer.Exit
+    from ingest.cli.invocation import Invocation  # noqa: PLC0415  settings take longer to import than a help text to print
+
     _start_logging(debug=debug)
     context.obj = Invocation(config=config)
     if show_settings:
-        typer.echo(load_settings({}, config).model_dump_json(indent=2))
+        typer.echo(context.obj.settings().model_dump_json(indent=2))
         raise typer.Exit
 
 
@@ -97,6 +84,8 @@ def _check_arguments(arguments: Sequence[str]) -> None:
 def _fail(error: IngestError) -> NoReturn:
     """Print one line on stderr and, with --json, one object on stdout; exit with the error's code."""
     if "--debug" in sys.argv:
+        import traceback  # noqa: PLC0415  only this needs it
+
         typer.echo(without_secrets("".join(traceback.format_exception(error))), err=True, nl=False)
     doc_ids = list(error.doc_ids) if isinstance(error, DeletionBrakeError) else []
     typer.echo(f"error: {plain(str(error))}", err=True)
@@ -116,9 +105,15 @@ class _PublicFormatter(logging.Formatter):
 
 def _start_logging(*, debug: bool) -> None:
     on_terminal = sys.stderr.isatty()
-    handler = RichHandler(show_path=False) if on_terminal else logging.StreamHandler()
+    handler = _terminal_handler() if on_terminal else logging.StreamHandler()
     handler.setFormatter(_PublicFormatter("%(message)s" if on_terminal else "%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     logging.getLogger("ingest").setLevel(logging.DEBUG if debug else logging.INFO)
     if not debug:  # it logs each attempt, and the error that follows says it once
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _terminal_handler() -> logging.Handler:
+    from rich.logging import RichHandler  # noqa: PLC0415  only terminals need it
+
+    return RichHandler(show_path=False)

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.cli import options
+from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
-from ingest.cli.session import Invocation
 from ingest.encode.selftest import SelfTest, run_selftest
 
 Model = Annotated[

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from ingest.cli import options
+from ingest.cli.invocation import Invocation, store_of
 from ingest.cli.output import plain, print_json
-from ingest.cli.session import Invocation, collection_of, store_of
 from ingest.errors import ConfigurationError
 from ingest.store.contract import CollectionInfo
 from ingest.store.payload_index import PayloadIndex
-from ingest.sync.stored_sources import StoredSource
+
+if TYPE_CHECKING:
+    from ingest.collection import Collection
+    from ingest.sync.stored_sources import StoredSource
 
 app = typer.Typer(help="List, describe and drop the collections of a store.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -44,8 +47,7 @@ def info(
     context: typer.Context, collection: options.CollectionArgument, store: options.Store = None, as_json: options.Json = False
 ) -> None:
     """Print what a collection was made with, and its sources."""
-    invocation: Invocation = context.obj
-    with collection_of(invocation.settings(store=store), collection) as opened:
+    with _collection(context, collection, store) as opened:
         details, sources = opened.info(), opened.sources()
     name, manifest, points = details.name, details.manifest, details.points
     if as_json:
@@ -78,8 +80,7 @@ def drop(
 
     A collection with another alias is in use and is not deleted, unless you name it as it is stored.
     """
-    invocation: Invocation = context.obj
-    with collection_of(invocation.settings(store=store), collection) as opened:
+    with _collection(context, collection, store) as opened:
         info = opened.droppable()
         called = _with_stored(opened.name, info.name)
         what = called if info.points is None else f"{called} with {info.points:,} points"
@@ -111,8 +112,7 @@ def forget(
     as_json: options.Json = False,
 ) -> None:
     """Delete all documents of one source, such as a source that was renamed or that no job reads any more."""
-    invocation: Invocation = context.obj
-    with collection_of(invocation.settings(store=store), collection) as opened:
+    with _collection(context, collection, store) as opened:
         what = f"all documents of the source {source} in {opened.name}"
         if not (yes or delete_after) and (as_json or not typer.confirm(f"Delete {what} in {opened.store.location}?", err=True)):
             raise ConfigurationError(f"{source} was not deleted: pass --yes to delete it without confirmation, or --delete-after")
@@ -141,13 +141,19 @@ def undelete_documents(
     as_json: options.Json = False,
 ) -> None:
     """Bring back soft-deleted documents, so that search finds them again."""
-    invocation: Invocation = context.obj
-    with collection_of(invocation.settings(store=store), collection) as opened:
+    with _collection(context, collection, store) as opened:
         documents = opened.undelete(sources=source or (), doc_ids=doc_id or ())
     if as_json:
         print_json({"collection": opened.name, "undeleted": documents})
     else:
         typer.echo(f"{documents:,} documents of {opened.name} are back")
+
+
+def _collection(context: typer.Context, name: str, store: str | None) -> Collection:
+    from ingest.cli.session import collection_of  # noqa: PLC0415  most of the package, which a list does not need
+
+    invocation: Invocation = context.obj
+    return collection_of(invocation.settings(store=store), name)
 
 
 def _print_indexes(indexes: Mapping[str, PayloadIndex]) -> None:

@@ -10,9 +10,11 @@ import typer
 
 from ingest.cli import options
 from ingest.cli.interruption import StopSignals
+from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
-from ingest.cli.output import print_json, print_receipt
-from ingest.cli.session import Invocation, collection_of, models_of, rejects_path, sources_of
+from ingest.cli.output import print_json
+from ingest.cli.reports import print_receipt
+from ingest.cli.session import collection_of, models_of, rejects_path, sources_of
 from ingest.parameters import parse_share_or_number
 from ingest.schedule.status import judge
 

@@ -8,8 +8,10 @@ from typing import Annotated, cast
 import typer
 
 from ingest.cli import options
-from ingest.cli.output import evaluation_json, plain, print_evaluation, print_json
-from ingest.cli.session import Invocation, collection_of
+from ingest.cli.invocation import Invocation
+from ingest.cli.output import plain, print_json
+from ingest.cli.reports import evaluation_json, print_evaluation
+from ingest.cli.session import collection_of
 from ingest.search.fusion import FusionMethod
 
 

@@ -11,8 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ingest.cli import options
+from ingest.cli.invocation import Invocation
 from ingest.cli.output import print_json
-from ingest.cli.session import Invocation
 from ingest.encode.check import check_model
 from ingest.encode.contract import ModelKind
 from ingest.encode.openvino.ahead import convert_ahead

@@ -7,8 +7,10 @@ from dataclasses import asdict
 import typer
 
 from ingest.cli import options
-from ingest.cli.output import preview_json, print_json, print_preview, print_sizing
-from ingest.cli.session import Invocation, cluster_of, collection_of, deletion_of, models_of, sources_of
+from ingest.cli.invocation import Invocation
+from ingest.cli.output import print_json
+from ingest.cli.reports import preview_json, print_preview, print_sizing
+from ingest.cli.session import cluster_of, collection_of, deletion_of, models_of, sources_of
 from ingest.cluster.capacity import Assumptions, size_plan
 
 

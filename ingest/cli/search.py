@@ -9,8 +9,10 @@ from typing import Annotated, cast
 import typer
 
 from ingest.cli import options
-from ingest.cli.output import answer_json, plain, print_facets, print_hits, print_json
-from ingest.cli.session import Invocation, collection_of
+from ingest.cli.answers import answer_json, print_facets, print_hits
+from ingest.cli.invocation import Invocation
+from ingest.cli.output import plain, print_json
+from ingest.cli.session import collection_of
 from ingest.search.fusion import FusionMethod
 from ingest.search.request import SearchOptions
 from ingest.search.together import search_together

@@ -1,12 +1,12 @@
-"""From settings to the objects of the library: the only module that knows both."""
+"""From settings to the objects of the library."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ingest.cli.invocation import connection_of, retry_of
 from ingest.cluster.engine import ClusterOptions
 from ingest.collection import Collection
 from ingest.encode.ensemble import EncodingOptions
@@ -14,27 +14,14 @@ from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import find_model
 from ingest.errors import ConfigurationError
 from ingest.records import Source
-from ingest.retry import RetryPolicy
-from ingest.settings import Settings, load_settings
+from ingest.settings import Settings
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.read_options import ReadOptions
-from ingest.store import open_store
-from ingest.store.contract import CollectionOptions, Store
+from ingest.store.contract import CollectionOptions
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
-
-
-@dataclass(frozen=True, slots=True)
-class Invocation:
-    """The options before the name of the command."""
-
-    config: Path | None
-
-    def settings(self, **overrides: Any) -> Settings:
-        """Return the settings, overridden by the options of the command line; an option that is None was not given."""
-        return load_settings(_given(overrides), self.config)
 
 
 def collection_of(
@@ -66,7 +53,7 @@ def collection_of(
         cluster=cluster,
         monitor=monitor,
         aliases=settings.collections.aliases,
-        **_connection_of(settings),
+        **connection_of(settings),
     )
 
 
@@ -90,11 +77,6 @@ def cluster_of(settings: Settings) -> ClusterOptions | None:
 def deletion_of(settings: Settings) -> dict[str, Any]:
     """Return what a run may delete, as arguments of `Collection.sync`."""
     return {"delete": settings.delete, "delete_after": settings.delete_after, "max_delete": settings.max_delete}
-
-
-def store_of(settings: Settings) -> Store:
-    """Open the store."""
-    return open_store(settings.store, **_connection_of(settings))
 
 
 def sources_of(
@@ -136,18 +118,6 @@ def rejects_path(settings: Settings, collection: str) -> Path:
     return settings.rejects or Path(".ingest/rejects") / f"{name}.jsonl"
 
 
-def _connection_of(settings: Settings) -> dict[str, Any]:
-    return {
-        "api_key": settings.api_key.get_secret_value() if settings.api_key else None,
-        "ca_file": settings.ca_file,
-        "prefer_grpc": settings.prefer_grpc,
-        "grpc_port": settings.grpc_port,
-        "timeout": settings.timeout,
-        "allow_plain_http_key": settings.allow_plain_http_key,
-        "retry": _retry_of(settings),
-    }
-
-
 def _encoding_of(settings: Settings) -> EncodingOptions:
     return EncodingOptions(
         devices=tuple(settings.device) or None,
@@ -162,21 +132,5 @@ def _encoding_of(settings: Settings) -> EncodingOptions:
         cpu_batch_tokens=settings.cpu_batch_tokens,
         custom_models=settings.models,
         trust_remote_code=tuple(settings.trust_remote_code),
-        retry=_retry_of(settings),
+        retry=retry_of(settings),
     )
-
-
-def _retry_of(settings: Settings) -> RetryPolicy:
-    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
-
-
-def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is not None, nested tables included."""
-    given = {}
-    for name, value in overrides.items():
-        if isinstance(value, Mapping):
-            if nested := _given(value):
-                given[name] = nested
-        elif value is not None:
-            given[name] = value
-    return given

@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from ingest.cli import options
+from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
-from ingest.cli.output import print_json, print_verification
-from ingest.cli.session import Invocation, collection_of, models_of, sources_of
+from ingest.cli.output import print_json
+from ingest.cli.reports import print_verification
+from ingest.cli.session import collection_of, models_of, sources_of
 from ingest.errors import ConfigurationError
 
 NOT_CLEAN = 1

@@ -8,8 +8,9 @@ from typing import Annotated, Any, cast
 import typer
 
 from ingest.cli import options
+from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
-from ingest.cli.session import Invocation, collection_of
+from ingest.cli.session import collection_of
 from ingest.search.fusion import FusionMethod
 
 

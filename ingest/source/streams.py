@@ -25,6 +25,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
+from ingest.redaction import without_secrets
 
 Compression = Literal["gzip", "zstd"]
 COMPRESSIONS: Mapping[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
@@ -336,8 +337,3 @@ def first_line(exc: BaseException) -> str:
     """Return the first line of an exception's message, or its type if it has none, without logins and queries in URLs."""
     lines = str(exc).strip().splitlines()
     return without_secrets(lines[0].strip().rstrip(".") if lines else type(exc).__name__)
-
-
-def without_secrets(text: str) -> str:
-    """Return the text without the logins and queries of the URLs in it."""
-    return re.sub(r"://[^/\s'\"]*@", "://", re.sub(r"(://[^\s?'\"]*)\?[^\s'\"]*", r"\1", text))

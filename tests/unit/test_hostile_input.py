@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from store_data import manifest
 
-from ingest.cli.session import Invocation
+from ingest.cli.invocation import Invocation
 from ingest.errors import ConfigurationError, IngestError, SourceError, StoreError
 from ingest.records import Document, Rejected
 from ingest.source import open_source

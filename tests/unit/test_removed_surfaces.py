@@ -130,7 +130,7 @@ def test_run_is_the_exclusive_ensemble(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_removed_modules_cannot_be_imported() -> None:
-    for module in ("ingest.core", "ingest.__main__", "ingest.main", "ingest.encode.core", "ingest.registry"):
+    for module in ("ingest.core", "ingest.main", "ingest.encode.core", "ingest.registry"):
         with pytest.raises(ModuleNotFoundError):
             import_module(module)
 
@@ -151,7 +151,8 @@ def test_there_is_one_entry_point() -> None:
         str(path) for path, tree in _trees() for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"
     ]
     assert mains == ["cli/__init__.py"]
-    assert not [path for path, tree in _trees() if "__name__ == '__main__'" in ast.unparse(tree)]
+    assert [str(path) for path, tree in _trees() if "__name__ == '__main__'" in ast.unparse(tree)] == ["__main__.py"]
+    assert "cli.main()" in (PACKAGE / "__main__.py").read_text()
 
 
 def test_progress_is_not_a_record() -> None:

@@ -1,0 +1,59 @@
+"""What every command begins with: its settings, and the store they name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ingest.retry import RetryPolicy
+from ingest.settings import Settings, load_settings
+from ingest.store import open_store
+from ingest.store.contract import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """The options before the name of the command."""
+
+    config: Path | None
+
+    def settings(self, **overrides: Any) -> Settings:
+        """Return the settings, overridden by the options of the command line; an option that is None was not given."""
+        return load_settings(_given(overrides), self.config)
+
+
+def store_of(settings: Settings) -> Store:
+    """Open the store."""
+    return open_store(settings.store, **connection_of(settings))
+
+
+def connection_of(settings: Settings) -> dict[str, Any]:
+    """Return how to reach the store, as arguments of `open_store`."""
+    return {
+        "api_key": settings.api_key.get_secret_value() if settings.api_key else None,
+        "ca_file": settings.ca_file,
+        "prefer_grpc": settings.prefer_grpc,
+        "grpc_port": settings.grpc_port,
+        "timeout": settings.timeout,
+        "allow_plain_http_key": settings.allow_plain_http_key,
+        "retry": retry_of(settings),
+    }
+
+
+def retry_of(settings: Settings) -> RetryPolicy:
+    """Return the limits on retries."""
+    return RetryPolicy(attempts=settings.retry_attempts, seconds=settings.retry_seconds)
+
+
+def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is not None, nested tables included."""
+    given = {}
+    for name, value in overrides.items():
+        if isinstance(value, Mapping):
+            if nested := _given(value):
+                given[name] = nested
+        elif value is not None:
+            given[name] = value
+    return given

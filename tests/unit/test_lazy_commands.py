@@ -1,0 +1,59 @@
+"""What a command imports: nothing to list the commands, and only what it needs to run one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import environment
+
+from ingest.cli.commands import COMMANDS, load_command
+
+MODELS = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "pandas"}
+SOURCES = {"pyarrow", "fsspec", "html_to_markdown", "openpyxl", "pypdfium2", "sqlalchemy"}
+CLIENTS = {"qdrant_client", "grpc", "httpx", "ray"}
+BASICS = {"rich", "pydantic_settings", "numpy", "qdrant_edge", "prometheus_client"}
+
+
+def imported(*arguments: str, cwd: Path) -> set[str]:
+    """Run a command in a process of its own, and return the packages that it imported."""
+    code = (
+        "import atexit, sys\n"
+        "atexit.register(lambda: print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr))\n"
+        "from ingest.cli import main\n"
+        "main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_listing_the_commands_imports_none(option: str, tmp_path: Path) -> None:
+    assert not imported(option, cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS, *BASICS}
+
+
+def test_listing_the_collections_imports_no_models_and_no_sources(tmp_path: Path) -> None:
+    assert not imported("collections", "list", cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_is_where_the_table_says(name: str) -> None:
+    assert load_command(name).get_short_help_str()
+
+
+def test_lines_of_the_table_are_printed_whole(tmp_path: Path) -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "ingest", "--help"],
+        cwd=tmp_path,
+        env=environment(COLUMNS="80"),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    for name, (_, line) in COMMANDS.items():
+        assert f"  {name:<11}  {line}\n" in listed
