@@ -4,8 +4,8 @@
     .venv/bin/python scripts/mutants.py batching     those of the files whose name contains `batching`
 
 Each mutant of `mutants.txt` replaces one piece of source in a temporary copy of the project and runs the tests that should
-notice. It prints `killed` or `survived` for each, and exits with 1 if one survives that is not explained there, or if its source
-is no longer there.
+notice. It prints `killed` or `survived` for each, and exits with 1 if one survives that is not explained there, if its source is
+no longer there, or if the tests fail without any mutant.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 LIST = Path(__file__).with_suffix(".txt")
 
-TIMEOUT = 120.0
-"""Seconds after which a mutant that hangs counts as killed."""
+TIMEOUT = 500.0
+"""Seconds after which a mutant that hangs counts as killed, and tests without a mutant as failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,11 @@ class Mutant:
     tests: str
     survives: str = ""
 
+    @property
+    def paths(self) -> list[str]:
+        """The test files under `tests/`."""
+        return [test if "/" in test else f"unit/{test}" for test in self.tests.split()]
+
 
 def read_mutants(file: Path) -> list[Mutant]:
     """Read one mutant a line: `file | old | new | tests`, then ` | why it survives`, with backslash and n for a line break."""
@@ -66,6 +71,9 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [mutant for mutant in read_mutants(LIST) if not arguments or any(name in mutant.file for name in arguments)]
     results: dict[str, list[Mutant]] = {"killed": [], "survived": [], "explained": [], "not found": []}
     with _copy_of_the_project() as copy:
+        if not _passes(copy, sorted({test for mutant in chosen for test in mutant.paths})):
+            print("the tests fail without any mutant")
+            return 1
         for mutant in chosen:
             result = _try(copy, mutant)
             results[result].append(mutant)
@@ -81,7 +89,7 @@ def _try(copy: Path, mutant: Mutant) -> str:
         return "not found"
     path.write_text(source.replace(mutant.old, mutant.new))
     try:
-        passed = _passes(copy, [test if "/" in test else f"unit/{test}" for test in mutant.tests.split()])
+        passed = _passes(copy, mutant.paths)
     finally:
         path.write_text(source)
     if passed:
