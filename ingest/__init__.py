@@ -7,12 +7,12 @@ store/      vectors ⇄ Qdrant                 sync/           make a collection
 verify/     compare and repair               reindex/        rebuild with other models and swap in
 export/     vectors to Parquet and back      schedule/       jobs that run by themselves
 search/     queries                          cluster/        the same job on Ray
-cli/        the command line                 testing         public fakes
-telemetry   progress and metrics             metrics_server  /metrics and /healthz
-retry       retry policies
+serve/      search over HTTP                 cli/            the command line
+testing     public fakes                     telemetry       progress and metrics
+retry       retry policies                   metrics_server  /metrics and /healthz
 
-Imports point one way: cli → collection → cluster → verify, reindex, export, schedule, search → sync → store, encode, source →
-telemetry → records, errors. The names below are imported when they are first used.
+Imports point one way: cli → serve → collection → cluster → verify, reindex, export, schedule, search → sync → store, encode,
+source → telemetry → records, errors. The names below are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from ingest.reindex.reindex import Reindexed
     from ingest.retry import RetryPolicy
     from ingest.search.answer import Answer, RerankResult
+    from ingest.search.document import StoredChunk, StoredDocument
     from ingest.search.evaluate import Evaluation, EvaluationRow
     from ingest.search.fusion import Fused, FusionMethod
     from ingest.search.metrics import Scores
@@ -160,6 +161,7 @@ _NAMES = {
     ),
     "ingest.reindex.reindex": "Reindexed",
     "ingest.retry": "RetryPolicy",
+    "ingest.search.document": "StoredChunk StoredDocument",
     "ingest.search.evaluate": "Evaluation EvaluationRow",
     "ingest.search.fusion": "Fused FusionMethod",
     "ingest.search.metrics": "Scores",
@@ -313,6 +315,8 @@ __all__ = [
     "StoreError",
     "StoreLockedError",
     "StoreUnavailableError",
+    "StoredChunk",
+    "StoredDocument",
     "StoredPoint",
     "StoredSource",
     "Tenant",

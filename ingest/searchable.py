@@ -21,6 +21,7 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Progress, Source
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
+from ingest.search.document import StoredDocument
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import CANDIDATES, FusionMethod
 from ingest.search.request import SearchOptions
@@ -31,6 +32,7 @@ from ingest.source.chunking import ChunkingOptions
 from ingest.source.inputs import SourceLike, sources_of
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
+from ingest.store.filters import Where
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.job import Job
 from ingest.sync.manifest import CollectionDetails, describe_collection, stored_options
@@ -164,6 +166,14 @@ class SearchableCollection:
     def search(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Return the best chunks for a query, best first. The options are those of `SearchOptions`. See `Searcher.search`."""
         return self.searcher.search(query, **options)
+
+    def facets(self, fields: Sequence[str], *, where: Where = None) -> dict[str, dict[str, int]]:
+        """Return the values of payload fields with their numbers of chunks. See `Searcher.facets`."""
+        return self.searcher.facets(fields, where=where)
+
+    def document(self, doc_id: str, *, source: str | None = None) -> StoredDocument | None:
+        """Return a stored document with its chunks in order, or None. See `Searcher.document`."""
+        return self.searcher.document(doc_id, source=source)
 
     def why(self, query: str, doc_id: str, **options: Unpack[SearchOptions]) -> Why:
         """Return why a document is not in the answer to a query with these options, and a change that brings it in.

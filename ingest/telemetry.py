@@ -292,11 +292,11 @@ def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1"
     """
     from ingest.metrics_server import serve_observations  # noqa: PLC0415  most runs serve nothing
 
-    with serve_observations(_MonitorCollector(monitor), port, host) as served:
+    with serve_observations(MonitorCollector(monitor), port, host) as served:
         yield served
 
 
-class _MonitorCollector:
+class MonitorCollector:
     """A Prometheus collector that reads the monitor on each scrape."""
 
     def __init__(self, monitor: ThroughputMonitor) -> None:

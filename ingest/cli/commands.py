@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "reindex": ("ingest.cli.reindex:reindex_collection", "Build a collection again with other models, and swap."),
         "search": ("ingest.cli.search:search", "Search a collection."),
         "why": ("ingest.cli.why:why", "Say why a document is not in an answer."),
+        "serve": ("ingest.cli.serve:serve", "Serve collections over HTTP."),
         "eval": ("ingest.cli.evaluate:evaluate_collection", "Measure the quality of search on judged queries."),
         "embed": ("ingest.cli.embed:embed", "Encode sources into Parquet files, without Qdrant."),
         "load": ("ingest.cli.load:load", "Write an export of ingest embed to a collection."),

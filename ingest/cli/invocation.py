@@ -24,9 +24,10 @@ class Invocation:
         return load_settings(_given(overrides), self.config)
 
 
-def store_of(settings: Settings) -> Store:
-    """Open the store."""
-    return open_store(settings.store, **connection_of(settings))
+def store_of(settings: Settings, retry: RetryPolicy | None = None) -> Store:
+    """Open the store. `retry` takes the place of the policy of the settings, for a user who waits."""
+    connection = connection_of(settings)
+    return open_store(settings.store, **{**connection, "retry": retry or connection["retry"]})
 
 
 def connection_of(settings: Settings) -> dict[str, Any]:

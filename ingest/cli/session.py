@@ -18,7 +18,7 @@ from ingest.settings import Settings
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.read_options import ReadOptions
-from ingest.store.contract import CollectionOptions
+from ingest.store.contract import CollectionOptions, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
@@ -31,16 +31,18 @@ def collection_of(
     models: Sequence[str] | None = None,
     cluster: ClusterOptions | None = None,
     monitor: ThroughputMonitor | None = None,
+    store: Store | None = None,
 ) -> Collection:
     """Return a collection in any spelling, as the settings have it.
 
     Args:
+        store: an open store, which stays open. None: that of the settings.
         models: registry keys, see `models_of`. None: those of the stored manifest.
         cluster: see `cluster_of`. None: this process.
     """
     return Collection(
         name,
-        store=settings.store,
+        store=settings.store if store is None else store,
         models=models,
         chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
         weights=settings.weights,

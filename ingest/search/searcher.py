@@ -30,6 +30,7 @@ from ingest.records import Hit, ScoredPoint
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.current_view import CurrentView
+from ingest.search.document import StoredDocument
 from ingest.search.fusion import CANDIDATES, Fused
 from ingest.search.models import ModelLoader, shared_models
 from ingest.search.request import (
@@ -226,6 +227,19 @@ class Searcher(NotCopied):
             raise ConfigurationError("like: a document is explained for a query")
         text, wanted = parse_query(query), checked("doc_id", parse_text, doc_id)
         return self._ask(lambda view: explain(view, text, wanted, request))
+
+    def facets(self, fields: Sequence[str], *, where: Where = None) -> dict[str, dict[str, int]]:
+        """Return field → value as text → number of chunks, over everything that `where` allows, the most frequent first."""
+        request = SearchRequest.of({"facets": fields, "where": where})
+        return self._ask(lambda view: view.facets(request))
+
+    def document(self, doc_id: str, *, source: str | None = None) -> StoredDocument | None:
+        """Return a stored document with its chunks in order, or None if it is not stored or soft-deleted.
+
+        `source` names its source; without it, `ConfigurationError` is raised if several sources have this id.
+        """
+        wanted, named = checked("doc_id", parse_text, doc_id), checked("source", optional(parse_text), source)
+        return self._ask(lambda view: view.document(wanted, named))
 
     def rankings(
         self, query: str, *, depth: int = CANDIDATES, where: Where = None, vectors: Sequence[str] | None = None

@@ -19,6 +19,7 @@ from ingest.records import Hit, Payload, ScoredPoint
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.candidates import CandidateFinder, Candidates
+from ingest.search.document import StoredDocument, read_document
 from ingest.search.facets import count_values
 from ingest.search.fields import FieldCheck
 from ingest.search.fusion import Fused, Sigmas
@@ -111,7 +112,7 @@ class CollectionView:
             self._hidden.notice()
             best, hits = self._best(encoded, request, SHOWN)
         warnings = self._fields.warnings(request.conditions, found=any(hits))
-        facets = self._facets(request)
+        facets = self.facets(request)
         return [
             replace(
                 answer,
@@ -149,6 +150,10 @@ class CollectionView:
             name: _place(best, ranking)
             for name, best, ranking in zip(encoded, answers[: len(encoded)], answers[len(encoded) :], strict=True)
         }
+
+    def document(self, doc_id: str, source: str | None) -> StoredDocument | None:
+        """Return a document with its chunks in order. See `read_document`."""
+        return read_document(self._store, self.manifest.collection, doc_id, source, self._own)
 
     def sigmas(self) -> Sigmas:
         """Return the scale of every dense vector, for `fuse`."""
@@ -215,7 +220,8 @@ class CollectionView:
         found = {name: mean for name, mean in means.items() if mean is not None}
         return found, (Condition(DOC_KEY_FIELD, "none", keys),) if keys else ()
 
-    def _facets(self, request: SearchRequest) -> dict[str, dict[str, int]]:
+    def facets(self, request: SearchRequest) -> dict[str, dict[str, int]]:
+        """Return the values of the requested fields over everything that the filters allow: field → value → chunks."""
         filters = (*self._own, *request.conditions, *(self._hidden.filters() if request.facets else ()))
         return {field: count_values(self._store, self.manifest.collection, field, filters) for field in request.facets}
 

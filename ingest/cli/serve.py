@@ -1,0 +1,72 @@
+"""`ingest serve`."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ingest.cli import options
+from ingest.cli.invocation import Invocation, store_of
+from ingest.cli.output import print_json
+from ingest.cli.session import collection_of
+from ingest.errors import MissingExtraError
+from ingest.search.searcher import SEARCH_RETRY
+from ingest.store.schema import _normalize_collection_name
+from ingest.telemetry import MonitorCollector, ThroughputMonitor
+
+
+def serve(
+    context: typer.Context,
+    collections: Annotated[
+        list[str] | None,
+        typer.Argument(help="Collections to serve. [default: all]", metavar="[COLLECTION]...", show_default=False),
+    ] = None,
+    host: Annotated[str, typer.Option("--host", help="Address to serve at; others than this machine's require --token-file.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to serve at; 0 for a free one.")] = 8711,
+    token_file: Annotated[
+        Path | None, typer.Option("--token-file", help="TOML file with the bearer tokens of clients.", show_default=False)
+    ] = None,
+    cors_origin: Annotated[
+        list[str] | None,
+        typer.Option("--cors-origin", help="Origin whose pages may use the API, such as https://intranet.example. Repeatable."),
+    ] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, max=256, help="Requests that are answered at a time.")] = 8,
+    queue: Annotated[int, typer.Option("--queue", min=0, help="Requests that may wait; more are refused with 429.")] = 64,
+    deadline: Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds after which a request fails with 504.")] = 30.0,
+    max_body: Annotated[int, typer.Option("--max-body", min=1024, help="Most bytes of a request's body.")] = 1024 * 1024,
+    store: options.Store = None,
+    as_json: options.Json = False,
+) -> None:
+    """Serve collections over HTTP: a JSON API, until SIGINT or SIGTERM.
+
+    Collections that you name are opened at once, with their models; others when they are first asked for.
+    """
+    try:
+        from ingest.serve.access import Tokens  # noqa: PLC0415  only this command serves
+        from ingest.serve.app import create_app  # noqa: PLC0415
+        from ingest.serve.options import ServeOptions  # noqa: PLC0415
+        from ingest.serve.served import ServedCollections  # noqa: PLC0415
+        from ingest.serve.server import address_of, bind, run_server  # noqa: PLC0415
+    except ModuleNotFoundError as exc:
+        raise MissingExtraError(f"ingest serve requires {exc.name}: pip install 'qdrant-ingest[serve]'") from exc
+
+    invocation: Invocation = context.obj
+    settings = invocation.settings(store=store)
+    normalize = partial(_normalize_collection_name, aliases=settings.collections.aliases)
+    tokens = Tokens.read(token_file, normalize) if token_file else None
+    limits = ServeOptions(tokens, tuple(cors_origin or ()), threads, queue, deadline, max_body)
+    monitor = ThroughputMonitor()
+    with bind(host, port, public=tokens is not None) as listening, store_of(settings, SEARCH_RETRY) as opened:
+        open_one = partial(collection_of, settings, store=opened, monitor=monitor)
+        served = ServedCollections(opened, open_one, normalize, collections or ())
+        app = create_app(served, limits, collectors=[MonitorCollector(monitor)])
+        if as_json:
+            print_json({"url": address_of(listening)})
+        else:
+            typer.echo(f"serving at {address_of(listening)}", err=True)
+        run_server(app, [listening], grace=deadline)

@@ -1,0 +1,14 @@
+"""Search over HTTP. Every operation is one call of `Collection`; nothing here knows how to search.
+
+endpoint     one operation: route, documentation, handler; from a request to a response
+openapi      the OpenAPI document of the operations
+schemas      what requests and responses look like
+problems     errors → problem details (RFC 9457)
+access       bearer tokens, and the names that a request may call this host
+workers      the threads that answer, the queue in front of them, and the deadline
+served       the collections that are served
+collections  operations on collections
+system       health, metrics, documentation
+app          all of it as one ASGI application
+server       the application on a port, until a signal ends it
+"""

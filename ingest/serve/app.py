@@ -1,0 +1,137 @@
+"""All operations as one ASGI application."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from prometheus_client.registry import Collector
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ingest.errors import IngestError
+from ingest.serve.access import is_local_name
+from ingest.serve.collections import ENDPOINTS
+from ingest.serve.endpoint import Service, routes_of
+from ingest.serve.observing import ServeMetrics
+from ingest.serve.openapi import openapi_document
+from ingest.serve.options import ServeOptions
+from ingest.serve.problems import problem_response, response_of
+from ingest.serve.served import ServedCollections
+from ingest.serve.system import Readiness, system_endpoints
+from ingest.serve.workers import Workers
+
+STATIC = Path(__file__).with_name("static")
+
+_CONTENT_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_PAGE_HEADERS = {
+    "Content-Security-Policy": _CONTENT_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-cache",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def create_app(
+    served: ServedCollections, options: ServeOptions = ServeOptions(), *, collectors: Sequence[Collector] = ()
+) -> Starlette:
+    """Return the application. Its lifespan loads models; at its end the calls that run are finished and the collections closed.
+
+    Without tokens it answers only requests that name this machine in their `Host` header, because a page of another site may
+    point its own name here. With tokens any name will do: such a page has no token.
+
+    Args:
+        served: the collections.
+        options: limits and permissions.
+        collectors: what else `/metrics` has, such as a `MonitorCollector`.
+    """
+    service = Service(served, options, Workers(options.threads, options.queue), ServeMetrics(*collectors))
+    readiness = Readiness()
+    endpoints = (*ENDPOINTS, *system_endpoints(readiness))
+    document = openapi_document(endpoints)
+
+    async def openapi(_request: Request) -> Response:
+        return JSONResponse(document)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        warming = asyncio.create_task(_warm_up(service, readiness))
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(service.workers.close)
+            await warming
+            served.close()
+
+    return Starlette(
+        routes=[
+            *routes_of(endpoints, service),
+            Route("/openapi.json", openapi),
+            Route("/docs", _page("docs.html")),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=_middleware(options),
+        exception_handlers={HTTPException: _problem},
+        lifespan=lifespan,
+    )
+
+
+class LocalNamesOnly:
+    """Middleware that refuses requests whose `Host` header does not name this machine."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and not is_local_name(Request(scope).headers.get("host")):
+            refusal = problem_response(421, "this server answers to localhost only: start it with --token-file for other names")
+            await refusal(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+def _middleware(options: ServeOptions) -> list[Middleware]:
+    chosen = [] if options.tokens else [Middleware(LocalNamesOnly)]
+    if options.cors_origins:
+        methods, headers = ["GET", "POST", "DELETE"], ["Authorization", "Content-Type"]
+        chosen.append(
+            Middleware(CORSMiddleware, allow_origins=options.cors_origins, allow_methods=methods, allow_headers=headers)
+        )
+    return chosen
+
+
+async def _warm_up(service: Service, readiness: Readiness) -> None:
+    try:
+        await asyncio.to_thread(service.served.warm_up)
+    except IngestError as exc:
+        logger.error("the models could not be loaded: %s", exc)  # noqa: TRY400  one line says it
+        readiness.status, readiness.detail = "failed", str(exc)
+    else:
+        readiness.status = "ok"
+
+
+async def _problem(_request: Request, error: Exception) -> Response:
+    """Return the response for a path or a method that does not exist."""
+    assert isinstance(error, HTTPException)  # noqa: S101  it is registered for these alone
+    return response_of(error)
+
+
+def _page(name: str) -> ASGIApp:
+    """Return an application that answers with a page of the package."""
+    return FileResponse(STATIC / name, headers=_PAGE_HEADERS)

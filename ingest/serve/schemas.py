@@ -1,0 +1,199 @@
+"""What requests and responses look like. The values are checked where they are used: see `SearchOptions`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ingest.records import Hit
+from ingest.search.answer import Answer, RerankResult
+from ingest.search.fusion import FusionMethod
+from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT
+from ingest.search.rerank import RerankMode
+from ingest.store.payload_index import PayloadIndex
+from ingest.sync.manifest import CollectionDetails
+
+
+class SearchParameters(BaseModel):
+    """The controls of a search that fit into a URL. Those that are not given have the defaults of `Collection.search`."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(10, ge=1, le=MAX_LIMIT, description="Most hits to return, or most groups.")
+    offset: int = Field(0, ge=0, le=MAX_LIMIT, description="Hits or groups to skip: at most 10,000 together with the limit.")
+    vectors: list[str] | None = Field(None, description="Names of the vectors to query. Default: all.")
+    fusion: FusionMethod = Field("scores", description="How to fuse: scores, rrf (ranks), dbsf (scores per query).")
+    feedback: bool = Field(True, description="Query the dense vectors again, moved toward the three best chunks.")
+    score_threshold: float | None = Field(None, description="Least score of a hit.")
+    min_rank_vectors: int = Field(1, ge=1, description="Least number of vectors that found a hit among their best hundred.")
+    group_by: str | None = Field(None, description="Payload field to group by: doc_id, metadata.author.")
+    group_size: int = Field(1, ge=1, le=MAX_GROUP_SIZE, description="Most hits of a group.")
+    boost: list[str] = Field([], description="Fields that raise scores: metadata.date:30d, metadata.stars:0..5.")
+    diversity: float = Field(0.0, ge=0, le=1, description="How much hits that are like those before them go down.")
+    like: str | None = Field(None, description="Id of a document or chunk, in place of a query: finds others like it.")
+    facets: list[str] = Field([], description="Payload fields whose values are counted.")
+    snippets: bool = Field(False, description="Return the best passage of each hit, and what matched in it.")
+    context: int = Field(0, ge=0, le=MAX_CONTEXT, description="Chunks before and after each hit to return with it.")
+    rerank: RerankMode = Field("off", description="When to rerank: auto (if the model is available), on, off.")
+
+    def options(self) -> dict[str, Any]:
+        """Return the options that were given, as `Collection.search` takes them."""
+        return self.model_dump(exclude_unset=True, exclude={"query", "q"})
+
+
+class SearchQuery(SearchParameters):
+    """The query string of a search."""
+
+    q: str | None = Field(None, description="Text to search for, unless like is given.")
+    where: list[str] = Field([], description="Filters that every hit meets: metadata.year>=2020 and not metadata.lang=en.")
+
+
+class SearchBody(SearchParameters):
+    """The body of a search."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    query: str | None = Field(None, description="Text to search for, unless like is given.")
+    where: str | dict[str, Any] | list[str | dict[str, Any]] | None = Field(
+        None, description='Filters that every hit meets: {"metadata.year": {"gte": 2020}}, a text, or a list of these.'
+    )
+    weights: dict[str, float] | None = Field(None, description="Vector → weight in the fusion. Default: those of the collection.")
+
+
+class FacetQuery(BaseModel):
+    """The query string of facets."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    field: list[str] = Field([], description="Payload fields whose values are counted. Default: those with an index.")
+    where: list[str] = Field([], description="Filters that every counted chunk meets.")
+
+
+class DocumentQuery(BaseModel):
+    """The query string of a document."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source: str | None = Field(None, description="Name of its source, if several have a document with this id.")
+
+
+@dataclass(frozen=True, slots=True)
+class RerankSummary:
+    """How an answer was reranked. See `RerankResult`."""
+
+    model: str
+    device: str
+    fallback: str | None
+    candidates: int
+    seconds: float
+
+    @classmethod
+    def of(cls, result: RerankResult | None) -> Self | None:
+        if result is None:
+            return None
+        return cls(result.model, result.device, result.fallback, result.candidates, round(result.seconds, 3))
+
+
+@dataclass(frozen=True, slots=True)
+class SearchAnswer:
+    """The results of a search: what `ingest search --json` prints, with the name of the collection. See `Answer`."""
+
+    collection: str
+    query: str | None
+    hits: tuple[Hit, ...]
+    reranked: bool
+    rerank: RerankSummary | None
+    note: str | None
+    warnings: tuple[str, ...]
+    facets: Mapping[str, Mapping[str, int]]
+    feedback_seconds: float | None
+    seconds: float
+
+    @classmethod
+    def of(cls, collection: str, query: str | None, answer: Answer, seconds: float) -> Self:
+        return cls(
+            collection,
+            query,
+            answer.hits,
+            answer.reranked,
+            RerankSummary.of(answer.details),
+            answer.note,
+            answer.warnings,
+            answer.facets,
+            answer.feedback_seconds,
+            round(seconds, 4),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionSummary:
+    """A collection in the list of those that are served.
+
+    Attributes:
+        points: number of chunks, or None if they cannot be counted.
+        problem: why it cannot be read, or None.
+    """
+
+    name: str
+    stored_as: str
+    points: int | None
+    vectors: tuple[str, ...]
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionList:
+    """The collections that are served."""
+
+    collections: tuple[CollectionSummary, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VectorInfo:
+    """A named vector. `dim` is None for a sparse one; `weight` is its weight in the fusion."""
+
+    name: str
+    kind: Literal["dense", "sparse"]
+    dim: int | None
+    distance: str
+    weight: float
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionInfo:
+    """What a collection was made with. `indexes`: payload field → index; these fields make fast filters and facets."""
+
+    name: str
+    stored_as: str
+    points: int
+    vectors: tuple[VectorInfo, ...]
+    indexes: Mapping[str, PayloadIndex]
+    chunking: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, details: CollectionDetails) -> Self:
+        vectors = tuple(
+            VectorInfo(
+                spec.name, "sparse" if spec.sparse else "dense", spec.dim, spec.distance, details.weights.get(spec.name, 1.0)
+            )
+            for spec in details.vectors
+        )
+        return cls(details.name, details.stored_as, details.points, vectors, details.indexes, details.chunking)
+
+
+@dataclass(frozen=True, slots=True)
+class Facets:
+    """The values of fields: field → value as text → number of chunks, the most frequent first."""
+
+    facets: Mapping[str, Mapping[str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """That the server is well. `pending`: requests that run or wait."""
+
+    status: Literal["ok"]
+    pending: int

@@ -1,0 +1,76 @@
+"""The collections that are served, opened when they are first asked."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+
+from ingest.collection import Collection
+from ingest.errors import CollectionNotFoundError
+from ingest.serve.schemas import CollectionSummary
+from ingest.store.contract import CollectionInfo, Store
+
+
+class ServedCollections:
+    """Collections of one open store.
+
+    Args:
+        store: the store, which stays open.
+        open_collection: returns a collection of it by its normalized name.
+        normalize: returns the normalized name of a collection; raises `ConfigurationError` for what is no name.
+        names: the collections to serve, in any spelling. Empty: all that the store has and ever gets.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        open_collection: Callable[[str], Collection],
+        normalize: Callable[[str], str],
+        names: Sequence[str] = (),
+    ) -> None:
+        self._store = store
+        self._open = open_collection
+        self.normalize = normalize
+        self.names = tuple(map(normalize, names))
+        self._opened: dict[str, Collection] = {}
+        self._opening = threading.Lock()
+        self._closing = ExitStack()
+
+    def get(self, name: str) -> Collection:
+        """Return a collection by a name in any spelling. Raises `CollectionNotFoundError` if it is not served."""
+        known = self.normalize(name)
+        with self._opening:
+            if known not in self._opened:
+                if self.names and known not in self.names:
+                    raise CollectionNotFoundError(f"the collection {known} is not served: {', '.join(self.names)} are")
+                self._store.manifest(known)
+                self._opened[known] = self._closing.enter_context(self._open(known))
+            return self._opened[known]
+
+    def summaries(self) -> list[CollectionSummary]:
+        """Return what is served, by name."""
+        aliases = self._store.aliases()
+        found = [_summary(name, info) for info in self._store.collections() for name in _names(info, aliases)]
+        return sorted((each for each in found if not self.names or each.name in self.names), key=lambda each: each.name)
+
+    def warm_up(self) -> None:
+        """Load the models of the collections that are named, so that the first query does not wait for them."""
+        for name in self.names:
+            self.get(name).search("warm up", limit=1)
+
+    def close(self) -> None:
+        """Close the collections. The store stays open. Idempotent."""
+        self._closing.close()
+
+
+def _names(info: CollectionInfo, aliases: Mapping[str, str]) -> list[str]:
+    """Return the names of a collection that this package made: its aliases if it has any, else its own."""
+    if not info.ours:
+        return []
+    return [alias for alias, target in aliases.items() if target == info.name] or [info.name]
+
+
+def _summary(name: str, info: CollectionInfo) -> CollectionSummary:
+    vectors = tuple(spec.name for spec in info.manifest.vectors) if info.manifest else ()
+    return CollectionSummary(name, info.name, info.points, vectors, info.problem)

@@ -1,0 +1,84 @@
+"""A small collection behind the HTTP API, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.applications import Starlette
+
+import ingest
+from ingest.serve.app import create_app
+from ingest.serve.options import ServeOptions
+from ingest.serve.served import ServedCollections
+from ingest.store.contract import Store
+from ingest.store.schema import _normalize_collection_name
+from ingest.testing import HashEncoder
+
+LOCAL = "http://localhost"
+
+RULES = [
+    {"id": "refunds", "text": "The head of support approves refunds.", "title": "Refunds", "lang": "en", "year": 2020},
+    {"id": "rules/leave", "text": "Every employee has thirty days of leave.", "title": "Leave", "lang": "en", "year": 2021},
+    {"id": "laptops", "text": "Laptops are encrypted.", "title": "Laptops", "lang": "de", "year": 2022},
+]
+
+
+def opened(store: Store, name: str, state: Path) -> ingest.Collection:
+    return ingest.Collection(name, store=store, models=[HashEncoder(), "bm25"], index={"lang": "keyword"}, state=state)
+
+
+@contextmanager
+def stored_rules(folder: Path, *names: str) -> Iterator[Store]:
+    """A store with collections of the three rules."""
+    with ingest.open_store(folder / "store") as store:
+        for name in names:
+            with opened(store, name, folder) as collection:
+                collection.sync(RULES, name="rules")
+        yield store
+
+
+class ApiClient:
+    """An HTTP client of an application in this process. Safe from several threads."""
+
+    def __init__(self, app: Starlette, loop: asyncio.AbstractEventLoop) -> None:
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        self._client = httpx.AsyncClient(transport=transport, base_url=LOCAL)
+        self._loop = loop
+
+    def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
+        return asyncio.run_coroutine_threadsafe(self._client.request(method, path, **arguments), self._loop).result(60)
+
+    def get(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("GET", path, **arguments)
+
+    def post(self, path: str, **arguments: Any) -> httpx.Response:
+        return self.request("POST", path, **arguments)
+
+
+@contextmanager
+def api(
+    store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = ()
+) -> Iterator[ApiClient]:
+    """A client of the API, whose lifespan has begun."""
+    served = ServedCollections(store, lambda name: opened(store, name, folder), _normalize_collection_name, names)
+    app = create_app(served, options)
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    lifespan = app.router.lifespan_context(app)
+    try:
+        asyncio.run_coroutine_threadsafe(lifespan.__aenter__(), loop).result(60)
+        try:
+            yield ApiClient(app, loop)
+        finally:
+            asyncio.run_coroutine_threadsafe(lifespan.__aexit__(None, None, None), loop).result(60)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
