@@ -58,6 +58,14 @@ class FieldsSettings(Table):
     metadata: Names | None = Field(None, description="Fields that become metadata. Default: all others.")
 
 
+class HtmlSettings(Table):
+    """How to read HTML files."""
+
+    content: Literal["main", "all"] = Field(
+        "main", description="`main` leaves out navigation, page footers and cookie banners; `all` keeps everything."
+    )
+
+
 class LayoutSettings(Table):
     """The layout of a new collection."""
 
@@ -105,6 +113,7 @@ class RunSettings(Table):
     columns: Names = Field(
         default_factory=list, description="Columns of CSV without a header. Default: the first row names them."
     )
+    html: HtmlSettings = Field(HtmlSettings(), description="How to read HTML: table `[html]`.")
     include: Names = Field(default_factory=list, description="Patterns of the files of a folder to read. Default: all.")
     exclude: Names = Field(default_factory=list, description="Patterns of the files of a folder to leave out.")
 

@@ -98,6 +98,10 @@ Types = Annotated[
     list[str] | None,
     typer.Option("--type", help="Type of a CSV column, as in sku=text: text, integer, number, boolean, date. May be repeated."),
 ]
+HtmlContent = Annotated[
+    str | None,
+    typer.Option("--html-content", help="Content of HTML: main (no navigation, footers, cookie banners), all. [default: main]"),
+]
 Include = Annotated[
     list[str] | None, typer.Option("--include", help="Pattern of the files of a folder to read, as in '*.md'. May be repeated.")
 ]
@@ -170,6 +174,7 @@ class SourceOptions:
     encoding: Encoding = None
     delimiter: Delimiter = None
     columns: Columns = None
+    html_content: HtmlContent = None
     include: Include = None
     exclude: Exclude = None
 
@@ -179,7 +184,8 @@ class SourceOptions:
         named = {"id": self.id_field, "text": self.text_field, "title": self.title_field, "metadata": self.metadata_fields}
         direct = {name: getattr(self, name) for name in ("encoding", "delimiter", "columns")}
         patterns = {"include": self.include or None, "exclude": self.exclude or None}
-        return {"fields": named, "types": _types(self.column_types or ()), **direct, **patterns}
+        html = {"content": self.html_content}
+        return {"fields": named, "html": html, "types": _types(self.column_types or ()), **direct, **patterns}
 
     @property
     def given(self) -> dict[str, Any]:

@@ -99,6 +99,7 @@ def sources_of(
                 delimiter=settings.delimiter,
                 columns=tuple(settings.columns) or None,
                 types=settings.types,
+                html_content=settings.html.content,
             ),
             include=settings.include,
             exclude=settings.exclude,

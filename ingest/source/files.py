@@ -275,7 +275,7 @@ def _document(data: bytes | None, table: Table, file_format: FileFormat, doc_id:
         if data is None:
             raise Unusable(f"the file is larger than {table.max_bytes:,} bytes: raise max_record_bytes to accept it")  # noqa: TRY301
         data = _as_utf8(data, table.options.encoding, file_format)
-        return document_from_file(data, file_format.name, doc_id=doc_id, position=where)
+        return document_from_file(data, file_format.name, doc_id=doc_id, position=where, options=table.options)
     except Unusable as exc:
         return Rejected(where, str(exc), raw_of(data or b""), printable(doc_id))
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from ingest.parameters import normalize, optional, parse_choice, parse_mapping, parse_text, parse_texts
 from ingest.source.column_types import COLUMN_TYPES, ColumnType
+
+HtmlContent = Literal["main", "all"]
+HTML_CONTENTS: tuple[HtmlContent, ...] = ("main", "all")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,18 +23,22 @@ class ReadOptions:
         delimiter: the delimiter of CSV, one character; None: found in each file.
         columns: the names of the columns of CSV files without a header; None: they have a header.
         types: column of CSV files → its type; the other columns are guessed.
+        html_content: `main`: HTML files without navigation, page footers and cookie banners, and only the main content where the
+            page says which it is; `all`: everything.
     """
 
     encoding: str | None = None
     delimiter: str | None = None
     columns: tuple[str, ...] | None = None
     types: Mapping[str, ColumnType] = field(default_factory=dict)
+    html_content: HtmlContent = "main"
 
     def __post_init__(self) -> None:
         normalize(self, "encoding", optional(_parse_encoding))
         normalize(self, "delimiter", optional(_parse_delimiter))
         normalize(self, "columns", optional(parse_texts))
         normalize(self, "types", parse_mapping, _parse_type)
+        normalize(self, "html_content", _parse_html_content)
 
 
 def _parse_encoding(value: object) -> str:
@@ -51,6 +59,10 @@ def _parse_delimiter(value: object) -> str:
 
 def _parse_type(value: object) -> ColumnType:
     return parse_choice(value, COLUMN_TYPES)
+
+
+def _parse_html_content(value: object) -> HtmlContent:
+    return parse_choice(value, HTML_CONTENTS)
 
 
 AS_FOUND = ReadOptions()

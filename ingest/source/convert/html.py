@@ -1,20 +1,36 @@
 """Web pages, parsed as browsers parse them.
 
-Everything a reader of the page can reach becomes text: navigation, forms and hidden panels too. Left out are scripts, style
-sheets, templates, comments, SVG drawings, permalinks of headings and the payload of `data:` addresses.
+Everything a reader of the content can reach becomes text: forms and hidden panels too. Left out are scripts, style sheets,
+templates, comments, SVG drawings, permalinks of headings and the payload of `data:` addresses.
 """
 
 from __future__ import annotations
 
 import codecs
 import re
-from functools import cache
-from html.parser import HTMLParser
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ingest.source.convert.page import Page
 from ingest.source.convert.text import decode, markdown_title
+from ingest.source.convert.web_page import (
+    ANCHOR,
+    ANCHOR_END,
+    LEFT_OUT,
+    MARKS,
+    base_of,
+    facts_of,
+    leave_out_frame,
+    mark_anchors,
+    mark_struck_out,
+    parse,
+    title_of,
+    with_struck_out,
+)
+from ingest.source.encodings import find_encoding
 from ingest.source.fields import Unusable
+from ingest.source.read_options import HtmlContent
 from ingest.source.streams import first_line
 
 if TYPE_CHECKING:
@@ -34,87 +50,58 @@ _ENCODINGS = {  # Python's name of a declared encoding → the encoding browsers
     **dict.fromkeys(("iso8859-11", "tis-620", "cp874"), "cp874"),
     "iso8859-9": "cp1254",
 }
-_LEFT_OUT = ("svg", "a.headerlink")
-_RAW_TEXT = re.compile(r"<(/?)(script|style)\b", re.IGNORECASE)
-_STRUCK_OUT = re.compile(r"text-decoration[^;]*:[^;]*line-through", re.IGNORECASE)
+_LEFT_OUT = ("svg", "a.headerlink", f"[{LEFT_OUT}]")
+_MARK = re.compile(f"{ANCHOR}([0-9]+){ANCHOR_END} *")
 
 
-def html_page(data: bytes) -> Page:
-    """Return the content of an HTML file as Markdown, with its title and the metadata of its head."""
+def html_page(data: bytes, content: HtmlContent = "all") -> Page:
+    """Return the content of an HTML file as Markdown, with its title, anchors and what it states about itself.
+
+    Args:
+        data: the file.
+        content: `main` leaves out what frames the main content, see `web_page.leave_out_frame`, unless nothing else is there.
+    """
+    declared = _declared_encoding(data)
+    guessed = None if declared else find_encoding(data)
+    markup = decode(data, declared)
+    whole = _markdown(markup)  # checks the depth of the markup, before the tree is built
+    tree = parse(markup)
+    facts = facts_of(tree)
+    metadata = {**facts, **({"encoding": guessed.name} if guessed is not None and guessed.guessed else {})}
+    names: list[str] = []
+    if MARKS.isdisjoint(markup):
+        mark_struck_out(tree)
+        names = mark_anchors(tree)
+    if content == "main":
+        leave_out_frame(tree)
+    cleaned = with_struck_out(tree.html or "") if MARKS.isdisjoint(markup) else tree.html or ""
+    text, anchors = _without_marks(_markdown(cleaned, base_of(tree)) or whole, names)
+    return Page(text, title=title_of(tree) or markdown_title(text), metadata=metadata, url=facts.get("url"), anchors=anchors)
+
+
+def _markdown(markup: str, base: str | None = None) -> str:
     from html_to_markdown import ConversionError, WarningKind, convert  # noqa: PLC0415  slow to import
 
-    markup = mark_struck_out(_close_raw_text(decode(data, _declared_encoding(data))))
     try:
-        page = convert(markup, _options(head=False))
-        head = convert(markup, _options(head=True)).metadata.document
+        page = convert(markup, _options(base))
     except ConversionError as exc:
         raise Unusable(f"the file cannot be read as HTML: {first_line(exc)}") from None
     if any(warning.kind == WarningKind.DEPTH_LIMIT_EXCEEDED for warning in page.warnings):
         raise Unusable("the HTML is nested too deeply")
-    text = (page.content or "").strip()
-    facts = {"language": head.language, "description": head.description, "author": head.author, "url": head.canonical_url}
-    metadata = {name: " ".join(value.split()) for name, value in facts.items() if value and not value.isspace()}
-    return Page(
-        text, title=" ".join((head.title or "").split()) or markdown_title(text), metadata=metadata, url=metadata.get("url")
-    )
+    return (page.content or "").strip()
 
 
-def mark_struck_out(markup: str) -> str:
-    """Return the markup with `<s>` inside every element whose style is `line-through`."""
-    if "line-through" not in markup:
-        return markup
-    finder = _StruckOut(markup)
-    finder.feed(markup)
-    parts, last = [], 0
-    for offset, tag in sorted(finder.marks):
-        parts += [markup[last:offset], tag]
-        last = offset
-    return "".join([*parts, markup[last:]])
-
-
-def _close_raw_text(markup: str) -> str:
-    """Return the markup with an end tag for a last script or style sheet without one, which the parser would take for text."""
-    unclosed = ""
-    for match in _RAW_TEXT.finditer(markup):
-        name = match[2].lower()
-        if not match[1]:
-            unclosed = unclosed or name
-        elif name == unclosed:
-            unclosed = ""
-    return f"{markup}</{unclosed}>" if unclosed else markup
-
-
-class _StruckOut(HTMLParser):
-    """A scanner for elements with struck-out text. An element without an end tag is left as it is.
-
-    Attributes:
-        marks: offsets in the markup, and the tag to insert there.
-    """
-
-    def __init__(self, markup: str) -> None:
-        super().__init__(convert_charrefs=False)
-        self.marks: list[tuple[int, str]] = []
-        self._lines = [0, *(match.end() for match in re.finditer("\n", markup))]
-        self._open: dict[str, list[int | None]] = {}
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        struck = any(name == "style" and _STRUCK_OUT.search(value or "") for name, value in attrs)
-        end = self._offset() + len(self.get_starttag_text() or "")
-        if tag == "p":  # which ends an open one
-            self._open.pop(tag, None)
-        self._open.setdefault(tag, []).append(end if struck else None)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Skip an element without content."""
-
-    def handle_endtag(self, tag: str) -> None:
-        start = self._open[tag].pop() if self._open.get(tag) else None
-        if start is not None:
-            self.marks += [(start, "<s>"), (self._offset(), "</s>")]
-
-    def _offset(self) -> int:
-        line, column = self.getpos()
-        return self._lines[line - 1] + column
+def _without_marks(text: str, names: Sequence[str]) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """Return a text without the marks of anchors, and the name of each anchor with the start of its line."""
+    first, *rest = _MARK.split(text) if names else [text]
+    parts, anchors = [first], []
+    length, line = len(first), first.rfind("\n") + 1
+    for index, part in zip(rest[::2], rest[1::2], strict=True):
+        anchors.append((names[int(index)], line))
+        line = length + part.rfind("\n") + 1 if "\n" in part else line
+        length += len(part)
+        parts.append(part)
+    return "".join(parts), tuple(anchors)
 
 
 def _declared_encoding(data: bytes) -> str | None:
@@ -128,16 +115,16 @@ def _declared_encoding(data: bytes) -> str | None:
         return None
 
 
-@cache
-def _options(*, head: bool) -> ConversionOptions:
-    """Return the options for the metadata in the head of a page, or for its text."""
+@lru_cache(maxsize=16)
+def _options(base: str | None) -> ConversionOptions:
     from html_to_markdown import ConversionOptions, PreprocessingOptions  # noqa: PLC0415  slow to import
 
     return ConversionOptions(
         autolinks=False,
+        base_url=base,
         compact_tables=True,
-        exclude_selectors=[*_LEFT_OUT, *(("body",) if head else ())],
-        extract_metadata=head,  # otherwise the text begins with it
+        exclude_selectors=list(_LEFT_OUT),
+        extract_metadata=False,  # otherwise the text begins with it
         hidden_content="reachable",
         include_blockquote_citations=False,
         inline_data_media="alt_text_only",

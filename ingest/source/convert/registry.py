@@ -26,6 +26,7 @@ from ingest.source.convert.text import text_page
 from ingest.source.convert.word import word_page
 from ingest.source.convert.xml import xml_page
 from ingest.source.fields import checked_id, checked_text
+from ingest.source.read_options import AS_FOUND, ReadOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +36,13 @@ class Converter:
     Attributes:
         convert: returns the page; raises `Unusable` for content that does not fit the format.
         check: raises `MissingExtraError` if a library is not installed; None: it needs none.
-        apart: whether a malicious or damaged file could crash or hang it, so that it must run in a worker process.
     """
 
     convert: Callable[[bytes], Page]
     check: Callable[[], None] | None = None
-    apart: bool = True
 
 
 CONVERTERS: Mapping[str, Converter] = {
-    "html": Converter(html_page, apart=False),
     "pdf": Converter(pdf_page, check_pdf),
     "docx": Converter(word_page),
     "pptx": Converter(slides_page),
@@ -65,7 +63,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "latex": Converter(latex_page),
     "subtitles": Converter(subtitles_page),
 }
-"""By the name of the format; every other one is text."""
+"""By the name of the format. Pages are converted by the options for them, and every other format is text."""
 
 
 def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
@@ -77,17 +75,25 @@ def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
 
 def is_converted_apart(format: str) -> bool:  # noqa: A002  as above
     """Return whether files of a format are converted in worker processes, several at a time."""
-    converter = CONVERTERS.get(format)
-    return converter is not None and converter.apart
+    return format in CONVERTERS
 
 
-def convert_here(data: bytes, format: str) -> Page:  # noqa: A002  as above
+def convert_here(data: bytes, format: str, options: ReadOptions = AS_FOUND) -> Page:  # noqa: A002  as above
     """Convert a file in this process."""
+    if format == "html":
+        return html_page(data, options.html_content)
     converter = CONVERTERS.get(format)
     return converter.convert(data) if converter else text_page(data, format=format)
 
 
-def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) -> Document:  # noqa: A002  as above
+def document_from_file(
+    data: bytes,
+    format: str,  # noqa: A002  as above
+    *,
+    doc_id: str,
+    position: str,
+    options: ReadOptions = AS_FOUND,
+) -> Document:
     """Return the document in a file.
 
     Args:
@@ -95,12 +101,13 @@ def document_from_file(data: bytes, format: str, *, doc_id: str, position: str) 
         format: a `FileFormat.name`, but no table.
         doc_id: the document's id; also kept as `metadata.path`.
         position: where the file is, for messages.
+        options: how to read files whose content does not tell.
 
     Raises `Unusable` if the content does not fit the format, `MissingExtraError` if the format requires the extra `formats`.
     """
     checked_id(doc_id)
     check_format(format)
-    page = convert_apart(data, format) if is_converted_apart(format) else convert_here(data, format)
+    page = convert_apart(data, format) if is_converted_apart(format) else convert_here(data, format, options)
     return Document(
         id=doc_id,
         text=checked_text(page.text),
