@@ -18,6 +18,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
+from ingest.parameters import checked, optional
 from ingest.records import Progress, Source
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
@@ -27,6 +28,7 @@ from ingest.search.fusion import CANDIDATES, FusionMethod
 from ingest.search.request import SearchOptions
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
+from ingest.search.tenant import Tenant, parse_tenant
 from ingest.search.why import Why
 from ingest.source.chunking import ChunkingOptions
 from ingest.source.inputs import SourceLike, sources_of
@@ -72,6 +74,7 @@ class SearchableCollection:
         encoding: EncodingOptions = DEFAULT_ENCODING,
         cluster: ClusterOptions | None = None,
         monitor: ThroughputMonitor | None = None,
+        tenant: Tenant | None = None,
         aliases: Mapping[str, str] | None = None,
         state: str | Path = ".ingest",
         api_key: str | None = None,
@@ -99,6 +102,8 @@ class SearchableCollection:
             encoding: devices, backend and limits for the models.
             cluster: the Ray cluster on which `sync` runs. None: this process.
             monitor: receives the lease, pass and progress events of each run.
+            tenant: the tenant whose points alone are searched, explained and evaluated, see `Searcher`. None: all. Whatever
+                writes or verifies concerns the whole collection.
             aliases: normalized name → name of the collection it stands for.
             state: folder for rejects, learned batch sizes and measured rates.
             api_key, ca_file, prefer_grpc, grpc_port, timeout, allow_plain_http_key, retry: connection to a store that is given
@@ -118,6 +123,7 @@ class SearchableCollection:
         self._window, self._state = window, Path(state)
         self._encoding, self._cluster = encoding, cluster
         self._monitor = monitor or ThroughputMonitor()
+        self._tenant = checked("tenant", optional(parse_tenant), tenant)
         self._reranker, self._rerank_lease_timeout = reranker, rerank_lease_timeout
         self._searcher: Searcher | None = None
         if cluster is not None:
@@ -241,6 +247,7 @@ class SearchableCollection:
             devices=self._encoding.devices,
             lease_directory=self._encoding.lease_directory,
             reranker=self._reranker,
+            tenant=self._tenant,
         )
         self._closing.callback(searcher.close)
         return searcher

@@ -80,6 +80,12 @@ Feedback = Annotated[
         "--feedback/--no-feedback", help="Query the dense vectors again, moved toward the three best chunks (1 to 2 ms)."
     ),
 ]
+Tenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant", help="Tenant whose points alone are read: the value of the field with a tenant index.", show_default=False
+    ),
+]
 SqlQuery = Annotated[str | None, typer.Option("--query", help="SQL query whose rows are the documents.")]
 IdField = Annotated[str | None, typer.Option("--id-field", help="Field with the id of a record.")]
 TextField = Annotated[

@@ -32,6 +32,7 @@ def collection_of(
     cluster: ClusterOptions | None = None,
     monitor: ThroughputMonitor | None = None,
     store: Store | None = None,
+    tenant: str | None = None,
 ) -> Collection:
     """Return a collection in any spelling, as the settings have it.
 
@@ -39,6 +40,7 @@ def collection_of(
         store: an open store, which stays open. None: that of the settings.
         models: registry keys, see `models_of`. None: those of the stored manifest.
         cluster: see `cluster_of`. None: this process.
+        tenant: the tenant whose points alone are searched. None: all.
     """
     return Collection(
         name,
@@ -54,6 +56,7 @@ def collection_of(
         encoding=_encoding_of(settings),
         cluster=cluster,
         monitor=monitor,
+        tenant=tenant,
         aliases=settings.collections.aliases,
         **connection_of(settings),
     )

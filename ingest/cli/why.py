@@ -3,46 +3,38 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import typer
 
 from ingest.cli import options
 from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
+from ingest.cli.search_options import QueryOptions
 from ingest.cli.session import collection_of
-from ingest.search.fusion import FusionMethod
 
 
+@options.spread
 def why(
     context: typer.Context,
     collection: options.CollectionArgument,
     query: Annotated[str, typer.Argument(metavar="QUERY", help="Text that was searched for.", show_default=False)],
     doc_id: Annotated[str, typer.Option("--doc-id", help="Id of the document that is missing.", show_default=False)],
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1000, help="Most hits of the search.")] = 10,
-    where: Annotated[list[str] | None, typer.Option("--where", help="Filter of the search. Repeatable.")] = None,
-    vectors: options.Vectors = None,
-    fusion: options.Fusion = "scores",
-    feedback: options.Feedback = True,
+    which: QueryOptions,
+    tenant: options.Tenant = None,
     rerank: options.Rerank = None,
     reranker: options.Reranker = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
-    """Say why a document is not in an answer, and what would bring it in."""
+    """Say why a document is not in an answer, and what would bring it in.
+
+    Takes the options of the search as `ingest search` does.
+    """
     invocation: Invocation = context.obj
     settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
-    with collection_of(settings, collection) as opened:
-        found = opened.why(
-            query,
-            doc_id,
-            limit=limit,
-            where=where,
-            vectors=vectors.split(",") if vectors else None,
-            fusion=cast("FusionMethod", fusion),
-            feedback=feedback,
-            rerank=settings.rerank,
-        )
+    with collection_of(settings, collection, tenant=tenant) as opened:
+        found = opened.why(query, doc_id, **which.chosen(settings.rerank))
     if as_json:
         print_json({**asdict(found), "change": {name: _json(value) for name, value in found.change.items()}})
         return

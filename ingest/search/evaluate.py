@@ -26,7 +26,7 @@ from ingest.records import Hit
 from ingest.search.beir import load_beir
 from ingest.search.fusion import CANDIDATES, FusionMethod, Rankings, documents, fuse
 from ingest.search.metrics import Judge, Judgements, Scores
-from ingest.search.request import MAX_LIMIT, SearchRequest
+from ingest.search.request import MAX_REACH, SearchRequest
 from ingest.search.rerank import RERANK_CANDIDATES, RerankMode, parse_rerank
 from ingest.search.searcher import Searcher
 from ingest.search.tuning import Tuned, check_tunable, tune
@@ -125,8 +125,8 @@ def evaluate(
     """
     checked("searcher", parse_instance, searcher, Searcher)
     reorder, note = _reranking(searcher, rerank)
-    depth = checked("depth", parse_integer, depth, least=1, most=MAX_LIMIT)
-    candidates = checked("candidates", parse_integer, candidates, least=1, most=MAX_LIMIT)
+    depth = checked("depth", parse_integer, depth, least=1, most=MAX_REACH)
+    candidates = checked("candidates", parse_integer, candidates, least=1, most=MAX_REACH)
     limit = checked("limit", optional(parse_integer), limit, least=1)
     held_out = checked("held_out", parse_boolean, held_out)
     fusion = checked("fusion", parse_choice, fusion, get_args(FusionMethod))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ingest.store.contract import MAX_FACETS, Filter, Store
 from ingest.store.payload_path import values_at
@@ -23,6 +23,15 @@ def count_values(store: Store, collection: str, field: str, filters: Sequence[Fi
         points = store.scroll(collection, filters, payload=[field])
         counts = Counter(text for point in points for text in {_text(value) for value in values_at(point.payload, field)})
     return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:MAX_FACETS])
+
+
+def facet_warnings(facets: Mapping[str, Mapping[str, int]]) -> tuple[str, ...]:
+    """Return a sentence for each field that may have more values than are counted."""
+    return tuple(
+        f"facets: {len(counts):,} values of {field} are counted, the most frequent ones: it may have more"
+        for field, counts in facets.items()
+        if len(counts) >= MAX_FACETS
+    )
 
 
 def _text(value: object) -> str:

@@ -36,6 +36,16 @@ class SharedModel:
     def __post_init__(self) -> None:
         object.__setattr__(self, "queries", as_queries(self.model))
 
+    def truncation(self, query: str) -> str | None:
+        """Return a sentence if the model reads only the beginning of a query, else None."""
+        limit = self.model.token_limit
+        if limit is None or len(query.encode()) <= limit.max_tokens:  # no token is shorter than a byte
+            return None
+        [tokens] = limit.count([query])
+        if tokens <= limit.max_tokens:
+            return None
+        return f"{self.model.key} reads the first {limit.max_tokens:,} of the query's {tokens:,} tokens"
+
 
 def shared_models(
     manifest: Manifest, name: str, load: ModelLoader | None, before: tuple[Manifest, Mapping[str, SharedModel]] | None = None

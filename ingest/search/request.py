@@ -32,7 +32,14 @@ from ingest.store.conditions import parse_field
 from ingest.store.contract import Filter
 from ingest.store.filters import Where, parse_filter
 
-MAX_LIMIT = 10_000
+MAX_LIMIT = 1_000
+"""Most hits or groups of one page."""
+
+MAX_REACH = 10_000
+"""Most hits or groups of all pages together, and the most points that one vector ranks."""
+
+MAX_QUERY = 200_000
+"""Most characters of a query. Tokenizing more takes seconds."""
 
 MAX_CONTEXT = 10_000
 
@@ -43,7 +50,7 @@ class SearchOptions(TypedDict, total=False):
     """The options of a search. All have defaults.
 
     Attributes:
-        limit: most hits to return, or most groups, 1 to 10,000. Default 10.
+        limit: most hits of the page, or most groups, 1 to 1,000. Default 10.
         offset: hits or groups to skip: with `limit=10`, `offset=10` is page 2. At most 10,000 together with `limit`.
         where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not lang=en"`, a
             `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
@@ -133,8 +140,11 @@ class SearchRequest:
             raise ConfigurationError(f"group_size: {size} chunks of each group need a group_by, such as doc_id")
         if request.diversity and request.grouping is not None:
             raise ConfigurationError("diversity: groups differ already: use diversity or group_by")
-        if request.offset + request.limit > MAX_LIMIT:
-            raise ConfigurationError(f"offset: {request.offset} and the limit {request.limit} are more than {MAX_LIMIT} together")
+        if request.offset + request.limit > MAX_REACH:
+            raise ConfigurationError(
+                f"offset: {request.offset:,} and the limit {request.limit:,} are more than {MAX_REACH:,} hits together: narrow"
+                " the search with where"
+            )
         return request
 
     @property
@@ -192,7 +202,18 @@ def _parse_query(value: object) -> str:
     query = parse_unicode(value)
     if not query.strip():
         raise InvalidValueError(f"{shown(query)} is empty: pass a text to search for")
+    if len(query) > MAX_QUERY:
+        raise InvalidValueError(
+            f"{len(query):,} characters are more than {MAX_QUERY:,}: shorten it, or pass a stored document as like"
+        )
     return query
+
+
+def _parse_limit(value: object) -> int:
+    limit = parse_integer(value, least=1)
+    if limit > MAX_LIMIT:
+        raise InvalidValueError(f"{shown(limit)} is more than a page has, {MAX_LIMIT:,}: get the next ones with offset")
+    return limit
 
 
 def _parse_vectors(value: object) -> tuple[str, ...]:
@@ -230,8 +251,8 @@ def _parse_threshold(value: object) -> float:
 
 
 _PARSERS: Mapping[str, Callable[[object], Any]] = {
-    "limit": partial(parse_integer, least=1, most=MAX_LIMIT),
-    "offset": partial(parse_integer, least=0, most=MAX_LIMIT),
+    "limit": _parse_limit,
+    "offset": partial(parse_integer, least=0, most=MAX_REACH),
     "weights": optional(_parse_weights),
     "vectors": optional(_parse_vectors),
     "fusion": partial(parse_choice, choices=get_args(FusionMethod)),

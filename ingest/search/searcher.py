@@ -34,7 +34,7 @@ from ingest.search.document import StoredDocument
 from ingest.search.fusion import CANDIDATES, Fused
 from ingest.search.models import ModelLoader, shared_models
 from ingest.search.request import (
-    MAX_LIMIT,
+    MAX_REACH,
     SearchOptions,
     SearchRequest,
     parse_queries,
@@ -205,19 +205,19 @@ class Searcher(NotCopied):
         Raises `ConfigurationError` for an invalid argument, `StoreError`, `ModelError`, and `ForkError` in a forked child.
         """
         request = SearchRequest.of(options)
-        return self._search([parse_query_or_like(query, request)], request)[0]
+        return self.answers([parse_query_or_like(query, request)], request)[0]
 
     def search_batch(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> list[Answer]:
         """Return the answer to each query, like `search`. Each model encodes all of them at once, and requests are shared."""
         request = SearchRequest.of(options)
         if request.like is not None:
             raise ConfigurationError("like: a batch takes queries: pass like to search")
-        return self._search(parse_queries(queries), request)
+        return self.answers(parse_queries(queries), request)
 
     async def asearch(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread, for asyncio applications. Safe to await many at once."""
         request = SearchRequest.of(options)
-        answers = await asyncio.to_thread(self._search, [parse_query_or_like(query, request)], request)
+        answers = await asyncio.to_thread(self.answers, [parse_query_or_like(query, request)], request)
         return answers[0]
 
     def why(self, query: str, doc_id: str, **options: Unpack[SearchOptions]) -> Why:
@@ -246,7 +246,7 @@ class Searcher(NotCopied):
     ) -> dict[str, list[ScoredPoint]]:
         """Return the `depth` best points of each vector, best first, with `doc_id` and `source`. Raises as `search` does."""
         text, conditions, names = parse_query(query), parse_filter(where), parse_vectors(vectors)
-        depth = checked("depth", parse_integer, depth, least=1, most=MAX_LIMIT)
+        depth = checked("depth", parse_integer, depth, least=1, most=MAX_REACH)
         return self._ask(lambda view: view.rankings(text, depth=depth, conditions=conditions, vectors=names))
 
     def hits(self, candidates: Sequence[Sequence[Fused]]) -> list[list[Hit]]:
@@ -265,7 +265,8 @@ class Searcher(NotCopied):
         self._home.check()
         return self._current.get()
 
-    def _search(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
+    def answers(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
+        """Return the answers to checked queries."""
         return self._ask(lambda view: view.search(queries, request))
 
     def _ask(self, ask: Callable[[CollectionView], T]) -> T:

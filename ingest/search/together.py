@@ -12,7 +12,7 @@ from ingest.parameters import checked, parse_instance, parse_list
 from ingest.records import Hit
 from ingest.search.answer import Answer
 from ingest.search.grouping import regrouped
-from ingest.search.request import MAX_LIMIT, SearchOptions, SearchRequest
+from ingest.search.request import SearchOptions, SearchRequest, parse_query
 from ingest.search.searcher import Searcher
 
 
@@ -35,11 +35,10 @@ def search_together(searchers: Sequence[Searcher], query: str, **options: Unpack
         raise ConfigurationError("searchers: pass one or more searchers of different collections")
     if request.like is not None or request.diversity:
         raise ConfigurationError("like and diversity compare the vectors of one collection: search one")
-    whole: SearchOptions = {**options, "limit": min(MAX_LIMIT, request.offset + request.limit), "offset": 0}
-    answers = [searcher.search(query, **whole) for searcher in opened]
+    text, whole = parse_query(query), replace(request, limit=request.offset + request.limit, offset=0)
+    answers = [searcher.answers([text], whole)[0] for searcher in opened]
     if any(answer.reranked for answer in answers) and not all(answer.reranked or not answer.hits for answer in answers):
-        whole["rerank"] = "off"
-        answers = [searcher.search(query, **whole) for searcher in opened]
+        answers = [searcher.answers([text], replace(whole, rerank="off"))[0] for searcher in opened]
     groups = [
         [replace(hit, collection=searcher.name) for hit in group]
         for searcher, answer in zip(opened, answers, strict=True)

@@ -20,12 +20,12 @@ from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.candidates import CandidateFinder, Candidates
 from ingest.search.document import StoredDocument, read_document
-from ingest.search.facets import count_values
+from ingest.search.facets import count_values, facet_warnings
 from ingest.search.fields import FieldCheck
 from ingest.search.fusion import Fused, Sigmas
 from ingest.search.like import mean_vector
 from ingest.search.models import SharedModel
-from ingest.search.request import MAX_LIMIT, SearchRequest, check_names, check_some_weight
+from ingest.search.request import MAX_REACH, SearchRequest, check_names, check_some_weight
 from ingest.search.rerank import RerankPipeline, rerank_or_explain
 from ingest.search.shown import SHOWN, HiddenPoints, all_shown, is_shown
 from ingest.search.snippets import matching, snippet_of, words_alike
@@ -111,13 +111,13 @@ class CollectionView:
         if not hidden and any(len(shown) < len(each.fused) for shown, each in zip(hits, best, strict=True)):
             self._hidden.notice()
             best, hits = self._best(encoded, request, SHOWN)
-        warnings = self._fields.warnings(request.conditions, found=any(hits))
         facets = self.facets(request)
+        warnings = (*self._fields.warnings(request.conditions, found=any(hits)), *facet_warnings(facets))
         return [
             replace(
                 answer,
                 hits=tuple(self._with_context(hit, request.context) for hit in self._with_snippets(query, answer.hits, request)),
-                warnings=warnings,
+                warnings=(*self._truncations(query, vectors), *warnings),
                 facets=facets,
                 feedback_seconds=each.feedback_seconds,
             )
@@ -144,7 +144,7 @@ class CollectionView:
         encoded = self._encoded([query], self._vectors(request.vectors))
         filters = (*self._own, *request.conditions, *SHOWN)
         queries = [VectorQuery(name, encoded[name][0], 1, (*filters, document), exact=True) for name in encoded]
-        queries += [VectorQuery(name, encoded[name][0], MAX_LIMIT, filters, exact=True) for name in encoded]
+        queries += [VectorQuery(name, encoded[name][0], MAX_REACH, filters, exact=True) for name in encoded]
         answers = self._store.query(self.manifest.collection, queries, payload=False)
         return {
             name: _place(best, ranking)
@@ -249,6 +249,10 @@ class CollectionView:
         check_names("vectors", vectors, self.models, self.name)
         return vectors
 
+    def _truncations(self, query: str, vectors: Sequence[str]) -> list[str]:
+        """Return a sentence for each model that reads only the beginning of the query."""
+        return [sentence for name in vectors if (sentence := self.models[name].truncation(query))]
+
     def _encoded(self, queries: Sequence[str], vectors: Sequence[str]) -> dict[str, Vectors]:
         deadline = time.monotonic() + LEASE_SECONDS
         return {name: self._encode(self.models[name], queries, deadline) for name in vectors}
@@ -303,7 +307,7 @@ def _place(best: Sequence[ScoredPoint], ranking: Sequence[ScoredPoint]) -> tuple
     if not best:
         return None, None
     better = sum(point.score > best[0].score for point in ranking)
-    return (better + 1 if better < MAX_LIMIT else None), best[0].score
+    return (better + 1 if better < MAX_REACH else None), best[0].score
 
 
 def _hit(candidate: Fused, payload: Payload) -> Hit:

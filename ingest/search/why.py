@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ingest.search.feedback import FEEDBACK_LIMIT
 from ingest.search.fusion import CANDIDATES
-from ingest.search.request import MAX_LIMIT, SearchRequest
+from ingest.search.request import MAX_LIMIT, MAX_REACH, SearchRequest
 from ingest.search.shown import SHOWN
 from ingest.search.view import CollectionView
 from ingest.store.contract import Condition, Filter
@@ -102,7 +102,7 @@ def _lost(view: CollectionView, query: str, doc_id: str, request: SearchRequest)
     """Return where a document is lost that can be found."""
     places = _places(view, query, request, doc_id)
     position = None
-    for limit in (max(request.limit, FEEDBACK_LIMIT), MAX_LIMIT):  # a search for more is one without feedback
+    for limit in (max(request.limit, FEEDBACK_LIMIT), MAX_REACH):  # a search for more is one without feedback
         position = position or _position(view, query, doc_id, replace(request, limit=limit, offset=0, rerank="off"))
     for change, sentence in _relaxations(request):
         if _found(view, query, doc_id, request, change):
@@ -154,9 +154,11 @@ def _changes(
             now = request.weights or view.manifest.weights
             yield from ({**base, "weights": {**now, name: weight}} for weight in _HEAVIER for name in names)
             yield from ({**base, "vectors": [name]} for name in names)
-        for limit in (position, FEEDBACK_LIMIT, 1_000, MAX_LIMIT):
-            if limit is not None and limit > request.limit and request.offset + limit <= MAX_LIMIT:
+        for limit in (position, FEEDBACK_LIMIT, MAX_LIMIT):
+            if limit is not None and request.limit < limit <= MAX_LIMIT and request.offset + limit <= MAX_REACH:
                 yield {**base, "limit": limit, "rerank": "off"}
+        if position is not None and position > MAX_LIMIT:
+            yield {**base, "limit": MAX_LIMIT, "offset": (position - 1) // MAX_LIMIT * MAX_LIMIT, "rerank": "off"}
     yield {**reset, "where": [*kept, Condition("doc_id", "eq", doc_id)]}
 
 

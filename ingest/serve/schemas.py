@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ingest.records import Hit
 from ingest.search.answer import Answer, RerankResult
 from ingest.search.fusion import FusionMethod
-from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT
+from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT, MAX_REACH
 from ingest.search.rerank import RerankMode
 from ingest.store.payload_index import PayloadIndex
 from ingest.sync.manifest import CollectionDetails
@@ -22,8 +22,8 @@ class SearchParameters(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    limit: int = Field(10, ge=1, le=MAX_LIMIT, description="Most hits to return, or most groups.")
-    offset: int = Field(0, ge=0, le=MAX_LIMIT, description="Hits or groups to skip: at most 10,000 together with the limit.")
+    limit: int = Field(10, ge=1, le=MAX_LIMIT, description="Most hits of the page, or most groups.")
+    offset: int = Field(0, ge=0, le=MAX_REACH, description="Hits or groups to skip: at most 10,000 together with the limit.")
     vectors: list[str] | None = Field(None, description="Names of the vectors to query. Default: all.")
     fusion: FusionMethod = Field("scores", description="How to fuse: scores, rrf (ranks), dbsf (scores per query).")
     feedback: bool = Field(True, description="Query the dense vectors again, moved toward the three best chunks.")

@@ -96,6 +96,39 @@ def test_a_field_that_no_chunk_has_is_told(desk: Path) -> None:
     assert known.json["hits"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--limit", "1001"), "--offset"),
+        (("--limit", "0"), "at least 1"),
+        (("--offset", "9999"), "10,000"),
+        (("--context", "-1"), "context"),
+        (("--diversity", "1.5"), "diversity"),
+        (("--group-size", "2"), "group_by"),
+        (("--tenant", "acme"), "tenant"),
+    ],
+)
+def test_a_limit_is_told_in_one_line(desk: Path, arguments: tuple[str, ...], says: str) -> None:
+    done = search(desk, "binding", *arguments, "--json")
+    assert_one_line(done, 2)
+    assert says.removeprefix("--") in done.json["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "change"),
+    [
+        (("--offset", "1"), {"offset": 0}),
+        (("--score-threshold", "99"), {"score_threshold": None}),
+        (("--group-by", "metadata.nothing"), {"group_by": None}),
+        (("--min-rank-vectors", "2"), {"min_rank_vectors": 1}),
+    ],
+)
+def test_why_takes_the_options_of_a_search(desk: Path, arguments: tuple[str, ...], change: dict[str, object]) -> None:
+    first = search(desk, "binding", "--json").json["hits"][0]["doc_id"]
+    done = ingest("why", "words", "binding", "--doc-id", first, *arguments, "--rerank", "off", "--json", cwd=desk)
+    assert (done.json["cause"], done.json["change"]) == ("option", change)
+
+
 def test_models_that_are_not_those_the_collection_was_made_with(desk: Path) -> None:
     with EdgeStore(desk / ".ingest" / "qdrant") as store:
         for collection, model in (("unknown", HashEncoder("house")), ("another", HashEncoder("all-miniLM-l6"))):

@@ -252,7 +252,7 @@ def test_the_openapi_document_describes_every_operation(client: ApiClient) -> No
         "/metrics",
     }
     body = document["components"]["schemas"]["SearchBody"]
-    assert body["properties"]["limit"]["maximum"] == 10_000
+    assert body["properties"]["limit"]["maximum"] == 1_000
     identifiers = [each["operationId"] for path in document["paths"].values() for each in path.values()]
     assert len(identifiers) == len(set(identifiers))
 

@@ -75,7 +75,7 @@ def assert_refused(call: Callable[[], object], names: str) -> None:
 HUGE = 10**5000
 
 WRONG: list[tuple[str, str, list[Any]]] = [
-    ("limit", "limit", [0, -1, 10_001, HUGE, "5", 2.5, True, None, [], float("nan"), np.True_]),
+    ("limit", "limit", [0, -1, 1_001, HUGE, "5", 2.5, True, None, [], float("nan"), np.True_]),
     ("where", "where", [5, b"metadata.n=1", ["metadata.n=1", 5], [None], object(), True]),
     ("where", "filter", ["", "nonsense", {"metadata.n": HUGE}, {"metadata.n": object()}, {"metadata.n": float("nan")}]),
     ("where", "filter", [Condition("metadata.n", cast("Any", "near"), 1), [Condition("metadata.n", "any", 1)]]),
