@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,6 +12,7 @@ from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.queries import QueryModel, as_queries
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ManifestMismatchError
+from ingest.search.combining import CombinedEncoding
 from ingest.store.contract import Manifest
 
 ModelLoader = Callable[[Sequence[str]], Sequence[Model]]
@@ -21,15 +21,16 @@ ModelLoader = Callable[[Sequence[str]], Sequence[Model]]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SharedModel:
-    """A model and the lock under which its encoder serves one thread at a time.
+    """A model whose encoder serves one thread at a time.
 
     Attributes:
         queries: the same model as the runner of queries takes it.
+        combined: encodes the queries of threads that wait for the encoder together.
         controller: the batch sizes that queries have learned.
     """
 
     model: Model
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    combined: CombinedEncoding = field(default_factory=CombinedEncoding)
     controller: AdaptiveBatchController = field(default_factory=AdaptiveBatchController)
     queries: QueryModel = field(init=False)
 

@@ -259,12 +259,15 @@ class CollectionView:
 
     def _encode(self, shared: SharedModel, queries: Sequence[str], deadline: float) -> Vectors:
         devices = self._get_devices() if shared.model.runs_on == "accelerator" else ()
-        with shared.lock:
+
+        def encode(texts: Sequence[str]) -> Vectors:
             try:
-                return self._encode_on(shared, devices, queries, max(0.0, deadline - time.monotonic()))
+                return self._encode_on(shared, devices, texts, max(0.0, deadline - time.monotonic()))
             except (LeaseTimeoutError, DeviceError) as exc:
                 logger.info("the query is encoded on the CPU: %s", exc)
-                return self._encode_on(shared, (), queries, 0.0)
+                return self._encode_on(shared, (), texts, 0.0)
+
+        return shared.combined.encode(queries, encode)
 
     def _encode_on(self, shared: SharedModel, devices: Sequence[str], queries: Sequence[str], patience: float) -> Vectors:
         """Encode the queries under a lease. The model stays on its devices until another one or another process needs them."""
