@@ -29,7 +29,7 @@ from ingest.source.inputs import SourceLike, reads_once, sources_of
 from ingest.source.sizes import hold_bytes
 from ingest.store.contract import CollectionInfo
 from ingest.sync.cancellation import run_in_thread
-from ingest.sync.deletion import undelete
+from ingest.sync.deletion import delete_documents, undelete
 from ingest.sync.ownership import check_spelling, find_droppable
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Preview, preview_job
@@ -171,6 +171,10 @@ class Collection(SearchableCollection):
     def undelete(self, *, sources: Sequence[str] = (), doc_ids: Sequence[str] = ()) -> int:
         """Bring back soft-deleted documents, of these sources and ids or of all, and return how many."""
         return undelete(self.store, self.name, sources, doc_ids)
+
+    def delete(self, doc_ids: Sequence[str], *, source: str | None = None) -> int:
+        """Delete documents by id, of one source or of all, and return how many. See `delete_documents`."""
+        return delete_documents(self.store, self.name, doc_ids, source)
 
     def forget(self, source: str, *, delete_after: Duration | None = None) -> Forgotten:
         """Delete all documents of a source by its name, or soft-delete them first. See `forget_source`."""

@@ -30,7 +30,9 @@ RULES = [
 
 
 def opened(store: Store, name: str, state: Path) -> ingest.Collection:
-    return ingest.Collection(name, store=store, models=[HashEncoder(), "bm25"], index={"lang": "keyword"}, state=state)
+    encoding = ingest.EncodingOptions(lease_directory=state / "leases")
+    models: list[str | ingest.Model] = [HashEncoder(), "bm25"]
+    return ingest.Collection(name, store=store, models=models, encoding=encoding, index={"lang": "keyword"}, state=state)
 
 
 @contextmanager
@@ -63,11 +65,11 @@ class ApiClient:
 
 @contextmanager
 def api(
-    store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = ()
+    store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = (), **more: Any
 ) -> Iterator[ApiClient]:
     """A client of the API, whose lifespan has begun."""
     served = ServedCollections(store, lambda name: opened(store, name, folder), _normalize_collection_name, names)
-    app = create_app(served, options)
+    app = create_app(served, options, **more)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

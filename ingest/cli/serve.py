@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,9 +14,14 @@ from ingest.cli.invocation import Invocation, store_of
 from ingest.cli.output import print_json
 from ingest.cli.session import collection_of
 from ingest.errors import MissingExtraError
+from ingest.schedule.status import JobRecord
 from ingest.search.searcher import SEARCH_RETRY
+from ingest.settings import Settings
 from ingest.store.schema import _normalize_collection_name
 from ingest.telemetry import MonitorCollector, ThroughputMonitor
+
+if TYPE_CHECKING:
+    from ingest.serve.schemas import ServedJob
 
 
 def serve(
@@ -39,6 +45,7 @@ def serve(
     queue: Annotated[int, typer.Option("--queue", min=0, help="Requests that may wait; more are refused with 429.")] = 64,
     deadline: Annotated[float, typer.Option("--deadline", min=0.1, help="Seconds after which a request fails with 504.")] = 30.0,
     max_body: Annotated[int, typer.Option("--max-body", min=1024, help="Most bytes of a request's body.")] = 1024 * 1024,
+    writable: Annotated[bool, typer.Option("--writable", help="Let clients write and delete documents.")] = False,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
@@ -59,14 +66,22 @@ def serve(
     settings = invocation.settings(store=store)
     normalize = partial(_normalize_collection_name, aliases=settings.collections.aliases)
     tokens = Tokens.read(token_file, normalize) if token_file else None
-    limits = ServeOptions(tokens, tuple(cors_origin or ()), threads, queue, deadline, max_body)
+    limits = ServeOptions(tokens, tuple(cors_origin or ()), threads, queue, deadline, max_body, writable)
     monitor = ThroughputMonitor()
     with bind(host, port, public=tokens is not None) as listening, store_of(settings, SEARCH_RETRY) as opened:
         open_one = partial(collection_of, settings, store=opened, monitor=monitor)
         served = ServedCollections(opened, open_one, normalize, collections or ())
-        app = create_app(served, limits, collectors=[MonitorCollector(monitor)])
+        app = create_app(served, limits, read_jobs=partial(_jobs, settings, normalize), collectors=[MonitorCollector(monitor)])
         if as_json:
             print_json({"url": address_of(listening)})
         else:
             typer.echo(f"serving at {address_of(listening)}", err=True)
         run_server(app, [listening], grace=deadline)
+
+
+def _jobs(settings: Settings, normalize: Callable[[str], str]) -> list[ServedJob]:
+    from ingest.serve.schemas import ServedJob  # noqa: PLC0415
+
+    return [
+        ServedJob(normalize(job.collection), JobRecord(settings.jobs_dir, name).read()) for name, job in settings.jobs.items()
+    ]

@@ -8,7 +8,10 @@ access       bearer tokens, and the names that a request may call this host
 workers      the threads that answer, the queue in front of them, and the deadline
 served       the collections that are served
 collections  operations on collections
-system       health, metrics, documentation
+writes       operations that write and delete documents
+options      limits and permissions
+observing    metrics
+system       health, jobs, metrics, documentation
 app          all of it as one ASGI application
 server       the application on a port, until a signal ends it
 """

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingest.errors import IngestError
 from ingest.serve.access import is_local_name
 from ingest.serve.collections import ENDPOINTS
-from ingest.serve.endpoint import Service, routes_of
+from ingest.serve.endpoint import ReadJobs, Service, routes_of
 from ingest.serve.observing import ServeMetrics
 from ingest.serve.openapi import openapi_document
 from ingest.serve.options import ServeOptions
@@ -30,6 +30,7 @@ from ingest.serve.problems import problem_response, response_of
 from ingest.serve.served import ServedCollections
 from ingest.serve.system import Readiness, system_endpoints
 from ingest.serve.workers import Workers
+from ingest.serve.writes import WRITES
 
 STATIC = Path(__file__).with_name("static")
 
@@ -49,7 +50,11 @@ logger = logging.getLogger(__name__)
 
 
 def create_app(
-    served: ServedCollections, options: ServeOptions = ServeOptions(), *, collectors: Sequence[Collector] = ()
+    served: ServedCollections,
+    options: ServeOptions = ServeOptions(),
+    *,
+    read_jobs: ReadJobs = tuple,
+    collectors: Sequence[Collector] = (),
 ) -> Starlette:
     """Return the application. Its lifespan loads models; at its end the calls that run are finished and the collections closed.
 
@@ -59,11 +64,13 @@ def create_app(
     Args:
         served: the collections.
         options: limits and permissions.
+        read_jobs: returns the scheduled jobs.
         collectors: what else `/metrics` has, such as a `MonitorCollector`.
     """
-    service = Service(served, options, Workers(options.threads, options.queue), ServeMetrics(*collectors))
+    workers, writer = Workers(options.threads, options.queue), Workers(1, options.queue)
+    service = Service(served, options, workers, writer, ServeMetrics(*collectors), read_jobs)
     readiness = Readiness()
-    endpoints = (*ENDPOINTS, *system_endpoints(readiness))
+    endpoints = (*ENDPOINTS, *(WRITES if options.writable else ()), *system_endpoints(readiness))
     document = openapi_document(endpoints)
 
     async def openapi(_request: Request) -> Response:
@@ -75,11 +82,12 @@ def create_app(
         try:
             yield
         finally:
-            await asyncio.to_thread(service.workers.close)
+            await asyncio.to_thread(workers.close)
+            await asyncio.to_thread(writer.close)
             await warming
             served.close()
 
-    return Starlette(
+    app = Starlette(
         routes=[
             *routes_of(endpoints, service),
             Route("/openapi.json", openapi),
@@ -90,6 +98,8 @@ def create_app(
         exception_handlers={HTTPException: _problem},
         lifespan=lifespan,
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 class LocalNamesOnly:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
@@ -23,10 +23,13 @@ from ingest.serve.access import Access, Grant
 from ingest.serve.observing import ServeMetrics
 from ingest.serve.options import ServeOptions
 from ingest.serve.problems import problem_response, response_of
+from ingest.serve.schemas import ServedJob
 from ingest.serve.served import ServedCollections
 from ingest.serve.workers import Workers
 
 logger = logging.getLogger(__name__)
+
+ReadJobs = Callable[[], Sequence[ServedJob]]
 
 Method = Literal["DELETE", "GET", "POST"]
 
@@ -35,12 +38,20 @@ _CLIENT_CLOSED = 499
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Everything that operations need."""
+    """Everything that operations need.
+
+    Attributes:
+        workers: the threads that read.
+        writer: the one thread that writes, because a collection takes one write at a time.
+        read_jobs: returns the scheduled jobs.
+    """
 
     served: ServedCollections
     options: ServeOptions
     workers: Workers
+    writer: Workers
     metrics: ServeMetrics
+    read_jobs: ReadJobs
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest.parameters import normalize, parse_integer, parse_number, parse_texts
+from ingest.parameters import normalize, parse_boolean, parse_integer, parse_number, parse_texts
 from ingest.serve.access import Tokens
 
 
@@ -19,6 +19,7 @@ class ServeOptions:
         queue: requests that may wait for a thread; one more is refused with 429.
         deadline: seconds after which a request is answered with 504, and an unfinished body with 408.
         max_body: most bytes of a body.
+        writable: whether documents may be written and deleted.
     """
 
     tokens: Tokens | None = None
@@ -27,6 +28,7 @@ class ServeOptions:
     queue: int = 64
     deadline: float = 30.0
     max_body: int = 1024 * 1024
+    writable: bool = False
 
     def __post_init__(self) -> None:
         normalize(self, "cors_origins", parse_texts)
@@ -34,3 +36,4 @@ class ServeOptions:
         normalize(self, "queue", parse_integer, least=0)
         normalize(self, "deadline", parse_number, positive=True)
         normalize(self, "max_body", parse_integer, least=1)
+        normalize(self, "writable", parse_boolean)

@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ingest.records import Hit
+from ingest.records import Hit, Receipt
+from ingest.schedule.status import JobStatus
 from ingest.search.answer import Answer, RerankResult
 from ingest.search.fusion import FusionMethod
 from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT, MAX_REACH
@@ -78,6 +79,86 @@ class DocumentQuery(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     source: str | None = Field(None, description="Name of its source, if several have a document with this id.")
+
+
+class PushedDocument(BaseModel):
+    """A document to write. `metadata` is what filters and facets read as `metadata.NAME`."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    id: str = Field(min_length=1, description="Unique within the source; a document with this id is replaced.")
+    text: str = Field(min_length=1)
+    title: str | None = None
+    metadata: dict[str, Any] = {}
+
+
+class PushBody(BaseModel):
+    """Documents to write. Those of the source that are not among them stay."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    source: str = Field(min_length=1, description="Name of their source, part of every id: the same in every request.")
+    documents: list[PushedDocument] = Field(min_length=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A document that could not be used, and why."""
+
+    doc_id: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class PushReceipt:
+    """The account of written documents: `read = written + updated + unchanged + rejected`. See `Receipt`."""
+
+    collection: str
+    read: int
+    written: int
+    updated: int
+    unchanged: int
+    rejected: int
+    balanced: bool
+    seconds: float
+    rejects: tuple[Reject, ...]
+
+    @classmethod
+    def of(cls, receipt: Receipt, rejects: tuple[Reject, ...]) -> Self:
+        return cls(
+            receipt.collection,
+            receipt.read,
+            receipt.written,
+            receipt.updated,
+            receipt.unchanged,
+            receipt.rejected,
+            receipt.balanced,
+            round(receipt.seconds, 3),
+            rejects,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Deleted:
+    """The number of deleted documents: 0 if there was none with this id."""
+
+    collection: str
+    deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServedJob:
+    """A scheduled job: the name of its collection, and its status as `ingest sync` last wrote it."""
+
+    collection: str
+    status: JobStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobList:
+    """The scheduled jobs whose collections the token allows."""
+
+    jobs: tuple[ServedJob, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ingest.serve.endpoint import Call, Endpoint
 from ingest.serve.problems import problem_response
-from ingest.serve.schemas import Health
+from ingest.serve.schemas import Health, JobList
 
 METRICS_TYPE = "text/plain; version=0.0.4"
 
@@ -36,7 +36,14 @@ def system_endpoints(readiness: Readiness) -> tuple[Endpoint, ...]:
     async def metrics(call: Call) -> Response:
         return Response(call.service.metrics.text(), media_type=METRICS_TYPE)
 
+    async def jobs(call: Call) -> JobList:
+        found = await call.service.workers.run(call.service.read_jobs)
+        return JobList(tuple(each for each in found if call.grant.allows(each.collection, "read")))
+
     return (
+        Endpoint(
+            "GET", "/v1/jobs", "List the scheduled jobs with their last runs", jobs, JobList, access="token", tags=("jobs",)
+        ),
         Endpoint("GET", "/healthz", "Whether the server answers", healthz, Health, access="public", tags=("system",)),
         Endpoint("GET", "/readyz", "Whether the models are loaded", readyz, Health, access="public", tags=("system",)),
         Endpoint("GET", "/metrics", "Metrics for Prometheus", metrics, METRICS_TYPE, access="token", tags=("system",)),

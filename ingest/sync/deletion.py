@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ingest.errors import DeletionBrakeError
 from ingest.identity import doc_key, is_uuid
-from ingest.parameters import checked, format_share, parse_texts
+from ingest.parameters import checked, format_share, optional, parse_text, parse_texts
 from ingest.records import Payload, StoredPoint
 from ingest.store.contract import Condition, Store
 from ingest.store.request_sizes import batches
@@ -239,6 +239,23 @@ def undelete(
             writer.submit(Effects(payloads={point.id: without_soft_delete(point.payload) for point in points}))
             restored.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
     return len(restored)
+
+
+def delete_documents(store: Store, collection: str, doc_ids: Sequence[str], source: str | None = None) -> int:
+    """Delete documents by id, of one source or of all, and return their number. Unknown ids are ignored.
+
+    Points of other tools are kept. A sync of a source that still has such a document writes it again. Raises
+    `CollectionNotFoundError`, `StoreError`.
+    """
+    ids, name = checked("doc_ids", parse_texts, doc_ids), checked("source", optional(parse_text), source)
+    conditions = [Condition("doc_id", "any", ids), *([] if name is None else [Condition("source", "eq", name)])]
+    deleted: set[str] = set()
+    with Writer(store, collection) as writer:
+        stored = store.scroll(collection, conditions, payload=["doc_id", DOC_KEY_FIELD]) if ids else iter(())
+        for points in batches(filter(is_signed, stored), lambda _: 1, BATCH_POINTS, BATCH_POINTS):
+            writer.submit(Effects(deletes=[point.id for point in points]))
+            deleted.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
+    return len(deleted)
 
 
 def parse_soft_deleted_at(soft_deleted_at: object) -> float | None:
