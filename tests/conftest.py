@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ray_cluster import RayBench
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # it writes a file in the home when it is imported
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its workers yield to other tests
 
 hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=None)  # a slow machine fails no test
