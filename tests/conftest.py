@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
@@ -24,6 +25,14 @@ if TYPE_CHECKING:
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # it writes a file in the home when it is imported
+
+# Processes share leases through the folder for temporary files. Each process of tests has its own, so that a test waits neither
+# for the models of other tests nor for an ingestion on this machine. Ray's sockets need a short path, and pytest keeps folders.
+for _variable in ("RAY_TMPDIR", "PYTEST_DEBUG_TEMPROOT"):
+    os.environ.setdefault(_variable, tempfile.gettempdir())
+_own_folder = tempfile.TemporaryDirectory(prefix="tests-", dir=os.environ["RAY_TMPDIR"])
+os.environ["TMPDIR"] = tempfile.tempdir = _own_folder.name
+
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its workers yield to other tests
 
 hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=None)  # a slow machine fails no test
