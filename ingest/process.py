@@ -1,4 +1,4 @@
-"""Objects that belong to one process.
+"""Processes, and objects that belong to one of them.
 
 A fork copies an object without its threads, with locks that no thread will ever release, with the parent's file locks, and with
 connections that the parent still uses. Such an object works only in the process that created it; a child opens its own.
@@ -16,6 +16,17 @@ from types import TracebackType
 from typing import NoReturn, Protocol
 
 from ingest.errors import ForkError
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process of this host runs, whoever's it is."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class HomeProcess:

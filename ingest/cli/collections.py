@@ -12,9 +12,9 @@ from rich.table import Table
 
 from ingest.cli import options
 from ingest.cli.invocation import Invocation, store_of
+from ingest.cli.listing import listed_collections, listing_json, listing_table
 from ingest.cli.output import plain, print_json
 from ingest.errors import ConfigurationError
-from ingest.store.contract import CollectionInfo
 from ingest.store.payload_index import PayloadIndex
 
 if TYPE_CHECKING:
@@ -29,17 +29,11 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
     """List the collections, with their points and vectors."""
     invocation: Invocation = context.obj
     with store_of(invocation.settings(store=store)) as opened:
-        aliases = opened.aliases()
-        found = [(_names(info.name, aliases), info) for info in opened.collections()]
+        found = listed_collections(opened)
     if as_json:
-        listed = [{**asdict(info), "name": names[0], "aliases": names[1:], "stored_as": info.name} for names, info in found]
-        print_json({"collections": listed})
-        return
-    table = Table("collection", "points", "vectors", "stored as")
-    for names, info in found:
-        points = "?" if info.points is None else f"{info.points:,}"
-        table.add_row(", ".join(names), points, _vectors(info), "" if info.name in names else info.name)
-    Console(markup=False).print(table)  # a problem may contain brackets
+        print_json({"collections": [listing_json(each) for each in found]})
+    else:
+        Console(markup=False).print(listing_table(found))  # a problem may contain brackets
 
 
 @app.command("info")
@@ -174,18 +168,5 @@ def _print_sources(sources: Sequence[StoredSource]) -> None:
         Console(markup=False).print(table)
 
 
-def _names(collection: str, aliases: Mapping[str, str]) -> list[str]:
-    """Return the names of a collection: its aliases if it has any, the shortest first, else its own name."""
-    return sorted(alias for alias, target in aliases.items() if target == collection) or [collection]
-
-
 def _with_stored(name: str, collection: str) -> str:
     return name if name == collection else f"{name} (stored as {collection})"
-
-
-def _vectors(info: CollectionInfo) -> str:
-    if info.problem is not None:
-        return info.problem
-    if info.manifest is None:
-        return "(not made by ingest)"
-    return ", ".join(spec.name for spec in info.manifest.vectors)

@@ -1,4 +1,4 @@
-"""A note beside the lock of a device that names the process that holds the lock."""
+"""The lease directory, and the note beside the lock of a device that names the process that holds the lock."""
 
 from __future__ import annotations
 
@@ -7,13 +7,36 @@ import os
 import re
 import socket
 import sys
+import tempfile
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ingest.atomic_files import make_private_folder, replace_private
 from ingest.errors import LeaseError
+from ingest.process import is_running
 
 _PLAIN_WORD = re.compile(r"[a-z][a-z-]*")
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseHolder:
+    """The process that holds the lease of a device.
+
+    Attributes:
+        device: identity of the device, the same in every process: `cpu`, or the UUID of a GPU.
+        pid, host: the process, and the name of its host.
+        command: program and subcommand.
+        model: registry key of the model.
+        since: when it took the lease.
+    """
+
+    device: str
+    pid: int
+    host: str
+    command: str
+    model: str
+    since: datetime
 
 
 class Holder:
@@ -37,11 +60,40 @@ class Holder:
 
     def describe(self) -> str:
         """Return the holder in words, for the message of a process that waits."""
-        try:
-            note = json.loads(self._path.read_text())
-            return f"process {note['pid']} on {note['host']} ({note['command']}, model {note['model']}, since {note['since']})"
-        except (OSError, ValueError, KeyError):
+        note = _read(self._path)
+        if note is None:
             return "an unknown process"
+        return f"process {note.pid} on {note.host} ({note.command}, model {note.model}, since {note.since.isoformat()})"
+
+
+def default_lease_directory() -> Path:
+    """Return the folder of the lock files that all processes of this user on this host share."""
+    return Path(tempfile.gettempdir()) / f"ingest-leases-{os.getuid()}"
+
+
+def lease_holders(directory: Path) -> list[LeaseHolder]:
+    """Return the processes that hold leases of the devices of a lease directory, by device. Takes no lock.
+
+    The note of a process of this host that is gone is left out; it was killed, and its leases are free.
+    """
+    found = [note for path in sorted(directory.glob("*.json")) if (note := _read(path)) is not None]
+    return [note for note in found if note.host != socket.gethostname() or is_running(note.pid)]
+
+
+def _read(path: Path) -> LeaseHolder | None:
+    """Return a note, or None if there is none or it cannot be read."""
+    try:
+        note = json.loads(path.read_text())
+        return LeaseHolder(
+            device=path.stem,
+            pid=int(note["pid"]),
+            host=str(note["host"]),
+            command=str(note["command"]),
+            model=str(note["model"]),
+            since=datetime.fromisoformat(note["since"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def command_line(arguments: list[str]) -> str:

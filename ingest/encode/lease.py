@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
 import threading
 import time
 import traceback
@@ -31,7 +30,7 @@ from ingest.encode.devices import (
     translate_error,
     wait_for_moves,
 )
-from ingest.encode.holder import private_directory
+from ingest.encode.holder import default_lease_directory, private_directory
 from ingest.encode.idle import IdleWatch
 from ingest.encode.leased_device import LeasedDevice, evict, make_room
 from ingest.encode.leased_encoder import LeasedEncoder, leased_encoder, translated_errors
@@ -61,11 +60,6 @@ def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, 
 def places_of(model: Model, devices: tuple[str, ...]) -> tuple[str, ...]:
     """Return where a model that leases `devices` computes: the devices, `cpu` or `remote`."""
     return devices or (("remote",) if model.runs_on == "remote" else ("cpu",))
-
-
-def default_lease_directory() -> Path:
-    """Return the folder of the lock files that all processes of this user on this host share."""
-    return Path(tempfile.gettempdir()) / f"ingest-leases-{os.getuid()}"
 
 
 @dataclass(slots=True)

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ingest.atomic_files import make_private_folder, replace_private
 from ingest.errors import DeletionBrakeError, IngestError, JobRunningError
+from ingest.process import is_running
 from ingest.records import Receipt
 
 logger = logging.getLogger(__name__)
@@ -206,6 +207,11 @@ class JobRecord:
         except (OSError, ValidationError):
             logger.warning("the status file %s cannot be read: the job counts as one that never ran", self._path)
             return JobStatus(self.job)
+
+    def current(self) -> JobStatus:
+        """Return the status for people who look: like `read`, but a run whose process is gone has failed."""
+        status = self.read()
+        return status if status.pid is None or is_running(status.pid) else recovered(status)
 
     def write(self, status: JobStatus) -> None:
         """Replace the status atomically. Raises `IngestError` if that fails."""
