@@ -7,12 +7,13 @@ store/      vectors ⇄ Qdrant                 sync/           make a collection
 verify/     compare and repair               reindex/        rebuild with other models and swap in
 export/     vectors to Parquet and back      schedule/       jobs that run by themselves
 search/     queries                          cluster/        the same job on Ray
-serve/      search over HTTP                 cli/            the command line
-testing     public fakes                     telemetry       progress and metrics
-retry       retry policies                   metrics_server  /metrics and /healthz
+serve/      search over HTTP                 integrations/   adapters for frameworks
+cli/        the command line                 testing         public fakes
+telemetry   progress and metrics             metrics_server  /metrics and /healthz
+retry       retry policies
 
-Imports point one way: cli → serve → collection → cluster → verify, reindex, export, schedule, search → sync → store, encode,
-source → telemetry → records, errors. The names below are imported when they are first used.
+Imports point one way: cli → serve, integrations → collection → cluster → verify, reindex, export, schedule, search → sync →
+store, encode, source → telemetry → records, errors. The names below are imported when they are first used.
 """
 
 from __future__ import annotations
