@@ -36,6 +36,7 @@ class Document:
         url: address of the document, or None.
         pages: number and start (offset in `text`) of each page, in the order of the text; empty without pages.
         anchors: name (the fragment of a URL) and start of each place that a link can name, in the order of the text.
+        first_line: number of the line of its file on which the text begins, from 1; None if its lines are not those of a file.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Document:
     url: str | None = None
     pages: tuple[tuple[int, int], ...] = ()
     anchors: tuple[tuple[str, int], ...] = ()
+    first_line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ class Chunk:
         table_header: the header row of the table that the chunk continues, or None.
         page: number of the page on which the chunk begins, or None.
         anchor: name of the last anchor at or before the start of the chunk, or None.
+        line: number of the line of the file on which the chunk begins, from 1, or None.
     """
 
     id: str
@@ -101,6 +104,7 @@ class Chunk:
     table_header: str | None = None
     page: int | None = None
     anchor: str | None = None
+    line: int | None = None
 
     @property
     def encoded_text(self) -> str:
@@ -196,7 +200,7 @@ class Hit:
         snippet: the best passage of the text, at most 300 characters, if requested.
         highlights: ranges (characters of `snippet`, half-open) of the words that match the query.
         group: in a grouped search the value of the field that the hit is grouped by; of `doc_id`, the key of the document.
-        section, table_header, page, anchor: see `Chunk`.
+        section, table_header, page, anchor, line: see `Chunk`.
         url: address of the document, or None.
     """
 
@@ -226,6 +230,16 @@ class Hit:
     page: int | None = None
     url: str | None = None
     anchor: str | None = None
+    line: int | None = None
+
+    @property
+    def place(self) -> str:
+        """Where a reader finds the chunk: `url#anchor`, `path:line`, `path, page 3`, or the id of the document."""
+        if self.url is not None:
+            place = f"{self.url}#{self.anchor}" if self.anchor else self.url
+        else:
+            place = self.doc_id if self.line is None else f"{self.doc_id}:{self.line}"
+        return place if self.page is None else f"{place}, page {self.page}"
 
 
 @dataclass(frozen=True, slots=True)

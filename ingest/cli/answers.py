@@ -22,9 +22,8 @@ def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
     if not hits:
         console.print("nothing found")
     for number, hit in enumerate(hits, start=1):
-        line = Text(f"{number:2}. ", style="bold")
-        line.append(plain(hit.title or hit.doc_id), style="bold")
-        line.append(f"  [{plain(hit.doc_id)}:{hit.start}-{hit.end}]  {hit.score:.4f}", style="dim")
+        line = Text(f"{number:2}. {_heading(hit)}", style="bold")
+        line.append(f"  [{plain(hit.place)}]  {hit.score:.4f}", style="dim")
         console.print(line)
         if explain:
             console.print(Text(f"    {_explanation(hit)}", style="cyan"))
@@ -40,6 +39,13 @@ def print_facets(facets: Mapping[str, Mapping[str, int]]) -> None:
     for name, counts in facets.items():
         values = ", ".join(f"{plain(value)} {count:,}" for value, count in counts.items())
         Console(markup=False).print(Text(f"{plain(name)}: {values or 'no values'}"))
+
+
+def _heading(hit: Hit) -> str:
+    """Return the title of a hit and the headings of its section: `Handbook › Refunds › Limits`."""
+    title = hit.title or hit.doc_id
+    section = hit.section[1:] if hit.section[:1] == (title,) else hit.section
+    return plain(" › ".join([title, *section]))
 
 
 def _highlighted(hit: Hit) -> Text:
@@ -65,7 +71,7 @@ def answer_json(query: str | None, answer: Answer, seconds: float) -> dict[str, 
     """Return the JSON object of a search."""
     return {
         "query": query,
-        "hits": [asdict(hit) for hit in answer],
+        "hits": [{**asdict(hit), "place": hit.place} for hit in answer],
         "reranked": answer.reranked,
         "rerank": _rerank_json(answer.details),
         "note": answer.note,

@@ -26,6 +26,7 @@ _FIELDS = (
     "page",
     "url",
     "anchor",
+    "line",
     SOFT_DELETED_FIELD,
 )
 
@@ -43,6 +44,7 @@ class StoredChunk:
     table_header: str | None = None
     page: int | None = None
     anchor: str | None = None
+    line: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,4 +101,5 @@ def _chunk(point: StoredPoint) -> StoredChunk:
         table_header=payload.get("table_header"),
         page=payload.get("page"),
         anchor=payload.get("anchor"),
+        line=payload.get("line"),
     )

@@ -35,7 +35,7 @@ from ingest.store.schema import DOC_KEY_FIELD, SOFT_DELETED_FIELD
 
 DOCUMENT_FIELDS = ("doc_id", "source")
 _REQUIRED_FIELDS = frozenset({"text", "doc_id", "source", "chunk", "start", "end"})
-_PLACE_FIELDS = ("section", "table_header", "page", "url", "anchor")
+_PLACE_FIELDS = ("section", "table_header", "page", "url", "anchor", "line")
 HIT_FIELDS = (*sorted(_REQUIRED_FIELDS), "title", "metadata", *_PLACE_FIELDS, SOFT_DELETED_FIELD)
 _SHOWN_FIELDS = (*DOCUMENT_FIELDS, SOFT_DELETED_FIELD)
 
@@ -335,4 +335,5 @@ def _hit(candidate: Fused, payload: Payload) -> Hit:
         page=payload.get("page"),
         url=payload.get("url"),
         anchor=payload.get("anchor"),
+        line=payload.get("line"),
     )

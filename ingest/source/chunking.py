@@ -112,7 +112,7 @@ class Chunker:
             return []
         start = document.text.index(text)
         outline = outline_of(document.text) if document.format == "markdown" and _may_have_headings(text) else Outline()
-        return [_chunk(document, outline, doc_key, Cut(start, start, start + len(text)), context=context, index=0, nth=0)]
+        return [_chunk(document, outline, doc_key, Cut(start, start, start + len(text)), context=context)]
 
     def _first_pieces(self, draft: _Draft) -> Iterator[_Piece]:
         text = draft.document.text
@@ -201,7 +201,8 @@ class _Draft:
             text = piece.text
             nth = times.get(text, 0)
             times[text] = nth + 1
-            chunks.append(_chunk(document, outline, doc_key, piece.cut, context=piece.context or "", index=len(chunks), nth=nth))
+            before = chunks[-1] if chunks else None
+            chunks.append(_chunk(document, outline, doc_key, piece.cut, context=piece.context or "", before=before, nth=nth))
         return chunks
 
 
@@ -230,14 +231,16 @@ class _Piece:
         return heading_path(title, outline.above(self.cut.own)), (header,) if header else ()
 
 
-def _chunk(document: Document, outline: Outline, doc_key: str, cut: Cut, *, context: str, index: int, nth: int) -> Chunk:
-    """Return the chunk of a piece. `nth` counts equal texts before it in the document."""
+def _chunk(
+    document: Document, outline: Outline, doc_key: str, cut: Cut, *, context: str, before: Chunk | None = None, nth: int = 0
+) -> Chunk:
+    """Return the chunk of a piece, which follows the chunk `before`. `nth` counts equal texts before it in the document."""
     text = document.text[cut.start : cut.end]
     page = bisect_right(document.pages, cut.own, key=itemgetter(1))
     anchor = bisect_right(document.anchors, cut.own, key=itemgetter(1))
     return Chunk(
         id=chunk_id(doc_key, text, nth),
-        index=index,
+        index=before.index + 1 if before else 0,
         start=cut.start,
         end=cut.end,
         text=text,
@@ -246,7 +249,15 @@ def _chunk(document: Document, outline: Outline, doc_key: str, cut: Cut, *, cont
         table_header=outline.table_header(cut.own),
         page=document.pages[page - 1][0] if page else None,
         anchor=document.anchors[anchor - 1][0] if anchor else None,
+        line=_line(document, cut.start, before),
     )
+
+
+def _line(document: Document, start: int, before: Chunk | None) -> int | None:
+    """Return the line of the file at `start`, counted from the chunk before it."""
+    if before is None or before.line is None:
+        return None if document.first_line is None else document.first_line + document.text.count("\n", 0, start)
+    return before.line + document.text.count("\n", before.start, start)
 
 
 def _may_have_headings(text: str) -> bool:

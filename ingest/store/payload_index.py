@@ -13,7 +13,22 @@ IndexType = Literal["keyword", "integer", "float", "bool", "datetime", "geo", "u
 
 _TENANT_TYPES = ("keyword", "uuid")
 _OWN_FIELDS = frozenset(
-    {"text", "title", "source", "doc_id", "chunk", "start", "end", "metadata", "section", "table_header", "page", "url", "anchor"}
+    {
+        "text",
+        "title",
+        "source",
+        "doc_id",
+        "chunk",
+        "start",
+        "end",
+        "metadata",
+        "section",
+        "table_header",
+        "page",
+        "url",
+        "anchor",
+        "line",
+    }
 )
 _DECLARED: tuple[IndexType, ...] = tuple(kind for kind in get_args(IndexType) if kind != "text")
 

@@ -1,7 +1,7 @@
 """Collection names, payloads and manifests, the same for every store. Pure.
 
-Payload of a point: `text`, `title`?, `section`?, `table_header`?, `page`?, `url`?, `anchor`?, `metadata{…}`, `source`, `doc_id`,
-`chunk`, `start`, `end`, and
+Payload of a point: `text`, `title`?, `section`?, `table_header`?, `page`?, `url`?, `anchor`?, `line`?, `metadata{…}`, `source`,
+`doc_id`, `chunk`, `start`, `end`, and
 `_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?}`.
 """
 
@@ -81,7 +81,13 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
         payload["title"] = document.title
     if chunk.section:
         payload["section"] = list(chunk.section)
-    optional = {"table_header": chunk.table_header, "page": chunk.page, "url": document.url, "anchor": chunk.anchor}
+    optional = {
+        "table_header": chunk.table_header,
+        "page": chunk.page,
+        "url": document.url,
+        "anchor": chunk.anchor,
+        "line": chunk.line,
+    }
     payload.update((name, value) for name, value in optional.items() if value is not None)
     payload["metadata"] = dict(document.metadata)
     payload["source"] = source

@@ -16,7 +16,7 @@ class DocumentDigest(NamedTuple):
 
     Attributes:
         visible: digest of the title, the URL and the metadata.
-        whole: digest of the title, the URL, the metadata, the text, its pages and anchors, and the chunking options.
+        whole: digest of the title, the URL, the metadata, the text, its pages, anchors and first line, and the chunking options.
         title: the document's title on one line.
     """
 
@@ -28,7 +28,8 @@ class DocumentDigest(NamedTuple):
 def digest_document(document: Document, chunker: str) -> DocumentDigest:
     """Return the digests of a document. `chunker` is the fingerprint of the chunking options."""
     visible = _visible(document.title, document.url, document.metadata)
-    places = digest([document.pages, document.anchors]) if document.pages or document.anchors else ""
+    found = [document.pages, document.anchors, document.first_line]
+    places = digest(found) if any(found) else ""
     whole = digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{places}\0{document.text}".encode())
     return DocumentDigest(visible, whole, title_line(document.title))
 
@@ -47,7 +48,7 @@ def fingerprint_chunks(
             payload_fp=_payload(
                 document.visible,
                 (chunk.index, chunk.start, chunk.end),
-                _places(list(chunk.section), chunk.table_header, chunk.page, chunk.anchor),
+                _places(list(chunk.section), chunk.table_header, chunk.page, chunk.anchor, chunk.line),
                 chunk.text,
             ),
             vectors=models,
@@ -64,7 +65,7 @@ def digest_stored_payload(payload: Payload) -> str | None:
     if not isinstance(metadata, dict) or not isinstance(text, str):
         return None
     offsets = payload.get("chunk"), payload.get("start"), payload.get("end")
-    places = _places(payload.get("section") or [], *(payload.get(name) for name in ("table_header", "page", "anchor")))
+    places = _places(payload.get("section") or [], *(payload.get(name) for name in ("table_header", "page", "anchor", "line")))
     return _payload(_visible(payload.get("title"), payload.get("url"), metadata), offsets, places, text)
 
 
@@ -72,9 +73,9 @@ def _visible(title: object, url: object, metadata: Metadata) -> str:
     return digest([title, url, dict(metadata)])
 
 
-def _places(section: object, table_header: object, page: object, anchor: object) -> str:
-    """Return a digest of the position of a chunk among headings, tables, pages and anchors, or "" without any."""
-    places = [section, table_header, page, anchor]
+def _places(section: object, table_header: object, page: object, anchor: object, line: object) -> str:
+    """Return a digest of the position of a chunk among headings, tables, pages, anchors and lines, or "" without any."""
+    places = [section, table_header, page, anchor, line]
     return digest(places) if any(places) else ""
 
 

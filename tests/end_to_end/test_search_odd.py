@@ -129,6 +129,22 @@ def test_why_takes_the_options_of_a_search(desk: Path, arguments: tuple[str, ...
     assert (done.json["cause"], done.json["change"]) == ("option", change)
 
 
+def test_a_hit_is_shown_with_its_headings_and_its_place(tmp_path: Path) -> None:
+    folder = tmp_path / "handbook"
+    folder.mkdir()
+    (folder / "refunds.md").write_text("---\nlang: en\n---\n# Refunds\n\n## Limits\n\nClerks approve up to 100 euros.\n")
+    (folder / "page.html").write_text(
+        '<link rel="canonical" href="https://x.test/leave"><h1 id="days">Leave</h1><p>Thirty days.</p>'
+    )
+    assert ingest("run", str(folder), "-c", "places", "--dense", "none", cwd=tmp_path).code == 0
+    shown = ingest("search", "places", "euros", "--rerank", "off", cwd=tmp_path).out
+    assert "1. Refunds › Limits  [refunds.md:4]" in shown
+    [hit] = ingest("search", "places", "thirty", "--rerank", "off", "--json", cwd=tmp_path).json["hits"]
+    assert (hit["place"], hit["line"]) == ("https://x.test/leave#days", None)
+    [hit] = ingest("search", "places", "euros", "--where", "line>=4", "--rerank", "off", "--json", cwd=tmp_path).json["hits"]
+    assert (hit["place"], hit["line"]) == ("refunds.md:4", 4)
+
+
 def test_models_that_are_not_those_the_collection_was_made_with(desk: Path) -> None:
     with EdgeStore(desk / ".ingest" / "qdrant") as store:
         for collection, model in (("unknown", HashEncoder("house")), ("another", HashEncoder("all-miniLM-l6"))):

@@ -20,6 +20,7 @@ MODELS = {"hash": "1"}
         digest_document(replace(DOCUMENT, text="Some text!"), "chunker"),
         digest_document(replace(DOCUMENT, title=None), "chunker"),
         digest_document(replace(DOCUMENT, metadata={"year": 2000, "tags": ["a"]}), "chunker"),
+        digest_document(replace(DOCUMENT, first_line=3), "chunker"),
         digest_document(DOCUMENT, "another chunker"),
     ],
 )
@@ -40,6 +41,7 @@ def test_a_document_is_the_same_wherever_it_was_found_and_however_its_metadata_i
         (replace(CHUNK, index=1), {"payload_fp"}),
         (replace(CHUNK, start=1), {"payload_fp"}),
         (replace(CHUNK, end=11), {"payload_fp"}),
+        (replace(CHUNK, line=3), {"payload_fp"}),
     ],
 )
 def test_a_chunk_changes_in_what_its_encoders_read_and_in_what_is_shown(chunk: Chunk, changed: set[str]) -> None:

@@ -19,6 +19,7 @@ class Page:
         pages: number and start of each page or slide, in characters of the text, if the file has pages.
         url: address of the page, if the file states it.
         anchors: name and start of each place that a link can name, as in `Document`.
+        first_line: number of the line of the file on which the text begins, as in `Document`.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Page:
     pages: tuple[tuple[int, int], ...] = ()
     url: str | None = None
     anchors: tuple[tuple[str, int], ...] = ()
+    first_line: int | None = None
 
 
 def joined_pages(texts: Iterable[tuple[int, str]]) -> tuple[str, tuple[tuple[int, int], ...]]:

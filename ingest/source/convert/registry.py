@@ -118,4 +118,5 @@ def document_from_file(
         url=page.url,
         pages=page.pages,
         anchors=page.anchors,
+        first_line=page.first_line,
     )

@@ -23,12 +23,15 @@ def text_page(data: bytes, *, format: str) -> Page:  # noqa: A002  as in `Docume
     text = decode(data)
     metadata: dict[str, Any] = {"encoding": encoding.name} if encoding is not None and encoding.guessed else {}
     if format != "markdown":
-        return Page(text, format, metadata=metadata)
-    facts, text = split_front_matter(text)
+        return Page(text, format, metadata=metadata, first_line=1)
+    whole = text
+    facts, text = split_front_matter(whole)
+    first_line = 1 + whole.count("\n", 0, len(whole) - len(text))
     title = facts.pop("title", None)
     if title is not None and not (isinstance(title, str) and title.strip()):
         facts["title"], title = title, None
-    return Page(text, format, title.strip() if title else markdown_title(text), {**facts, **metadata})
+    title = title.strip() if title else markdown_title(text)
+    return Page(text, format, title, {**facts, **metadata}, first_line=first_line)
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
