@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "plan": ("ingest.cli.plan:plan", "Print what run would do, without doing it."),
         "sync": ("ingest.cli.sync:sync", "Run the jobs of the settings file."),
         "status": ("ingest.cli.status:status", "Show collections, jobs, and what runs now."),
+        "doctor": ("ingest.cli.doctor:doctor", "Check this machine, the store and the models."),
         "verify": ("ingest.cli.verify:verify", "Compare a collection with its sources, and repair it."),
         "reindex": ("ingest.cli.reindex:reindex_collection", "Build a collection again with other models, and swap."),
         "search": ("ingest.cli.search:search", "Search a collection."),

@@ -208,6 +208,11 @@ class Store(Protocol):
         ...
 
     @property
+    def engine(self) -> str:
+        """The engine and its version, such as `Qdrant 1.16.3` or `qdrant-edge-py 0.9.0`."""
+        ...
+
+    @property
     def streams(self) -> int:
         """The number of concurrent writes that is worthwhile."""
         ...

@@ -68,6 +68,10 @@ class RetryingStore:
         return self._store.location
 
     @property
+    def engine(self) -> str:
+        return self._store.engine
+
+    @property
     def streams(self) -> int:
         return self._store.streams
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from types import TracebackType
 from typing import Self
 
@@ -34,6 +35,10 @@ class EdgeStore(EdgeCollections):
     Args:
         reserve: bytes of the disk that stay free: a write that finds fewer raises `StoreError` and changes nothing.
     """
+
+    @property
+    def engine(self) -> str:
+        return f"qdrant-edge-py {version('qdrant-edge-py')}"
 
     @property
     def streams(self) -> int:

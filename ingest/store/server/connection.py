@@ -121,6 +121,7 @@ class Connection:
         keep_for_parent(self)
         try:
             version = call_with_retries(self._checked_version, retry)
+            self.version = version
             self.text_is_substring = (version_numbers(version) or OLDEST_SERVER) < SUBSTRING_SERVER
             if prefer_grpc is None:
                 prefer_grpc = (

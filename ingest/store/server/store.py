@@ -80,6 +80,10 @@ class ServerStore(ServerCollections):
         self._pages: dict[str, int] = {}  # by collection, if its strict mode allows fewer than `_PAGE` fingerprints
 
     @property
+    def engine(self) -> str:
+        return f"Qdrant {self._connection.version}"
+
+    @property
     def streams(self) -> int:
         return STREAMS
 
