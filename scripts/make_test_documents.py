@@ -9,6 +9,8 @@ from pathlib import Path
 
 import office_documents
 import other_documents
+import reported_office_documents
+import reported_page_documents
 
 FOLDER = Path(__file__).parent.parent / "tests" / "documents"
 
@@ -91,7 +93,12 @@ def main() -> None:
         (FOLDER / name).write_bytes(text.encode(encoding))
     for name, text in MARKDOWN.items():
         (FOLDER / name).write_text(text, "utf-8")
-    for name, data in {**office_documents.FILES, **other_documents.FILES}.items():
+    for name, data in {
+        **office_documents.FILES,
+        **other_documents.FILES,
+        **reported_page_documents.FILES,
+        **reported_office_documents.FILES,
+    }.items():
         (FOLDER / name).write_bytes(data)
 
 

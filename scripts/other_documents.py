@@ -20,6 +20,9 @@ def message(*headers: str, body: str, charset: str = "utf-8") -> bytes:
 MIXED = "Content-Type: multipart/{}; boundary=cut"
 PARTS = "--cut\nContent-Type: text/plain; charset=utf-8\n\nPlain words\n--cut\nContent-Type: text/html\n\n<p>Rich words</p>\n{}--cut--\n"
 ATTACHED = '--cut\nContent-Type: application/pdf\nContent-Disposition: attachment; filename="Offer 7.pdf"\n\nJVBERg==\n'
+NESTED = (
+    f"--cut\n{MIXED.format('alternative').replace('cut', 'in')}\n\n{PARTS.format('').replace('cut', 'in')}{ATTACHED}--cut--\n"
+)
 MAIL_FILES = {
     "plain.eml": message(
         "Subject: =?utf-8?q?R=C3=BCckgabe?=", "Message-ID: <7@example.org>", body="Within 14 days.\n\n-- \nAnn\n"
@@ -40,7 +43,7 @@ MAIL_FILES = {
         "Content-Type: text/html; charset=utf-8",
         body="<h1>Offer</h1><table><tr><td>Bolt</td><td>2.50</td></tr></table>",
     ),
-    "attachment.eml": message("Subject: Offer", "MIME-Version: 1.0", MIXED.format("mixed"), body=PARTS.format(ATTACHED)),
+    "attachment.eml": message("Subject: Offer", "MIME-Version: 1.0", MIXED.format("mixed"), body=NESTED),
     "malformed_header.eml": message("Subject: Odd", 'Cc: "unclosed <x@', body="Text\n"),
     "box.mbox": b"From ann@example.org Mon Mar  2 10:00:00 2026\n"
     + message("Subject: First", body="One\n>From here on\n")
@@ -77,10 +80,12 @@ def entry(name: str, kind: int, start: int, size: int, *, right: int = FREE, chi
     return wide.ljust(64, b"\0") + struct.pack("<HBBIII36xIQ", len(wide) + 2, kind, 1, FREE, right, child, start, size)
 
 
-def outlook(sent: int = 0, **texts: str) -> bytes:
-    """Return an Outlook message of properties: tag, and text of the property."""
-    streams = {f"__substg1.0_{tag[1:]}001F": text.encode("utf-16-le") for tag, text in texts.items()}
-    return compound({**streams, "__properties_version1.0": bytes(32) + struct.pack("<IIQ", 0x00390040, 6, sent)})
+def outlook(sent: int = 0, codepage: int = 0, **texts: str) -> bytes:
+    """Return an Outlook message of properties: tag, and text of the property, in UTF-16 or in a codepage."""
+    kind, encoding = ("001E", f"cp{codepage}") if codepage else ("001F", "utf-16-le")
+    streams = {f"__substg1.0_{tag[1:]}{kind}": text.encode(encoding) for tag, text in texts.items()}
+    facts = struct.pack("<IIQ", 0x00390040, 6, sent) + struct.pack("<IIQ", 0x3FFD0003, 6, codepage)
+    return compound({**streams, "__properties_version1.0": bytes(32) + facts})
 
 
 OUTLOOK_FILES = {

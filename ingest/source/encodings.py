@@ -24,11 +24,33 @@ _WESTERN_SHARE = 3
 """In Western text, at most one letter in this many is not ASCII."""
 
 
+_WEB = {  # Python's name of a declared encoding → the encoding browsers read it in
+    **{name: name for name in ("utf-8", "koi8-r", "koi8-u", "mac-roman", "cp866", "euc_jp", "iso2022_jp", "gb18030")},
+    **{f"cp125{number}": f"cp125{number}" for number in range(9)},
+    **{f"iso8859-{number}": f"iso8859-{number}" for number in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
+    **dict.fromkeys(("ascii", "iso8859-1"), "cp1252"),
+    **dict.fromkeys(("gb2312", "gbk"), "gb18030"),
+    **dict.fromkeys(("big5", "big5hkscs"), "big5hkscs"),
+    **dict.fromkeys(("shift_jis", "cp932"), "cp932"),
+    **dict.fromkeys(("euc_kr", "cp949"), "cp949"),
+    **dict.fromkeys(("iso8859-11", "tis-620", "cp874"), "cp874"),
+    "iso8859-9": "cp1254",
+}
+
+
 class Encoding(NamedTuple):
     """The encoding of a text: its Python name, and whether it was guessed."""
 
     name: str
     guessed: bool = False
+
+
+def web_encoding(label: str) -> str | None:
+    """Return the encoding in which browsers read what declares a label, such as cp1252 for iso-8859-1, or None if unknown."""
+    try:
+        return _WEB.get(codecs.lookup(label.lower().removeprefix("x-").replace("windows-", "cp")).name)
+    except (LookupError, ValueError):
+        return None
 
 
 def find_encoding(data: bytes, *, whole: bool = True) -> Encoding | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +16,7 @@ ITEM, BLOCK, SECTION = 10, 20, 30
 """The strength of a border before a list item or table row, before any other block, and before a heading of level 6."""
 
 _OPTIONS = pyromark.Options.ENABLE_TABLES | pyromark.Options.ENABLE_FOOTNOTES
+_ATTRIBUTES = re.compile(r" ?\{[^{}]*#[\w:.-]+[^{}]*\}$")  # as in `# Name {#id}`
 _LEVELS = 6
 _CONTINUATION = 0x80  # in the first two bits: a byte of UTF-8 that begins no character
 _INNER = frozenset({"Item", "TableHead", "TableRow"})
@@ -101,7 +103,7 @@ def outline_of(text: str) -> Outline:
         inner: list[tuple[int, int]] = []
         if part.level:
             open_ = [each for each in open_ if each[0] < part.level]
-            open_.append((part.level, " ".join("".join(part.words).split())))
+            open_.append((part.level, _ATTRIBUTES.sub("", " ".join("".join(part.words).split()))))
             end = following.start if following else len(text)
             empty = not text[part.end : end].strip()
             headings.append(Heading(part.start, end if empty else part.end, tuple(name for _, name in open_ if name)))

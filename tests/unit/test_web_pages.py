@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from ingest.records import Document
 from ingest.source import open_source
 from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
+from ingest.source.outline import outline_of
 from ingest.source.read_options import HtmlContent, ReadOptions
 
 
@@ -118,6 +120,18 @@ def test_a_hit_has_the_anchor_of_the_heading_above_it(tmp_path: Path) -> None:
         pages.sync(tmp_path / "a.html")
         [hit] = pages.search("fourteen")
     assert (hit.url, hit.anchor) == ("https://example.org/a", "refunds")
+
+
+def test_headings_of_markdown_and_notebooks_have_anchors(tmp_path: Path) -> None:
+    text = "---\na: 1\n---\n# Fees {#fees}\n\nFive.\n\n<a name='abroad'></a>\n## Abroad\n\n### <a id=x></a>X {y}\n\n# None\n"
+    (tmp_path / "a.md").write_text(text, encoding="utf-8")
+    (tmp_path / "b.ipynb").write_text(json.dumps({"cells": [{"cell_type": "markdown", "source": text[13:]}]}), encoding="utf-8")
+    for document in open_source(tmp_path).read():
+        assert isinstance(document, Document)
+        found = {name: document.text[start:].partition("\n")[0] for name, start in document.anchors}
+        assert found == {"fees": "# Fees {#fees}", "abroad": "## Abroad", "x": "### <a id=x></a>X {y}"}
+        assert document.title == "Fees"
+        assert outline_of(document.text).headings[0].path == ("Fees",)
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
 from ingest.source.fields import Unusable
 
-_CHAPTERS = {"application/xhtml+xml", "text/html"}
+_CHAPTERS = {"application/xhtml+xml", "text/html", "text/x-oeb1-document"}
 
 
 def book_page(data: bytes) -> Page:

@@ -6,7 +6,6 @@ templates, comments, SVG drawings, permalinks of headings and the payload of `da
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Sequence
 from functools import lru_cache
@@ -26,9 +25,10 @@ from ingest.source.convert.web_page import (
     mark_struck_out,
     parse,
     title_of,
-    with_struck_out,
+    with_marks,
 )
-from ingest.source.encodings import find_encoding
+from ingest.source.convert.web_repairs import as_html, repair
+from ingest.source.encodings import find_encoding, web_encoding
 from ingest.source.fields import Unusable
 from ingest.source.read_options import HtmlContent
 from ingest.source.streams import first_line
@@ -38,18 +38,6 @@ if TYPE_CHECKING:
 
 _PRESCAN = 1024  # bytes in which a browser looks for the declared encoding
 _DECLARED = re.compile(rb"""<(?:meta\b[^>]*?\bcharset|\?xml\b[^>]*?\bencoding)\s*=\s*["']?\s*([\w.:+-]+)""", re.IGNORECASE)
-_ENCODINGS = {  # Python's name of a declared encoding → the encoding browsers read it in
-    **{name: name for name in ("utf-8", "koi8-r", "koi8-u", "mac-roman", "cp866", "euc_jp", "iso2022_jp", "gb18030")},
-    **{f"cp125{number}": f"cp125{number}" for number in range(9)},
-    **{f"iso8859-{number}": f"iso8859-{number}" for number in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
-    **dict.fromkeys(("ascii", "iso8859-1"), "cp1252"),
-    **dict.fromkeys(("gb2312", "gbk"), "gb18030"),
-    **dict.fromkeys(("big5", "big5hkscs"), "big5hkscs"),
-    **dict.fromkeys(("shift_jis", "cp932"), "cp932"),
-    **dict.fromkeys(("euc_kr", "cp949"), "cp949"),
-    **dict.fromkeys(("iso8859-11", "tis-620", "cp874"), "cp874"),
-    "iso8859-9": "cp1254",
-}
 _LEFT_OUT = ("svg", "a.headerlink", f"[{LEFT_OUT}]")
 _MARK = re.compile(f"{ANCHOR}([0-9]+){ANCHOR_END} *")
 
@@ -61,20 +49,22 @@ def html_page(data: bytes, content: HtmlContent = "all") -> Page:
         data: the file.
         content: `main` leaves out what frames the main content, see `web_page.leave_out_frame`, unless nothing else is there.
     """
-    declared = _declared_encoding(data)
+    declared = declared_encoding(data)
     guessed = None if declared else find_encoding(data)
-    markup = decode(data, declared)
+    markup = as_html(decode(data, declared))
     whole = _markdown(markup)  # checks the depth of the markup, before the tree is built
     tree = parse(markup)
     facts = facts_of(tree)
     metadata = {**facts, **({"encoding": guessed.name} if guessed is not None and guessed.guessed else {})}
     names: list[str] = []
-    if MARKS.isdisjoint(markup):
+    markable = MARKS.isdisjoint(markup)
+    if markable:
+        repair(tree)
         mark_struck_out(tree)
         names = mark_anchors(tree)
     if content == "main":
         leave_out_frame(tree)
-    cleaned = with_struck_out(tree.html or "") if MARKS.isdisjoint(markup) else tree.html or ""
+    cleaned = with_marks(tree.html or "") if markable else tree.html or ""
     text, anchors = _without_marks(_markdown(cleaned, base_of(tree)) or whole, names)
     return Page(text, title=title_of(tree) or markdown_title(text), metadata=metadata, url=facts.get("url"), anchors=anchors)
 
@@ -104,15 +94,10 @@ def _without_marks(text: str, names: Sequence[str]) -> tuple[str, tuple[tuple[st
     return "".join(parts), tuple(anchors)
 
 
-def _declared_encoding(data: bytes) -> str | None:
+def declared_encoding(data: bytes) -> str | None:
     """Return the encoding declared in the markup, or None if there is none, or an unknown one."""
     match = _DECLARED.search(data, 0, _PRESCAN)
-    if match is None:
-        return None
-    try:
-        return _ENCODINGS.get(codecs.lookup(match[1].decode().lower().removeprefix("x-").replace("windows-", "cp")).name)
-    except LookupError:
-        return None
+    return web_encoding(match[1].decode()) if match else None
 
 
 @lru_cache(maxsize=16)

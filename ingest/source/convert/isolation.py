@@ -106,8 +106,8 @@ def convert_apart(data: bytes, format: str, *, seconds: float = SECONDS) -> Page
     found = json.loads(reply)
     if "reason" in found:
         raise Unusable(found["reason"])
-    pages = tuple((number, start) for number, start in found.pop("pages"))
-    return Page(**found, pages=pages)
+    pages, anchors = (tuple((name, start) for name, start in found.pop(places)) for places in ("pages", "anchors"))
+    return Page(**found, pages=pages, anchors=anchors)
 
 
 def _started() -> subprocess.Popen[bytes]:

@@ -1,16 +1,17 @@
 """E-mail: messages (`eml`) and mailboxes (`mbox`, a section per message).
 
 Subject, sender, recipients and date are metadata, and so are the names of attachments, whose content is left out. The text is
-the plain version of the message, or the HTML version if there is no plain one.
+that of all parts in order; of a message in several versions the plain one, or the HTML version if there is no plain one.
 """
 
 from __future__ import annotations
 
+import codecs
 import email
 import email.policy
 import re
-from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from email.message import EmailMessage
 from email.utils import parsedate_to_datetime
 from itertools import pairwise
@@ -18,7 +19,8 @@ from itertools import pairwise
 from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
 from ingest.source.convert.text import decode
-from ingest.source.fields import Unusable
+from ingest.source.encodings import web_encoding
+from ingest.source.fields import Unusable, one_line_end
 
 _HEADERS = {"from": "from", "to": "to", "cc": "cc", "message-id": "message_id", "in-reply-to": "in_reply_to"}
 _START = re.compile(rb"^From [^\n]*\d{4}[^\n]*\n", re.MULTILINE)
@@ -28,11 +30,11 @@ _QUOTED_START = re.compile(r"^>(>*From )", re.MULTILINE)
 def message_page(data: bytes) -> Page:
     """Return the text of a message, its subject as title, and its headers as metadata."""
     message = _parsed(data)
-    text, is_markdown, attachments = _body(message)
+    body = _body(message)
     metadata = _facts(message)
-    if attachments:
-        metadata["attachments"] = ", ".join(attachments)
-    return Page(text, "markdown" if is_markdown else "text", _header(message, "subject") or None, metadata)
+    if body.attachments:
+        metadata["attachments"] = ", ".join(body.attachments)
+    return Page(body.text, "markdown" if body.is_markdown else "text", _header(message, "subject") or None, metadata)
 
 
 def mailbox_page(data: bytes) -> Page:
@@ -43,17 +45,17 @@ def mailbox_page(data: bytes) -> Page:
     sections = []
     for start, end in pairwise(starts):
         message = _parsed(data[data.index(b"\n", start) + 1 : end])
-        text, _, attachments = _body(message)
+        body = _body(message)
         facts = _facts(message)
         lines = [f"{name.title()}: {facts[name]}" for name in ("from", "to", "date") if name in facts]
-        lines += [f"Attachments: {', '.join(attachments)}"] if attachments else []
+        lines += [f"Attachments: {', '.join(body.attachments)}"] if body.attachments else []
         subject = _header(message, "subject") or "Without subject"
-        sections.append("\n\n".join([f"## {subject}", "  \n".join(lines), _QUOTED_START.sub(r"\1", text)]))
+        sections.append("\n\n".join([f"## {subject}", "  \n".join(lines), _QUOTED_START.sub(r"\1", body.text)]))
     return Page("\n\n".join(sections))
 
 
 def _parsed(data: bytes) -> EmailMessage:
-    message = email.message_from_bytes(data, _class=EmailMessage, policy=email.policy.default)
+    message = email.message_from_bytes(data.removeprefix(codecs.BOM_UTF8), _class=EmailMessage, policy=email.policy.default)
     if not any(name in message for name in ("from", "to", "subject", "date", "message-id")):
         raise Unusable("the file cannot be read as e-mail: it has no headers")
     return message
@@ -77,38 +79,95 @@ def _header(message: EmailMessage, name: str) -> str:
     return " ".join(value.encode(errors="replace").decode().split())
 
 
-def _body(message: EmailMessage) -> tuple[str, bool, list[str]]:
-    """Return the text of a message, whether it is Markdown, and the names of the attachments."""
-    plain: list[str] = []
-    markup: list[str] = []
-    attachments: list[str] = []
-    for part in _leaves(message):
-        kind = part.get_content_type()
-        if part.get_content_disposition() == "attachment" or kind not in {"text/plain", "text/html"}:
-            name = part.get_filename() or ""
-            attachments += [" ".join(name.split())] if name else []
-        else:
-            (plain if kind == "text/plain" else markup).append(_text(part))
-    if not any(map(str.strip, plain)) and markup:
-        return "\n\n".join(html_page(each.encode()).text for each in markup), True, attachments
-    return "\n\n".join(text.strip() for text in plain), False, attachments
+@dataclass(frozen=True, slots=True)
+class _Body:
+    """The content of a message or a part: its texts with whether each is Markdown, and the names of its attachments."""
+
+    texts: tuple[tuple[str, bool], ...] = ()
+    attachments: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        return "\n\n".join(text for text, _ in self.texts)
+
+    @property
+    def is_markdown(self) -> bool:
+        return any(markdown for _, markdown in self.texts)
 
 
-def _leaves(message: EmailMessage) -> Iterator[EmailMessage]:
-    """Yield the parts that are no containers. A forwarded message is one of them only as an attachment."""
-    if message.is_multipart() and message.get_content_maintype() == "multipart":
-        for part in message.get_payload():
-            if isinstance(part, EmailMessage):
-                yield from _leaves(part)
+def _body(part: EmailMessage) -> _Body:
+    """Return the content of a message: of alternatives the plain text, if it is not blank; of other parts all texts in order."""
+    kind = part.get_content_type()
+    if part.get_content_disposition() == "attachment":
+        return _Body(attachments=_name(part))
+    inner = [each for each in part.get_payload() if isinstance(each, EmailMessage)] if part.is_multipart() else []
+    if kind == "message/rfc822" and inner:
+        return _forwarded(inner[0])
+    if inner:
+        bodies = [_body(each) for each in inner]
+        kept = bodies if kind != "multipart/alternative" else sorted(filter(_has_text, bodies), key=_is_markdown)[:1]
+        return _Body(
+            tuple(text for body in kept for text in body.texts), tuple(name for body in bodies for name in body.attachments)
+        )
+    if kind == "text/plain":
+        text, markdown = _plain(part).strip(), False
+    elif kind == "text/html":
+        text, markdown = html_page(_text(part).encode("utf-8-sig")).text, True
     else:
-        yield message
+        return _Body(attachments=_name(part))
+    return _Body(((text, markdown),) if text else ())
+
+
+def _forwarded(message: EmailMessage) -> _Body:
+    """Return a message in a message, below its subject, sender and date."""
+    facts = _facts(message)
+    head = [f"Forwarded message: {_header(message, 'subject') or 'without subject'}"]
+    head += [f"{name.title()}: {facts[name]}" for name in ("from", "date") if name in facts]
+    inner = _body(message)
+    return _Body((("\n".join(head), False), *inner.texts), inner.attachments)
+
+
+def _has_text(body: _Body) -> bool:
+    return bool(body.texts)
+
+
+def _is_markdown(body: _Body) -> bool:
+    return body.is_markdown
+
+
+def _name(part: EmailMessage) -> tuple[str, ...]:
+    name = " ".join((part.get_filename() or "").split())
+    return (name,) if name else ()
+
+
+def _plain(part: EmailMessage) -> str:
+    """Return a plain text. Lines that were only broken for the way (`format=flowed`) are joined."""
+    text = _text(part)
+    if str(part.get_param("format", "")).lower() != "flowed":
+        return text
+    deleted = 1 if str(part.get_param("delsp", "")).lower() == "yes" else 0
+    lines: list[str] = []
+    open_: str | None = None  # the quote marks of a line that continues
+    for line in text.split("\n"):
+        quoted = line[: len(line) - len(line.lstrip(">"))]
+        content = line[len(quoted) :].removeprefix(" ")
+        flows = content.endswith(" ") and content != "-- "
+        if open_ == quoted:
+            lines[-1] += content
+        else:
+            lines.append(f"{quoted} {content}" if quoted else content)
+        if flows and deleted:
+            lines[-1] = lines[-1][:-1]
+        open_ = quoted if flows else None
+    return "\n".join(lines)
 
 
 def _text(part: EmailMessage) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    charset = part.get_content_charset()
-    if charset is not None:
-        with suppress(LookupError, UnicodeDecodeError):
-            return data.decode(charset).replace("\r\n", "\n")
-    return decode(data).replace("\r\n", "\n")
+    charset = web_encoding(part.get_content_charset() or "")
+    for name in ("utf-8", charset) if charset == "cp1252" else (charset,):  # UTF-8 is often declared as ASCII or Latin 1
+        with suppress(UnicodeDecodeError):
+            if name is not None:
+                return one_line_end(data.decode(name))
+    return decode(data)

@@ -71,7 +71,7 @@ def _list(items: list[Item]) -> Iterator[str]:
     if not items:
         return
     depth = min(item.depth for item in items)
-    at = 0
+    at = expected = 0
     tag = ""
     while at < len(items):
         end = at + 1
@@ -83,10 +83,11 @@ def _list(items: list[Item]) -> Iterator[str]:
         start = item.label.rstrip(".)")
         numbered = item.format == "decimal" and start.isdigit()
         wanted = "ol" if numbered else "ul"
-        if wanted != tag:
+        if wanted != tag or (numbered and int(start) != expected):
             yield f"</{tag}>" if tag else ""
             yield f"<ol start={start}>" if numbered else "<ul>"
             tag = wanted
+        expected = int(start) + 1 if numbered else 0
         label = f"{escape(item.label)} " if item.label and not numbered else ""
         yield f"<li>{label}{item.html}{''.join(_list(deeper))}</li>"
         at = end

@@ -9,7 +9,7 @@ from typing import Any
 
 from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
-from ingest.source.convert.text import decode, markdown_title
+from ingest.source.convert.text import decode, markdown_anchors, markdown_title, without_data_addresses
 from ingest.source.fields import Unusable
 
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -28,9 +28,10 @@ def notebook_page(data: bytes) -> Page:
     about = _mapping(_mapping(notebook).get("metadata"))
     language = _mapping(about.get("language_info")).get("name") or _mapping(about.get("kernelspec")).get("language") or "python"
     parts = [part.strip("\n") for cell in cells for part in _parts(_mapping(cell), str(language))]
-    text = "\n\n".join(part for part in parts if part.strip())
+    text = without_data_addresses("\n\n".join(part for part in parts if part.strip()))
     title = about.get("title")
-    return Page(text, title=(title if isinstance(title, str) else "").strip() or markdown_title(text))
+    title = (title if isinstance(title, str) else "").strip() or markdown_title(text)
+    return Page(text, title=title, anchors=markdown_anchors(text))
 
 
 def fenced(text: str, language: str) -> str:
@@ -64,15 +65,21 @@ def _parts(cell: Mapping[str, Any], language: str) -> Iterator[str]:
 def _output(output: Mapping[str, Any]) -> str:
     data = _mapping(output.get("data"))
     if output.get("output_type") == "error":
-        return fenced(f"{output.get('ename')}: {output.get('evalue')}", "text")
+        return fenced(_shown(f"{output.get('ename')}: {output.get('evalue')}"), "text")
     if "text/markdown" in data:
         return _text(data["text/markdown"])
     text = _text(output.get("text") or data.get("text/plain"))
     if "text/html" in data and "<table" in _text(data["text/html"]):  # as plain text its columns run together
-        return html_page(_text(data["text/html"]).encode()).text
-    plain = _ANSI.sub("", text)
+        return html_page(_text(data["text/html"]).encode("utf-8-sig")).text
+    plain = _shown(text)
     pictured = any(name.startswith("image/") for name in data)  # the text then only names the object
     return fenced(plain, "text") if plain.strip() and not pictured else ""
+
+
+def _shown(text: str) -> str:
+    """Return what a terminal shows of an output: no control sequences, and of a line that was written over the last version."""
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in _ANSI.sub("", text).split("\n"))
+    return "\n".join(lines)
 
 
 def _text(value: Any) -> str:

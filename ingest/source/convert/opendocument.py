@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, tostring
 
-from ingest.source.convert.archives import attribute, child, local, opened, stated
+from ingest.source.convert.archives import Archive, attribute, child, local, opened, stated
 from ingest.source.convert.html import html_page
 from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
+from ingest.source.convert.numbering import FORMATS, counted
 from ingest.source.convert.page import Page
-from ingest.source.convert.sheets import Sheet, sheets_page
+from ingest.source.convert.sheets import Sheet, plain_number, sheets_page
 from ingest.source.fields import Unusable
 
 _LEFT_OUT = {
@@ -33,6 +34,20 @@ _LEFT_OUT = {
     "covered-table-cell",
     "event-listeners",
     "settings",
+}
+_SHAPES = {
+    "text-box",
+    "table",
+    "custom-shape",
+    "rect",
+    "ellipse",
+    "circle",
+    "line",
+    "polyline",
+    "polygon",
+    "path",
+    "connector",
+    "caption",
 }
 _ROW_GROUPS = {"table-header-rows", "table-row-group", "table-rows"}
 _MOST_REPEATED = 10_000  # a row or cell repeated more often only fills the sheet
@@ -72,7 +87,7 @@ def _page(data: bytes, format: str) -> Page:  # noqa: A002  as in `Document.form
         body = child(root, "body", "text" if format == "odt" else "presentation")
         if root is None or body is None:
             raise Unusable(f"the file cannot be read as {format}: it has no content")
-        page = html_page(markup_of(_Reader(_styles(root, archive.xml("styles.xml"))).blocks(body)).encode())
+        page = html_page(markup_of(_Reader(_styles(root, archive.xml("styles.xml")), archive).blocks(body)).encode())
     return Page(page.text, title=title or page.title, metadata=facts)
 
 
@@ -83,7 +98,7 @@ class _Style:
     before: str = ""
     after: str = ""
     hidden: bool = False
-    numbered: bool = False
+    levels: dict[int, Element] = field(default_factory=dict)  # of a list: those with numbers
 
 
 def _styles(*roots: Element | None) -> dict[str, _Style]:
@@ -106,7 +121,9 @@ def _styles(*roots: Element | None) -> dict[str, _Style]:
                 or attribute(table, "display") == "false"
                 or attribute(section, "visibility") == "hidden"
             )
-            style.numbered = child(each, "list-level-style-number") is not None
+            for level in each:
+                if local(level) == "list-level-style-number":
+                    style.levels[_integer(attribute(level, "level"), 1)] = level
     return styles
 
 
@@ -115,8 +132,10 @@ class _Reader:
     """A walk through the content of a file."""
 
     styles: dict[str, _Style]
+    archive: Archive | None = None
     boxes: list[Block] = field(default_factory=list)
     slides: int = 0
+    counts: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def style(self, element: Element) -> _Style:
         return self.styles.get(attribute(element, "style-name") or "", _Style())
@@ -153,24 +172,28 @@ class _Reader:
         for block in self.blocks(frame for note in notes for frame in note if attribute(frame, "class") not in _PLACES):
             yield Paragraph(f"Notes: {block.html}") if isinstance(block, Paragraph) and block.html.strip() else block
 
-    def items(self, element: Element, depth: int, numbered: bool | None = None) -> Iterator[Block]:
-        numbered = self.style(element).numbered if attribute(element, "style-name") else bool(numbered)
-        count = _integer(attribute(element, "start-value"), 1) - 1
+    def items(self, element: Element, depth: int, style: _Style | None = None, name: str = "") -> Iterator[Block]:
+        if attribute(element, "style-name"):
+            style, name = self.style(element), attribute(element, "style-name") or ""
+        level = style.levels.get(depth + 1) if style else None
+        continues = attribute(element, "continue-numbering") == "true" or attribute(element, "continue-list")
+        count = self.counts.get((name, depth), 0) if continues else _integer(attribute(level, "start-value"), 1) - 1
         for item in element:
             if local(item) not in {"list-item", "list-header"}:
                 continue
             first = True
             count = _integer(attribute(item, "start-value"), count + 1)
+            self.counts[name, depth] = count
             for block in item:
                 if local(block) == "list":
-                    yield from self.items(block, depth + 1, numbered)
+                    yield from self.items(block, depth + 1, style, name)
                 elif local(block) in {"p", "h"} and first:
                     first = False
                     text = self.inline(block)
                     if local(block) == "h":
                         yield Paragraph(text, _integer(attribute(block, "outline-level"), 1))
-                    elif numbered:
-                        yield Item(text, depth, "decimal", f"{count}.")
+                    elif level is not None and local(item) == "list-item":
+                        yield Item(text, depth, *_label(level, count))
                     else:
                         yield Item(text, depth)
                 else:
@@ -181,11 +204,16 @@ class _Reader:
             yield from boxes
 
     def cells(self, row: Element) -> Iterator[TableCell]:
+        spanned = 0  # cells that the one before covers in this row; a cell covered from above follows that
         for cell in row:
             times = min(_integer(attribute(cell, "number-columns-repeated"), 1), _MOST_REPEATED)
             if local(cell) == "table-cell":
-                span = _integer(attribute(cell, "number-columns-spanned"), 1)
-                yield from [TableCell(list(self.blocks(cell)), min(span, _MOST_REPEATED))] * times
+                span = min(_integer(attribute(cell, "number-columns-spanned"), 1), _MOST_REPEATED)
+                spanned = span - 1
+                yield from [TableCell(list(self.blocks(cell)), span)] * times
+            elif local(cell) == "covered-table-cell":
+                yield from [TableCell([], follows=True)] * max(0, times - spanned)
+                spanned = max(0, spanned - times)
 
     def inline(self, parent: Element) -> str:
         style = self.style(parent)
@@ -211,10 +239,12 @@ class _Reader:
         if name == "a":
             text, target = self.inline(element), attribute(element, "href") or ""
             return f'<a href="{escape(target)}">{text}</a>' if "://" in target and text.strip() else text
-        if name in {"text-box", "table"}:
+        if name in _SHAPES:
             outer, self.boxes = self.boxes, []
-            self.boxes = outer + list(self.blocks(element if name == "text-box" else [element]))
+            self.boxes = outer + list(self.blocks([element] if name == "table" else element))
             return ""
+        if name == "object":
+            return self.formula(attribute(element, "href") or "")
         if name == "ruby":
             base, above = child(element, "ruby-base"), child(element, "ruby-text")
             return (self.inline(base) if base is not None else "") + (f" ({self.inline(above)})" if above is not None else "")
@@ -222,6 +252,15 @@ class _Reader:
         if described is not None and described.text:
             return f" {escape(described.text, quote=False)} {self.inline(element)}"
         return self.inline(element)
+
+    def formula(self, target: str) -> str:
+        """Return a formula that is an object of its own."""
+        root = self.archive.xml(f"{target.removeprefix('./')}/content.xml") if self.archive is not None else None
+        if root is None or local(root) != "math":
+            return ""
+        for each in root.iter():
+            each.tag = local(each)
+        return tostring(root, encoding="unicode")
 
     def values(self, table: Element) -> Iterator[list[str]]:
         """Yield the rows of a sheet."""
@@ -250,7 +289,7 @@ class _Reader:
         if kind == "boolean":
             return attribute(cell, "boolean-value") or shown
         if kind == "float" and not (shown.isdigit() and shown.startswith("0")):
-            return attribute(cell, "value") or shown
+            return _number(attribute(cell, "value") or shown)
         return shown
 
     def _plain(self, element: Element) -> str:
@@ -265,12 +304,26 @@ class _Reader:
 _PLACES = {"page", "date-time", "footer", "header", "page-number"}
 
 
+def _label(level: Element, count: int) -> tuple[str, str]:
+    """Return the format of a number of a list, and the number with the signs around it."""
+    kind = FORMATS.get(attribute(level, "num-format") or "1", "decimal")
+    before, after = attribute(level, "num-prefix") or "", attribute(level, "num-suffix") or ""
+    return kind, f"{before}{counted(count, kind)}{after or '.'}"
+
+
 def _rows(table: Element) -> Iterator[Element]:
     for each in table:
         if local(each) == "table-row":
             yield each
         elif local(each) in _ROW_GROUPS:
             yield from _rows(each)
+
+
+def _number(text: str) -> str:
+    try:
+        return plain_number(int(text) if text.lstrip("-").isdigit() else float(text))
+    except (ValueError, OverflowError):
+        return text
 
 
 def _integer(value: str | None, default: int) -> int:

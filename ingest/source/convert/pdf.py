@@ -133,12 +133,13 @@ def _outline(document: Any) -> dict[int, dict[str, int]]:
 def _lines(page: Any) -> Iterator[_Line]:
     """Yield the lines of a page in the order of its content."""
     text_page = page.get_textpage()
+    crop = page.get_cropbox(fallback_ok=False)
     before: _Line | None = None
     at = 0
     for text in text_page.get_text_range().split("\r\n"):
         line = _line(text_page.raw, text, at) if text.strip() else None
         at += len(text.encode("utf-16-le", errors="surrogatepass")) // 2 + 2
-        if line is None:
+        if line is None or (crop and not _is_inside(line, crop)):
             continue
         if before and abs(before.last_bottom - line.bottom) < line.size / 4 and line.segments[0].left > before.segments[-1].right:
             before.segments += line.segments  # far to the right on the same line
@@ -149,6 +150,12 @@ def _lines(page: Any) -> Iterator[_Line]:
         before = line
     if before:
         yield before
+
+
+def _is_inside(line: _Line, crop: tuple[float, float, float, float]) -> bool:
+    """Return whether a line is on the part of the page that is shown."""
+    left, bottom, right, top = crop
+    return left <= line.segments[0].left <= right and bottom <= line.bottom <= top
 
 
 def _line(raw: Any, text: str, at: int) -> _Line | None:

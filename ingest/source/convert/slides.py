@@ -1,22 +1,26 @@
 """PowerPoint presentations (pptx), by way of HTML.
 
-A section per slide: its title, the text of its shapes, its tables, and its speaker notes. Left out: hidden slides, slide numbers,
-dates and footers, text of the slide master, charts, comments, emphasis.
+A section per slide: its title, the text of its shapes, its tables, charts and diagrams, and its speaker notes. Left out: hidden
+slides, slide numbers, dates and footers, text of the slide master, comments, emphasis.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from html import escape
 from xml.etree.ElementTree import Element
 
 from ingest.source.convert.archives import Archive, attribute, child, core_properties, local, main_part, opened
+from ingest.source.convert.drawings import drawn
+from ingest.source.convert.formulas import formula
 from ingest.source.convert.html import html_page
 from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
+from ingest.source.convert.numbering import counted
 from ingest.source.convert.page import Page, joined_pages
 
 _PLACEHOLDERS_LEFT_OUT = {"sldNum", "dt", "ftr", "hdr", "sldImg"}
 _TITLES = {"title", "ctrTitle"}
+_NUMBERS = {"alphaLc": "lowerLetter", "alphaUc": "upperLetter", "romanLc": "lowerRoman", "romanUc": "upperRoman"}
 
 
 def slides_page(data: bytes) -> Page:
@@ -48,7 +52,7 @@ def _slide(archive: Archive, name: str, slide: Element, number: int) -> Iterator
     yield Paragraph(title or f"Slide {number}", 2)
     for shape in shapes:
         if shape not in titles and _placeholder(shape) not in _PLACEHOLDERS_LEFT_OUT:
-            yield from _blocks(shape, links)
+            yield from _blocks(archive, shape, links)
     for kind, target in links.values():
         notes = archive.xml(target) if kind == "notesSlide" else None
         for shape in _shapes(child(notes, "cSld", "spTree")):
@@ -82,7 +86,7 @@ def _placeholder(shape: Element) -> str | None:
     return None
 
 
-def _blocks(shape: Element, links: dict[str, tuple[str, str]]) -> Iterator[Block]:
+def _blocks(archive: Archive, shape: Element, links: dict[str, tuple[str, str]]) -> Iterator[Block]:
     if local(shape) == "pic":
         described = attribute(child(shape, "nvPicPr", "cNvPr"), "descr")
         if described:
@@ -91,6 +95,8 @@ def _blocks(shape: Element, links: dict[str, tuple[str, str]]) -> Iterator[Block
     table = child(shape, "graphic", "graphicData", "tbl")
     if table is None:
         yield from _paragraphs(shape, links)
+        for each in child(shape, "graphic", "graphicData") or ():
+            yield from drawn(archive, each, links)
         return
     yield Table([list(_cells(row, links)) for row in table if local(row) == "tr"])
 
@@ -106,13 +112,24 @@ def _cells(row: Element, links: dict[str, tuple[str, str]]) -> Iterator[TableCel
 
 def _paragraphs(shape: Element, links: dict[str, tuple[str, str]]) -> Iterator[Paragraph | Item]:
     body = child(shape, "txBody")
+    counts: dict[int, int] = {}  # items so far in the numbered list of each level
     for paragraph in body if body is not None else ():
         if local(paragraph) != "p":
             continue
         text = "".join(_inline(each, links) for each in paragraph)
-        level = attribute(child(paragraph, "pPr"), "lvl") or "0"
-        if level.isdigit() and 0 < int(level[:2]) < 10:  # noqa: PLR2004  the levels of the format
-            yield Item(text, int(level) - 1)
+        properties = child(paragraph, "pPr")
+        stated = attribute(properties, "lvl") or "0"
+        level = int(stated) if stated.isdigit() and len(stated) == 1 else 0
+        numbered = child(properties, "buAutoNum")
+        counts = {each: count for each, count in counts.items() if each < level or (each == level and numbered is not None)}
+        if numbered is not None and text.strip():
+            start = attribute(numbered, "startAt") or "1"
+            counts[level] = counts.get(level, int(start[:5]) - 1 if start.isdigit() else 0) + 1
+            kind = attribute(numbered, "type") or "arabicPeriod"
+            style = next((style for prefix, style in _NUMBERS.items() if kind.startswith(prefix)), "decimal")
+            yield Item(text, max(0, level - 1), style, f"{counted(counts[level], style)}.")
+        elif level:
+            yield Item(text, level - 1)
         else:
             yield Paragraph(text)
 
@@ -121,11 +138,11 @@ def _inline(element: Element, links: dict[str, tuple[str, str]]) -> str:
     name = local(element)
     if name == "br":
         return "<br>"
-    if name == "AlternateContent":
-        return "".join(_inline(each, links) for each in element[:1])
-    if name not in {"r", "fld"}:
-        return "".join(_all_text(each) for each in _math(element)) if name in {"m", "Choice"} else ""
-    if attribute(element, "type") == "slidenum":
+    if name in {"AlternateContent", "Choice"}:
+        return "".join(_inline(each, links) for each in element[: 1 if name == "AlternateContent" else None])
+    if name == "m":
+        return escape("".join(formula(each) for each in element), quote=False)
+    if name not in {"r", "fld"} or attribute(element, "type") == "slidenum":
         return ""
     text = escape("".join(each.text or "" for each in element if local(each) == "t"), quote=False)
     properties = child(element, "rPr")
@@ -139,11 +156,3 @@ def _inline(element: Element, links: dict[str, tuple[str, str]]) -> str:
         text = f"<s>{text}</s>"
     kind, target = links.get(attribute(child(properties, "hlinkClick"), "id") or "", ("", ""))
     return f'<a href="{escape(target)}">{text}</a>' if kind == "hyperlink" else text
-
-
-def _math(element: Element) -> Iterable[Element]:
-    return (each for each in element.iter() if local(each) == "t")
-
-
-def _all_text(element: Element) -> str:
-    return escape(element.text or "", quote=False)

@@ -10,11 +10,16 @@ from ingest.source.convert.front_matter import split_front_matter
 from ingest.source.convert.page import Page
 from ingest.source.encodings import BYTE_ORDER_MARKS, Encoding, find_encoding
 from ingest.source.fields import Unusable, one_line_end
+from ingest.source.outline import outline_of
 
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$")
 _UNDERLINE = re.compile(r" {0,3}=+[ \t]*$")
 _COMMENT = re.compile(r" {0,3}<!--")
+_DATA_ADDRESS = re.compile(r"(data:[\w.+-]+/[\w.+-]+)(?:;[\w.=+-]+)*;base64,[A-Za-z0-9+/=_%-]{64,}")
+_ANCHOR = re.compile(r"""<a\s+(?:name|id)\s*=\s*["']?([^"'\s>]+)[^>\n]*>""", re.IGNORECASE)
+_ATTRIBUTES = re.compile(r"[ \t]*\{[^{}\n]*#([\w:.-]+)[^{}\n]*\}[ \t#]*$")
+_ANCHOR_ABOVE = 300  # characters above a heading in which an anchor of it is looked for
 
 
 def text_page(data: bytes, *, format: str) -> Page:  # noqa: A002  as in `Document.format`
@@ -27,11 +32,31 @@ def text_page(data: bytes, *, format: str) -> Page:  # noqa: A002  as in `Docume
     whole = text
     facts, text = split_front_matter(whole)
     first_line = 1 + whole.count("\n", 0, len(whole) - len(text))
+    text = without_data_addresses(text)
     title = facts.pop("title", None)
     if title is not None and not (isinstance(title, str) and title.strip()):
         facts["title"], title = title, None
     title = title.strip() if title else markdown_title(text)
-    return Page(text, format, title, {**facts, **metadata}, first_line=first_line)
+    return Page(text, format, title, {**facts, **metadata}, anchors=markdown_anchors(text), first_line=first_line)
+
+
+def without_data_addresses(text: str) -> str:
+    """Return a Markdown text without the payload of the `data:` addresses in it, which are pictures."""
+    return _DATA_ADDRESS.sub(r"\1", text) if ";base64," in text else text
+
+
+def markdown_anchors(text: str) -> tuple[tuple[str, int], ...]:
+    """Return the name and start of each heading with an id: `{#id}` behind it, or `<a id=id>` in it or on the line above."""
+    if "{" not in text and "<a" not in text:
+        return ()
+    anchors = []
+    for heading in outline_of(text).headings:
+        line = text[heading.start : heading.end].strip().partition("\n")[0]
+        above = text[max(0, heading.start - _ANCHOR_ABOVE) : heading.start].rstrip().rpartition("\n")[2].strip()
+        found = _ATTRIBUTES.search(line) or _ANCHOR.search(line) or (_ANCHOR.match(above) if above.startswith("<a") else None)
+        if found:
+            anchors.append((found[1], heading.start))
+    return tuple(anchors)
 
 
 def decode(data: bytes, declared: str | None = None) -> str:
@@ -67,7 +92,7 @@ def markdown_title(text: str) -> str | None:
             if opened := _COMMENT.match(line):
                 comment = "-->" not in line[opened.end() :]
             elif heading := _HEADING.match(line):
-                return heading[1].strip() or None
+                return _ATTRIBUTES.sub("", heading[1]).strip() or None
             elif before.strip() and _UNDERLINE.match(line):
                 return before.strip()
         before = line if fence is None and not comment else ""

@@ -9,12 +9,14 @@ from urllib.parse import urljoin, urlsplit
 
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
+from ingest.source.convert.web_repairs import BREAK
+
 LEFT_OUT = "data-ingest-left-out"
 """The attribute of elements that are not content."""
 
 _STRUCK_OUT, _STRUCK_OUT_END, ANCHOR, ANCHOR_END = "\ufdd0\ufdd1\ufdd2\ufdd3"
-MARKS = frozenset({_STRUCK_OUT, _STRUCK_OUT_END, ANCHOR, ANCHOR_END})
-"""Characters that are never text. They mark what is struck out and which anchor is where."""
+MARKS = frozenset({_STRUCK_OUT, _STRUCK_OUT_END, ANCHOR, ANCHOR_END, BREAK})
+"""Characters that are never text. They mark what is struck out, where a line ends, and which anchor is where."""
 
 _META = {  # fact → names of `<meta>` that state it, the best first
     "language": ("content-language", "dc.language", "dcterms.language", "og:locale"),
@@ -73,7 +75,7 @@ def facts_of(tree: LexborHTMLParser) -> dict[str, str]:
         facts["language"] = _words(root.attributes.get("lang") or root.attributes.get("xml:lang")) or facts["language"]
     if canonical is not None:
         facts["url"] = _words(canonical.attributes.get("href")) or facts["url"]
-    facts["url"] = urljoin(base_of(tree) or "", facts["url"])
+    facts["url"] = facts["url"] and urljoin(base_of(tree) or "", facts["url"])
     facts["published"] = facts["published"] or _only_time(tree)
     return {name: value for name, value in facts.items() if value}
 
@@ -116,9 +118,9 @@ def mark_struck_out(tree: LexborHTMLParser) -> None:
             _strike_out(node)
 
 
-def with_struck_out(markup: str) -> str:
-    """Return marked markup with elements in place of the marks of `mark_struck_out`."""
-    return markup.replace(_STRUCK_OUT, "<s>").replace(_STRUCK_OUT_END, "</s>")
+def with_marks(markup: str) -> str:
+    """Return marked markup with elements in place of the marks for what is struck out and where a line ends."""
+    return markup.replace(_STRUCK_OUT, "<s>").replace(_STRUCK_OUT_END, "</s>").replace(BREAK, "<br>")
 
 
 def mark_anchors(tree: LexborHTMLParser) -> list[str]:

@@ -6,16 +6,20 @@ of numbered headings. Left out: deleted and hidden text, comments, headers and f
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from html import escape
 from xml.etree.ElementTree import Element
 
 from ingest.source.convert.archives import Archive, attribute, child, core_properties, local, main_part, opened
-from ingest.source.convert.html import html_page
+from ingest.source.convert.drawings import drawn
+from ingest.source.convert.formulas import formula
+from ingest.source.convert.html import declared_encoding, html_page
 from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
 from ingest.source.convert.page import Page
+from ingest.source.convert.text import decode
+from ingest.source.convert.web_repairs import as_html
+from ingest.source.convert.word_lists import Lists, small_number
 
 _WRAPPERS = {
     "sdt",
@@ -33,10 +37,18 @@ _WRAPPERS = {
 }
 _LEFT_OUT = {"del", "moveFrom", "rPr", "pPr", "instrText", "delText", "sdtPr", "sdtEndPr", "tblPr", "tblGrid"}
 _PLAIN = {"tab": " ", "ptab": " ", "br": "<br>", "cr": "<br>", "noBreakHyphen": "-", "softHyphen": ""}
-_SYMBOLS = {"F0E0": "→", "F0DF": "←", "F0FC": "✓", "F0FB": "✗", "F0A7": "▪", "F0B7": "•", "F0A8": "☐", "F0FE": "☑", "F06F": "☐"}
+_WINGDINGS = {"F0E0": "→", "F0DF": "←", "F0FC": "✓", "F0FB": "✗", "F0A7": "▪", "F0B7": "•", "F0A8": "☐", "F0FE": "☑", "F06F": "☐"}
+_SYMBOL_FONT = {  # the font Symbol, whose characters Word stores from U+F020
+    0xF000 + first + at: sign
+    for first, signs in (
+        (0x22, "∀#∃%&∋()∗+,−"),
+        (0x40, "≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"),
+        (0xA0, "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑"),
+    )
+    for at, sign in enumerate(signs)
+}
 _OPEN, _CLOSE = {"superscript": "<sup>", "subscript": "<sub>"}, {"superscript": "</sup>", "subscript": "</sub>"}
 _HEADING_LEVELS = 6
-_ROMAN = ((10, "x"), (9, "ix"), (5, "v"), (4, "iv"), (1, "i"))
 
 
 def word_page(data: bytes) -> Page:
@@ -50,21 +62,12 @@ def word_page(data: bytes) -> Page:
 
 @dataclass(slots=True)
 class _Style:
-    """A paragraph style: its name, heading level and list, as far as it has them."""
+    """A style: its name, heading level, list, and the looks of a character style, as far as it has them."""
 
     name: str = ""
     level: int | None = None
+    runs: list[Element] = field(default_factory=list)
     list: tuple[str, int] | None = None
-    hidden: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class _Level:
-    """A level of a numbered list."""
-
-    format: str
-    text: str
-    start: int
 
 
 @dataclass(slots=True)
@@ -74,10 +77,10 @@ class _Reader:
     archive: Archive
     part: str = ""
     styles: dict[str, _Style] = field(default_factory=dict)
-    lists: dict[str, dict[int, _Level]] = field(default_factory=dict)
+    lists: Lists = field(default_factory=lambda: Lists(None))
     notes: dict[str, dict[str, Element]] = field(default_factory=dict)
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
-    counts: Counter[tuple[str, int]] = field(default_factory=Counter)
+    fields: list[str] = field(default_factory=list)
     boxes: list[Block] = field(default_factory=list)
 
     def markup(self) -> str:
@@ -86,7 +89,7 @@ class _Reader:
         self.links = self.archive.relations(self.part)
         parts = {kind: self.archive.xml(target) for kind, target in self.links.values() if kind in _PARTS}
         self.styles = _styles(parts.get("styles"))
-        self.lists = _lists(parts.get("numbering"))
+        self.lists = Lists(parts.get("numbering"))
         for kind in ("footnotes", "endnotes"):
             root = parts.get(kind)
             self.notes[kind] = {attribute(note, "id") or "": note for note in root} if root is not None else {}
@@ -102,6 +105,8 @@ class _Reader:
                 yield Table([list(self._cells(row)) for row in _rows(element)])
             elif name == "AlternateContent":
                 yield from self.blocks(_choice(element))
+            elif name == "altChunk":
+                yield from self._pasted(element)
             elif name == "sdt" and _is_contents(element):
                 continue
             elif name not in _LEFT_OUT:
@@ -112,13 +117,14 @@ class _Reader:
         style = self.styles.get(attribute(child(properties, "pStyle"), "val") or "", _Style())
         if style.name.startswith("toc "):
             return
+        self.fields = [part for part in self.fields if part != "code"]  # of a field that was not completed
         text = self.inline(element)
         outline = attribute(child(properties, "outlineLvl"), "val")
         level = int(outline) if outline and outline.isdigit() else style.level
         if level is not None and level >= _HEADING_LEVELS:
             level = None
         listed = _list_of(properties) or style.list
-        label = self._label(listed) if listed and listed[0] in self.lists else None
+        label = self.lists.label(*listed) if listed else None
         if label is None or listed is None:
             yield Paragraph(text, None if level is None else level + 1)
         elif level is not None:
@@ -134,15 +140,17 @@ class _Reader:
         if name == "r":
             return self._run(element)
         if name == "t":
-            text = element.text or ""
+            text = element.text or "" if "code" not in self.fields else ""
             kept = attribute(element, "space") == "preserve"
             return escape(text if kept else text.strip(" \t\r\n"), quote=False)
         if name in _PLAIN:
             return _PLAIN[name]
         if name == "sym":
-            return _SYMBOLS.get((attribute(element, "char") or "").upper(), "□")
+            return "" if "code" in self.fields else _symbol(attribute(element, "font") or "", attribute(element, "char") or "")
         if name in {"footnoteReference", "endnoteReference"}:
             return self._note(name.removesuffix("Reference") + "s", attribute(element, "id") or "")
+        if name == "fldChar":
+            return self._field(element)
         if name == "hyperlink":
             return self._link(element)
         if name == "AlternateContent":
@@ -155,24 +163,46 @@ class _Reader:
             described = attribute(element, "descr")
             return f" {escape(described, quote=False)} " if described else ""
         if name == "oMath":
-            return escape(_formula(element), quote=False)
+            return escape(formula(element), quote=False)
         if name == "ruby":
             base, above = child(element, "rubyBase"), child(element, "rt")
             return "".join(self.inline(each) for each in (base,) if each is not None) + (
                 f" ({self.inline(above)})" if above is not None else ""
             )
+        self.boxes += drawn(self.archive, element, self.links)
         return "" if name in _LEFT_OUT else self.inline(element)
 
+    def _field(self, element: Element) -> str:
+        """Follow a field: its code is not shown, nor are fields in that. Return what an old form field shows."""
+        kind = attribute(element, "fldCharType")
+        if kind == "begin":
+            shown = "" if "code" in self.fields else _form_field(child(element, "ffData"))
+            self.fields.append("code")
+            return shown
+        if self.fields and kind == "separate":
+            self.fields[-1] = "result"
+        elif self.fields and kind == "end":
+            self.fields.pop()
+        return ""
+
     def _run(self, run: Element) -> str:
-        properties = child(run, "rPr")
-        if _is_on(child(properties, "vanish")):
+        own = child(run, "rPr")
+        style = self.styles.get(attribute(child(own, "rStyle"), "val") or "", _Style())
+        looks = [each for each in (own, *style.runs) if each is not None]
+
+        def look(name: str) -> Element | None:
+            return next((found for each in looks if (found := child(each, name)) is not None), None)
+
+        text = self.inline(run)  # also of hidden text, in which a field may begin
+        if _is_on(look("vanish")):
             return ""
-        text = self.inline(run)
+        if attribute(look("rFonts"), "ascii") == "Symbol":
+            text = text.translate(_SYMBOL_FONT)
         if not text or text.isspace():
             return text
-        position = attribute(child(properties, "vertAlign"), "val") or ""
+        position = attribute(look("vertAlign"), "val") or ""
         text = f"{_OPEN.get(position, '')}{text}{_CLOSE.get(position, '')}"
-        return f"<s>{text}</s>" if _is_on(child(properties, "strike")) or _is_on(child(properties, "dstrike")) else text
+        return f"<s>{text}</s>" if _is_on(look("strike")) or _is_on(look("dstrike")) else text
 
     def _note(self, kind: str, number: str) -> str:
         note = self.notes[kind].pop(number, None)  # popped: a note that refers to itself ends here
@@ -186,6 +216,15 @@ class _Reader:
         kind, target = self.links.get(attribute(element, "id") or "", ("", ""))
         return f'<a href="{escape(target)}">{text}</a>' if kind == "hyperlink" and text.strip() else text
 
+    def _pasted(self, element: Element) -> Iterator[Block]:
+        """Yield the text of a part in another format that Word shows in place: a web page or plain text."""
+        _, target = self.links.get(attribute(element, "id") or "", ("", ""))
+        page = (self.archive.read(target) or b"") if target else b""
+        if target.lower().endswith((".htm", ".html", ".xhtml")):
+            yield Paragraph(as_html(decode(page, declared_encoding(page))))
+        elif target.lower().endswith(".txt"):
+            yield from (Paragraph(escape(line, quote=False)) for line in decode(page).split("\n"))
+
     def _boxed(self) -> Iterator[Block]:
         boxes, self.boxes = self.boxes, []
         yield from boxes
@@ -193,31 +232,13 @@ class _Reader:
     def _cells(self, row: Element) -> Iterator[TableCell]:
         before = child(row, "trPr", "gridBefore")
         if before is not None:
-            yield TableCell([], _number(attribute(before, "val"), 1))
+            yield TableCell([], small_number(attribute(before, "val"), 1))
         for cell in _elements(row, "tc"):
             properties = child(cell, "tcPr")
             merged = child(properties, "vMerge")
             follows = merged is not None and attribute(merged, "val") in (None, "continue")
-            span = _number(attribute(child(properties, "gridSpan"), "val"), 1)
+            span = small_number(attribute(child(properties, "gridSpan"), "val"), 1)
             yield TableCell(list(self.blocks(cell)), span, follows=follows)
-
-    def _label(self, listed: tuple[str, int]) -> tuple[str, str]:
-        """Count a list item. Return the format of its number, and its label."""
-        number, depth = listed
-        levels = self.lists[number]
-        level = levels.get(depth)
-        if level is None or level.format in {"bullet", "none"}:
-            return ("bullet", "")
-        self.counts[number, depth] += 1
-        for key in list(self.counts):
-            if key[0] == number and key[1] > depth:
-                del self.counts[key]
-        label = level.text
-        for at in range(depth + 1):
-            own = levels.get(at, level)
-            count = own.start + max(self.counts[number, at], 1) - 1
-            label = label.replace(f"%{at + 1}", _counted(count, own.format))
-        return (level.format, label)
 
 
 _PARTS = {"styles", "numbering", "footnotes", "endnotes"}
@@ -253,14 +274,10 @@ def _is_on(element: Element | None) -> bool:
     return element is not None and attribute(element, "val") not in {"0", "false", "off"}
 
 
-def _number(value: str | None, default: int) -> int:
-    return int(value) if value and value.isdigit() and len(value) < 6 else default  # noqa: PLR2004  no table is that wide
-
-
 def _list_of(properties: Element | None) -> tuple[str, int] | None:
     listed = child(properties, "numPr")
     number = attribute(child(listed, "numId"), "val")
-    return (number, _number(attribute(child(listed, "ilvl"), "val"), 0)) if number else None
+    return (number, small_number(attribute(child(listed, "ilvl"), "val"), 0)) if number else None
 
 
 def _styles(root: Element | None) -> dict[str, _Style]:
@@ -274,6 +291,8 @@ def _styles(root: Element | None) -> dict[str, _Style]:
         while base not in seen:
             seen.add(base)
             name = (attribute(child(at, "name"), "val") or "").lower()
+            looks = child(at, "rPr") if attribute(element, "type") == "character" else None
+            style.runs += [looks] if looks is not None else []
             properties = child(at, "pPr")
             outline = attribute(child(properties, "outlineLvl"), "val")
             if style.level is None and outline and outline.isdigit():
@@ -291,58 +310,23 @@ def _styles(root: Element | None) -> dict[str, _Style]:
     return styles
 
 
-def _lists(root: Element | None) -> dict[str, dict[int, _Level]]:
-    """Return the levels of each list by its id."""
-    if root is None:
-        return {}
-    abstract = {}
-    for each in root:
-        if local(each) == "abstractNum":
-            abstract[attribute(each, "abstractNumId")] = {
-                _number(attribute(level, "ilvl"), 0): _Level(
-                    attribute(child(level, "numFmt"), "val") or "decimal",
-                    attribute(child(level, "lvlText"), "val") or "",
-                    _number(attribute(child(level, "start"), "val"), 1),
-                )
-                for level in each
-                if local(level) == "lvl"
-            }
-    lists = {}
-    for each in root:
-        if local(each) == "num":
-            levels = dict(abstract.get(attribute(child(each, "abstractNumId"), "val"), {}))
-            for override in each:
-                start, depth = attribute(child(override, "startOverride"), "val"), _number(attribute(override, "ilvl"), 0)
-                if start and depth in levels:
-                    levels[depth] = _Level(levels[depth].format, levels[depth].text, _number(start, 1))
-            lists[attribute(each, "numId") or ""] = levels
-    return lists
+def _symbol(font: str, code: str) -> str:
+    """Return a character of a font of symbols, which is in the private area of Unicode."""
+    try:
+        at = int(code, 16)
+    except ValueError:
+        return "□"
+    if not 0xF000 <= at <= 0xF0FF:  # noqa: PLR2004  the private area that Word uses
+        return escape(chr(at), quote=False) if 0x20 <= at < 0xD800 else "□"  # noqa: PLR2004  neither control nor surrogate
+    return _SYMBOL_FONT.get(at, "□") if font == "Symbol" else _WINGDINGS.get(code.upper(), "□")
 
 
-def _counted(count: int, style: str) -> str:
-    if style in {"lowerLetter", "upperLetter"}:
-        letters = chr(ord("a") + (count - 1) % 26) * ((count - 1) // 26 + 1)
-        return letters.upper() if style == "upperLetter" else letters
-    if style in {"lowerRoman", "upperRoman"} and 0 < count < 40:  # noqa: PLR2004  longer lists are not numbered in Roman
-        text = ""
-        for value, sign in _ROMAN:
-            text += sign * (count // value)
-            count %= value
-        return text.upper() if style == "upperRoman" else text
-    return str(count).zfill(2) if style == "decimalZero" else str(count)
-
-
-def _formula(element: Element) -> str:
-    """Return a formula on one line: `(a)/(b)`, `x^(2)`, `x_(i)`."""
-    name = local(element)
-    if name == "t":
-        return element.text or ""
-    parts = {local(each): _formula(each) for each in element}
-    if name == "f":
-        return f"({parts.get('num', '')})/({parts.get('den', '')})"
-    if name in {"sSup", "sSub", "sSubSup"}:
-        low, high = parts.get("sub"), parts.get("sup")
-        return parts.get("e", "") + (f"_({low})" if low else "") + (f"^({high})" if high else "")
-    if name == "rad":
-        return f"√{parts.get('deg', '')}({parts.get('e', '')})"
-    return "".join(_formula(each) for each in element)
+def _form_field(data: Element | None) -> str:
+    """Return what an old form field shows: a box, or the chosen entry of a list. Texts are the result of their field."""
+    box, choice = child(data, "checkBox"), child(data, "ddList")
+    if box is not None:
+        checked = child(box, "checked")
+        return "☒" if _is_on(child(box, "default") if checked is None else checked) else "☐"
+    entries = [attribute(each, "val") or "" for each in choice if local(each) == "listEntry"] if choice is not None else []
+    chosen = small_number(attribute(child(choice, "result"), "val"), 0)
+    return escape(entries[chosen], quote=False) if chosen < len(entries) else ""

@@ -69,7 +69,8 @@ def _reply(request: bytes) -> dict[str, object]:
         return {"reason": f"the {name.decode()} takes more than {MEMORY:,} bytes of memory to read"}
     except Exception as exc:  # noqa: BLE001  a fault of ours in one file must not end the run
         return {"reason": f"the file cannot be read as {name.decode()}: {type(exc).__name__}: {first_line(exc)}"}
-    return {"text": page.text, "format": page.format, "title": page.title, "metadata": dict(page.metadata), "pages": page.pages}
+    facts = {"title": page.title, "metadata": dict(page.metadata), "pages": page.pages, "anchors": page.anchors}
+    return {"text": page.text, "format": page.format, **facts}
 
 
 def _limit_memory() -> None:
