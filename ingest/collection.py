@@ -22,10 +22,12 @@ from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES, WORTH_CONVERTI
 from ingest.export.directory import exported_manifest
 from ingest.export.runtime import ExportRuntime
 from ingest.records import Receipt, Source
+from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.search.gate import QualityGate
 from ingest.searchable import OnProgress, SearchableCollection
 from ingest.source.inputs import SourceLike, reads_once, sources_of
+from ingest.source.sampling import SampledSources
 from ingest.source.sizes import hold_bytes
 from ingest.store.contract import CollectionInfo
 from ingest.sync.cancellation import run_in_thread
@@ -68,9 +70,10 @@ class Collection(SearchableCollection):
         """Return what `sync` with the same arguments would do, without doing it."""
         options = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete}
         sources, stored = self._check(source, name, **options), self._stored()
-        worth = hold_bytes(sources, WORTH_CONVERTING_BYTES)
-        models = self._model_maker(stored, self._local_encoding, worth_converting=worth)()
-        preview = preview_job(self._job(stored, **options), sources, store=self.store, models=models)
+        worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
+        encoding = self._encoding_for(stored, self._local_encoding, sampled.texts)
+        models = self._model_maker(stored, encoding, worth_converting=worth)()
+        preview = preview_job(self._job(stored, **options), sampled.sources, store=self.store, models=models)
         return replace(preview, rates=measured_rates(load_rates(self._rates), self._encoding.places(models)))
 
     def sync(
@@ -129,9 +132,10 @@ class Collection(SearchableCollection):
         """Compare the sources with what is stored and, with `repair`, repair it. See `verify_job`."""
         options = {"delete": "full", "delete_after": delete_after, "max_delete": max_delete}
         sources, stored = self._check(source, name, **options), self._stored()
-        job = self._job(stored, **options)
-        with self._ensemble(stored, self._encoding, self._monitored(on_progress)) as ensemble:
-            return verify_job(job, sources, store=self.store, ensemble=ensemble, repair=repair, sample=sample)
+        job, sampled = self._job(stored, **options), SampledSources(sources)
+        encoding = self._encoding_for(stored, self._encoding, sampled.texts)
+        with self._ensemble(stored, encoding, self._monitored(on_progress)) as ensemble:
+            return verify_job(job, sampled.sources, store=self.store, ensemble=ensemble, repair=repair, sample=sample)
 
     def reindex(
         self,
@@ -155,7 +159,9 @@ class Collection(SearchableCollection):
             self._given += self._chosen
         stored = self._stored()
         worth = stored is not None and self.store.count(stored.collection) >= WORTH_CONVERTING_CHUNKS
-        with self._ensemble(stored, self._encoding, self._monitored(on_progress), worth_converting=worth) as ensemble:
+        texts = partial(some_texts, self.store, stored.collection) if stored else list
+        encoding = self._encoding_for(stored, self._encoding, texts)
+        with self._ensemble(stored, encoding, self._monitored(on_progress), worth_converting=worth) as ensemble:
             job = self._job(stored, weights=self._weights or {})
             gate = None if golden is None else QualityGate(self._open_searcher, self.name, golden, min_ndcg_ratio)
             done = reindex(job, store=self.store, ensemble=ensemble, gate=gate, keep_old=keep_old)
@@ -206,10 +212,10 @@ class Collection(SearchableCollection):
         sources, path, monitor = sources_of(source, name=name), Path(directory), self._monitored(on_progress)
         kept = Path(rejects or self._state / "rejects" / f"{path.absolute().name}.jsonl")
         stored = exported_manifest(path)
-        worth = hold_bytes(sources, WORTH_CONVERTING_BYTES)
-        job = self._job(stored, max_delete=max_delete)
-        with RejectsFile(kept) as file, self._ensemble(stored, self._encoding, monitor, worth_converting=worth) as ensemble:
-            return ExportRuntime(path).embed(job, sources, ensemble=ensemble, rejects=file, stop=stop)
+        worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
+        job, encoding = self._job(stored, max_delete=max_delete), self._encoding_for(stored, self._encoding, sampled.texts)
+        with RejectsFile(kept) as file, self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:
+            return ExportRuntime(path).embed(job, sampled.sources, ensemble=ensemble, rejects=file, stop=stop)
 
     def load(
         self,
@@ -235,10 +241,12 @@ class Collection(SearchableCollection):
     ) -> Receipt:
         stored = self._stored()
         job, worth = self._job(stored, **options), hold_bytes(sources, WORTH_CONVERTING_BYTES)
+        sampled = SampledSources([each for each in sources if self._cluster is None or not reads_once(each)])
+        encoding = self._encoding_for(stored, encoding, sampled.texts)
         with RejectsFile(rejects) as file:
             if self._cluster is None:
                 with self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:
-                    return run_job(job, sources, store=self.store, ensemble=ensemble, rejects=file, stop=stop)
+                    return run_job(job, sampled.sources, store=self.store, ensemble=ensemble, rejects=file, stop=stop)
             setup = self._worker_setup(stored, encoding, worth_converting=worth)
             where: Any = {"cluster": self._cluster, "setup": setup, "monitor": monitor}
             receipt = run_on_ray(job, sources, **where, store=self.store, rejects=file, stop=stop)

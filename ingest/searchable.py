@@ -63,6 +63,7 @@ class SearchableCollection:
         *,
         store: Store | str | Path = DEFAULT_STORE,
         models: Sequence[str | Model] | EnsembleConfig | None = None,
+        language: str | None = None,
         chunking: ChunkingOptions | None = None,
         weights: Mapping[str, float] | None = None,
         distance: Distance | None = None,
@@ -93,6 +94,8 @@ class SearchableCollection:
             models: registry keys or models, in the order of their passes. None: those of the stored manifest, for a new
                 collection `all-miniLM-l6` and `bm25`. An `EnsembleConfig` names the models, their weights in the fusion (unless
                 `weights` does), and whether the lease is exclusive.
+            language: language of the stop words and stems of `bm25`: a name or code, such as `german` or `de`. `auto`: that of
+                the stored manifest, for a new collection that of its first documents. None: that of `custom_models`, else `auto`.
             chunking, weights, distance: None: those of the stored manifest, for a new collection the defaults.
             layout: layout of the collection if it has to be created.
             index: field → type of its payload index, added to those of `layout`: `{"year": "integer"}`.
@@ -115,6 +118,8 @@ class SearchableCollection:
             encoding = replace(encoding, exclusive_mode=models.exclusive_mode)
             weights = (models.model_weights or None) if weights is None else weights
             models = models.ensemble_models
+        if language is not None:
+            encoding = encoding.with_language(language)
         self._raw_name, self._aliases = name, dict(aliases or {})
         self.name = _normalize_collection_name(name, self._aliases)
         self._chosen = self._given = () if models is None else encoding.check(models)
@@ -231,11 +236,11 @@ class SearchableCollection:
     def _open_searcher(self, name: str) -> Searcher:
         """Return a searcher of a collection, with the models that its manifest names."""
         own = {each.key: each for each in self._given if not isinstance(each, str)}
-        encoding = replace(self._encoding, enable_sparse=True)
 
         def load(keys: Sequence[str]) -> Sequence[Model]:
-            stored = self.store.manifest(name)
-            return encoding.models([own.get(key, key) for key in keys], stored_precisions=stored.precisions)
+            stored, chosen = self.store.manifest(name), [own.get(key, key) for key in keys]
+            encoding = replace(self._encoding, enable_sparse=True).as_stored(chosen, stored.options)
+            return encoding.models(chosen, stored_precisions=stored.precisions)
 
         if not isinstance(self._reranker, RerankPipeline):
             self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)
@@ -277,6 +282,15 @@ class SearchableCollection:
             self._model_maker(None, self._local_encoding)()
         return sources
 
+    def _models_for(self, stored: Manifest | None) -> Sequence[str | Model]:
+        return self._chosen or ([spec.name for spec in stored.vectors] if stored else DEFAULT_MODELS)
+
+    def _encoding_for(
+        self, stored: Manifest | None, encoding: EncodingOptions, texts: Callable[[], Sequence[str]]
+    ) -> EncodingOptions:
+        """Return the encoding options with those of the stored collection, for a new one with the language of its texts."""
+        return encoding.in_collection(self._models_for(stored), stored.options if stored else None, texts)
+
     @property
     def _local_encoding(self) -> EncodingOptions:
         """The encoding options on this machine: the devices of a cluster are its workers'."""
@@ -286,9 +300,8 @@ class SearchableCollection:
         self, stored: Manifest | None, encoding: EncodingOptions, *, worth_converting: bool = False
     ) -> Callable[[], tuple[Model, ...]]:
         """Return a function that makes the models in the stored precisions, in this process or in another."""
-        chosen = self._chosen or ([spec.name for spec in stored.vectors] if stored else DEFAULT_MODELS)
         precisions = stored.precisions if stored else {}
-        return partial(encoding.models, chosen, stored_precisions=precisions, worth_converting=worth_converting)
+        return partial(encoding.models, self._models_for(stored), stored_precisions=precisions, worth_converting=worth_converting)
 
     @contextmanager
     def _ensemble(

@@ -90,6 +90,11 @@ class RunSettings(Table):
 
     dense: Names = Field(["all-miniLM-l6"], description="Registry keys of the dense models, in the order they run.")
     sparse: Names = Field(["bm25"], description="Registry keys of the sparse models; `none` for none.")
+    language: str | None = Field(
+        None,
+        description="Language of the stop words and stems of `bm25`, such as `german` or `de`, or `auto`: that of the collection,"
+        " for a new one that of its first documents. Default: that of `[models.bm25]`, else `auto`.",
+    )
     weights: dict[str, Weight] = Field(default_factory=dict, description="Model → weight in query-time fusion. Default: 1.")
 
     backend: Literal["auto", "torch", "openvino"] = Field(

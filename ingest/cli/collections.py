@@ -54,6 +54,7 @@ def info(
         table.add_column(heading, no_wrap=True)
     for spec in manifest.vectors:
         kind, dim, distance = ("sparse", "", "dot") if spec.sparse else ("dense", str(spec.dim), spec.distance)
+        kind = f"{kind}, {spec.options['language']}" if "language" in spec.options else kind
         table.add_row(spec.name, kind, dim, distance, f"{manifest.weights.get(spec.name, 1.0):g}")
     Console().print(table)
     _print_indexes(details.indexes)

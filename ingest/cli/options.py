@@ -33,6 +33,12 @@ Dense = Annotated[
     str | None, typer.Option("--dense", help="Dense models, separated by commas, or none. [default: all-miniLM-l6]")
 ]
 Sparse = Annotated[str | None, typer.Option("--sparse", help="Sparse models, separated by commas, or none. [default: bm25]")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--language", help="Language of bm25, such as german or de. [default: auto, as stored, else that of the first documents]"
+    ),
+]
 Backend = Annotated[
     str | None,
     typer.Option("--backend", help="CPU inference backend: auto (pick the faster one), torch or openvino. [default: auto]"),
@@ -205,6 +211,7 @@ class ModelOptions:
 
     dense: Dense = None
     sparse: Sparse = None
+    language: Language = None
     backend: Backend = None
     precision: Precision = None
     chunk_tokens: ChunkTokens = None

@@ -46,6 +46,7 @@ def collection_of(
         name,
         store=settings.store if store is None else store,
         models=models,
+        language=settings.language,
         chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
         weights=settings.weights,
         distance=settings.layout.distance,

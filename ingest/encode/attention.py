@@ -62,7 +62,7 @@ class AttentionEncoder:
     def __init__(self, config: ModelConfig, model: Any) -> None:
         self._config = config
         self._model = model
-        self._engine = bm25("english")
+        self._engine = bm25()
         self._index_of = lru_cache(_CACHED_WORDS)(self._look_up)
 
     def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:

@@ -21,11 +21,21 @@ def bm25_text(text: str) -> str:
     """Return a text as BM25 reads it.
 
     Words hyphenated at the end of a line are joined. Compatibility forms become ordinary characters (NFKC), and zero-width
-    characters and soft hyphens disappear. Runs of Chinese or Japanese characters, which have no spaces, become their
-    overlapping pairs.
+    characters and soft hyphens disappear.
     """
-    if not text.isascii():
-        text = _UNSPACED.sub(_pairs, _INVISIBLE.sub("", normalize("NFKC", text)))
+    return _joined(_visible(text))
+
+
+def paired_text(text: str) -> str:
+    """Return `bm25_text` with runs of Chinese or Japanese characters, which have no spaces, as their overlapping pairs."""
+    return _joined(text if text.isascii() else _UNSPACED.sub(_pairs, _visible(text)))
+
+
+def _visible(text: str) -> str:
+    return text if text.isascii() else _INVISIBLE.sub("", normalize("NFKC", text))
+
+
+def _joined(text: str) -> str:
     return _HYPHENATED.sub("", text) if "-" in text else text
 
 

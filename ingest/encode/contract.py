@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
@@ -120,6 +120,16 @@ class CalibratedModel(Protocol):
         Called without a lease. May take a minute the first time. Raises `PrecisionError` if the model cannot encode the texts in
         the precision of its fingerprint.
         """
+        ...
+
+
+@runtime_checkable
+class ConfiguredModel(Protocol):
+    """A `Model` with options of its own, which its collection keeps."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options by name, as JSON."""
         ...
 
 

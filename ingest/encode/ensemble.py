@@ -5,19 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ingest.encode.batching import CPU_TOKENS, AdaptiveBatchController
+from ingest.encode.bm25_options import bm25_options, parse_language, stored_bm25
 from ingest.encode.contract import Model
+from ingest.encode.languages import options_for
 from ingest.encode.lease import DEFAULT_TIMEOUT, devices_of, places_of
+from ingest.encode.model_config import AUTO
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
-from ingest.encode.registry import CustomModels, EnsembleConfig, find_model, known_models
+from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model, known_models
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, PrecisionError
-from ingest.parameters import shown
+from ingest.parameters import checked, shown
 from ingest.records import TokenLimit
 from ingest.retry import RetryPolicy
 from ingest.telemetry import ThroughputMonitor
@@ -94,6 +97,47 @@ class EncodingOptions:
                 find_model(each, custom=self.custom_models)
         EnsembleConfig(keys)
         return tuple(models)
+
+    def with_language(self, language: str) -> EncodingOptions:
+        """Return the same options with a language for the model `bm25`, in place of the one in `custom_models`.
+
+        Raises `ConfigurationError` for a language that it has no stems for.
+        """
+        if language != AUTO:
+            checked("language", parse_language, language)
+        return self._with_options({"bm25": {"language": language}})
+
+    def in_collection(
+        self, chosen: Sequence[str | Model], stored: Mapping[str, Mapping[str, Any]] | None, texts: Callable[[], Sequence[str]]
+    ) -> EncodingOptions:
+        """Return the same options with those of BM25 for a collection.
+
+        Args:
+            chosen: as in `models`.
+            stored: vector name → options in the collection's manifest. None for a new collection.
+            texts: returns the first texts of a new vector, whose language is detected. Called only if nothing else tells it.
+        """
+        made = {key: stored_bm25(options) for key, options in (stored or {}).items()}
+        return self._with_options(
+            {
+                key: asdict(bm25_options(config, made.get(key), lambda: options_for(texts())))
+                for key, config in self._bm25_of(chosen).items()
+            }
+        )
+
+    def as_stored(self, chosen: Sequence[str | Model], stored: Mapping[str, Mapping[str, Any]]) -> EncodingOptions:
+        """Return the same options with the stored ones of BM25, as a search needs them, whatever is configured."""
+        return self._with_options({key: asdict(stored_bm25(stored.get(key, {}))) for key in self._bm25_of(chosen)})
+
+    def _bm25_of(self, chosen: Sequence[str | Model]) -> dict[str, ModelConfig]:
+        known = known_models(self.custom_models)
+        return {
+            each: known[each] for each in chosen if isinstance(each, str) and each in known and known[each].backend == "qdrant"
+        }
+
+    def _with_options(self, options: CustomModels) -> EncodingOptions:
+        custom = dict(self.custom_models or {})
+        return replace(self, custom_models={**custom, **{key: {**custom.get(key, {}), **own} for key, own in options.items()}})
 
     def models(
         self,

@@ -16,6 +16,9 @@ ModelBackend = Literal["torch", "onnx", "qdrant"]
 
 Verified = Literal["weights", "architecture"]
 
+AUTO = "auto"
+"""The language of BM25 that stands for: the one of the collection, for a new collection that of its first documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
@@ -35,6 +38,8 @@ class ModelConfig:
         batch_tokens: initial number of padded tokens per batch on an accelerator.
         needs_remote_code: whether the model runs Python code of its repository, which only happens if the user trusts it.
         idf: whether the sparse vector requires Qdrant's IDF modifier.
+        language: language of BM25, or `auto`; see `Bm25Options`.
+        tokenizer, ascii_folding: how BM25 finds words. None: as the collection does, for a new one what suits its language.
         package: Python package that contains the files under `model/`.
         weights_sha256: digest of `model.safetensors`.
         extra: extra of this distribution that installs `requires`.
@@ -60,6 +65,9 @@ class ModelConfig:
     batch_tokens: int = 16_384
     needs_remote_code: bool = False
     idf: bool = False
+    language: str = AUTO
+    tokenizer: str | None = None
+    ascii_folding: bool | None = None
     backend: ModelBackend = "torch"
     license: str = ""
     package: str | None = None
@@ -92,6 +100,9 @@ _FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
         "batch_tokens": int,
         "needs_remote_code": bool,
         "idf": bool,
+        "language": str,
+        "tokenizer": str,
+        "ascii_folding": bool,
         "backend": str,
         "license": str,
     },
@@ -136,6 +147,8 @@ def _check(config: ModelConfig) -> None:
         problem = "max_tokens, the longest input of the model, is required"
     elif config.backend == "onnx" and config.pooling not in ("", "mean"):
         problem = f"an ONNX model is pooled by its mean, not by {config.pooling!r}"
+    elif config.backend != "qdrant" and (config.language != AUTO or config.tokenizer or config.ascii_folding is not None):
+        problem = "language, tokenizer and ascii_folding are options of BM25 (backend qdrant)"
     elif config.batch_tokens <= 0:
         problem = f"batch_tokens is {config.batch_tokens}: it must be positive"
     if problem:

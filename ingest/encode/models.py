@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from types import MappingProxyType
 
 from ingest.encode.attention import AttentionModel
+from ingest.encode.bm25_options import Bm25Options, bm25_options
 from ingest.encode.contract import Model
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
@@ -24,7 +25,7 @@ from ingest.encode.resolve import resolve, status
 from ingest.encode.sparse import Bm25Model, SpladeModel
 from ingest.encode.torch_model import TorchModel
 from ingest.errors import ConfigurationError, MissingExtraError, ModelError
-from ingest.parameters import checked, parse_boolean, parse_instance, parse_text, parse_texts
+from ingest.parameters import checked, parse_boolean, parse_instance, parse_texts
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ class ModelManager:
         devices: devices to compute on; by default the first GPU, or the CPU if there is none.
         custom_models: the user's own models, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may run.
-        language: language of BM25.
         backend_options: CPU inference backend, and precision; by default torch, and the default float of the devices.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
@@ -52,13 +52,11 @@ class ModelManager:
         devices: Sequence[str] | None = None,
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
-        language: str = "english",
         backend_options: BackendOptions | None = None,
     ) -> None:
         self.config = checked("config", parse_instance, config, EnsembleConfig)
         self.enable_sparse = checked("enable_sparse", parse_boolean, enable_sparse)
         self.devices = default_devices() if devices is None else check_devices(devices)
-        self._language = checked("language", parse_text, language)
         self._backend_options = backend_options or BackendOptions()
         self._trusted = frozenset(
             find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key
@@ -108,7 +106,7 @@ class ModelManager:
 
     def _sparse_model(self, config: ModelConfig) -> Model:
         if config.backend == "qdrant":
-            return Bm25Model(config, language=self._language)
+            return Bm25Model(config, bm25_options(config, None, Bm25Options))
         return self._torch_model(AttentionModel if config.pooling == "attention" else SpladeModel, config)
 
     def _torch_model(self, member: type[TorchModel], config: ModelConfig) -> Model:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import qdrant_edge
 
-from ingest.encode.bm25_text import VERSION, bm25_text
+from ingest.encode.bm25_options import Bm25Options
+from ingest.encode.bm25_text import VERSION, bm25_text, paired_text
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
 from ingest.encode.feeding import Replica
 from ingest.encode.model_config import ModelConfig
@@ -19,13 +21,17 @@ from ingest.errors import ConfigurationError
 from ingest.identity import digest
 from ingest.records import SparseVector
 
+ENGLISH = Bm25Options()
+
+_TOKENIZERS = {"word": qdrant_edge.TokenizerType.Word, "multilingual": qdrant_edge.TokenizerType.Multilingual}
+
 
 class Bm25Model:
     """The term frequencies of BM25, as the server's own `qdrant/bm25` computes them from the `bm25_text`, on the CPU.
 
     Args:
         config: facts from the registry.
-        language: language of stop words and stems. Raises `ConfigurationError` if the engine does not support it.
+        options: language and tokenizer. Raises `ConfigurationError` if the engine does not support them.
     """
 
     kind: ModelKind = "sparse"
@@ -36,10 +42,14 @@ class Bm25Model:
     uses_idf = True
     token_limit = None
 
-    def __init__(self, config: ModelConfig, *, language: str = "english") -> None:
+    def __init__(self, config: ModelConfig, options: Bm25Options = ENGLISH) -> None:
         self.key = config.key
-        self.space = self.fingerprint = digest({"hub_id": config.hub_id, "language": language, "text": VERSION})
-        self._encoder = Bm25Encoder(bm25(language))
+        self.options = asdict(options)
+        # The fingerprint of English is that of the versions without options.
+        others = {name: value for name, value in self.options.items() if name != "language" and value != getattr(ENGLISH, name)}
+        facts = {"hub_id": config.hub_id, "language": options.language, "text": VERSION, **others}
+        self.space = self.fingerprint = digest(facts)
+        self._encoder = Bm25Encoder(options)
 
     def load(self) -> None:
         pass
@@ -54,20 +64,27 @@ class Bm25Model:
 class Bm25Encoder:
     """The encoder of BM25. Stateless, so one serves every lease."""
 
-    def __init__(self, engine: qdrant_edge.Bm25) -> None:
-        self._engine = engine
+    def __init__(self, options: Bm25Options = ENGLISH) -> None:
+        self._engine = bm25(options)
+        self._text = paired_text if options.tokenizer == "word" else bm25_text
 
     def encode_documents(self, texts: Sequence[str]) -> list[SparseVector]:
-        return [sorted_vector(self._engine.embed_document(bm25_text(text))) for text in texts]
+        return [sorted_vector(self._engine.embed_document(self._text(text))) for text in texts]
 
     def encode_queries(self, texts: Sequence[str]) -> list[SparseVector]:
-        return [sorted_vector(self._engine.embed_query(bm25_text(text))) for text in texts]
+        return [sorted_vector(self._engine.embed_query(self._text(text))) for text in texts]
 
 
-def bm25(language: str) -> qdrant_edge.Bm25:
-    """Return the engine for a language. Raises `ConfigurationError` if it does not support the language."""
+def bm25(options: Bm25Options = ENGLISH) -> qdrant_edge.Bm25:
+    """Return the engine. Raises `ConfigurationError` if it does not support the language."""
     try:
-        return qdrant_edge.Bm25(qdrant_edge.Bm25Config(language=language))
+        return qdrant_edge.Bm25(
+            qdrant_edge.Bm25Config(
+                language=options.language,
+                tokenizer=_TOKENIZERS[options.tokenizer],
+                ascii_folding=options.ascii_folding,
+            )
+        )
     except ValueError as exc:
         raise ConfigurationError(f"BM25 cannot be set up ({exc}): use a supported language, such as 'english'") from exc
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 import numpy as np
 
@@ -29,6 +30,9 @@ PAGE_POINTS = 256
 COUNT_CHARACTERS = 2**20
 """Characters of text tokenized at a time to count their tokens."""
 
+SAMPLED_POINTS = 50
+"""Points whose texts tell the language of a collection."""
+
 
 def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
     """Raise `ConfigurationError` if one of these models cannot encode a stored chunk. Reads only.
@@ -49,6 +53,12 @@ def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
                         " chunks require the source, so no collection was made; use ingest run SOURCE with these models and a"
                         " new collection"
                     )
+
+
+def some_texts(store: Store, collection: str) -> list[str]:
+    """Return the texts of up to `SAMPLED_POINTS` points; whose they are is random, because ids are."""
+    points = islice(store.scroll(collection, payload=["text"], page=SAMPLED_POINTS), SAMPLED_POINTS)
+    return [str(point.payload.get("text", "")) for point in points]
 
 
 @dataclass(slots=True)

@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.contract import Model
-from ingest.encode.models import ModelManager
-from ingest.encode.openvino.choice import BackendOptions
+from ingest.encode.ensemble import DEFAULT_ENCODING
 from ingest.encode.queries import QueryModel, as_queries
-from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ManifestMismatchError
 from ingest.search.combining import CombinedEncoding
 from ingest.store.contract import Manifest
@@ -72,8 +70,7 @@ def shared_models(
 
 
 def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[Model]:
-    as_stored = BackendOptions(backend="auto", stored_precisions=manifest.precisions)
-    return ModelManager(EnsembleConfig(ensemble_models=keys), backend_options=as_stored).members
+    return DEFAULT_ENCODING.as_stored(keys, manifest.options).models(keys, stored_precisions=manifest.precisions)
 
 
 def _check_spaces(name: str, manifest: Manifest, models: Sequence[Model]) -> None:

@@ -50,6 +50,11 @@ class VectorSpec:
     def sparse(self) -> bool:
         return self.dim is None
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options of the model, such as the language of BM25; empty if it has none."""
+        return dict(self.model.get("options", {}))
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -81,6 +86,11 @@ class Manifest:
     def precisions(self) -> dict[str, str]:
         """The precision of each vector's model, such as `float32` or `int8`, by vector name."""
         return {spec.name: str(spec.model.get("dtype", "")) for spec in self.vectors}
+
+    @property
+    def options(self) -> dict[str, Mapping[str, Any]]:
+        """Vector name → the options of its model."""
+        return {spec.name: spec.options for spec in self.vectors}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ingest.encode.contract import Model
+from ingest.encode.contract import ConfiguredModel, Model
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.records import Payload
 from ingest.source.chunking import ChunkingOptions
@@ -54,13 +54,17 @@ def wanted_manifest(
                 space=model.space,
                 distance=distance if model.kind == "dense" else "dot",
                 idf=model.uses_idf,
-                model={"kind": model.kind, "dtype": model.dtype, "backend": model.backend},
+                model={"kind": model.kind, "dtype": model.dtype, "backend": model.backend, **_options(model)},
             )
             for model in models
         ),
         chunking={"tokens": chunking.tokens, "overlap": chunking.overlap},
         weights=dict(weights),
     )
+
+
+def _options(model: Model) -> dict[str, Any]:
+    return {"options": dict(model.options)} if isinstance(model, ConfiguredModel) else {}
 
 
 def ensure_collection(
@@ -199,6 +203,12 @@ def find_drift(wanted: Manifest, stored: Manifest) -> Drift:
             vectors.append(f"{name} is compared by {have[name].distance}, the job's by {want[name].distance}")
         elif want[name].idf != have[name].idf:
             vectors.append(f"{name} {'weighs' if have[name].idf else 'does not weigh'} rare terms more, unlike the job's")
+        elif (want[name].options or have[name].options) != have[name].options:
+            vectors.extend(
+                f"the {option} of {name} is {have[name].options.get(option)}, the job's is {value}"
+                for option, value in want[name].options.items()
+                if have[name].options.get(option) != value
+            )
         elif want[name].fingerprint != have[name].fingerprint:
             alike = want[name].space == have[name].space
             models.append(f"{name} was made {'in another precision' if alike else 'by another revision, prompt or pooling'}")

@@ -4,10 +4,10 @@ from pydoc_data.topics import topics
 
 import pytest
 
-from ingest.encode.bm25_text import bm25_text
+from ingest.encode.bm25_text import paired_text
 from ingest.encode.sparse import Bm25Encoder, bm25
 
-ENCODER = Bm25Encoder(bm25("english"))
+ENCODER = Bm25Encoder()
 
 
 @pytest.mark.parametrize(
@@ -35,11 +35,11 @@ def test_words_are_found_whatever_is_between_their_letters(text: str, query: str
 
 @pytest.mark.parametrize("text", ["a-\n- b", "1-\n2", "a - b", "well-known", "x\n-y", "Zoë's naïve café"])
 def test_other_texts_stay_as_they_are(text: str) -> None:
-    assert bm25_text(text) == text
+    assert paired_text(text) == text
 
 
 def test_english_keeps_the_vectors_of_the_engine() -> None:
-    engine = bm25("english")
+    engine = bm25()
     texts = [text.replace("-\n", "- \n") for text in topics.values()]
     for text, vector in zip(texts, ENCODER.encode_documents(texts), strict=True):
         plain = engine.embed_document(text)

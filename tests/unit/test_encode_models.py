@@ -131,7 +131,6 @@ def test_fingerprints_tell_models_apart_and_spaces_ignore_precision(tmp_path: Pa
     assert len({model.fingerprint for model in on_cpu}) == 4
     assert [model.space for model in on_cpu] == [model.space for model in in_int8]
     assert [a.fingerprint == b.fingerprint for a, b in zip(on_cpu, in_int8, strict=True)] == [False, False, False, True]
-    assert ModelManager(EnsembleConfig(("bm25",)), language="german").members[0].fingerprint != on_cpu[3].fingerprint
 
 
 def test_planning_imports_no_torch(tmp_path: Path) -> None:
@@ -241,11 +240,6 @@ def test_bm25_vectors_are_qdrants_own() -> None:
     [query] = _encode(model, ["The quick brown foxes"], queries=True)
     assert query.indices.tolist() == [741580288, 771291085, 1621867415]
     assert query.values.tolist() == [1.0, 1.0, 1.0]
-
-
-def test_bm25_needs_a_language_it_knows() -> None:
-    with pytest.raises(ConfigurationError, match="klingon"):
-        ModelManager(EnsembleConfig(("bm25",)), language="klingon")
 
 
 def test_splade_gives_what_sentence_transformers_gives(tmp_path: Path) -> None:

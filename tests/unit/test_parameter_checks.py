@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ingest import BatchRunner, EnsembleConfig, Job, ModelManager, open_source
+from ingest import BatchRunner, Collection, EnsembleConfig, Job, ModelManager, open_source
 from ingest.cluster.capacity import Assumptions
 from ingest.cluster.engine import ClusterOptions
 from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.bm25_options import Bm25Options
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.openvino.choice import BackendOptions
 from ingest.errors import ConfigurationError
@@ -75,7 +76,10 @@ SPARSE = EnsembleConfig(["bm25"])
         (ExportRuntime, "path", ["", None, 3]),
         (ModelManager, "config", [None, ["bm25"], "bm25"]),
         (partial(ModelManager, SPARSE), "enable_sparse", NO_FLAG),
-        (partial(ModelManager, SPARSE), "language", [*NO_TEXT, None]),
+        (Bm25Options, "language", [*NO_TEXT, None, "auto", "klingon"]),
+        (Bm25Options, "tokenizer", [None, "Word", "letters"]),
+        (Bm25Options, "ascii_folding", NO_FLAG),
+        (partial(Collection, "docs"), "language", [*NO_TEXT, "klingon"]),
         (partial(ModelManager, SPARSE), "trust_remote_code", NO_TEXTS),
         (BackendOptions, "backend", ["openai", "Torch", None, True]),
         (BackendOptions, "precision", ["int4", 8, True]),

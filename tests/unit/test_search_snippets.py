@@ -6,14 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.encode.sparse import Bm25Encoder, bm25
+from ingest.encode.bm25_options import Bm25Options
+from ingest.encode.sparse import Bm25Encoder
 from ingest.search.snippets import MAX_SNIPPET, matching, snippet_of, words_alike
 
 FILLER = "Nothing of interest is written in this sentence. " * 10
 
 
 def highlighted(text: str, query: str, language: str | None) -> list[str]:
-    encoder = Bm25Encoder(bm25(language)) if language else None
+    encoder = Bm25Encoder(Bm25Options(language)) if language else None
     terms = (lambda texts: [set(each.indices.tolist()) for each in encoder.encode_queries(texts)]) if encoder else None
     snippet, ranges = snippet_of(text, matching(words_alike([text], query), query, terms))
     return [snippet[start:end] for start, end in ranges]
