@@ -67,16 +67,24 @@ def collection() -> str:
     return f"test_{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["embedded", "server-rest", "server-grpc"])
-def store(request: pytest.FixtureRequest, tmp_path: Path, collection: str) -> Iterator[Store]:
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """What the stores promise is held over each of the server's protocols, so that tests of what is built on them need one."""
+    if "store_kind" in metafunc.fixturenames:
+        servers = ["server-rest", "server-grpc"] if metafunc.definition.path.parent.name == "store" else ["server"]
+        metafunc.parametrize("store_kind", ["embedded", *servers])
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, store_kind: str, tmp_path: Path, collection: str) -> Iterator[Store]:
     """Every store there is, empty; what is made under `collection` (or a name that begins with it) is dropped after the test."""
-    if request.param == "embedded":
+    if store_kind == "embedded":
         with open_store(tmp_path / "store") as opened:
             yield opened
         return
     server: Address = request.getfixturevalue("server")
     client: QdrantClient = request.getfixturevalue("client")
-    with open_store(server.url, grpc_port=server.grpc_port, prefer_grpc=request.param == "server-grpc") as opened:
+    prefer_grpc = {"server-rest": False, "server-grpc": True}.get(store_kind)
+    with open_store(server.url, grpc_port=server.grpc_port, prefer_grpc=prefer_grpc) as opened:
         yield opened
     for made in client.get_collections().collections:
         if made.name.startswith(collection):

@@ -17,7 +17,7 @@ from ingest.store.contract import CollectionOptions, Condition, Filter, Store
 from ingest.store.filters import conditions_in, parse_filter
 from ingest.store.payload_index import IndexType, PayloadIndex
 
-CASES = int(os.environ.get("FILTER_CASES", "40"))
+CASES = int(os.environ.get("FILTER_CASES", "20"))
 
 
 @pytest.fixture
