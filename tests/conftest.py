@@ -39,6 +39,14 @@ hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=
 hypothesis.settings.load_profile("any CPU")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep them in a folder of this process, leases among them: no test waits for a model of another worker or run."""
+    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
+    yield
+    tempfile.tempdir = before
+
+
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Address]:
     try:
