@@ -25,7 +25,19 @@ from ingest.records import SparseVector
 from ingest.store import open_store
 
 PATIENCE_SECONDS = 120.0
-DEFAULT_MODELS = ["all-miniLM-l6", "bm25"]
+SPARSE = ["stems", "bm25"]
+"""Two models that need no weights, for tests of who computes when: a process with a dense one takes seconds to start."""
+
+SPARSE_ONLY = """
+dense = []
+sparse = ["stems", "bm25"]
+
+[models.stems]
+kind = "sparse"
+hub_id = "Qdrant/bm25"
+backend = "qdrant"
+idf = true
+"""
 
 
 @pytest.fixture
@@ -45,7 +57,7 @@ def settings(leases: Path) -> dict[str, str]:
 
 
 class Run:
-    """An `ingest run` in a folder of its own, as it goes on."""
+    """An `ingest run` with the sparse models in a folder of its own, as it goes on."""
 
     def __init__(self, process: subprocess.Popen[str], telemetry: Path) -> None:
         self.process = process
@@ -72,6 +84,7 @@ class Run:
 @contextmanager
 def started(folder: Path, *arguments: str, **settings: str) -> Iterator[Run]:
     folder.mkdir()
+    (folder / "ingest.toml").write_text(SPARSE_ONLY)
     telemetry = folder / "telemetry.jsonl"
     with subprocess.Popen(
         [INGEST, "run", *arguments, "--telemetry", str(telemetry), "--json"],
@@ -111,7 +124,7 @@ def test_two_runs_into_one_collection_take_turns_and_both_balance(
     for number, each in enumerate((first, second)):
         events = each.events()
         assert [event["event"] for event in events] == ["acquire", "release"] * (len(events) // 2)
-        assert [event["model"] for event in events[::2]] == DEFAULT_MODELS * (len(events) // 4)
+        assert [event["model"] for event in events[::2]] == SPARSE * (len(events) // 4)
         held += [(begin["time"], end["time"], number) for begin, end in zip(events[::2], events[1::2], strict=True)]
     held.sort()
     assert all(end <= following for (_, end, _), (following, _, _) in pairwise(held)), held
