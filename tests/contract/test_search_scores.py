@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 from typing import Any, get_args
 
@@ -117,18 +118,19 @@ class Definition:
         return fused
 
 
-@pytest.mark.parametrize("feedback", [False, True])
 @pytest.mark.parametrize("names", [("one", "bm25"), ("one", "two", "bm25"), ("one", "two")])
-def test_hits_have_the_scores_of_the_definition(store: Store, collection: str, names: Sequence[str], feedback: bool) -> None:
+def test_hits_have_the_scores_of_the_definition(store: Store, collection: str, names: Sequence[str]) -> None:
     searcher = filled(store, collection, names)
-    expected = Definition(store, collection, names).scores(QUERY, feedback=feedback)
-    hits = searcher.search(QUERY, limit=100, feedback=feedback)
-    assert {hit.id: hit.fused_score for hit in hits[:30]} == pytest.approx(
-        {hit.id: expected[hit.id] for hit in hits[:30]}, abs=1e-3
-    )
-    assert [hit.fused_score for hit in hits[:30]] == pytest.approx(sorted(expected.values(), reverse=True)[:30], abs=1e-3)
-    assert searcher.search(QUERY, feedback=feedback).hits == hits[:10]
-    assert searcher.search_batch([QUERY, "plum"], feedback=feedback)[0] == searcher.search(QUERY, feedback=feedback)
+    definition = Definition(store, collection, names)
+    for feedback in (False, True):
+        expected = definition.scores(QUERY, feedback=feedback)
+        hits = searcher.search(QUERY, limit=100, feedback=feedback)
+        assert {hit.id: hit.fused_score for hit in hits[:30]} == pytest.approx(
+            {hit.id: expected[hit.id] for hit in hits[:30]}, abs=1e-3
+        )
+        assert [hit.fused_score for hit in hits[:30]] == pytest.approx(sorted(expected.values(), reverse=True)[:30], abs=1e-3)
+        assert searcher.search(QUERY, feedback=feedback).hits == hits[:10]
+        assert searcher.search_batch([QUERY, "plum"], feedback=feedback)[0] == searcher.search(QUERY, feedback=feedback)
 
 
 def test_feedback_is_the_default_and_brings_up_what_the_best_chunks_resemble(store: Store, collection: str) -> None:
@@ -142,18 +144,18 @@ def test_feedback_is_the_default_and_brings_up_what_the_best_chunks_resemble(sto
 
 
 @pytest.mark.parametrize("names", [("one",), ("bm25",), ("one", "bm25"), ("one", "two", "bm25")])
-@pytest.mark.parametrize("count", [0, 1, 2, 3, 20])
-def test_small_collections_filters_and_words_that_say_nothing(
-    store: Store, collection: str, names: Sequence[str], count: int
-) -> None:
-    searcher = filled(store, collection, names, TEXTS[:count])
-    hits = searcher.search(QUERY, limit=100)
-    assert len(hits) == count or names == ("bm25",)
-    assert all(hit.fused_score >= 0 for hit in hits)
-    assert len(searcher.search(QUERY, where="metadata.number<3")) <= 3
-    assert not searcher.search(QUERY, where="metadata.number>1000")
-    nothing = searcher.search("the of and", vectors=["bm25"]) if "bm25" in names else ()
-    assert not nothing
+def test_small_collections_filters_and_words_that_say_nothing(store: Store, collection: str, names: Sequence[str]) -> None:
+    filled(store, collection, names, ())
+    for before, count in pairwise([0, 0, 1, 2, 3, 20]):
+        store.upsert(collection, [point(text, names) for text in TEXTS[before:count]])
+        searcher = Searcher.open(collection, store, models=models_of)
+        hits = searcher.search(QUERY, limit=100)
+        assert len(hits) == count or names == ("bm25",)
+        assert all(hit.fused_score >= 0 for hit in hits)
+        assert len(searcher.search(QUERY, where="metadata.number<3")) <= 3
+        assert not searcher.search(QUERY, where="metadata.number>1000")
+        nothing = searcher.search("the of and", vectors=["bm25"]) if "bm25" in names else ()
+        assert not nothing
 
 
 def test_a_single_vector_keeps_its_own_order(store: Store, collection: str) -> None:
@@ -194,25 +196,25 @@ def test_other_distances_are_fused_by_closeness(store: Store, collection: str, d
     assert searcher.search(best)[0].text == best
 
 
-@pytest.mark.parametrize("fusion", get_args(FusionMethod))
 @pytest.mark.parametrize("names", [("one",), ("bm25",), ("one", "bm25")])
 def test_a_long_document_does_not_push_the_others_out_of_their_groups(
-    store: Store, collection: str, names: Sequence[str], fusion: FusionMethod
+    store: Store, collection: str, names: Sequence[str]
 ) -> None:
     """Two books fill every ranking with their chunks; the notes, which match less, are still one hit each."""
     searcher = filled(store, collection, names, ())
     books = [point(f"chapter {number} apple apple pear", names, f"book {number % 2}") for number in range(600)]
     notes = [point(f"note {number} about plum cherry fig date lemon grape melon and an apple", names) for number in range(12)]
     store.upsert(collection, [*books, *notes])
-    assert {hit.doc_id for hit in searcher.search("apple pear", fusion=fusion, limit=15)} == {"book 0", "book 1"}
+    for fusion in get_args(FusionMethod):
+        assert {hit.doc_id for hit in searcher.search("apple pear", fusion=fusion, limit=15)} == {"book 0", "book 1"}
 
-    hits = searcher.search("apple pear", fusion=fusion, limit=15, group_by="doc_id")
-    assert sorted(hit.doc_id for hit in hits) == ["book 0", "book 1", *sorted(note.payload["doc_id"] for note in notes)]
-    assert {hit.doc_id for hit in hits[:2]} == {"book 0", "book 1"}
-    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-    assert len(searcher.search("apple pear", fusion=fusion, limit=5, group_by="doc_id")) == 5
-    few = searcher.search("apple pear", fusion=fusion, limit=5, group_by="doc_id", where="metadata.number<1")
-    assert sorted(hit.doc_id for hit in few) == ["book 0", notes[0].payload["doc_id"]]
+        hits = searcher.search("apple pear", fusion=fusion, limit=15, group_by="doc_id")
+        assert sorted(hit.doc_id for hit in hits) == ["book 0", "book 1", *sorted(note.payload["doc_id"] for note in notes)]
+        assert {hit.doc_id for hit in hits[:2]} == {"book 0", "book 1"}
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert len(searcher.search("apple pear", fusion=fusion, limit=5, group_by="doc_id")) == 5
+        few = searcher.search("apple pear", fusion=fusion, limit=5, group_by="doc_id", where="metadata.number<1")
+        assert sorted(hit.doc_id for hit in few) == ["book 0", notes[0].payload["doc_id"]]
 
 
 def test_points_of_other_tools_do_not_hold_up_a_grouped_search(store: Store, collection: str) -> None:
