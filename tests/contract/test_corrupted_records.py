@@ -96,13 +96,13 @@ def served(server: Address, collection: str, tmp_path: Path) -> Iterator[Bench]:
         store.drop(collection)
 
 
-@settings(UNHURRIED, max_examples=60)
+@settings(UNHURRIED, max_examples=30)
 @given(corruption=corruptions, mode=modes)
 def test_on_the_embedded_engine_no_corruption_goes_unnoticed(embedded: Bench, corruption: Corruption, mode: DeleteMode) -> None:
     check(embedded, embedded.everything(), corruption, mode)
 
 
-@settings(UNHURRIED, max_examples=20)
+@settings(UNHURRIED, max_examples=10)
 @given(corruption=corruptions, mode=modes)
 def test_on_a_server_no_corruption_goes_unnoticed(served: Bench, corruption: Corruption, mode: DeleteMode) -> None:
     check(served, served.everything(), corruption, mode)

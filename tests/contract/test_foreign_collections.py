@@ -207,7 +207,7 @@ def check(world: World, history: Sequence[Step]) -> None:
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-@settings(UNHURRIED, max_examples=12)
+@settings(UNHURRIED, max_examples=8)
 @with_known
 @given(history=histories)
 def test_on_the_embedded_engine_what_belongs_to_others_stays(tmp_path: Path, history: list[Step]) -> None:
@@ -225,7 +225,7 @@ def test_on_the_embedded_engine_what_belongs_to_others_stays(tmp_path: Path, his
         check(World(store, tmp_path, "", make_foreign), history)
 
 
-@settings(UNHURRIED, max_examples=4)
+@settings(UNHURRIED, max_examples=3)
 @given(history=histories)
 def test_on_a_server_what_belongs_to_others_stays(server: Address, tmp_path: Path, history: list[Step]) -> None:
     prefix = f"t{uuid.uuid4().hex}_"

@@ -17,7 +17,7 @@ from ingest.search.searcher import Searcher
 from ingest.store.contract import Store, VectorQuery
 from ingest.testing import HashEncoder
 
-SWAPS = 40
+SWAPS = 15
 
 DOCUMENTS = [*documents(9), Document("no words", "!!!")]
 OLD = HashEncoder("swapped", 16)

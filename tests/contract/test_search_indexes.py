@@ -163,7 +163,7 @@ def test_a_searcher_of_a_tenant_never_returns_points_of_another(store: Store, co
     every = [[Fused(each.id, 1.0, {}, {}, {}) for each in points]]
     texts = {each.payload["text"]: each.payload["metadata"].get("tenant") for each in points}
 
-    @settings(max_examples=60, derandomize=True, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, derandomize=True, suppress_health_check=list(HealthCheck))
     @given(st.sampled_from(sorted(searchers)), st.sampled_from(["text 1 of bell", "title"]), options)
     def ask(name: str, query: str, chosen: dict[str, Any]) -> None:
         tenant, searcher = "acme" if name == "by field" else name, searchers[name]

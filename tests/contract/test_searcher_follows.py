@@ -27,9 +27,9 @@ OLD = HashEncoder("swapped", 16)
 NEW = HashEncoder("swapped", 24, revision="2")
 NEWER = HashEncoder("swapped", 16, revision="3")
 KEPT = HashEncoder("kept", 16)
-THREADS = int(os.environ.get("SEARCH_THREADS", "8"))
-"""With 32 it takes half a minute."""
-ROLLBACKS = 4
+THREADS = int(os.environ.get("SEARCH_THREADS", "4"))
+"""More of them find more, and take longer."""
+ROLLBACKS = 2
 DUE_EVERY = 10
 """So many times is the clock read before the name is looked up: a collection is found dropped by some, and moved by others."""
 

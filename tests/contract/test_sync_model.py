@@ -317,8 +317,10 @@ def check(store: Store, folder: Path, history: Sequence[Round]) -> None:
         assert (again.unchanged, lived.bench.effects) == (len(lived.shelf.documents), {})
 
 
-def check_every_crash(store: Store, folder: Path) -> None:
-    """Of a run that has documents to write, to mark, to delete and to bring back, and a column that was swapped."""
+def check_crashes(store: Store, folder: Path, *, every: int) -> None:
+    """At every so many effects of a run that has documents to write, to mark, to delete and to bring back, and a column that was
+    swapped.
+    """
     hide = Round([], grace=GRACE)
     with world(store, folder) as lived:
         documents = lived.shelf.documents
@@ -335,7 +337,7 @@ def check_every_crash(store: Store, folder: Path) -> None:
         lived.bench.agree_to(ensemble(lived.revision))
         points = [Point(point.id, point.vectors, point.payload) for point in store.scroll(lived.bench.collection, vectors=True)]
 
-        for at in count(1):
+        for at in count(1, every):
             for moment in get_args(Moment):
                 store.delete(lived.bench.collection, list(lived.bench.stored()))
                 store.upsert(lived.bench.collection, points)
@@ -349,14 +351,14 @@ histories = st.lists(rounds, min_size=1, max_size=3)
 UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
-@settings(UNHURRIED, max_examples=30)
+@settings(UNHURRIED, max_examples=16)
 @given(history=histories)
 def test_on_the_embedded_engine_the_end_is_a_fresh_ingestion(tmp_path: Path, history: list[Round]) -> None:
     with open_store(tmp_path / "store") as store:
         check(store, tmp_path, history)
 
 
-@settings(UNHURRIED, max_examples=10)
+@settings(UNHURRIED, max_examples=5)
 @given(history=histories)
 def test_on_a_server_the_end_is_a_fresh_ingestion(server: Address, tmp_path: Path, history: list[Round]) -> None:
     with open_store(server.url) as store:
@@ -365,9 +367,9 @@ def test_on_a_server_the_end_is_a_fresh_ingestion(server: Address, tmp_path: Pat
 
 def test_on_the_embedded_engine_a_crash_at_any_effect_heals(tmp_path: Path) -> None:
     with open_store(tmp_path / "store") as store:
-        check_every_crash(store, tmp_path)
+        check_crashes(store, tmp_path, every=1)
 
 
-def test_on_a_server_a_crash_at_any_effect_heals(server: Address, tmp_path: Path) -> None:
+def test_on_a_server_a_crash_at_some_effects_heals(server: Address, tmp_path: Path) -> None:
     with open_store(server.url) as store:
-        check_every_crash(store, tmp_path)
+        check_crashes(store, tmp_path, every=3)
