@@ -25,6 +25,7 @@ from ingest.search.answer import Answer
 from ingest.search.document import StoredDocument
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import CANDIDATES, FusionMethod
+from ingest.search.opening import open_reranker, open_searcher
 from ingest.search.request import SearchOptions
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
@@ -235,25 +236,11 @@ class SearchableCollection:
 
     def _open_searcher(self, name: str) -> Searcher:
         """Return a searcher of a collection, with the models that its manifest names."""
-        own = {each.key: each for each in self._given if not isinstance(each, str)}
-
-        def load(keys: Sequence[str]) -> Sequence[Model]:
-            stored, chosen = self.store.manifest(name), [own.get(key, key) for key in keys]
-            encoding = replace(self._encoding, enable_sparse=True).as_stored(chosen, stored.options)
-            return encoding.models(chosen, stored_precisions=stored.precisions)
-
         if not isinstance(self._reranker, RerankPipeline):
             self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)
             self._closing.callback(self._reranker.close)
-        searcher = Searcher(
-            self.store,
-            name,
-            models=load,
-            devices=self._encoding.devices,
-            lease_directory=self._encoding.lease_directory,
-            reranker=self._reranker,
-            tenant=self._tenant,
-        )
+        own = {each.key: each for each in self._given if not isinstance(each, str)}
+        searcher = open_searcher(self.store, name, encoding=self._encoding, reranker=self._reranker, own=own, tenant=self._tenant)
         self._closing.callback(searcher.close)
         return searcher
 
@@ -334,17 +321,3 @@ class SearchableCollection:
 
     def _monitored(self, on_progress: OnProgress | None) -> ThroughputMonitor:
         return self._monitor if on_progress is None else replace(self._monitor, on_progress=on_progress)
-
-
-def open_reranker(model: str | Path, encoding: EncodingOptions, lease_timeout: float) -> RerankPipeline:
-    """Return a reranker that computes where and how the models do."""
-    return RerankPipeline(
-        model,
-        devices=encoding.devices,
-        lease_timeout=lease_timeout,
-        lease_directory=encoding.lease_directory,
-        exclusive=encoding.exclusive_mode,
-        custom_models=encoding.custom_models,
-        trust_remote_code=encoding.trust_remote_code,
-        cache_directory=encoding.backend_options.cache_directory if encoding.backend_options.backend != "torch" else None,
-    )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -26,13 +28,13 @@ def tiny_splade(folder: Path) -> Path:
     return folder
 
 
-def tiny_dense(folder: Path, *, seed: int = 1) -> Path:
-    """A mean-pooled model of `DIM` dimensions, saved as sentence-transformers does."""
+def tiny_dense(folder: Path, *, seed: int = 1, pooling: str = "mean") -> Path:
+    """A model of `DIM` dimensions, saved as sentence-transformers does."""
     torch.manual_seed(seed)
     bare = folder / "bare"
     BertModel(_config(hidden=DIM)).save_pretrained(bare)
     copy_tokenizer(bare)
-    SentenceTransformer(modules=[Transformer(str(bare)), Pooling(DIM)], device="cpu").save(str(folder / "model"))
+    SentenceTransformer(modules=[Transformer(str(bare)), Pooling(DIM, pooling)], device="cpu").save(str(folder / "model"))
     return folder / "model"
 
 
@@ -40,6 +42,11 @@ def _config(*, hidden: int) -> BertConfig:
     return BertConfig(
         vocab_size=30522, hidden_size=hidden, num_hidden_layers=1, num_attention_heads=2, intermediate_size=2 * hidden
     )
+
+
+def change(file: Path, **settings: Any) -> None:
+    """Change settings in a file of a model."""
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
 
 
 def copy_tokenizer(folder: Path) -> None:

@@ -13,7 +13,7 @@ from ingest.cli.answers import answer_json, print_facets, print_hits
 from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
 from ingest.cli.search_options import QueryOptions
-from ingest.cli.session import collection_of
+from ingest.cli.searchers import searcher_of
 from ingest.search.request import SearchOptions
 from ingest.search.together import search_together
 
@@ -59,11 +59,8 @@ def search(
         "context": neighbours,
     }
     with ExitStack() as closing:
-        opened = [closing.enter_context(collection_of(settings, name, tenant=tenant)) for name in collection.split(",")]
-        if len(opened) == 1:
-            answer = opened[0].search(query, **chosen)
-        else:
-            answer = search_together([each.searcher for each in opened], query or "", **chosen)
+        opened = [closing.enter_context(searcher_of(settings, name, tenant=tenant)) for name in collection.split(",")]
+        answer = opened[0].search(query, **chosen) if len(opened) == 1 else search_together(opened, query or "", **chosen)
     for sentence in (*answer.warnings, *filter(None, [answer.note])):
         typer.echo(plain(sentence), err=True)
     if as_json:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ingest.cli.invocation import connection_of, retry_of
+from ingest.cli.invocation import connection_of
+from ingest.cli.searchers import encoding_of
 from ingest.cluster.engine import ClusterOptions
 from ingest.collection import Collection
-from ingest.encode.ensemble import EncodingOptions
-from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import find_model
 from ingest.errors import ConfigurationError
 from ingest.records import Source
@@ -54,7 +53,7 @@ def collection_of(
         window=WindowBounds(chunks=settings.window_chunks),
         reranker=settings.reranker,
         rerank_lease_timeout=settings.rerank_lease_timeout,
-        encoding=_encoding_of(settings),
+        encoding=encoding_of(settings),
         cluster=cluster,
         monitor=monitor,
         tenant=tenant,
@@ -123,21 +122,3 @@ def rejects_path(settings: Settings, collection: str) -> Path:
     """Return the path of the rejects file for a collection in any spelling."""
     name = _normalize_collection_name(collection, settings.collections.aliases)
     return settings.rejects or Path(".ingest/rejects") / f"{name}.jsonl"
-
-
-def _encoding_of(settings: Settings) -> EncodingOptions:
-    return EncodingOptions(
-        devices=tuple(settings.device) or None,
-        backend_options=BackendOptions(
-            backend=settings.backend, precision=settings.precision, cache_directory=settings.cache_dir.expanduser()
-        ),
-        exclusive_mode=settings.exclusive_mode,
-        enable_sparse=bool(settings.sparse),
-        lease_timeout=settings.lease_timeout,
-        lease_directory=settings.lease_dir,
-        memory_limit_gb=settings.gpu_memory_soft_limit_gb,
-        cpu_batch_tokens=settings.cpu_batch_tokens,
-        custom_models=settings.models,
-        trust_remote_code=tuple(settings.trust_remote_code),
-        retry=retry_of(settings),
-    )

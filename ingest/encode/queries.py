@@ -1,12 +1,21 @@
-"""Queries on the way of documents: a runner leases the device, batches, and halves a batch that does not fit."""
+"""Queries on the way of documents: a runner leases the device, batches, and halves a batch that does not fit.
+
+On the CPU the queries of a plain BERT need no torch: they are encoded in float32 with NumPy, whatever computed the documents.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import cast
 
+from ingest.encode.bert.encoder import BertQueryEncoder, open_query_encoder
 from ingest.encode.contract import Encoder, FallbackModel, Model, ModelKind, RunsOn, Vectors
+from ingest.encode.devices import is_accelerator
+from ingest.encode.file_model import FileModel
 from ingest.records import TokenLimit
+
+_LIGHT = {("dense", "float32"), ("dense", "int8")}
+"""Kind and precision of the models whose queries may be encoded on the CPU."""
 
 
 class QueryModel:
@@ -84,13 +93,46 @@ class _FallbackQueryModel(QueryModel):
         self._fallback.use_float32()
 
 
+class _CpuQueryModel(QueryModel):
+    """A query model of a dense model that torch or OpenVINO computes on the CPU. A plain BERT is opened without either."""
+
+    def __init__(self, model: Model, files: FileModel) -> None:
+        super().__init__(model)
+        self._files = files
+        self._looked = False
+        self._light: BertQueryEncoder | None = None
+
+    @property
+    def dtype(self) -> str:
+        return self._model.dtype if self._light is None else "float32"
+
+    @property
+    def backend(self) -> str:
+        return self._model.backend if self._light is None else "numpy"
+
+    def load(self) -> None:
+        if not self._looked:
+            self._light = open_query_encoder(self._files.config, self._files.files, self._files.tokens)
+            self._looked = True
+        if self._light is None:
+            super().load()
+
+    def to_device(self, device: str) -> Encoder:
+        if self._light is not None and not is_accelerator(device):
+            return _QueriesAsDocuments(self._light)
+        self._model.load()
+        return super().to_device(device)
+
+
 def as_queries(model: Model) -> QueryModel:
     """Return the query model of a model."""
+    if isinstance(model, FileModel) and model.config.backend == "torch" and (model.kind, model.dtype) in _LIGHT:
+        return _CpuQueryModel(model, model)
     return _FallbackQueryModel(model) if isinstance(model, FallbackModel) else QueryModel(model)
 
 
 class _QueriesAsDocuments:
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder | BertQueryEncoder) -> None:
         self._encoder = encoder
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:

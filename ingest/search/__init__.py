@@ -2,6 +2,7 @@
 
 searcher      opens a collection for applications                     request   the parameters of a search: pure
 current_view  follows the name of a collection                        view      one collection: queries every vector, makes hits
+opening       a searcher as options of encoding have it
 models        the models that made a collection                       sigma     the scale of a dense vector's scores
 fusion        rankings of several vectors into one: pure              feedback  moves a query toward what it found: pure
 grouping      groups of candidates with a value in common: pure       rerank    scores the best candidates with a cross-encoder

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -297,13 +299,11 @@ class _RecentFailure:
 
 def _refused_by_hub(config: ModelConfig) -> str | None:
     """Return why the hub does not have the model, or None. A thread bounds the wait: DNS and dead connections ignore timeouts."""
-    from huggingface_hub import HfApi  # noqa: PLC0415 - 0.4 s that a search with a local model does not pay
-
     answers: list[str | None] = []
 
     def fetch() -> None:
         try:
-            HfApi().model_info(config.hub_id or "", revision=config.revision, timeout=HUB_SECONDS)
+            _ask_hub(config)
             answers.append(None)
         except Exception as exc:  # noqa: BLE001 - the hub lets the errors of its HTTP library through
             answers.append(next(iter(str(exc).strip().splitlines()), type(exc).__name__))
@@ -318,6 +318,23 @@ def _refused_by_hub(config: ModelConfig) -> str | None:
         f"model {config.key!r} is not on this machine and cannot be downloaded from the hub ({reason}): "
         f"run 'ingest models pull {config.key}' where the hub can be reached, or name the folder of a CrossEncoder"
     )
+
+
+def _ask_hub(config: ModelConfig) -> None:
+    """Raise an error of any kind unless the hub has the model."""
+    from urllib.request import getproxies  # noqa: PLC0415 - only this needs it
+
+    from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE  # noqa: PLC0415 - read late, like `HF_HOME`
+
+    if HF_HUB_OFFLINE:
+        raise ModelError("HF_HUB_OFFLINE is set")
+    if not getproxies():  # a search without a network does not pay for the import of an HTTP library
+        address = urlsplit(ENDPOINT)
+        port = address.port or (80 if address.scheme == "http" else 443)
+        socket.create_connection((address.hostname, port), HUB_SECONDS).close()
+    from huggingface_hub import HfApi  # noqa: PLC0415 - 0.4 s
+
+    HfApi().model_info(config.hub_id or "", revision=config.revision, timeout=HUB_SECONDS)
 
 
 def text_to_read(hit: Hit) -> str:

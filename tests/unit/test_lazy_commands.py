@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 from command import environment
+from typer.testing import CliRunner
 
+from ingest.cli import app
 from ingest.cli.commands import COMMANDS, load_command
+from ingest.collection import Collection
+from ingest.records import Document
 
 MODELS = {"torch", "transformers", "sentence_transformers", "sklearn", "scipy", "pandas"}
 SOURCES = {"pyarrow", "fsspec", "html_to_markdown", "openpyxl", "pypdfium2", "sqlalchemy"}
@@ -41,9 +45,33 @@ def test_listing_the_collections_imports_no_models_and_no_sources(tmp_path: Path
     assert not imported("collections", "list", cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS}
 
 
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A working directory with a collection `c`."""
+    folder = tmp_path_factory.mktemp("searched")
+    with Collection("c", store=folder / ".ingest" / "qdrant", state=folder / ".ingest") as collection:
+        collection.sync([Document("a", "a refund is approved by the finance team")], name="s")
+    return folder
+
+
+@pytest.mark.parametrize("options", [[], ["--vectors", "bm25"]])
+def test_a_search_imports_no_torch_and_no_sources(options: list[str], searched: Path) -> None:
+    heavy = {*MODELS, *SOURCES, *CLIENTS, "openvino", "onnxruntime", "sentence_transformers", "prometheus_client"}
+    assert not imported("search", "c", "who approves a refund?", *options, cwd=searched) & heavy
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_where_the_table_says(name: str) -> None:
     assert load_command(name).get_short_help_str()
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [("ingest se", ["search", "serve"]), ("ingest collections l", ["list"]), ("ingest search c q --fus", ["--fusion"])],
+)
+def test_a_shell_completes_commands_and_their_options(words: str, completed: list[str]) -> None:
+    asked = {"_INGEST_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    assert CliRunner().invoke(app, [], prog_name="ingest", env=asked).output.split() == completed
 
 
 def test_lines_of_the_table_are_printed_whole(tmp_path: Path) -> None:

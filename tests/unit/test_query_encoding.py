@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 from lease_holder import ingestion_holds
-from tiny_models import MINILM
+from tiny_models import MINILM, change
 
 from ingest.encode.contract import FallbackModel
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
+from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.queries import QueryModel, as_queries
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
@@ -30,6 +32,7 @@ def test_a_query_gets_its_prompt_and_is_truncated(tmp_path: Path) -> None:
         encoded = runner.run({"m": texts})["m"]
     assert encoded.failed == {}
     model = queries._model
+    assert (queries.backend, model.backend) == ("numpy", "torch")
     with lease_gpus(model, (), directory=tmp_path) as lease:
         expected, documents = lease.encoder.encode_queries(texts), lease.encoder.encode_documents(["chair"] * 3)
     assert np.allclose(np.asarray(encoded.vectors), np.asarray(expected), atol=1e-6)
@@ -48,9 +51,9 @@ def test_a_query_model_is_its_model_but_for_its_documents() -> None:
 
 
 def test_a_model_stays_on_its_device_until_a_process_waits_for_it(tmp_path: Path) -> None:
-    queries = model_of()
-    model = queries._model
+    model = model_of()._model
     assert isinstance(model, TorchModel)
+    queries = QueryModel(model)
 
     def ask(text: str) -> object:
         BatchRunner([queries], devices=("cpu:1",), lease_directory=tmp_path).run({"m": [text]})
@@ -65,8 +68,29 @@ def test_a_model_stays_on_its_device_until_a_process_waits_for_it(tmp_path: Path
 def test_a_query_that_overflows_in_float16_is_encoded_in_float32(tmp_path: Path) -> None:
     inner = model_of()._model
     assert isinstance(inner, TorchModel)
-    assert isinstance(as_queries(inner), FallbackModel)
     assert not isinstance(as_queries(HashEncoder()), FallbackModel)
     inner.dtype = "float16"
+    assert isinstance(as_queries(inner), FallbackModel)
     as_queries(inner).use_float32()  # type: ignore[attr-defined]  # asserted above
     assert inner.dtype == "float32"
+
+
+def test_the_queries_of_an_int8_model_need_neither_torch_nor_a_conversion(tmp_path: Path) -> None:
+    options = BackendOptions("openvino", "int8", cache_directory=tmp_path / "cache")
+    for backend_options in (None, options):
+        [model] = ModelManager(EnsembleConfig(("all-miniLM-l6",)), devices=("cpu",), backend_options=backend_options).members
+        queries = as_queries(model)
+        assert (queries.backend, queries.dtype) == (model.backend, model.dtype)
+        queries.load()
+        assert (queries.backend, queries.dtype) == ("numpy", "float32")
+        assert np.allclose(np.linalg.norm(np.asarray(queries.to_device("cpu").encode_queries(["a refund"])), axis=1), 1.0)
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_model_of_another_architecture_is_loaded_by_torch(tmp_path: Path) -> None:
+    model = shutil.copytree(MINILM, tmp_path / "model")
+    change(model / "config.json", hidden_act="gelu_new")
+    queries = model_of(path=str(model))
+    queries.load()
+    assert queries.backend == "torch"
+    assert np.asarray(queries.to_device("cpu").encode_queries(["a refund"])).shape == (1, 384)
