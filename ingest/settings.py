@@ -118,6 +118,10 @@ class RunSettings(Table):
     columns: Names = Field(
         default_factory=list, description="Columns of CSV without a header. Default: the first row names them."
     )
+    records: str | None = Field(
+        None,
+        description="Names that lead to the list of records in JSON, YAML and XML, such as `data.items`. Default: the file.",
+    )
     html: HtmlSettings = Field(HtmlSettings(), description="How to read HTML: table `[html]`.")
     include: Names = Field(default_factory=list, description="Patterns of the files of a folder to read. Default: all.")
     exclude: Names = Field(default_factory=list, description="Patterns of the files of a folder to leave out.")

@@ -21,7 +21,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Sources = Annotated[
     list[str],
     typer.Argument(
-        help="Folders, globs, files (text, Markdown, HTML, code, JSONL, CSV, TSV, Parquet; .gz, .zst), URLs, or - for stdin.",
+        help="Folders, globs, files (text, HTML, code, JSON, YAML, CSV, Parquet …; .gz, .zst), URLs, or - for stdin.",
         metavar="SOURCE...",
         show_default=False,
     ),
@@ -110,6 +110,12 @@ Types = Annotated[
     list[str] | None,
     typer.Option("--type", help="Type of a CSV column, as in sku=text: text, integer, number, boolean, date. May be repeated."),
 ]
+Records = Annotated[
+    str | None,
+    typer.Option(
+        "--records", help="Names that lead to the list of records in JSON, YAML and XML, as in data.items. [default: the file]"
+    ),
+]
 HtmlContent = Annotated[
     str | None,
     typer.Option("--html-content", help="Content of HTML: main (no navigation, footers, cookie banners), all. [default: main]"),
@@ -186,6 +192,7 @@ class SourceOptions:
     encoding: Encoding = None
     delimiter: Delimiter = None
     columns: Columns = None
+    records: Records = None
     html_content: HtmlContent = None
     include: Include = None
     exclude: Exclude = None
@@ -194,7 +201,7 @@ class SourceOptions:
     def overrides(self) -> dict[str, Any]:
         """Settings by name; None if not given."""
         named = {"id": self.id_field, "text": self.text_field, "title": self.title_field, "metadata": self.metadata_fields}
-        direct = {name: getattr(self, name) for name in ("encoding", "delimiter", "columns")}
+        direct = {name: getattr(self, name) for name in ("encoding", "delimiter", "columns", "records")}
         patterns = {"include": self.include or None, "exclude": self.exclude or None}
         html = {"content": self.html_content}
         return {"fields": named, "html": html, "types": _types(self.column_types or ()), **direct, **patterns}

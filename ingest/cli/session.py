@@ -103,6 +103,7 @@ def sources_of(
                 columns=tuple(settings.columns) or None,
                 types=settings.types,
                 html_content=settings.html.content,
+                records=settings.records,
             ),
             include=settings.include,
             exclude=settings.exclude,

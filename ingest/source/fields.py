@@ -102,6 +102,10 @@ class Unusable(Exception):  # noqa: N818  internal: it becomes a `Rejected` or a
     """A record, file or table that cannot become documents; the message is the reason."""
 
 
+class NoRecordsError(Unusable):
+    """A file that nobody called a file of records, and that holds none."""
+
+
 class ImpossibleId(Unusable):
     """An id that no document can have."""
 

@@ -20,8 +20,8 @@ from ingest.errors import MissingExtraError, SourceError
 from ingest.records import Document, Rejected
 from ingest.source.column_types import guess_type, typed
 from ingest.source.convert import check_format, document_from_file, is_converted_apart
-from ingest.source.fields import Unusable, raw_of
-from ingest.source.formats import FileFormat, format_of_path
+from ingest.source.fields import NoRecordsError, Unusable, raw_of
+from ingest.source.formats import FileFormat, as_records, format_of_path
 from ingest.source.ignore_files import IgnoreFiles
 from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable, stdin_stream
@@ -134,6 +134,8 @@ class FolderSource:
             if ignored is not None and ignored.ignores(entry.relative):
                 continue
             file_format = self.file_format or format_of_path(entry.relative)
+            if file_format is not None and self.table.options.records is not None:
+                file_format = as_records(file_format)
             if not self.matches(entry.relative):
                 continue
             if file_format is not None:
@@ -201,6 +203,8 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
             check_format(file_format.name)
             data = stream.read_all(own.max_bytes)
         yield executor.submit(lambda: _in_folders(_document(data, own, file_format, entry.relative, where), folders))
+    except NoRecordsError:
+        table.report.skip(entry.relative)
     except (MissingExtraError, Unusable) as exc:  # concerns this file only
         yield Rejected(where, str(exc), doc_id=doc_id)
     except (FileNotFoundError, PermissionError) as exc:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ingest.errors import ConfigurationError
 from ingest.source.streams import COMPRESSIONS, Compression
 
-TABLES = ("jsonl", "csv", "tsv", "parquet")
+VALUES = ("json", "yaml", "xml-records")
+"""Files that are one value, with records in it."""
+
+TABLES = ("jsonl", "csv", "tsv", "parquet", *VALUES)
 CONVERTED = (
     *(
         "pdf",
@@ -42,6 +45,9 @@ _SUFFIXES: Mapping[str, str] = {
     ".tsv": "tsv",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".json": "json",
+    ".yaml": "yaml",
+    ".yml": "yaml",
     ".txt": "text",
     ".log": "text",
     ".md": "markdown",
@@ -127,6 +133,11 @@ def format_of_path(path: str) -> FileFormat | None:
     suffix = PurePosixPath(stem).suffix
     name = _SUFFIXES.get(suffix) or _CODE.get(suffix)
     return FileFormat(name, compression) if name else None
+
+
+def as_records(file_format: FileFormat) -> FileFormat:
+    """Return the format for reading the records of a file, where XML is one document otherwise."""
+    return replace(file_format, name="xml-records") if file_format.name == "xml" else file_format
 
 
 def format_named(format: str, path: str = "") -> FileFormat:  # noqa: A002  as in `Document.format`

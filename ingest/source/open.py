@@ -13,7 +13,7 @@ from ingest.records import Source
 from ingest.source.convert import check_format
 from ingest.source.fields import GUESSED, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
-from ingest.source.formats import FORMATS, format_named, format_of_path
+from ingest.source.formats import FORMATS, VALUES, as_records, format_named, format_of_path
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
 from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
@@ -110,6 +110,8 @@ def _database(location: str, name: str | None, query: str | None, table: str | N
 
 def _stdin(name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above
     file_format = format_named(format or "jsonl")
+    if records.options.records is not None:
+        file_format = as_records(file_format)
     check_format(file_format.name)
     return StdinSource(name or "stdin", file_format, records)
 
@@ -125,8 +127,11 @@ def _file(
     file_name = place.file_name
     file_format = format_named(format, file_name) if format else format_of_path(file_name)
     if file_format is None:
-        hint = "; an array becomes JSON Lines with jq -c '.[]'" if file_name.endswith(".json") else ""
-        raise ConfigurationError(f"the format of {place.name} is unknown: name it with --format ({', '.join(FORMATS)}){hint}")
+        raise ConfigurationError(f"the format of {place.name} is unknown: name it with --format ({', '.join(FORMATS)})")
+    if records.options.records is not None:
+        file_format = as_records(file_format)
+        if file_format.name not in VALUES:
+            raise ConfigurationError(f"--records is for JSON, YAML and XML, and {place.name} is {file_format.name}: leave it out")
     check_format(file_format.name)
     return FileSource(name or place.name, place, file_format, records, file_name, origin=origin)
 

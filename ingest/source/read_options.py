@@ -23,6 +23,8 @@ class ReadOptions:
         delimiter: the delimiter of CSV, one character; None: found in each file.
         columns: the names of the columns of CSV files without a header; None: they have a header.
         types: column of CSV files → its type; the other columns are guessed.
+        records: the names that lead to the list of records in JSON, YAML and XML, as in `data.items`; in XML they begin below the
+            root. None: a JSON or YAML file is the list, or one record; an XML file is one document.
         html_content: `main`: HTML files without navigation, page footers and cookie banners, and only the main content where the
             page says which it is; `all`: everything.
     """
@@ -32,6 +34,7 @@ class ReadOptions:
     columns: tuple[str, ...] | None = None
     types: Mapping[str, ColumnType] = field(default_factory=dict)
     html_content: HtmlContent = "main"
+    records: str | None = None
 
     def __post_init__(self) -> None:
         normalize(self, "encoding", optional(_parse_encoding))
@@ -39,6 +42,12 @@ class ReadOptions:
         normalize(self, "columns", optional(parse_texts))
         normalize(self, "types", parse_mapping, _parse_type)
         normalize(self, "html_content", _parse_html_content)
+        normalize(self, "records", optional(_parse_path))
+
+    @property
+    def record_path(self) -> tuple[str, ...]:
+        """The names of `records`; empty if there are none."""
+        return tuple(self.records.split(".")) if self.records else ()
 
 
 def _parse_encoding(value: object) -> str:
@@ -59,6 +68,13 @@ def _parse_delimiter(value: object) -> str:
 
 def _parse_type(value: object) -> ColumnType:
     return parse_choice(value, COLUMN_TYPES)
+
+
+def _parse_path(value: object) -> str:
+    path = parse_text(value)
+    if not all(path.split(".")):
+        raise ValueError("it must be names joined by dots, such as data.items")
+    return path
 
 
 def _parse_html_content(value: object) -> HtmlContent:

@@ -1,4 +1,4 @@
-"""From JSON Lines, CSV, TSV and Parquet to documents, streaming. A bad record is a `Rejected`; reading goes on with the next."""
+"""Records in JSON Lines, CSV, TSV, Parquet, JSON, YAML and XML → documents. A bad one is a `Rejected`; the next one is read."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ingest.source.fields import FieldMap, document_from, raw_json, raw_of
 from ingest.source.lines import read_lines, too_large
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.reading_report import ReadingReport
+from ingest.source.record_files import read_values
 from ingest.source.streams import BLOCK, ByteStream, first_line, source_errors
 
 _PARQUET_ROWS = 256
@@ -70,9 +71,14 @@ class Table:
             return self._parquet(stream, part)
         if part is not None:
             stream.narrow(part.start, part.end)
-        self._find_encoding(stream, guess=format != "jsonl")
+        if format == "xml-records":  # it declares its encoding
+            stream.encoding = self.options.encoding or stream.encoding
+            return self._values(stream, format)
+        self._find_encoding(stream, guess=format in ("csv", "tsv"))
         if format == "jsonl":
             return self._jsonl(stream)
+        if format in ("json", "yaml"):
+            return self._values(stream, format)
         return read_csv(stream, self, "\t" if format == "tsv" else ",")
 
     def _find_encoding(self, stream: ByteStream, *, guess: bool) -> None:
@@ -99,6 +105,11 @@ class Table:
                 yield self._slowly(line.data, position)
             else:
                 yield self._document(record, position, line.data)
+
+    def _values(self, stream: ByteStream, format: str) -> Iterator[Document | Rejected]:  # noqa: A002  as in `Document.format`
+        values = read_values(stream, format, self.options.record_path, fields=self.fields, max_bytes=self.max_bytes)
+        for number, record in enumerate(values, start=1):
+            yield self.document(record, f"{stream.where}: record {number}")
 
     def _slowly(self, data: bytes, position: str) -> Document | Rejected:
         """Read a line the fast parser refused. The standard parser names the reason, and finds the id if only a string is bad."""

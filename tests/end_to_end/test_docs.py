@@ -76,6 +76,9 @@ def make_desk(folder: Path) -> None:
         csv.writer(stream).writerows([("sku", "description", "price"), *parts])
     (folder / "faq.csv").write_text("sku,question,answer,lang,year\nf1,May I return it?,Within 14 days.,en,2024\n")
     (folder / "no-header.csv").write_text("n1;A note.;2024\nn2;Another note.;2025\n")
+    (folder / "articles.json").write_text('{"data": {"items": [{"id": "a1", "body": "An article."}]}}')
+    item = "<item id='n1'><title>News</title><description>A piece of news.</description></item>"
+    (folder / "feed.xml").write_text(f"<rss><channel>{item}</channel></rss>")
     write_jsonl(folder / "export.jsonl", [{"id": "e1", "doc": {"text": "An exported document."}}])
     with sqlite3.connect(folder / "shop.db") as database:
         database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
