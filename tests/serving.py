@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from starlette.applications import Starlette
@@ -21,6 +21,8 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.testing import HashEncoder
 
 LOCAL = "http://localhost"
+
+T = TypeVar("T")
 
 RULES = [
     {"id": "refunds", "text": "The head of support approves refunds.", "title": "Refunds", "lang": "en", "year": 2020},
@@ -49,12 +51,21 @@ class ApiClient:
     """An HTTP client of an application in this process. Safe from several threads."""
 
     def __init__(self, app: Starlette, loop: asyncio.AbstractEventLoop) -> None:
+        self.app = app
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        self._client = httpx.AsyncClient(transport=transport, base_url=LOCAL)
+        self.http = httpx.AsyncClient(transport=transport, base_url=LOCAL)
         self._loop = loop
 
+    def wait(self, coroutine: Awaitable[T]) -> T:
+        """Return what a coroutine returns, which runs where the application does."""
+
+        async def wait() -> T:
+            return await coroutine
+
+        return asyncio.run_coroutine_threadsafe(wait(), self._loop).result(60)
+
     def request(self, method: str, path: str, **arguments: Any) -> httpx.Response:
-        return asyncio.run_coroutine_threadsafe(self._client.request(method, path, **arguments), self._loop).result(60)
+        return self.wait(self.http.request(method, path, **arguments))
 
     def get(self, path: str, **arguments: Any) -> httpx.Response:
         return self.request("GET", path, **arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,9 +13,12 @@ import typer
 from ingest.cli import options
 from ingest.cli.invocation import Invocation, store_of
 from ingest.cli.output import print_json
+from ingest.cli.searchers import encoding_of
 from ingest.cli.session import collection_of
+from ingest.encode.embedder import Embedder
 from ingest.errors import MissingExtraError
 from ingest.schedule.status import JobRecord
+from ingest.search.opening import open_reranker
 from ingest.search.searcher import SEARCH_RETRY
 from ingest.settings import Settings
 from ingest.store.schema import _normalize_collection_name
@@ -56,6 +60,7 @@ def serve(
     try:
         from ingest.serve.access import Tokens  # noqa: PLC0415  only this command serves
         from ingest.serve.app import create_app  # noqa: PLC0415
+        from ingest.serve.models_api import model_endpoints  # noqa: PLC0415
         from ingest.serve.options import ServeOptions  # noqa: PLC0415
         from ingest.serve.served import ServedCollections  # noqa: PLC0415
         from ingest.serve.server import address_of, bind, run_server  # noqa: PLC0415
@@ -67,11 +72,26 @@ def serve(
     normalize = partial(_normalize_collection_name, aliases=settings.collections.aliases)
     tokens = Tokens.read(token_file, normalize) if token_file else None
     limits = ServeOptions(tokens, tuple(cors_origin or ()), threads, queue, deadline, max_body, writable)
-    monitor = ThroughputMonitor()
-    with bind(host, port, public=tokens is not None) as listening, store_of(settings, SEARCH_RETRY) as opened:
-        open_one = partial(collection_of, settings, store=opened, monitor=monitor)
-        served = ServedCollections(opened, open_one, normalize, collections or ())
-        app = create_app(served, limits, read_jobs=partial(_jobs, settings, normalize), collectors=[MonitorCollector(monitor)])
+    encoding, monitor = encoding_of(settings), ThroughputMonitor()
+    embedder = Embedder(
+        partial(encoding.models, settings.dense),
+        settings.dense,
+        devices=encoding.devices,
+        lease_directory=encoding.lease_directory,
+    )
+    with (
+        bind(host, port, public=tokens is not None) as listening,
+        store_of(settings, SEARCH_RETRY) as opened,
+        closing(open_reranker(settings.reranker, encoding, settings.rerank_lease_timeout)) as reranker,
+    ):
+        open_one = partial(collection_of, settings, store=opened, monitor=monitor, reranker=reranker)
+        app = create_app(
+            ServedCollections(opened, open_one, normalize, collections or ()),
+            limits,
+            more=model_endpoints(embedder, reranker),
+            read_jobs=partial(_jobs, settings, normalize),
+            collectors=[MonitorCollector(monitor)],
+        )
         if as_json:
             print_json({"url": address_of(listening)})
         else:

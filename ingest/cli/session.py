@@ -13,6 +13,7 @@ from ingest.collection import Collection
 from ingest.encode.registry import find_model
 from ingest.errors import ConfigurationError
 from ingest.records import Source
+from ingest.search.rerank import RerankPipeline
 from ingest.settings import Settings
 from ingest.source import FieldMap, open_source
 from ingest.source.chunking import ChunkingOptions
@@ -31,11 +32,13 @@ def collection_of(
     cluster: ClusterOptions | None = None,
     monitor: ThroughputMonitor | None = None,
     store: Store | None = None,
+    reranker: RerankPipeline | None = None,
     tenant: str | None = None,
 ) -> Collection:
     """Return a collection in any spelling, as the settings have it.
 
     Args:
+        reranker: an open reranker, which stays open. None: that of the settings.
         store: an open store, which stays open. None: that of the settings.
         models: registry keys, see `models_of`. None: those of the stored manifest.
         cluster: see `cluster_of`. None: this process.
@@ -51,7 +54,7 @@ def collection_of(
         distance=settings.layout.distance,
         layout=CollectionOptions(**settings.layout.model_dump(exclude={"distance"}), index=settings.index),
         window=WindowBounds(chunks=settings.window_chunks),
-        reranker=settings.reranker,
+        reranker=settings.reranker if reranker is None else reranker,
         rerank_lease_timeout=settings.rerank_lease_timeout,
         encoding=encoding_of(settings),
         cluster=cluster,

@@ -11,4 +11,6 @@ vectors       the border: what a model made is of the right shape and finite, or
 lease         the exclusive right to a device, host-wide; holder is the note of who has it, devices what there is
 batching      which texts go together, and how many fit
 runner        `BatchRunner`: passes over windows
+combining     texts of several threads in one call
+embedder      vectors of texts that belong to no collection
 """

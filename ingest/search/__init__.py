@@ -13,7 +13,7 @@ fields        sentences about the fields of a filter                  shown     
 order         boosts and diversity: pure                              like      stored vectors as a query: pure
 snippets      the best passage of a hit: pure                         facets    counts of the values of a field
 tenant        the points of one tenant                                why       why a document is not in an answer
-combining     encodes the queries of several threads at once          document  a stored document with its chunks
+document      a stored document with its chunks
 """
 
 from __future__ import annotations

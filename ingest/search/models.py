@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ingest.encode.batching import AdaptiveBatchController
+from ingest.encode.combining import CombinedEncoding
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING
 from ingest.encode.queries import QueryModel, as_queries
 from ingest.errors import ManifestMismatchError
-from ingest.search.combining import CombinedEncoding
 from ingest.store.contract import Manifest
 
 ModelLoader = Callable[[Sequence[str]], Sequence[Model]]

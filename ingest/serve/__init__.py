@@ -9,6 +9,7 @@ workers      the threads that answer, the queue in front of them, and the deadli
 served       the collections that are served
 collections  operations on collections
 writes       operations that write and delete documents
+models_api   embeddings and reranking for other programs
 options      limits and permissions
 observing    metrics
 system       health, jobs, metrics, documentation

@@ -22,7 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ingest.errors import IngestError
 from ingest.serve.access import is_local_name
 from ingest.serve.collections import ENDPOINTS
-from ingest.serve.endpoint import ReadJobs, Service, routes_of
+from ingest.serve.endpoint import Endpoint, ReadJobs, Service, routes_of
 from ingest.serve.observing import ServeMetrics
 from ingest.serve.openapi import openapi_document
 from ingest.serve.options import ServeOptions
@@ -53,6 +53,7 @@ def create_app(
     served: ServedCollections,
     options: ServeOptions = ServeOptions(),
     *,
+    more: Sequence[Endpoint] = (),
     read_jobs: ReadJobs = tuple,
     collectors: Sequence[Collector] = (),
 ) -> Starlette:
@@ -64,13 +65,14 @@ def create_app(
     Args:
         served: the collections.
         options: limits and permissions.
+        more: further operations, such as `model_endpoints`.
         read_jobs: returns the scheduled jobs.
         collectors: what else `/metrics` has, such as a `MonitorCollector`.
     """
     workers, writer = Workers(options.threads, options.queue), Workers(1, options.queue)
     service = Service(served, options, workers, writer, ServeMetrics(*collectors), read_jobs)
     readiness = Readiness()
-    endpoints = (*ENDPOINTS, *(WRITES if options.writable else ()), *system_endpoints(readiness))
+    endpoints = (*ENDPOINTS, *(WRITES if options.writable else ()), *more, *system_endpoints(readiness))
     document = openapi_document(endpoints)
 
     async def openapi(_request: Request) -> Response:
@@ -91,6 +93,7 @@ def create_app(
         routes=[
             *routes_of(endpoints, service),
             Route("/openapi.json", openapi),
+            Route("/", _page("index.html")),
             Route("/docs", _page("docs.html")),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],

@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from ingest.encode.combining import MAX_TOGETHER, CombinedEncoding
 from ingest.encode.contract import Vectors
 from ingest.errors import ModelError
-from ingest.search.combining import MAX_TOGETHER, CombinedEncoding
 from ingest.testing import HashEncoder
 
 
