@@ -9,7 +9,7 @@ const MOST_VALUES = 12;
 const INDEXES = new Set(["keyword", "bool", "integer"]);
 
 const found = Object.fromEntries(
-  ["form", "collection", "query", "rerank", "status", "hits", "next", "filters", "jobs", "access", "token"].map((id) => [
+  ["form", "collection", "query", "rerank", "status", "hits", "next", "filters", "groups", "jobs", "access", "token"].map((id) => [
     id,
     document.getElementById(id),
   ]),
@@ -41,6 +41,7 @@ document.addEventListener("keydown", (event) => {
   found.query.focus();
 });
 
+found.filters.open = matchMedia("(min-width: 40rem)").matches; // on a phone, results come first
 start();
 
 async function start() {
@@ -63,7 +64,7 @@ async function loadFields() {
   const { indexes } = await ask(collectionPath(found.collection.value));
   const fields = Object.entries(indexes).filter(([name, index]) => name.startsWith("metadata.") && INDEXES.has(index.type));
   state.fields = Object.fromEntries(fields.map(([name, index]) => [name, index.type]));
-  found.filters.replaceChildren();
+  found.filters.hidden = true;
 }
 
 async function search(offset = 0) {
@@ -105,7 +106,8 @@ function conditions() {
 
 function showFilters(facets) {
   const fields = Object.entries(facets).filter(([field, values]) => Object.keys(values).length || state.chosen[field]?.size);
-  found.filters.replaceChildren(...fields.map(([field, values]) => filterGroup(field, values)));
+  found.filters.hidden = !fields.length;
+  found.groups.replaceChildren(...fields.sort().map(([field, values]) => filterGroup(field, values)));
 }
 
 function filterGroup(field, values) {
@@ -122,7 +124,7 @@ function filterGroup(field, values) {
         if (box.checked) chosen.add(value);
         else chosen.delete(value);
         await search();
-        found.filters.querySelector(`[data-key="${CSS.escape(`${field}=${value}`)}"]`)?.focus();
+        found.groups.querySelector(`[data-key="${CSS.escape(`${field}=${value}`)}"]`)?.focus();
       });
       box.dataset.key = `${field}=${value}`;
       return element("label", {}, box, " ", value, " ", element("span", { class: "count" }, String(count)));

@@ -76,7 +76,10 @@ function otherChunks(hit, collection, title) {
     try {
       const id = hit.doc_id.split("/").map(encodeURIComponent).join("/");
       const stored = await ask(`${collectionPath(collection)}/documents/${id}?source=${encodeURIComponent(hit.source)}`);
-      list.replaceChildren(element("ol", { class: "chunks" }, ...stored.chunks.map((chunk) => chunkItem(chunk, hit))));
+      const chunks = element("ol", { class: "chunks", tabindex: "0" }, ...stored.chunks.map((chunk) => chunkItem(chunk, hit)));
+      list.replaceChildren(chunks);
+      const current = chunks.querySelector("[aria-current]");
+      if (current) chunks.scrollTop = current.offsetTop - chunks.offsetTop; // not the page, which the reader scrolls
     } catch (problem) {
       list.replaceChildren(element("p", { class: "problem" }, problem.message));
     }
