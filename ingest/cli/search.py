@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Annotated
 
@@ -14,8 +15,11 @@ from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
 from ingest.cli.search_options import QueryOptions
 from ingest.cli.searchers import searcher_of
+from ingest.search.answer import Answer
 from ingest.search.request import SearchOptions
 from ingest.search.together import search_together
+from ingest.serve.client import search_served
+from ingest.settings import Settings
 
 
 @options.spread
@@ -58,9 +62,10 @@ def search(
         "snippets": True,
         "context": neighbours,
     }
-    with ExitStack() as closing:
-        opened = [closing.enter_context(searcher_of(settings, name, tenant=tenant)) for name in collection.split(",")]
-        answer = opened[0].search(query, **chosen) if len(opened) == 1 else search_together(opened, query or "", **chosen)
+    own = tenant is not None or reranker is not None  # what a server would not know
+    answer = None if own else search_served(settings.store, collection, query, chosen)
+    if answer is None:
+        answer = _search(settings, collection.split(","), query, chosen, tenant)
     for sentence in (*answer.warnings, *filter(None, [answer.note])):
         typer.echo(plain(sentence), err=True)
     if as_json:
@@ -70,3 +75,9 @@ def search(
         print_facets(answer.facets)
         if explain and answer.feedback_seconds is not None:
             typer.echo(f"feedback took {answer.feedback_seconds * 1000:.1f} ms", err=True)
+
+
+def _search(settings: Settings, names: Sequence[str], query: str | None, chosen: SearchOptions, tenant: str | None) -> Answer:
+    with ExitStack() as closing:
+        opened = [closing.enter_context(searcher_of(settings, name, tenant=tenant)) for name in names]
+        return opened[0].search(query, **chosen) if len(opened) == 1 else search_together(opened, query or "", **chosen)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -82,6 +83,7 @@ def serve(
     with (
         bind(host, port, public=tokens is not None) as listening,
         store_of(settings, SEARCH_RETRY) as opened,
+        _store_socket(settings.store) as own,
         closing(open_reranker(settings.reranker, encoding, settings.rerank_lease_timeout)) as reranker,
     ):
         open_one = partial(collection_of, settings, store=opened, monitor=monitor, reranker=reranker)
@@ -96,7 +98,14 @@ def serve(
             print_json({"url": address_of(listening)})
         else:
             typer.echo(f"serving at {address_of(listening)}", err=True)
-        run_server(app, [listening], grace=deadline)
+        run_server(app, [listening, *own], grace=deadline)
+
+
+def _store_socket(location: str) -> AbstractContextManager[list[socket]]:
+    """Return the socket by which `ingest search` asks this process, if the store is embedded."""
+    from ingest.serve.socket_file import is_embedded, listening_socket  # noqa: PLC0415
+
+    return listening_socket(Path(location)) if is_embedded(location) else nullcontext([])
 
 
 def _jobs(settings: Settings, normalize: Callable[[str], str]) -> list[ServedJob]:

@@ -15,4 +15,6 @@ observing    metrics
 system       health, jobs, metrics, documentation
 app          all of it as one ASGI application
 server       the application on a port, until a signal ends it
+socket_file  a second way in, beside an embedded store
+client       asks the process that serves a store
 """

@@ -18,6 +18,9 @@ from ingest.parameters import InvalidValueError, checked, parse_choice, parse_ma
 Access = Literal["public", "token", "read", "write"]
 """What an operation requires: nothing, any token, or a token for the collection to read or to write."""
 
+OWNER = "ingest_owner"
+"""Key in the state of a request that came by the socket file of the store, which only the owner of the store can open."""
+
 MIN_TOKEN = 16
 """Least characters of a token."""
 

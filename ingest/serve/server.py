@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingest.errors import ConfigurationError
-from ingest.serve.access import is_loopback
+from ingest.serve.access import OWNER, is_loopback
 
 HEADER_SECONDS = 10.0
 """Seconds in which the headers of a request must arrive, and an idle connection may wait for the next one."""
@@ -85,6 +85,8 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        if transport.get_extra_info("socket").family == socket.AF_UNIX:
+            self.app_state = {**self.app_state, OWNER: True}
         self._expect_headers()
 
     def data_received(self, data: bytes) -> None:

@@ -53,10 +53,17 @@ def connected(url: str) -> socket.socket:
     return socket.create_connection((address.hostname or "", address.port or 0), timeout=60)
 
 
-def test_a_process_serves_until_a_signal_and_finishes_what_is_under_way(server: subprocess.Popen[str]) -> None:
+def test_a_process_serves_until_a_signal_and_finishes_what_is_under_way(server: subprocess.Popen[str], folder: Path) -> None:
     url = url_of(server)
     answer = httpx.get(f"{url}/v1/collections/rules/search", params={"q": "days of leave"}, timeout=60).json()
     assert answer["hits"][0]["doc_id"] == "rules/leave"
+    ask = ("search", "rules", "days of leave", "--where", "metadata.year>=2021", "--limit", "1")
+    by_socket = ingest(*ask, "--json", cwd=folder)  # this process could not open the store
+    assert [hit["doc_id"] for hit in by_socket.json["hits"]] == ["rules/leave"], by_socket.err
+    wrong = ingest("search", "rules", "leave", "--vectors", "nothing", cwd=folder)
+    assert (wrong.code, "has no vector 'nothing'" in wrong.err) == (2, True)
+    blocked = ingest("run", "rules.jsonl", "-c", "rules", "--dense", "none", cwd=folder)
+    assert (blocked.code, f"in use by process {server.pid}" in blocked.err) == (1, True)
     with connected(url) as flood:  # more headers than any client sends
         flood.sendall(b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * 20_000)
         assert not closed_with(flood)
@@ -69,6 +76,8 @@ def test_a_process_serves_until_a_signal_and_finishes_what_is_under_way(server: 
         half.sendall(body[5:])
         assert half.recv(15) == b"HTTP/1.1 200 OK"
     assert server.wait(60) == 0
+    assert not (folder / ".ingest/qdrant/.serve.sock").exists()
+    assert ingest(*ask, "--json", cwd=folder).json["hits"] == by_socket.json["hits"]
 
 
 def closed_with(connection: socket.socket) -> bytes:
