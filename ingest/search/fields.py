@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -14,7 +15,8 @@ from ingest.parameters import shown
 from ingest.store.contract import Condition, Filter, Store
 from ingest.store.filters import conditions_in
 from ingest.store.payload_index import PayloadIndex
-from ingest.store.payload_path import values_at
+from ingest.store.payload_path import paths_in, values_at
+from ingest.store.schema import INGEST_FIELD
 
 FRESH_SECONDS = 60.0
 """Seconds for which the indexes of a collection and its number of points are remembered."""
@@ -65,21 +67,25 @@ class FieldCheck:
             if (index := indexes.get(condition.field)) and (problem := wrong_index(condition, index)):
                 raise ConfigurationError(f"where: {problem}")
 
-    def warnings(self, filters: Sequence[Filter], *, found: bool) -> tuple[str, ...]:
+    def warnings(self, filters: Sequence[Filter], others: Sequence[str] = (), *, found: bool) -> tuple[str, ...]:
         """Return a sentence for each field that may be a mistake, if nothing was found, or where absence may pass; and for one
         whose index is missing or leaves out values.
 
         A field that exists is found at once and remembered; a missing one takes a scan.
+
+        Args:
+            others: other fields that the request names, such as that of its groups.
         """
         conditions = list(conditions_in(filters))
         suspects = [each for each, certain in conditions if not (found and certain) or _absence_passes(each)]
-        missing = [field for field in dict.fromkeys(each.field for each in suspects) if not self._has(field)]
-        sentences = [
-            f"no chunk of {self._name!r} has a field {field}: a document's own fields are named metadata.…" for field in missing
-        ]
+        named = dict.fromkeys([*(each.field for each in suspects), *others])
+        missing = [field for field in named if not self._has(field)]
+        known = self._some_fields() if missing else []
+        missing = missing if known else []  # in an empty collection no field is a mistake
+        sentences = [f"no chunk of {self._name!r} has a field {field}: {nearest_field(field, known)}" for field in missing]
         if not found:
-            others = [each for each in suspects if each.field not in missing]
-            sentences += filter(None, (mismatch(each, self._sample(each.field)) for each in others))
+            present = [each for each in suspects if each.field not in missing]
+            sentences += filter(None, (mismatch(each, self._sample(each.field)) for each in present))
         sentences += filter(None, (self._about_index(each) for each, _ in conditions if each.field not in missing))
         return tuple(dict.fromkeys(sentences))
 
@@ -115,6 +121,12 @@ class FieldCheck:
             self._known.add(field)
         return True
 
+    def _some_fields(self) -> list[str]:
+        """Return the fields of a few chunks, without those that belong to the package alone."""
+        points = islice(self._store.scroll(self._collection, self._own, page=SAMPLE), SAMPLE)
+        paths = (path for point in points for path in paths_in(point.payload))
+        return [path for path in dict.fromkeys(paths) if not path.startswith(INGEST_FIELD)]
+
     def _sample(self, field: str, *, points: int = SAMPLE) -> list[Any]:
         """Return the values of the field in a few chunks that have it."""
         having = self._store.scroll(self._collection, [*self._own, Condition(field, "exists", value=True)], page=points)
@@ -128,6 +140,13 @@ class _Facts:
     indexes: Mapping[str, PayloadIndex]
     points: int
     having: dict[str, int]
+
+
+def nearest_field(field: str, known: Sequence[str]) -> str:
+    """Return a hint at the field that is meant by one that no chunk has."""
+    by_name = {path.removeprefix("metadata."): path for path in known}
+    close = get_close_matches(field.removeprefix("metadata."), by_name, n=1)
+    return f"did you mean {by_name[close[0]]}?" if close else "a document's own fields are named metadata.…"
 
 
 def wrong_index(condition: Condition, index: PayloadIndex) -> str | None:

@@ -157,6 +157,12 @@ class SearchRequest:
         """The number of candidates or groups that the page requires."""
         return max(self.offset + self.limit, self._window if self.reranks else 0)
 
+    @property
+    def other_fields(self) -> list[str]:
+        """The payload fields that the request names outside of its filters: of groups, boosts and facets."""
+        grouped = [] if self.grouping is None else [self.grouping.field]
+        return [*grouped, *(boost.field for boost in self.boost), *self.facets]
+
     def page(self, items: Sequence[T]) -> list[T]:
         """Return the items of the page: candidates or hits, of which a group counts as one."""
         return [item for group in regrouped(items)[self.offset : self.offset + self.limit] for item in group]

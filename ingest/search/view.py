@@ -112,7 +112,8 @@ class CollectionView:
             self._hidden.notice()
             best, hits = self._best(encoded, request, SHOWN)
         facets = self.facets(request)
-        warnings = (*self._fields.warnings(request.conditions, found=any(hits)), *facet_warnings(facets))
+        sentences = self._fields.warnings(request.conditions, request.other_fields, found=any(hits))
+        warnings = (*sentences, *facet_warnings(facets))
         return [
             replace(
                 answer,

@@ -137,7 +137,8 @@ def _relaxations(request: SearchRequest) -> Iterator[tuple[dict[str, Any], str]]
     if request.weights is not None:
         yield {"weights": None}, "the weights of the query favor others"
     if request.grouping is not None:
-        yield {"group_by": None}, f"a group of {request.grouping.field} shows others, or it has no such field"
+        ungrouped = {"group_by": None, "group_size": 1} if request.grouping.size > 1 else {"group_by": None}
+        yield ungrouped, f"a group of {request.grouping.field} shows others, or it has no such field"
 
 
 def _changes(
@@ -174,6 +175,7 @@ def _found(view: CollectionView, query: str, doc_id: str, request: SearchRequest
         changed["conditions"] = tuple(changed.pop("where"))
     if "group_by" in changed:
         changed["grouping"] = changed.pop("group_by")
+        changed.pop("group_size", None)
     if changed.get("vectors") is not None:
         changed["vectors"] = tuple(changed["vectors"])
     return _position(view, query, doc_id, replace(request, **changed)) is not None

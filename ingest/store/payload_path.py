@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 _STEP = r'(?:[\w-]+|"[^"\\]*")(?:\[[0-9]*\])*'
 FIELD = re.compile(rf"{_STEP}(?:\.{_STEP})*")
 """Qdrant's payload paths: names of letters, digits, `_` and `-` joined by dots, other names quoted, `[]` or `[0]` for lists."""
 
+_PLAIN = re.compile(r"[\w-]+")
 _NAME = re.compile(r'([\w-]+)|"([^"\\]*)"|\[([0-9]*)\]')
 
 
 def is_field(text: str) -> bool:
     """Return whether a text is a payload path."""
     return FIELD.fullmatch(text) is not None
+
+
+def paths_in(payload: Mapping[str, Any], below: str = "") -> Iterator[str]:
+    """Yield the paths of all fields of a payload, those of nested objects included."""
+    for name, value in payload.items():
+        path = below + (name if _PLAIN.fullmatch(name) else f'"{name}"')
+        if not is_field(path):
+            continue
+        yield path
+        if isinstance(value, dict):
+            yield from paths_in(value, f"{path}.")
 
 
 def values_at(payload: object, field: str) -> list[Any]:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import Any, TypeVar, get_args
 from unicodedata import normalize
 
 from ingest.context import title_line
-from ingest.errors import ConfigurationError, ManifestMismatchError, StoreError
+from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.identity import digest, digest_bytes
 from ingest.records import Chunk, Document, Fingerprint, Payload
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
@@ -45,6 +46,9 @@ MAX_NAME_BYTES = 255
 _NOT_IN_NAMES = re.compile(r"\W+")
 
 _PHYSICAL_NAME = re.compile(r"(?P<name>.+)__[0-9a-f]{8}(_\d+)?")
+
+_SIMILAR = 0.5
+"""The least similarity of a name that is proposed for another, 0 to 1."""
 
 _Value = TypeVar("_Value")
 
@@ -229,6 +233,25 @@ def check_same_vectors(stored: Manifest, new: Manifest) -> None:
             f"the vectors {', '.join(differing)} of the collection {new.collection} cannot change in place:"
             " ingest into a new collection"
         )
+
+
+def no_collection(name: str, location: str, known: Iterable[str] = ()) -> CollectionNotFoundError:
+    """Return the error for a collection that does not exist. `known`: the names that do, of which a similar one is proposed.
+
+    Another tool may have given a collection a name that is not normalized, and so cannot be asked for.
+    """
+    close = get_close_matches(name, list(known), n=1, cutoff=_SIMILAR)
+    if close and _NOT_IN_NAMES.sub("_", close[0].casefold()).strip("_") == name:
+        return CollectionNotFoundError(
+            f"the collection {close[0]} in {location} has a name that ingest reads as {name}: give it the alias {name}"
+        )
+    advice = f"did you mean {close[0]}?" if close else "ingest into it first"
+    return CollectionNotFoundError(f"there is no collection {name} in {location}: {advice}")
+
+
+def usual_names(collections: Iterable[str], aliases: Mapping[str, str]) -> list[str]:
+    """Return the names that people use: the aliases, and the collections without one."""
+    return sorted({*aliases, *collections} - set(aliases.values()))
 
 
 def check_aliases_are_free(aliases: Iterable[str], collections: Iterable[str], location: str) -> None:

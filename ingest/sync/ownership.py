@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ForeignCollectionError, StoreError
 from ingest.store.contract import CollectionInfo, Manifest, Store
-from ingest.store.schema import is_version_of
+from ingest.store.schema import is_version_of, no_collection, usual_names
 
 _PREVIOUS = "__previous"
 _NEXT = "__next"
@@ -85,8 +85,8 @@ def find_droppable(store: Store, name: str) -> CollectionInfo:
     another alias names it as well, apart from those that a reindex keeps.
     """
     aliases = store.aliases()
-    stored_as = aliases.get(name, name)
-    for info in store.collections():
+    stored_as, infos = aliases.get(name, name), store.collections()
+    for info in infos:
         if info.name != stored_as:
             continue
         if not info.ours:
@@ -100,7 +100,7 @@ def find_droppable(store: Store, name: str) -> CollectionInfo:
                 f" delete it with all its aliases, drop it as {stored_as}"
             )
         return info
-    raise CollectionNotFoundError(f"there is no collection {name} in {store.location}: see ingest collections list")
+    raise no_collection(name, store.location, usual_names((info.name for info in infos), aliases))
 
 
 def _for_whom(manifest: Manifest | None) -> str:

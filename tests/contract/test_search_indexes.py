@@ -183,6 +183,19 @@ def test_a_searcher_of_a_tenant_never_returns_points_of_another(store: Store, co
     assert len(searchers["bell"].search("text", limit=100)) == 13
 
 
+def test_a_collection_can_be_searched_for_one_tenant(handbook: ingest.Collection, rules: list[dict[str, Any]]) -> None:
+    place: dict[str, Any] = {"store": handbook.store, "models": ["bm25"]}
+    rows = [{**rule, "tenant": tenant} for rule, tenant in zip(rules, ("acme", "bell", "acme"), strict=True)]
+    ingest.Collection(handbook.name, index={"tenant": "keyword tenant"}, **place).sync(rows, name="rules")
+    acme = ingest.Collection(handbook.name, tenant="acme", **place)
+    assert {hit.doc_id for hit in acme.search("refunds leave laptops")} == {"refunds", "laptops"}
+    assert acme.why("leave", "leave").cause == "not stored"
+    assert acme.info().points == 3
+    for wrong in (5, "", {}):
+        with pytest.raises(ConfigurationError, match="tenant"):
+            ingest.Collection(handbook.name, tenant=wrong, **place)  # type: ignore[arg-type]
+
+
 def belongs(value: object, tenant: str) -> bool:
     return tenant in value if isinstance(value, list) else value == tenant
 

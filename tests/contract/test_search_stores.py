@@ -9,7 +9,7 @@ import pytest
 from qdrant_client import QdrantClient, models
 
 from ingest.encode.contract import Model
-from ingest.errors import StoreError
+from ingest.errors import CollectionNotFoundError, StoreError
 from ingest.identity import chunk_id, doc_key
 from ingest.records import Chunk, Document, Fingerprint, Point, ScoredPoint
 from ingest.search import Searcher
@@ -147,6 +147,48 @@ def test_a_field_that_no_chunk_has_is_told(searcher: Searcher, where: dict[str, 
     assert len(answer) == hits
     assert [warning.split(" has a field ")[1].split(":")[0] for warning in answer.warnings] == unknown
     assert searcher.search("note 1", where=where).warnings == answer.warnings
+
+
+@pytest.mark.parametrize(
+    ("options", "meant"),
+    [
+        ({"where": "metadata.yaer=2001"}, "metadata.year"),
+        ({"where": "year=2001"}, "metadata.year"),
+        ({"where": "tag:short"}, "metadata.tags"),
+        ({"where": "docid=book"}, "doc_id"),
+        ({"where": "_ingest.dockey=x"}, None),
+        ({"where": "metadata.nothing_like_it=1"}, None),
+        ({"group_by": "metadata.yaer"}, "metadata.year"),
+        ({"boost": "metadata.yaer:0..3000"}, "metadata.year"),
+        ({"facets": ["metadata.tag"]}, "metadata.tags"),
+    ],
+    ids=str,
+)
+def test_the_field_that_is_meant_is_proposed(searcher: Searcher, options: Any, meant: str | None) -> None:
+    [warning] = searcher.search("note 1", **options).warnings
+    assert warning.endswith(f"did you mean {meant}?" if meant else "are named metadata.…")
+    assert not searcher.search("note 1", where="metadata.year>0", group_by="metadata.year", facets=["doc_id"]).warnings
+
+
+def test_the_collection_that_is_meant_is_proposed(filled: Store, collection: str) -> None:
+    filled.set_aliases({f"{collection}_alias": collection})
+    with pytest.raises(CollectionNotFoundError, match=f"did you mean {collection}_alias\\?"):
+        filled.manifest(f"{collection}_alais")
+    with pytest.raises(CollectionNotFoundError, match="ingest into it first"):
+        filled.manifest("nothing_of_the_kind")
+
+
+def test_a_collection_that_cannot_be_called_by_its_name_says_how(server_url: str, client: QdrantClient, collection: str) -> None:
+    raw = collection.replace("test_", "Test-")
+    client.create_collection(raw, vectors_config={})
+    try:
+        with (
+            open_store(server_url) as store,
+            pytest.raises(CollectionNotFoundError, match=f"{raw} .* give it the alias {collection}"),
+        ):
+            Searcher.open(raw, store)
+    finally:
+        client.delete_collection(raw)
 
 
 def test_a_server_that_wants_an_index_for_every_filter_says_so(server_url: str, collection: str) -> None:

@@ -24,6 +24,14 @@ MODELS = (HashEncoder("first", 16), HashEncoder("second", 24))
 QUERY = "what is sought"
 SIZE = 300
 FUSIONS: tuple[ingest.FusionMethod, ...] = ("scores", "rrf", "dbsf")
+OPTIONS: list[Any] = [
+    {},
+    {"where": "metadata.n<5"},
+    {"limit": 3, "offset": 2},
+    {"min_rank_vectors": 2},
+    {"group_by": "metadata.parity", "group_size": 2, "score_threshold": 0.5},
+    {"boost": "metadata.n:300..0", "diversity": 0.5},
+]
 
 
 def models_of(keys: Sequence[str]) -> list[Model]:
@@ -32,7 +40,7 @@ def models_of(keys: Sequence[str]) -> list[Model]:
 
 def point(number: int, *, soft_deleted_at: str | None = None, vectors: Sequence[str] = ("first", "second")) -> Point:
     text = f"text {number}"
-    document = Document(f"d{number}", text, metadata={"n": number, "parity": number % 2})
+    document = Document(f"d{number}", text, metadata={"n": number, "parity": number % 2, "side": ("even", "odd")[number % 2]})
     key = doc_key("s", document.id)
     piece = Chunk(chunk_id(key, text, 0), 0, 0, len(text), text)
     made_from = Fingerprint(piece.id, key, "", 1, "", "", {}, soft_deleted_at)
@@ -133,6 +141,29 @@ def test_an_option_is_named(searcher: Searcher, ranks: dict[str, dict[str, int]]
     assert_cause(searcher, doc_id, "option", "weights", weights={weak: 1, strong: 0}, feedback=False)
 
 
+def test_an_order_that_puts_others_first_is_named(searcher: Searcher) -> None:
+    tenth = order(searcher)[9]
+    number = int(tenth[1:])
+    assert_cause(
+        searcher, tenth, "option", "boosts", boost=f"metadata.n:{number}..{number - 1}*100" if number else "metadata.n:0..1*100"
+    )
+    last = next(doc_id for doc_id in order(searcher)[9::-1] if doc_id not in order(searcher, diversity=1.0)[:10])
+    assert_cause(searcher, last, "option", "too much like", diversity=1.0)
+
+
+def test_what_another_tenant_has_is_not_stored(store: Store) -> None:
+    odd = Searcher.open("test_why", store, models=models_of, tenant={"metadata.side": "odd"})
+    assert_cause(odd, "d0", "not stored")
+    assert_cause(odd, order(odd)[0], "found")
+
+
+def test_the_page_of_a_document_is_named(searcher: Searcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ingest.search.why.MAX_LIMIT", 120)
+    last = order(searcher, feedback=False, offset=150)[50]
+    why = assert_cause(searcher, last, "depth", "offset=120", feedback=False)
+    assert (why.position, why.change["offset"]) == (201, 120)
+
+
 def test_depth_fusion_and_reranking_are_told_apart(searcher: Searcher, ranks: dict[str, dict[str, int]]) -> None:
     deep = next(doc_id for doc_id, own in ranks.items() if len(own) == 2 and min(own.values()) > 130)
     why = assert_cause(searcher, deep, "depth", "100", feedback=False)
@@ -148,9 +179,8 @@ def test_depth_fusion_and_reranking_are_told_apart(searcher: Searcher, ranks: di
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_the_change_always_brings_the_document_in(searcher: Searcher, fusion: ingest.FusionMethod) -> None:
     """Each option is tried with another document for each way to fuse."""
-    ways: list[dict[str, Any]] = [{}, {"where": "metadata.n<5"}, {"limit": 3, "offset": 2}, {"min_rank_vectors": 2}]
     for place, number in enumerate(range(29, SIZE, 75)):
-        options = ways[(place + FUSIONS.index(fusion)) % len(ways)]
+        options = OPTIONS[(place + FUSIONS.index(fusion)) % len(OPTIONS)]
         why = searcher.why(QUERY, f"d{number}", fusion=fusion, **options)
         answer = searcher.search(QUERY, fusion=fusion, **{**options, **why.change})
         assert f"d{number}" in {hit.doc_id for hit in answer}, why

@@ -169,6 +169,7 @@ def _(desk: Desk) -> None:
 
 @causes(ingest.CollectionNotFoundError)
 def _(desk: Desk) -> None:
+    desk.synced().close()
     desk.collection("handbok").search("refunds")
 
 

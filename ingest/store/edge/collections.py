@@ -22,7 +22,7 @@ from ingest.store.edge.pages import release_pages
 from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
 from ingest.store.edge.wire import collection_config, index_of, index_to, same_index
 from ingest.store.payload_index import PayloadIndex
-from ingest.store.schema import check_aliases_are_free, check_same_vectors, missing_indexes
+from ingest.store.schema import check_aliases_are_free, check_same_vectors, missing_indexes, no_collection, usual_names
 
 logger = logging.getLogger(__name__)
 
@@ -294,4 +294,5 @@ def translated_engine(collection: str) -> Iterator[None]:
 
 def _check_exists(directory: CollectionDirectory) -> None:
     if not directory.exists:
-        raise CollectionNotFoundError(f"there is no collection {directory.name} in {directory.root}: ingest into it first")
+        known = usual_names(collection_names(directory.root), AliasFile(directory.root).read())
+        raise no_collection(directory.name, str(directory.root), known)

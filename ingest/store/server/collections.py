@@ -22,9 +22,11 @@ from ingest.store.schema import (
     manifest_from_json,
     manifest_to_json,
     missing_indexes,
+    no_collection,
+    usual_names,
 )
 from ingest.store.server.connection import Connection
-from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, has_status, not_found, one_line
+from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, has_status, one_line
 from ingest.store.server.filters import filter_to
 from ingest.store.server.settings import (
     changed_indexes,
@@ -98,7 +100,11 @@ class ServerCollections:
 
     def manifest(self, collection: str) -> Manifest:
         name = self._resolved(collection)
-        return self._manifest_of(name, self._collection(name))
+        try:
+            found = self._collection(name)
+        except CollectionNotFoundError as exc:
+            raise no_collection(name, self.location, usual_names(self._names(), self.aliases())) from exc
+        return self._manifest_of(name, found)
 
     def write_manifest(self, manifest: Manifest) -> None:
         stored = self.manifest(manifest.collection)
@@ -115,7 +121,7 @@ class ServerCollections:
     def drop(self, collection: str) -> None:
         name = self._resolved(collection)
         if name not in self._names():
-            raise not_found(name, self.location)
+            raise no_collection(name, self.location)
         # With its aliases. The server says whether there was such a collection, which says nothing when the request is repeated.
         self._call(name, lambda: self._client.delete_collection(name))
 
@@ -135,7 +141,7 @@ class ServerCollections:
         wanted = {alias: aliases.get(target, target) for alias, target in targets.items() if target is not None}
         for name in wanted.values():
             if name not in names:  # the server checks this too, but after a part of the changes
-                raise not_found(name, self.location)
+                raise no_collection(name, self.location)
         check_aliases_are_free(wanted, names, self.location)
         created = [
             models.CreateAliasOperation(create_alias=models.CreateAlias(collection_name=name, alias_name=alias))

@@ -15,7 +15,8 @@ from pydantic_core import PydanticSerializationError
 from qdrant_client.common.client_exceptions import QdrantException, ResourceExhaustedResponse
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
-from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError, StoreUnavailableError
+from ingest.errors import RequestTooLargeError, StoreError, StoreUnavailableError
+from ingest.store.schema import no_collection
 
 VENDOR_ERRORS = (
     ApiException,
@@ -66,7 +67,7 @@ def translate(exc: Exception, location: str, collection: str | None) -> StoreErr
         return _translate_transport(exc.source, where, reason_of(exc))
     status = status_of(exc)
     if status in _NOT_FOUND and collection is not None and not _is_web_page(exc):
-        return not_found(collection, location)
+        return no_collection(collection, location)
     return _translate_status(status, where, reason_of(exc), web_page=_is_web_page(exc))
 
 
@@ -128,10 +129,6 @@ def _translate_status(status: int | StatusCode | None, where: str, reason: str, 
     if status in _PASSING or (isinstance(status, int) and status >= _SERVER_FAULTS):
         return StoreUnavailableError(f"{where} is down, overloaded or too slow: {reason}; check that it is running")
     return StoreError(f"{where} refuses the request: {reason}")
-
-
-def not_found(collection: str, location: str) -> CollectionNotFoundError:
-    return CollectionNotFoundError(f"there is no collection {collection} at {location}: ingest into it first")
 
 
 def has_status(error: StoreError, statuses: Container[int | StatusCode | None]) -> bool:
