@@ -192,7 +192,11 @@ def _position(view: CollectionView, query: str, doc_id: str, request: SearchRequ
 
 
 def _written(change: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name}={value!r}" for name, value in change.items())
+    return ", ".join(_written_option(name, value) for name, value in change.items())
+
+
+def _written_option(name: str, value: Any) -> str:
+    return f"where {' and '.join(map(_shown, value))}" if name == "where" else f"{name}={value!r}"
 
 
 def _shown(part: Filter) -> str:

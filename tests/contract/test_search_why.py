@@ -97,6 +97,7 @@ def assert_cause(searcher: Searcher, doc_id: str, cause: WhyCause, says: str = "
     why = searcher.why(QUERY, doc_id, **options)
     assert why.cause == cause, why
     assert says in why.sentence
+    assert "Condition(" not in why.sentence
     answer = searcher.search(QUERY, **{**options, **why.change})
     if why.change or cause == "found":
         assert doc_id in {hit.doc_id for hit in answer}
