@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ray_cluster import RayBench
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # it writes a file in the home when it is imported
 
 # Processes share leases through the folder for temporary files. Each process of tests has its own, so that a test waits neither

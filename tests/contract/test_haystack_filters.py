@@ -25,7 +25,7 @@ def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         store.drop(COLLECTION)
 
 
-class TestFilters(FilterDocumentsTest):
+class TestFilters(FilterDocumentsTest):  # type: ignore[misc]
     @pytest.fixture
     def document_store(self, opened: Store) -> FilteredStore:
         opened.delete(COLLECTION, [each.id for each in opened.scroll(COLLECTION, payload=False)])
