@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "search": ("ingest.cli.search:search", "Search a collection."),
         "why": ("ingest.cli.why:why", "Say why a document is not in an answer."),
         "serve": ("ingest.cli.serve:serve", "Serve collections over HTTP."),
+        "mcp": ("ingest.cli.mcp:mcp", "Serve collections to language models."),
         "eval": ("ingest.cli.evaluate:evaluate_collection", "Measure the quality of search on judged queries."),
         "embed": ("ingest.cli.embed:embed", "Encode sources into Parquet files, without Qdrant."),
         "load": ("ingest.cli.load:load", "Write an export of ingest embed to a collection."),

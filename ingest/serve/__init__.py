@@ -1,4 +1,4 @@
-"""Search over HTTP. Every operation is one call of `Collection`; nothing here knows how to search.
+"""Search over HTTP, and in `mcp/` for language models. Every operation is a call of `Collection`; nothing here can search.
 
 endpoint     one operation: route, documentation, handler; from a request to a response
 openapi      the OpenAPI document of the operations

@@ -60,6 +60,10 @@ def test_a_search_imports_no_torch_and_no_sources(options: list[str], searched: 
     assert not imported("search", "c", "who approves a refund?", *options, cwd=searched) & heavy
 
 
+def test_serving_language_models_imports_no_models_before_the_first_call(tmp_path: Path) -> None:
+    assert not imported("mcp", cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS}
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_where_the_table_says(name: str) -> None:
     assert load_command(name).get_short_help_str()
