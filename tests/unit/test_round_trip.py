@@ -1,10 +1,10 @@
-"""A document written in many formats: every word of it is found in the text, in order, and none is glued to its neighbor."""
+"""A document written in many formats: every word of it is stored, in order, apart from its neighbor, and found by search."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 
 import pytest
@@ -14,6 +14,8 @@ from office_documents import cell, docx, field, listed, opened, para, pdf, pptx,
 from office_documents import line as sheet_line
 from other_documents import epub, message
 
+import ingest
+from ingest.search import Searcher
 from ingest.source.convert.registry import convert_here
 
 Block = tuple[str, list[str]]
@@ -216,3 +218,38 @@ def test_every_word_is_there_in_order_and_apart(name: str, kinds: list[str]) -> 
     blocks = blocks_of(kinds)
     page = convert_here(FORMATS[name](blocks), name)
     assert re.findall(r"\w*mark\d+er\w*", page.text) == [word for _, words in blocks for word in words], page.text
+
+
+SUFFIXES = {"markdown": "md", "asciidoc": "adoc", "latex": "tex"}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Searcher, dict[str, list[str]]]]:
+    """Yield a searcher over a document of every format, cut into small chunks, and the words of each document in order."""
+    folder = tmp_path_factory.mktemp("documents")
+    kinds = sorted(KINDS) * 3
+    words: dict[str, list[str]] = {}
+    for number, name in enumerate(FORMATS):
+        blocks = [(kind, [word.replace("mark", f"mark{number}x") for word in own]) for kind, own in blocks_of(kinds)]
+        (folder / f"{name}.{SUFFIXES.get(name, name)}").write_bytes(FORMATS[name](blocks))
+        words[name] = [word for _, own in blocks for word in own]
+    small = ingest.ChunkingOptions(tokens=40)
+    with ingest.Collection(
+        "documents", store=tmp_path_factory.mktemp("store"), models=["bm25"], language="english", chunking=small
+    ) as collection:
+        receipt = collection.sync(folder)
+        assert (receipt.written, receipt.rejected) == (len(FORMATS), 0)
+        yield collection.searcher, words
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_word_is_found_by_search_in_order(name: str, searched: tuple[Searcher, dict[str, list[str]]]) -> None:
+    searcher, words = searched
+    places = []
+    for word, answer in zip(words[name], searcher.search_batch(words[name], limit=20), strict=True):
+        assert {hit.doc_id.partition(".")[0] for hit in answer.hits} == {name}
+        found = {hit.chunk: re.findall(r"\w+", hit.text) for hit in answer.hits}  # others have the word in their heading path
+        [place] = [(chunk, text.index(word)) for chunk, text in found.items() if word in text]
+        places.append(place)
+    assert places == sorted(places)
+    assert len({chunk for chunk, _ in places}) > 1
