@@ -74,6 +74,9 @@ def trim(text: str, span: Span) -> Span:
 def split(text: str, span: Span, kind: str, outline: Outline | None, *, capacity: int, overlap: float) -> list[Cut]:
     """Cut a span into trimmed pieces in order. No piece is empty, and only whitespace lies between the new parts of pieces.
 
+    A piece is longer than the capacity only if it begins with headings that take more than half of that; it is then shorter than
+    the span.
+
     Args:
         text: the whole text.
         span: the span to cut.
@@ -155,12 +158,14 @@ def _outlined_borders(text: str, span: Span, outline: Outline, capacity: int) ->
 
 def _text_borders(text: str, start: int, body: int, end: int, capacity: int) -> Iterator[tuple[int, int]]:
     """Yield the borders in a part that is too long. The headings from `start` to `body` stay with the text below them."""
-    if trim(text, (start, end))[1] - start <= capacity:
+    last = trim(text, (start, end))[1]
+    if last - start <= capacity:
         return
-    if (body - start) * 2 > capacity:
-        body = start
     room = capacity - (body - start)
     length = end - body
+    if room * 2 < capacity:  # long headings: the first piece is too long, and shorter than the part, so that it can be cut again
+        body = body if last - body > 1 else start
+        room, length = min(capacity, max(1, (last - body) // 2)), end - body
     even = min(room, int(_EVENNESS * length / -(-length // room)) + 1)
     for piece, _ in _split_plainly(text, (body, end), "text", even)[1:]:
         yield piece, _TEXT

@@ -56,6 +56,14 @@ def test_chunks_cover_the_text_without_bare_headings_or_torn_rows(parts: list[st
     assert not [(start, chunk) for start, end in rows for chunk in chunks if start < chunk.start < end]
 
 
+@pytest.mark.parametrize("length", range(40, 240, 20))
+def test_a_long_heading_is_no_chunk_of_its_own(length: int) -> None:
+    heading = f"### {'Commented blocks ' * 20}"[:length].strip()
+    chunks = cut(f"# Guide\n\n{SENTENCE * 3}\n\n{heading}\n\n{SENTENCE * 3}", tokens=60, title="Guide")
+    assert not [chunk.text for chunk in chunks if BARE.fullmatch(chunk.text)]
+    assert max(len(chunk.encoded_text) for chunk in chunks) <= 240
+
+
 def test_a_heading_stays_with_the_text_of_its_section() -> None:
     chunks = cut(
         "# Handbook\n\n## Billing\n\n### Refund deadline\n\n" + SENTENCE * 12 + "\n\n### Chargebacks\n\n" + SENTENCE * 12
