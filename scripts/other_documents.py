@@ -7,7 +7,7 @@ import struct
 from collections.abc import Mapping
 from typing import Any
 
-from office_documents import zipped
+from office_files import zipped
 
 
 def message(*headers: str, body: str, charset: str = "utf-8") -> bytes:

@@ -6,7 +6,7 @@ import io
 import zipfile
 from collections.abc import Mapping
 
-from office_documents import (
+from office_files import (
     MATH,
     SCHEMAS,
     WORD,

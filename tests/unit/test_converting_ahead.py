@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from office_documents import docx, para, pdf, run, show
+from office_files import docx, para, pdf, run, show
 
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected

@@ -17,7 +17,7 @@ import other_documents
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from office_documents import docx, opened, para, pdf, relations, run, show, xlsx, zipped
+from office_files import docx, opened, para, pdf, relations, run, show, xlsx, zipped
 
 from ingest.records import Document, Rejected
 from ingest.source import open_source

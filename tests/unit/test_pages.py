@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from office_documents import pdf, pptx, shape, show
+from office_files import pdf, pptx, shape, show
 
 from ingest.source.convert.isolation import convert_apart
 from ingest.source.convert.page import Page

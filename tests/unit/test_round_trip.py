@@ -10,8 +10,8 @@ from html import escape
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from office_documents import cell, docx, field, listed, opened, para, pdf, pptx, row, run, shape, show, table, xlsx
-from office_documents import line as sheet_line
+from office_files import cell, docx, field, listed, opened, para, pdf, pptx, row, run, shape, show, table, xlsx
+from office_files import line as sheet_line
 from other_documents import epub, message
 
 import ingest
