@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ class Place:
         self._folder = folder
         self._own = {"tiny": {"path": str(model), "dim": DIM, "max_tokens": 256}}
 
-    def collection(self, device: str, precision: Precision | None = None) -> ingest.Collection:
+    def collection(self, device: str, precision: Precision | None = None, **options: Any) -> ingest.Collection:
         encoding = ingest.EncodingOptions(
             devices=(device,),
             backend_options=ingest.BackendOptions("auto", precision),
@@ -53,7 +54,7 @@ class Place:
             lease_directory=self._folder / "leases",
         )
         return ingest.Collection(
-            "rules", store=self._folder / "store", state=self._folder / "state", models=["tiny"], encoding=encoding
+            "rules", store=self._folder / "store", state=self._folder / "state", models=["tiny"], encoding=encoding, **options
         )
 
     def run(self, records: list[dict[str, str]], device: str, precision: Precision | None = None) -> tuple[str, int, int, str]:
@@ -108,7 +109,8 @@ def test_a_collection_of_a_cpu_is_computed_in_its_precision_on_a_gpu(place: Plac
 
 def test_queries_move_the_model_once_and_flush_nothing(place: Place) -> None:
     place.run(RULES, "cpu")
-    with gpu(H100) as accelerator, place.collection("cuda:0") as rules:
+    on_cpu = RerankPipeline(devices=("cpu",))
+    with gpu(H100) as accelerator, place.collection("cuda:0", reranker=on_cpu) as rules:
         rules.search("warm")
         model = rules.searcher.view().models["tiny"].model
         assert isinstance(model, TorchModel)
@@ -120,6 +122,7 @@ def test_queries_move_the_model_once_and_flush_nothing(place: Place) -> None:
         assert accelerator.calls["free_cache"] == 0
         del replica
         rules.searcher.set_device("cpu")
+        assert accelerator.allocated("cuda:0") == 0
         rules.search("on the CPU")
         assert accelerator.allocated("cuda:0") == 0
         rules.searcher.set_device("cuda:0")
