@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from qdrant_server import Address
 from ray_cluster import Deadly, RayBench, gcs_address, poisoned
 from sync_bench import SyncBench, counts, text_of
 
-from ingest.errors import DeletionBrakeError, IngestError, SourceError
+from ingest.errors import DeletionBrakeError, SourceError
 from ingest.records import Source
 from ingest.source import open_source
 from ingest.store import open_store
@@ -123,7 +124,7 @@ def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothin
     assert {each["doc_id"] for each in rejected} == {"bad", "d3"}
     assert any("came before in this run" in each["reason"] for each in rejected)
 
-    again = ray_bench.run(sources)
+    again = ray_bench.run(sources, workers=1)
     assert counts(again) == {"read": alone.read, "unchanged": alone.written, "rejected": 2}
     assert (again.models, again.chunks.written) == ((), 0)
 
@@ -146,18 +147,15 @@ def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: R
     }
 
 
-def test_a_folder_is_moved_and_when_it_is_emptied_nothing_is_deleted(ray_bench: RayBench, tmp_path: Path) -> None:
+def test_when_a_folder_is_emptied_nothing_is_deleted(ray_bench: RayBench, tmp_path: Path) -> None:
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "a.md").write_text(text_of("a"))
-    ray_bench.here.run([open_source(str(folder), name="old")])
-    moved = ray_bench.run([open_source(str(folder))], moved_from="old", workers=1)
-    assert (counts(moved), moved.moved, moved.models) == ({"read": 1, "unchanged": 1}, 1, ())
-    (noted,) = list_sources(ray_bench.store, ray_bench.collection)
-    assert (noted.name, noted.location, noted.last_run is not None) == (str(folder), str(folder), True)
+    sources = [open_source(str(folder))]
+    ray_bench.here.run(sources)
     (folder / "a.md").unlink()
     with pytest.raises(DeletionBrakeError, match="notes yielded no record"):
-        ray_bench.run([open_source(str(folder))], delete=DeleteMode.FULL, workers=1)
+        ray_bench.run(sources, delete=DeleteMode.FULL, workers=1)
     assert len(ray_bench.stored()) == 1
 
 
@@ -169,42 +167,49 @@ def corpus(path: Path, numbers: range, letters: str = "ab", **texts: str) -> Pat
 
 
 def test_the_part_of_a_worker_that_dies_is_read_again_and_accounted_once(ray_bench: RayBench, tmp_path: Path) -> None:
-    sources = [open_source(str(corpus(tmp_path / "corpus.jsonl", range(60))))]
+    """Of a source that has another name than before."""
+    path = corpus(tmp_path / "corpus.jsonl", range(60))
     for bench in (ray_bench.here, ray_bench.alone):
-        bench.run(sources)
+        bench.run([open_source(str(path), name="old")])
     kept = {f"d{n}": f"{n}. {text_of('ab')}" for n in range(4, 24)}
-    corpus(tmp_path / "corpus.jsonl", range(4, 66), "xbc", **kept)
-    edited = ray_bench.run(sources, open_worker_store=Deadly(ray_bench.url, tmp_path / "died", 3), delete=DeleteMode.FULL)
+    sources = [open_source(str(corpus(path, range(4, 66), "xbc", **kept)))]
+    job: dict[str, Any] = {"delete": DeleteMode.FULL, "moved_from": "old"}
+    edited = ray_bench.run(sources, open_worker_store=Deadly(ray_bench.url, tmp_path / "died", 3), **job)
     assert (tmp_path / "died").exists()
-    alone = ray_bench.alone.run(sources, delete=DeleteMode.FULL)
+    alone = ray_bench.alone.run(sources, **job)
     assert counts(edited) == counts(alone) == {"read": 62, "written": 6, "updated": 36, "unchanged": 20, "deleted": 4}
-    assert edited.chunks == alone.chunks
+    assert (edited.chunks, edited.moved) == (alone.chunks, alone.moved)
+    assert edited.moved > 0
     assert ray_bench.stored() == ray_bench.alone.stored()
+    (noted,) = list_sources(ray_bench.store, ray_bench.collection)
+    assert (noted.name, noted.location, noted.last_run is not None) == (str(path), str(path), True)
 
 
-def test_a_part_that_cannot_be_read_is_named_and_nothing_is_deleted(ray_bench: RayBench, tmp_path: Path) -> None:
-    path = tmp_path / "rows.parquet"
+def test_parts_that_fail_are_named_the_others_are_done_and_nothing_is_deleted(ray_bench: RayBench, tmp_path: Path) -> None:
+    """One part cannot be read, and one kills every worker that reads it."""
+    rows = tmp_path / "rows.parquet"
 
     def write(documents: int) -> None:
-        rows = [{"id": f"d{number}", "text": text_of("g")} for number in range(documents)]
-        pq.write_table(pa.Table.from_pylist(rows), path, row_group_size=10, compression="none", use_dictionary=False)
+        table = pa.Table.from_pylist([{"id": f"r{number}", "text": text_of("g")} for number in range(documents)])
+        pq.write_table(table, rows, row_group_size=10, compression="none", use_dictionary=False)
 
     write(60)
-    ray_bench.here.run([open_source(str(path))])
+    ray_bench.here.run([open_source(str(rows))])
     write(40)
-    data = bytearray(path.read_bytes())
-    at = data.index(b"d10")
+    data = bytearray(rows.read_bytes())
+    at = data.index(b"r10")
     data[at - 200 : at + 200] = b"\xff" * 400
-    path.write_bytes(data)
-    with pytest.raises(SourceError, match=r"1 of 4 parts failed, so nothing was deleted.*row groups 1 to 2 of .*rows.parquet"):
-        ray_bench.run([open_source(str(path))], delete=DeleteMode.FULL, max_delete=1.0, workers=1)
-    assert len(ray_bench.stored()) == 60
-
-
-def test_a_part_that_kills_its_workers_is_given_up_and_the_others_are_done(ray_bench: RayBench, tmp_path: Path) -> None:
-    path = corpus(tmp_path / "corpus.jsonl", range(30), d17="This is poison.")
-    with pytest.raises(IngestError, match=r"1 of 6 parts failed.*bytes [\d,]+ to [\d,]+ of .*3 workers died while reading it"):
-        ray_bench.run([open_source(str(path))], make_models=poisoned)
-    stored = {payload["doc_id"] for payload, _ in ray_bench.stored().values()}
+    rows.write_bytes(data)
+    lines = corpus(tmp_path / "corpus.jsonl", range(30), d17="This is poison.")
+    sources = [open_source(str(rows)), open_source(str(lines))]
+    with pytest.raises(SourceError) as failed:
+        ray_bench.run(sources, make_models=poisoned, delete=DeleteMode.FULL, max_delete=1.0)
+    assert re.search(
+        r"2 of 10 parts failed, so nothing was deleted.*row groups 1 to 2 of .*rows\.parquet"
+        r".*bytes [\d,]+ to [\d,]+ of .*corpus\.jsonl: 3 workers died while reading it",
+        str(failed.value),
+    )
+    assert len(ray_bench.here.stored(source=str(rows))) == 60
+    stored = {payload["doc_id"] for payload, _ in ray_bench.here.stored(source=str(lines)).values()}
     assert {"d0", "d29"} <= stored
     assert "d17" not in stored
