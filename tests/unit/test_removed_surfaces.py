@@ -7,8 +7,8 @@ import io
 import json
 import pkgutil
 import tomllib
-from collections.abc import Iterator
 from dataclasses import fields
+from functools import cache
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -52,9 +52,9 @@ PACKAGE = Path(ingest.__file__).parent
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
-def _trees() -> Iterator[tuple[Path, ast.Module]]:
-    for path in MODULES:
-        yield path.relative_to(PACKAGE), ast.parse(path.read_text())
+@cache
+def _trees() -> list[tuple[Path, ast.Module]]:
+    return [(path.relative_to(PACKAGE), ast.parse(path.read_text())) for path in MODULES]
 
 
 def _identifiers(tree: ast.AST) -> set[str]:
@@ -151,7 +151,8 @@ def test_there_is_one_entry_point() -> None:
         str(path) for path, tree in _trees() for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "main"
     ]
     assert mains == ["cli/__init__.py"]
-    assert [str(path) for path, tree in _trees() if "__name__ == '__main__'" in ast.unparse(tree)] == ["__main__.py"]
+    conditions = [(str(path), node.test) for path, tree in _trees() for node in ast.walk(tree) if isinstance(node, ast.If)]
+    assert [path for path, test in conditions if ast.unparse(test) == "__name__ == '__main__'"] == ["__main__.py"]
     assert "cli.main()" in (PACKAGE / "__main__.py").read_text()
 
 

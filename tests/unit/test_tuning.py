@@ -69,7 +69,7 @@ RANKING = st.lists(st.sampled_from(DOCUMENTS), unique=True, max_size=12)
 JUDGED = st.dictionaries(st.sampled_from(DOCUMENTS), st.integers(0, 3), min_size=1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data())
 def test_never_worse_than_equal_weights_where_it_looked_and_it_looked_nowhere_else(data: st.DataObject) -> None:
     rankings = {question: {v: found(data.draw(RANKING)) for v in ("one", "two", "three")} for question in QUESTIONS}
