@@ -31,7 +31,7 @@ from ingest.sync.rejects import RejectsFile
 from ingest.sync.run import run_job
 from ingest.testing import ListSource
 
-TEXTS = [topic["text"] for topic in python_topics(60, characters=500)]
+TEXTS = [topic["text"] for topic in python_topics(30, characters=400)]
 DOCUMENTS = [Document(id=f"topic {number}", text=text, position="here") for number, text in enumerate(TEXTS)]
 
 
