@@ -63,13 +63,15 @@ class Collection(SearchableCollection):
         source: SourceLike,
         *,
         name: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         delete: Delete = "incremental",
         delete_after: Duration | None = None,
         max_delete: Share = Fraction(1, 5),
     ) -> Preview:
         """Return what `sync` with the same arguments would do, without doing it."""
         options = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete}
-        sources, stored = self._check(source, name, **options), self._stored()
+        sources, stored = self._check(source, name, include, exclude, **options), self._stored()
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
         encoding = self._encoding_for(stored, self._local_encoding, sampled.texts)
         models = self._model_maker(stored, encoding, worth_converting=worth)()
@@ -81,6 +83,8 @@ class Collection(SearchableCollection):
         source: SourceLike,
         *,
         name: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         delete: Delete = "incremental",
         delete_after: Duration | None = None,
         max_delete: Share = Fraction(1, 5),
@@ -95,6 +99,7 @@ class Collection(SearchableCollection):
         Args:
             source: a path, a URL, a `Source`, several of them, or an iterable of documents or mappings.
             name: the source's name, part of every id. Records need one.
+            include, exclude: patterns of the files of a folder to read (none: all) and to leave out, such as `*.md`.
             delete: what may be deleted: `none`, `incremental` (stale chunks) or `full` (also documents missing from the source).
             delete_after: grace period for which `full` soft-deletes documents first: seconds, or text such as `7d`.
             max_delete: share of a source's documents that `full` may delete before the run stops.
@@ -109,7 +114,7 @@ class Collection(SearchableCollection):
         """
         options: dict[str, Any] = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete}
         options |= {"accept_fingerprints": accept_fingerprints, "moved_from": moved_from}
-        sources = self._check(source, name, **options)
+        sources = self._check(source, name, include, exclude, **options)
         path = Path(rejects or self._state / "rejects" / f"{self.name}.jsonl")
         run = partial(self._run, sources=sources, options=options, rejects=path, monitor=self._monitored(on_progress), stop=stop)
         return self._encoding.or_in_float32(run, repeatable=not any(map(reads_once, sources)))
@@ -123,6 +128,8 @@ class Collection(SearchableCollection):
         source: SourceLike,
         *,
         name: str | None = None,
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
         repair: bool = False,
         sample: int | Literal["all"] = 0,
         delete_after: Duration | None = None,
@@ -131,7 +138,7 @@ class Collection(SearchableCollection):
     ) -> Verification:
         """Compare the sources with what is stored and, with `repair`, repair it. See `verify_job`."""
         options = {"delete": "full", "delete_after": delete_after, "max_delete": max_delete}
-        sources, stored = self._check(source, name, **options), self._stored()
+        sources, stored = self._check(source, name, include, exclude, **options), self._stored()
         job, sampled = self._job(stored, **options), SampledSources(sources)
         encoding = self._encoding_for(stored, self._encoding, sampled.texts)
         with self._ensemble(stored, encoding, self._monitored(on_progress)) as ensemble:

@@ -260,9 +260,12 @@ class SearchableCollection:
         }
         return Job(self._raw_name, aliases=self._aliases, options=self._layout, bounds=self._window, **{**options, **given})
 
-    def _check(self, source: SourceLike, name: str | None, **options: Any) -> list[Source]:
+    def _check(
+        self, source: SourceLike, name: str | None, include: Sequence[str] = (), exclude: Sequence[str] = (), **options: Any
+    ) -> list[Source]:
         """Return the sources if a job with these options can read them. Nothing is opened or read."""
-        sources, job = sources_of(source, name=name), self._job(None, **options)
+        sources = sources_of(source, name=name, include=include, exclude=exclude)
+        job = self._job(None, **options)
         check_move(job.moved_from, sources)
         check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
         if self._chosen:

@@ -78,3 +78,22 @@ def test_records_need_a_name(handbook: ingest.Collection, rules: list[dict[str, 
 def test_two_sources_of_one_name_are_refused(handbook: ingest.Collection, rules: list[dict[str, Any]]) -> None:
     with pytest.raises(ingest.ConfigurationError, match="given twice"):
         handbook.sync([ingest.records_source(rules, name="rules"), ingest.records_source(rules, name="rules")])
+
+
+def test_the_files_of_a_folder_are_chosen_by_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / "notes"
+    for name in ("a.md", "b.txt", "drafts/c.md", "d.bin"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(f"A note called {name}.")
+    chosen: dict[str, Any] = {"include": ["*.md", "*.bin"], "exclude": ["drafts/*"]}
+    with ingest.Collection("notes", store=tmp_path / "store", state=tmp_path / "state", models=["bm25"]) as notes:
+        plan = notes.plan(folder, **chosen)
+        assert (plan.added, plan.skipped) == (1, {".bin": 1})
+        receipt = notes.sync(folder, **chosen)
+        assert (receipt.written, receipt.skipped) == (1, {".bin": 1})
+        assert notes.verify(folder, **chosen).clean
+        for wrong in ("*.md", [3], None):
+            with pytest.raises(ingest.ConfigurationError, match="include: "):
+                notes.plan(folder, include=wrong)  # type: ignore[arg-type]
+        with pytest.raises(ingest.ConfigurationError, match="exclude chooses the files of a folder"):
+            notes.sync([{"id": "a", "text": "x"}], name="records", exclude=["*.md"])
