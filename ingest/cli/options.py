@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass
 from functools import wraps
@@ -126,6 +127,15 @@ Include = Annotated[
 Exclude = Annotated[
     list[str] | None, typer.Option("--exclude", help="Pattern of the files of a folder to leave out. May be repeated.")
 ]
+
+
+def _name_skipped(verbose: bool) -> bool:
+    """Log the names of the files that are not read, or stop it."""
+    logging.getLogger("ingest.source.reading_report").setLevel(logging.DEBUG if verbose else logging.NOTSET)
+    return verbose
+
+
+Verbose = Annotated[bool, typer.Option("--verbose", help="Name the files that are not read.", callback=_name_skipped)]
 ChunkTokens = Annotated[
     int | None, typer.Option("--chunk-tokens", help="Most tokens of a chunk. [default: what every model takes]")
 ]
@@ -196,6 +206,7 @@ class SourceOptions:
     html_content: HtmlContent = None
     include: Include = None
     exclude: Exclude = None
+    verbose: Verbose = False
 
     @property
     def overrides(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -29,10 +29,7 @@ def sources_of(
     Raises `ConfigurationError` for any other type, for records without a name, and for one name for several sources;
     patterns that no location takes; `SourceError` for a location that does not exist.
     """
-    patterns = {
-        "include": checked("include", parse_texts, include),
-        "exclude": checked("exclude", parse_texts, exclude),
-    }
+    patterns = checked("include", parse_texts, include), checked("exclude", parse_texts, exclude)
     if not isinstance(source, list | tuple) or not source or not all(isinstance(each, str | Path | Source) for each in source):
         return [_source_of(source, name, patterns)]
     if name is not None and len(source) > 1:
@@ -45,11 +42,13 @@ def reads_once(source: Source) -> bool:
     return bool(getattr(source, "reads_once", False))
 
 
-def _source_of(source: SourceLike, name: str | None, patterns: Mapping[str, Sequence[str]]) -> Source:
+def _source_of(source: SourceLike, name: str | None, patterns: tuple[Sequence[str], Sequence[str]]) -> Source:
+    include, exclude = patterns
     if isinstance(source, str | Path):
-        return open_source(str(source), name=name, **patterns)
-    if given := [parameter for parameter, texts in patterns.items() if texts]:
-        raise ConfigurationError(f"{given[0]} chooses the files of a folder: pass its path in place of a {type(source).__name__}")
+        return open_source(str(source), name=name, include=include, exclude=exclude)
+    if include or exclude:
+        given = "include" if include else "exclude"
+        raise ConfigurationError(f"{given} chooses the files of a folder: pass its path in place of a {type(source).__name__}")
     if isinstance(source, Source):
         if name is not None and name != source.name:
             raise ConfigurationError(f"the source is named {source.name!r}, not {name!r}: leave name= out")
