@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from functools import partial
+from itertools import chain, repeat
+from typing import NoReturn, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
@@ -57,7 +59,14 @@ def call_with_retries(
     other error at once. So calls may nest: each error is retried by the innermost policy alone.
     """
     started = clock()
+    try:
+        return call()  # most calls end here, before anything is made that only retries need
+    except TRANSIENT as exc:
+        attempts: Iterator[Callable[[], _T]] = chain([partial(_raise, exc)], repeat(call))
     backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
+
+    def attempt() -> _T:
+        return next(attempts)()
 
     def wait(state: RetryCallState) -> float:
         return backoff(state) + (_transient_error(state).retry_after or 0.0)
@@ -89,7 +98,11 @@ def call_with_retries(
         before_sleep=announce,
         retry_error_callback=report,
     )
-    return retrying(call)
+    return retrying(attempt)
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 def _is_worth_retrying(error: BaseException) -> bool:

@@ -46,7 +46,7 @@ class BatchStream:
         self._texts = texts
         self._take = take
         self._retry = retry
-        self._ahead = IN_FLIGHT - 1 if isinstance(encoder, AsyncEncoder) and is_accelerator(device) else 0
+        self._ahead = IN_FLIGHT - 1 if is_accelerator(device) and isinstance(encoder, AsyncEncoder) else 0
         self.computed_seconds = 0.0
         """Time in which the device had a batch."""
 
@@ -68,7 +68,7 @@ class BatchStream:
 
     def _start(self, texts: Sequence[str]) -> Callable[[], Vectors | Failure]:
         """Start a batch, or encode it if that is the same here. Returns a function that waits for its vectors."""
-        if isinstance(self._encoder, AsyncEncoder) and self._ahead:
+        if self._ahead and isinstance(self._encoder, AsyncEncoder):
             started = self._caught(partial(self._encoder.start_documents, texts))
             return partial(_identity, started) if isinstance(started, Failure) else partial(self._caught, started)
         encode = partial(self._caught, partial(self._encoder.encode_documents, texts))

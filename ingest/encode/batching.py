@@ -256,8 +256,10 @@ class AdaptiveBatchController:
             self._budgets.update(learned)
 
     def _get(self, model: str, device: str) -> _Budget:
-        start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else self._cpu_tokens
-        return self._budgets.setdefault((model, device), _Budget(start))
+        if (model, device) not in self._budgets:
+            start = self._hints.get(model, ACCELERATOR_TOKENS) if is_accelerator(device) else self._cpu_tokens
+            self._budgets[model, device] = _Budget(start)
+        return self._budgets[model, device]
 
     def _limit(self, device: str, tokens: int, memory: GPUMemorySnapshot | None) -> float:
         """Return the largest budget that the device allows, if its memory grows no faster than the budget."""

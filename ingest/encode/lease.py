@@ -260,14 +260,16 @@ def lease_gpus(
     names = devices_of(model, devices)
     check_usable(check_devices(names))
     model.load()
-    where = (directory or default_lease_directory()).resolve()
-    deadline = time.monotonic() + timeout
     with ExitStack() as stack:
-        held = _take_turns(stack, names, where, deadline) if names else ()
         stays = False
-        stack.callback(lambda: _idle.start() if stays else _give_back(held))
-        if exclusive:
-            _hold_host_wide(held, model.key, where, deadline)
+        held: tuple[LeasedDevice, ...] = ()
+        if names:
+            where = (directory or default_lease_directory()).resolve()
+            deadline = time.monotonic() + timeout
+            held = _take_turns(stack, names, where, deadline)
+            stack.callback(lambda: _idle.start() if stays else _give_back(held))
+            if exclusive:
+                _hold_host_wide(held, model.key, where, deadline)
         lease = GPULease(model=model.key, devices=names, places=places_of(model, names), _held=held)
         lease._make_room(model)  # noqa: SLF001 - only this function starts and ends a lease
         stack.callback(lambda: _log(monitor, "release", lease, lease._after))  # noqa: SLF001

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from ingest.encode.contract import AsyncEncoder, Encoder, Model, Vectors
-from ingest.encode.devices import translate_error
+from ingest.encode.devices import is_accelerator, translate_error
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import LeaseError, ModelError, ModelUnavailableError
 from ingest.process import HomeProcess
@@ -59,8 +59,9 @@ class LeasedAsyncEncoder(LeasedEncoder):
 
 
 def leased_encoder(encoder: Encoder, model: Model, place: str) -> LeasedEncoder:
-    """Return the encoder that a lease provides for one of a model."""
-    return (LeasedAsyncEncoder if isinstance(encoder, AsyncEncoder) else LeasedEncoder)(encoder, model, place)
+    """Return the encoder that a lease provides for one of a model. Only an accelerator computes beside the CPU."""
+    is_async = is_accelerator(place) and isinstance(encoder, AsyncEncoder)
+    return (LeasedAsyncEncoder if is_async else LeasedEncoder)(encoder, model, place)
 
 
 @contextmanager

@@ -67,7 +67,8 @@ class CandidateFinder:
         The depths of groups do not depend on the page, so that pages continue each other.
         """
         if request.grouping is None:
-            found = self.find(encoded, request, max(CANDIDATES, count), filters, payload=_boost_fields(request) or False)
+            depth, most = max(CANDIDATES, count), None if request.reorders else count
+            found = self.find(encoded, request, depth, filters, payload=_boost_fields(request) or False, most=most)
             return [replace(each, fused=self._ordered(each.fused, each.final, request)[:count]) for each in found]
         wanted = (*filters, *request.grouping.filters)
         found = self.find(encoded, request, CANDIDATES, wanted, payload=_payload(request.grouping, request))
@@ -81,17 +82,22 @@ class CandidateFinder:
         filters: tuple[Filter, ...],
         *,
         payload: Sequence[str] | bool,
+        most: int | None = None,
     ) -> list[Candidates]:
-        """Return the candidates of each query from the `depth` best points of each vector, with feedback if it is requested."""
+        """Return the candidates of each query from the `depth` best points of each vector, with feedback if it is requested.
+
+        If `most` is given, only so many, the best ones: a record of each of two hundred takes longer than fusing them.
+        """
         first = self.query(encoded, depth, filters, payload=payload)
-        fused = [self._fuse(rankings, request) for rankings in first]
+        names = self._vectors_to_refine(encoded, request)
+        fused = [self._fuse(rankings, request, FEEDBACK_CHUNKS if names else most) for rankings in first]
         final, queries, seconds = first, encoded, None
-        if (names := self._vectors_to_refine(encoded, request)) and any(fused):
+        if names and any(fused):
             began = time.perf_counter()
             queries = {**encoded, **self._refined(encoded, names, fused)}
             again = self.query({name: queries[name] for name in names}, depth, filters, payload=payload)
             final = [{**rankings, **dense} for rankings, dense in zip(first, again, strict=True)]
-            fused = [self._fuse(rankings, request) for rankings in final]
+            fused = [self._fuse(rankings, request, most) for rankings in final]
             seconds = time.perf_counter() - began
         return [
             Candidates({name: vectors[number] for name, vectors in queries.items()}, *found, seconds)
@@ -188,8 +194,9 @@ class CandidateFinder:
         stored = self._store.retrieve(self._manifest.collection, ids, payload=False, vectors=dense[:1]) if ids else []
         return {point.id: np.asarray(point.vectors[dense[0]]) for point in stored if dense[0] in point.vectors}
 
-    def _fuse(self, rankings: Rankings, request: SearchRequest) -> list[Fused]:
-        return fuse(rankings, self._weights(request), request.fusion, self.sigmas() if request.fusion == "scores" else None)
+    def _fuse(self, rankings: Rankings, request: SearchRequest, most: int | None = None) -> list[Fused]:
+        sigmas = self.sigmas() if request.fusion == "scores" else None
+        return fuse(rankings, self._weights(request), request.fusion, sigmas, most=most)
 
     def _weights(self, request: SearchRequest) -> Mapping[str, float]:
         return self._manifest.weights if request.weights is None else request.weights

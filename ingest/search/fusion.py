@@ -52,9 +52,14 @@ class Fused:
 
 
 def fuse(
-    rankings: Rankings, weights: Mapping[str, float], method: FusionMethod = "scores", sigmas: Sigmas | None = None
+    rankings: Rankings,
+    weights: Mapping[str, float],
+    method: FusionMethod = "scores",
+    sigmas: Sigmas | None = None,
+    *,
+    most: int | None = None,
 ) -> list[Fused]:
-    """Return all candidates, best first, ties by best rank and id. A candidate's score is the weighted sum over its vectors.
+    """Return the candidates, best first, ties by best rank and id. A candidate's score is the weighted sum over its vectors.
 
     A vector adds nothing for points after rank 100, so a deeper ranking only appends candidates.
 
@@ -73,6 +78,7 @@ def fuse(
         weights: vector name → weight, by default 1.
         method: how to bring the vectors' scores to one scale.
         sigmas: for `scores`: every dense vector; a vector without an entry is sparse.
+        most: number of candidates to return, the best ones. None: all.
     """
     unweighted = _contributions(rankings, method, sigmas or {})
     ranks: dict[str, dict[str, int]] = {}
@@ -85,8 +91,8 @@ def fuse(
             if id_ not in ranks:
                 ranks[id_], scores[id_], contributions[id_] = {}, {}, {}
             ranks[id_][name], scores[id_][name], contributions[id_][name] = rank, point.score, weight * value
-    fused = [Fused(id_, sum(contributions[id_].values()), ranks[id_], scores[id_], contributions[id_]) for id_ in ranks]
-    return sorted(fused, key=lambda each: (-each.score, min(each.ranks.values()), each.id))
+    order = sorted((-sum(contributions[id_].values()), min(ranks[id_].values()), id_) for id_ in ranks)
+    return [Fused(id_, -opposite, ranks[id_], scores[id_], contributions[id_]) for opposite, _, id_ in order[:most]]
 
 
 def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:

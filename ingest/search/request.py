@@ -153,6 +153,11 @@ class SearchRequest:
         return self.rerank != "off" and self.like is None and self.offset < self._window
 
     @property
+    def reorders(self) -> bool:
+        """Whether the best candidates may be others than those that fusion puts first."""
+        return bool(self.boost) or self.diversity > 0 or self.min_rank_vectors > 1
+
+    @property
     def count(self) -> int:
         """The number of candidates or groups that the page requires."""
         return max(self.offset + self.limit, self._window if self.reranks else 0)

@@ -106,7 +106,9 @@ def pages_of(query: VectorQuery, most: int) -> list[VectorQuery]:
 
 
 def joined(pages: Sequence[Sequence[ScoredPoint]]) -> list[ScoredPoint]:
-    """Return the distinct results of all pages, best first; an approximate search may find a point twice."""
+    """Return the distinct results of all pages, best first; an approximate search may find a point on two pages."""
+    if len(pages) == 1:
+        return list(pages[0])
     found: dict[str, ScoredPoint] = {}
     for point in (point for page in pages for point in page):
         found.setdefault(point.id, point)

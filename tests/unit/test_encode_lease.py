@@ -134,6 +134,13 @@ def test_without_devices_there_is_nothing_to_wait_for(directory: Path) -> None:
         assert len(lease.encoder.encode_queries(["x"])) == 1
 
 
+def test_a_lease_without_devices_leaves_nothing_to_look_after(directory: Path) -> None:
+    before = set(threading.enumerate())
+    with lease_gpus(RecordingModel("query"), (), directory=directory, keep=True):
+        pass
+    assert set(threading.enumerate()) <= before
+
+
 @pytest.mark.parametrize("exclusive", [True, False])
 def test_threads_of_one_process_take_turns(directory: Path, exclusive: bool) -> None:
     journal = Journal()

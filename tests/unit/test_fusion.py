@@ -101,6 +101,12 @@ def test_equal_scores_and_ties_are_ordered_by_best_rank_then_id() -> None:
     assert [(each.id, each.score) for each in fused] == [("y", 0.0), ("z", 0.0), ("x", 0.0)]
 
 
+def test_the_best_candidates_are_the_first_of_all() -> None:
+    everything = fuse(RANKINGS, {}, "scores", {"dense": 0.05})
+    assert fuse(RANKINGS, {}, "scores", {"dense": 0.05}, most=2) == everything[:2]
+    assert fuse(RANKINGS, {}, "scores", {"dense": 0.05}, most=9) == everything
+
+
 def test_a_distance_counts_the_other_way_round() -> None:
     near_first = ranking(a=0.1, b=0.5, c=0.9)
     assert by_id(fuse({"dense": near_first}, {}, "scores", {"dense": 0.2})) == pytest.approx({"a": 2.0, "b": 0.0, "c": 0.0})
