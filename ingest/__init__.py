@@ -92,6 +92,7 @@ if TYPE_CHECKING:
     from ingest.search.request import SearchOptions
     from ingest.search.rerank import RerankMode, RerankPipeline
     from ingest.search.searcher import Searcher
+    from ingest.search.self_test import Mean, SelfTest, SelfTestRow
     from ingest.search.tenant import Tenant
     from ingest.search.together import search_together
     from ingest.search.tuning import Tuned, TunedHalf
@@ -171,6 +172,7 @@ _NAMES = {
     "ingest.search.request": "SearchOptions",
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
     "ingest.search.searcher": "Searcher",
+    "ingest.search.self_test": "Mean SelfTest SelfTestRow",
     "ingest.search.tenant": "Tenant",
     "ingest.search.together": "search_together",
     "ingest.search.tuning": "Tuned TunedHalf",
@@ -267,6 +269,7 @@ __all__ = [
     "LeaseTimeoutError",
     "Manifest",
     "ManifestMismatchError",
+    "Mean",
     "Metadata",
     "MissingExtraError",
     "Model",
@@ -307,6 +310,8 @@ __all__ = [
     "Scores",
     "SearchOptions",
     "Searcher",
+    "SelfTest",
+    "SelfTestRow",
     "Share",
     "Source",
     "SourceError",

@@ -29,6 +29,7 @@ from ingest.search.opening import open_reranker, open_searcher
 from ingest.search.request import SearchOptions
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, RerankMode, RerankPipeline
 from ingest.search.searcher import DEFAULT_STORE, Searcher
+from ingest.search.self_test import SELF_TEST_QUERIES, SelfTest, run_self_test
 from ingest.search.tenant import Tenant, parse_tenant
 from ingest.search.why import Why
 from ingest.source.chunking import ChunkingOptions
@@ -225,6 +226,22 @@ class SearchableCollection:
             tuning=tune,
             rerank=rerank,
         )
+
+    def self_test(
+        self,
+        *,
+        queries: int = SELF_TEST_QUERIES,
+        against: str | None = None,
+        fusion: FusionMethod = "scores",
+        feedback: bool = True,
+    ) -> SelfTest:
+        """Measure, without judged queries, how well the collection finds its own chunks. See `run_self_test`.
+
+        Args:
+            against: another collection in the same store, made from the same documents, whose results are compared.
+        """
+        other = None if against is None else self._open_searcher(_normalize_collection_name(against, self._aliases))
+        return run_self_test(self.searcher, queries=queries, against=other, fusion=fusion, feedback=feedback)
 
     def info(self) -> CollectionDetails:
         """Return what is stored and what it was made with. Raises `CollectionNotFoundError`."""

@@ -17,6 +17,7 @@ from ingest.records import ModelReport, Receipt
 from ingest.reindex.reindex import Reindexed
 from ingest.schedule.status import JobStatus
 from ingest.search.evaluate import Evaluation, EvaluationRow
+from ingest.search.self_test import SelfTest
 from ingest.search.tuning import Tuned
 from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Preview
@@ -178,6 +179,30 @@ def _figures(row: EvaluationRow) -> dict[str, float]:
         "p50_ms": row.p50_ms,
         "p95_ms": row.p95_ms,
     }
+
+
+def self_test_json(tested: SelfTest) -> dict[str, Any]:
+    """Return the JSON object of a self-test, with `overlap` if another collection was asked, too."""
+    return {
+        "collection": tested.collection,
+        "queries": tested.queries,
+        "rows": [{"name": row.name, "recall@10": asdict(row.recall_10), "mrr@10": asdict(row.mrr_10)} for row in tested.rows],
+        **({"against": tested.against, "overlap": asdict(tested.overlap)} if tested.overlap else {}),
+    }
+
+
+def print_self_test(tested: SelfTest) -> None:
+    """Print how well a collection finds its own chunks as a table."""
+    console = Console()
+    table = Table(title=f"{tested.collection}: {tested.queries:,} queries of its own", title_justify="left")
+    table.add_column("vector", no_wrap=True)
+    for heading in ("recall@10", "mrr@10"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in tested.rows:
+        table.add_row(row.name, *(f"{figure.value:.3f} ± {figure.error:.3f}" for figure in (row.recall_10, row.mrr_10)))
+    console.print(table)
+    if tested.overlap:
+        console.print(f"overlap with {tested.against}: {tested.overlap.value:.3f} ± {tested.overlap.error:.3f}", highlight=False)
 
 
 def print_verification(found: Verification) -> None:

@@ -13,6 +13,7 @@ fields        sentences about the fields of a filter                  shown     
 order         boosts and diversity: pure                              like      stored vectors as a query: pure
 snippets      the best passage of a hit: pure                         facets    counts of the values of a field
 tenant        the points of one tenant                                why       why a document is not in an answer
+self_test     a verdict without judged queries                    known_items  queries made from chunks: pure
 document      a stored document with its chunks
 """
 

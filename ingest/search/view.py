@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -15,7 +15,7 @@ from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, DeviceError, LeaseTimeoutError, ModelError
 from ingest.identity import doc_key, is_uuid
 from ingest.parameters import shown as shown_value
-from ingest.records import Hit, Payload, ScoredPoint
+from ingest.records import Hit, Payload, ScoredPoint, StoredPoint
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.candidates import CandidateFinder, Candidates
@@ -135,6 +135,11 @@ class CollectionView:
         if all_shown(rankings):
             return rankings
         return self._finder.query(encoded, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
+
+    def chunks(self) -> Iterator[StoredPoint]:
+        """Yield all chunks, ordered by id, with the payload that queries can be made of. A filter hides what is not shown."""
+        fields = ("text", "title", "section", "chunk", "doc_id")
+        return self._store.scroll(self.manifest.collection, [*self._own, *SHOWN], payload=fields)
 
     def count(self, filters: Sequence[Filter]) -> int:
         """Return the number of points that meet all filters."""

@@ -46,6 +46,14 @@ def test_bm25_alone_finds_nearly_everything(tmp_path: Path) -> None:
     assert bm25["ndcg@10"] == pytest.approx(0.95, abs=0.05)
     # The fusion of one ranking is that ranking.
     assert {name: fused[name] for name in SCORES} == {name: bm25[name] for name in SCORES}
+    tested = ingest("eval", "judged", "--self", "-n", "10", "--against", "judged", "--json", cwd=tmp_path).json
+    assert (tested["queries"], tested["overlap"]) == (10, {"value": 1.0, "error": 0.0})
+    assert [row["name"] for row in tested["rows"]] == ["bm25", "fused"]
+    assert all(row["recall@10"]["value"] > 0.9 for row in tested["rows"])
+    shown = ingest("eval", "judged", "--self", "-n", "10", cwd=tmp_path)
+    assert "10 queries of its own" in shown.out
+    for wrong in ((), (str(folder), "--self"), ("--self", "--tune"), (str(folder), "--against", "judged")):
+        assert ingest("eval", "judged", *wrong, cwd=tmp_path).code == 2
 
 
 @pytest.fixture(scope="module")
