@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     from ingest.source.memory import Record, RecordsSource, records_source
     from ingest.source.open import open_source
     from ingest.source.partitions import PartSize
-    from ingest.source.read_options import ReadOptions
+    from ingest.source.read_options import HtmlContent, ReadOptions
     from ingest.store import open_store
     from ingest.store.contract import (
         CollectionInfo,
@@ -185,7 +185,7 @@ _NAMES = {
     "ingest.source.memory": "Record RecordsSource records_source",
     "ingest.source.open": "open_source",
     "ingest.source.partitions": "PartSize",
-    "ingest.source.read_options": "ReadOptions",
+    "ingest.source.read_options": "HtmlContent ReadOptions",
     "ingest.store": "open_store",
     "ingest.store.contract": (
         "CollectionInfo CollectionOptions Combination Condition Distance Filter Manifest Operator Quantization RawFilter Store "
@@ -260,6 +260,7 @@ __all__ = [
     "FusionMethod",
     "GPUMemorySnapshot",
     "Hit",
+    "HtmlContent",
     "IndexType",
     "IngestError",
     "Job",
