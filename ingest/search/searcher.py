@@ -205,19 +205,19 @@ class Searcher(NotCopied):
         Raises `ConfigurationError` for an invalid argument, `StoreError`, `ModelError`, and `ForkError` in a forked child.
         """
         request = SearchRequest.of(options)
-        return self.answers([parse_query_or_like(query, request)], request)[0]
+        return self._answers([parse_query_or_like(query, request)], request)[0]
 
     def search_batch(self, queries: Sequence[str], **options: Unpack[SearchOptions]) -> list[Answer]:
         """Return the answer to each query, like `search`. Each model encodes all of them at once, and requests are shared."""
         request = SearchRequest.of(options)
         if request.like is not None:
             raise ConfigurationError("like: a batch takes queries: pass like to search")
-        return self.answers(parse_queries(queries), request)
+        return self._answers(parse_queries(queries), request)
 
     async def asearch(self, query: str | None = None, **options: Unpack[SearchOptions]) -> Answer:
         """Run `search` in another thread, for asyncio applications. Safe to await many at once."""
         request = SearchRequest.of(options)
-        answers = await asyncio.to_thread(self.answers, [parse_query_or_like(query, request)], request)
+        answers = await asyncio.to_thread(self._answers, [parse_query_or_like(query, request)], request)
         return answers[0]
 
     def why(self, query: str, doc_id: str, **options: Unpack[SearchOptions]) -> Why:
@@ -265,7 +265,7 @@ class Searcher(NotCopied):
         self._home.check()
         return self._current.get()
 
-    def answers(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
+    def _answers(self, queries: Sequence[str], request: SearchRequest) -> list[Answer]:
         """Return the answers to checked queries."""
         return self._ask(lambda view: view.search(queries, request))
 

@@ -36,9 +36,9 @@ def search_together(searchers: Sequence[Searcher], query: str, **options: Unpack
     if request.like is not None or request.diversity:
         raise ConfigurationError("like and diversity compare the vectors of one collection: search one")
     text, whole = parse_query(query), replace(request, limit=request.offset + request.limit, offset=0)
-    answers = [searcher.answers([text], whole)[0] for searcher in opened]
+    answers = [searcher._answers([text], whole)[0] for searcher in opened]  # noqa: SLF001  of this room
     if any(answer.reranked for answer in answers) and not all(answer.reranked or not answer.hits for answer in answers):
-        answers = [searcher.answers([text], replace(whole, rerank="off"))[0] for searcher in opened]
+        answers = [searcher._answers([text], replace(whole, rerank="off"))[0] for searcher in opened]  # noqa: SLF001
     groups = [
         [replace(hit, collection=searcher.name) for hit in group]
         for searcher, answer in zip(opened, answers, strict=True)

@@ -103,8 +103,15 @@ class ServerCollections:
         try:
             found = self._collection(name)
         except CollectionNotFoundError as exc:
-            raise no_collection(name, self.location, usual_names(self._names(), self.aliases())) from exc
+            raise no_collection(name, self.location, self._usual_names()) from exc
         return self._manifest_of(name, found)
+
+    def _usual_names(self) -> list[str]:
+        """Return the names that people use; none where a key may not list them."""
+        try:
+            return usual_names(self._names(), self.aliases())
+        except StoreError:
+            return []
 
     def write_manifest(self, manifest: Manifest) -> None:
         stored = self.manifest(manifest.collection)
