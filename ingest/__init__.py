@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ingest.cluster.engine import ClusterOptions
-    from ingest.collection import Collection, Delete, Duration, Share
+    from ingest.collection import Collection
     from ingest.encode.batching import AdaptiveBatchController
     from ingest.encode.contract import Encoded, Encoder, Model, ModelKind, RunsOn, Vectors
     from ingest.encode.devices import GPUMemorySnapshot
@@ -97,7 +97,7 @@ if TYPE_CHECKING:
     from ingest.search.together import search_together
     from ingest.search.tuning import Tuned, TunedHalf
     from ingest.search.why import VectorPlace, Why, WhyCause
-    from ingest.searchable import OnProgress
+    from ingest.searchable import Delete, Duration, OnProgress, Share
     from ingest.source.chunking import ChunkingOptions
     from ingest.source.column_types import ColumnType
     from ingest.source.fields import FieldMap
@@ -139,7 +139,7 @@ if TYPE_CHECKING:
 
 _NAMES = {
     "ingest.cluster.engine": "ClusterOptions",
-    "ingest.collection": "Collection Delete Duration Share",
+    "ingest.collection": "Collection",
     "ingest.encode.batching": "AdaptiveBatchController",
     "ingest.encode.contract": "Encoded Encoder Model ModelKind RunsOn Vectors",
     "ingest.encode.devices": "GPUMemorySnapshot",
@@ -177,7 +177,7 @@ _NAMES = {
     "ingest.search.together": "search_together",
     "ingest.search.tuning": "Tuned TunedHalf",
     "ingest.search.why": "VectorPlace Why WhyCause",
-    "ingest.searchable": "OnProgress",
+    "ingest.searchable": "Delete Duration OnProgress Share",
     "ingest.source.chunking": "ChunkingOptions",
     "ingest.source.column_types": "ColumnType",
     "ingest.source.fields": "FieldMap",

@@ -1,15 +1,9 @@
-"""`Collection`: the product as one object. Composition only: the rooms below decide and do.
-
-with ingest.Collection("handbook", models=["all-miniLM-l6", "bm25"]) as handbook:
-    receipt = handbook.sync("handbook/", delete="full")
-    hits = handbook.search("who may approve a refund?", limit=5)
-"""
+"""`Collection`: the product as one object. Composition only: the rooms below decide and do."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import timedelta
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -25,7 +19,7 @@ from ingest.records import Receipt, Source
 from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.search.gate import QualityGate
-from ingest.searchable import OnProgress, SearchableCollection
+from ingest.searchable import Delete, Duration, OnProgress, SearchableCollection, Share
 from ingest.source.inputs import SourceLike, reads_once, sources_of
 from ingest.source.sampling import SampledSources
 from ingest.source.sizes import hold_bytes
@@ -33,7 +27,6 @@ from ingest.store.contract import CollectionInfo
 from ingest.sync.cancellation import run_in_thread
 from ingest.sync.deletion import delete_documents, undelete
 from ingest.sync.ownership import check_spelling, find_droppable
-from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import Preview, preview_job
 from ingest.sync.rates import load_rates, measured_rates, remember_rates
 from ingest.sync.rejects import RejectsFile
@@ -41,10 +34,6 @@ from ingest.sync.run import run_job
 from ingest.sync.stored_sources import Forgotten, forget_source
 from ingest.telemetry import ThroughputMonitor
 from ingest.verify.verification import Verification, verify_job
-
-Delete = DeleteMode | Literal["none", "incremental", "full"]
-Duration = float | str | timedelta
-Share = float | str | Fraction
 
 
 class Collection(SearchableCollection):
@@ -217,8 +206,7 @@ class Collection(SearchableCollection):
     ) -> Receipt:
         """Encode sources into Parquet files in `directory`, for `load` on a machine that reaches Qdrant. Opens no store."""
         sources, path, monitor = sources_of(source, name=name), Path(directory), self._monitored(on_progress)
-        kept = Path(rejects or self._state / "rejects" / f"{path.absolute().name}.jsonl")
-        stored = exported_manifest(path)
+        kept, stored = Path(rejects or self._state / "rejects" / f"{path.absolute().name}.jsonl"), exported_manifest(path)
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
         job, encoding = self._job(stored, max_delete=max_delete), self._encoding_for(stored, self._encoding, sampled.texts)
         with RejectsFile(kept) as file, self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:

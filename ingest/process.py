@@ -19,7 +19,7 @@ from ingest.errors import ForkError
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process of this host runs, whoever's it is."""
+    """Return whether a process of this host runs, also one of another user."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

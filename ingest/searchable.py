@@ -7,10 +7,12 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from datetime import timedelta
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import Any, Literal, Self, Unpack
 
 from ingest.cluster.engine import ClusterOptions, check_location
 from ingest.cluster.worker import WorkerSetup
@@ -50,6 +52,9 @@ from ingest.sync.stored_sources import StoredSource, list_sources
 from ingest.telemetry import ThroughputMonitor
 
 OnProgress = Callable[[Progress], object]
+Delete = DeleteMode | Literal["none", "incremental", "full"]
+Duration = float | str | timedelta
+Share = float | str | Fraction
 
 
 class SearchableCollection:

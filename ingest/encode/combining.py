@@ -31,7 +31,7 @@ class _Request:
 class CombinedEncoding:
     """An encoder for one thread at a time, which takes the queries of all threads that wait for it. Safe from several threads.
 
-    A thread that finds it free encodes at once, so that nobody waits for company. While it computes, others queue; the first of
+    A thread that finds it free encodes at once and never waits for more queries. While it computes, others queue; the first of
     them then encodes for all.
     """
 

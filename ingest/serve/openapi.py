@@ -111,7 +111,7 @@ def _query_parameters(model: type[BaseModel] | None) -> list[dict[str, Any]]:
 
 
 def _parameter(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a query parameter. It cannot be null: whoever wants the default leaves it out."""
+    """Return a query parameter. It cannot be null: leave it out for the default."""
     values = {name: value for name, value in schema.items() if name not in {"title", "description", "default"}}
     if "anyOf" in values:
         [values] = [each for each in values["anyOf"] if each != {"type": "null"}]

@@ -103,7 +103,7 @@ class Unusable(Exception):  # noqa: N818  internal: it becomes a `Rejected` or a
 
 
 class NoRecordsError(Unusable):
-    """A file that nobody called a file of records, and that holds none."""
+    """A file that was not given as a file of records, and that holds none."""
 
 
 class ImpossibleId(Unusable):

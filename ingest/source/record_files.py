@@ -23,8 +23,8 @@ def read_values(stream: ByteStream, format: str, path: Sequence[str], *, fields:
         path: the names that lead to the list of records; lists on the way are followed into each item. Empty: the value itself.
         fields: the fields of a record; they tell whether a file holds records at all.
 
-    Raises `Unusable` for a file that is malformed, too large, or without that list, and `NoRecordsError` for one that nobody
-    called a file of records, and whose first value has no text.
+    Raises `Unusable` for a file that is malformed, too large, or without that list, and `NoRecordsError` for one that was
+    not given as a file of records, and whose first value has no text.
     """
     if format == "xml-records":
         return _xml_records(stream, path, max_bytes)
