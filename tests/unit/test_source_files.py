@@ -86,7 +86,13 @@ def test_a_named_link_is_followed(tmp_path: Path) -> None:
 def test_a_file_is_a_document(tmp_path: Path) -> None:
     tree(tmp_path, {"docs/guide.md": "\ufeff# The *Guide*\n\nText.\n", "docs/plain.txt": "# no heading"})
     assert only(read(tmp_path / "docs/guide.md")) == Document(
-        "guide.md", "# The *Guide*\n\nText.\n", "The *Guide*", {"path": "guide.md"}, "markdown", f"{tmp_path}/docs/guide.md"
+        "guide.md",
+        "# The *Guide*\n\nText.\n",
+        "The *Guide*",
+        {"path": "guide.md"},
+        "markdown",
+        f"{tmp_path}/docs/guide.md",
+        first_line=1,
     )
     assert only(read(tmp_path / "docs/plain.txt")).title is None
     found = read(tmp_path)[0]
