@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from ray_cluster import RayBench
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "False"
 os.environ["HAYSTACK_TELEMETRY_ENABLED"] = "false"  # it writes a file in the home when it is imported
 
 # Processes share leases through the folder for temporary files. Each process of tests has its own, so that a test waits neither
@@ -38,14 +37,6 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its wo
 
 hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=None)  # a slow machine fails no test
 hypothesis.settings.load_profile("any CPU")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def temporary_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep them in a folder of this process, leases among them: no test waits for a model of another worker or run."""
-    before, tempfile.tempdir = tempfile.tempdir, str(tmp_path_factory.mktemp("temporary"))
-    yield
-    tempfile.tempdir = before
 
 
 @pytest.fixture(scope="session")
