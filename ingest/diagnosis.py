@@ -1,4 +1,4 @@
-"""What a report of a fault needs to know of a machine: versions, devices, models, the store and disk space."""
+"""Diagnose a machine for the report of a fault: versions, devices, models, the store and disk space."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every command begins with: its settings, and the store they name."""
+"""The beginning of every command: read the settings, and open the store that they name."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -36,6 +37,11 @@ def _finite(value: Any) -> Any:
 
 def _is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def describe_counts(receipt: Mapping[str, Any] | None, names: Sequence[str]) -> str:
+    """Return the counts of a receipt that are not zero, in the order of `names`: `3 written, 158 unchanged`."""
+    return ", ".join(f"{count:,} {name}" for name in names if (count := (receipt or {}).get(name)))
 
 
 def plain(text: str) -> str:

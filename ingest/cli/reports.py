@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ingest.cli.output import plain
+from ingest.cli.output import describe_counts, plain
 from ingest.cluster.capacity import Sizing, describe_sizing
 from ingest.records import ModelReport, Receipt
 from ingest.reindex.reindex import Reindexed
@@ -73,8 +73,7 @@ def print_statuses(statuses: Sequence[JobStatus]) -> None:
     table = Table("job", "status", "seconds", "documents")
     for status in statuses:
         seconds = "" if status.seconds is None else f"{status.seconds:.1f}"
-        counts = [f"{count:,} {name}" for name in _DOCUMENT_COUNTS if (count := (status.receipt or {}).get(name))]
-        table.add_row(status.job, status.status, seconds, ", ".join(counts))
+        table.add_row(status.job, status.status, seconds, describe_counts(status.receipt, _DOCUMENT_COUNTS))
     Console().print(table)
     errors = Console(stderr=True, soft_wrap=True)
     for status in statuses:

@@ -17,7 +17,7 @@ from ingest.cli import options
 from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation, store_of
 from ingest.cli.listing import ListedCollection, listed_collections, listing_json, listing_table
-from ingest.cli.output import plain, print_json
+from ingest.cli.output import describe_counts, plain, print_json
 from ingest.encode.holder import LeaseHolder, default_lease_directory, lease_holders
 from ingest.errors import ConfigurationError, StoreError
 from ingest.retry import RetryPolicy
@@ -26,13 +26,15 @@ from ingest.settings import Settings
 
 WATCH_SECONDS = 2.0
 
+_COUNTS = ("written", "updated", "unchanged", "deleted", "rejected")
+
 _RETRY = RetryPolicy(attempts=2, seconds=5.0, longest=1.0)
 """Retries of the store. Somebody waits for the screen."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Overview:
-    """What there is and what runs now. `problem`: why the store cannot be read, or None."""
+    """The collections, the jobs and the leases of this moment. `problem`: why the store cannot be read, or None."""
 
     collections: Sequence[ListedCollection]
     problem: str | None
@@ -106,7 +108,8 @@ def _screen(settings: Settings, overview: _Overview) -> RenderableType:
 def _jobs_table(jobs: Sequence[JobStatus]) -> Table:
     table = Table("job", "status", "last run", "next run", "last receipt")
     for job in jobs:
-        table.add_row(plain(job.job), job.status, _time(job.started), _time(job.next_run), plain(job.error or _counts(job)))
+        last = plain(job.error or describe_counts(job.receipt, _COUNTS))
+        table.add_row(plain(job.job), job.status, _time(job.started), _time(job.next_run), last)
     return table
 
 
@@ -115,12 +118,6 @@ def _leases_table(leases: Sequence[LeaseHolder]) -> Table:
     for holder in leases:
         table.add_row(holder.device, plain(holder.model), plain(f"{holder.command} ({holder.pid})"), _time(holder.since))
     return table
-
-
-def _counts(job: JobStatus) -> str:
-    receipt = job.receipt or {}
-    names = ("written", "updated", "unchanged", "deleted", "rejected")
-    return ", ".join(f"{receipt[name]:,} {name}" for name in names if receipt.get(name))
 
 
 def _time(moment: datetime | None) -> str:

@@ -1,4 +1,4 @@
-"""What the adapters share: hits become metadata, and documents of a framework become records."""
+"""Convert between the frameworks and `ingest`: hits to metadata, and documents of a framework to records."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def loaded_source(
 
 @dataclass(frozen=True, slots=True)
 class _Records(Generic[Loaded]):
-    """The documents as records, loaded anew by each iteration."""
+    """The documents as records. Each iteration loads them again."""
 
     documents: Iterable[Loaded] | Callable[[], Iterable[Loaded]]
     kind: type[Loaded]

@@ -154,7 +154,7 @@ class SearchRequest:
 
     @property
     def reorders(self) -> bool:
-        """Whether the best candidates may be others than those that fusion puts first."""
+        """True if a later step may prefer other candidates than the first of the fusion."""
         return bool(self.boost) or self.diversity > 0 or self.min_rank_vectors > 1
 
     @property

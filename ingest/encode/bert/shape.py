@@ -1,4 +1,4 @@
-"""What the files of a model say about its network."""
+"""Read the shape of a network from the files of its model."""
 
 from __future__ import annotations
 
