@@ -14,7 +14,7 @@ from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.combining import CombinedEncoding
 from ingest.encode.contract import Model, Vectors
 from ingest.encode.devices import default_devices, is_accelerator
-from ingest.encode.queries import as_queries
+from ingest.encode.queries import QueryModel, as_queries
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, UnknownModelError
 from ingest.records import DenseMatrix
@@ -37,6 +37,7 @@ class _Member:
     """A model, whose encoder serves one thread at a time: texts of threads that wait are encoded together."""
 
     model: Model
+    query_model: QueryModel
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
     documents: CombinedEncoding = field(default_factory=CombinedEncoding)
     queries: CombinedEncoding = field(default_factory=CombinedEncoding)
@@ -89,11 +90,11 @@ class Embedder:
             raise UnknownModelError(f"no model {key!r} is served: use {' or '.join(self.keys)}")
         with self._making:
             if not self._members:
-                self._members = {model.key: _Member(model) for model in self._make_models()}
+                self._members = {model.key: _Member(model, as_queries(model)) for model in self._make_models()}
         return self._members[key]
 
     def _encode(self, member: _Member, as_query: bool, texts: Sequence[str]) -> Vectors:
-        model = as_queries(member.model) if as_query else member.model
+        model = member.query_model if as_query else member.model
         devices = default_devices() if self._devices is None else self._devices
         on_accelerator = member.model.runs_on == "accelerator"
         with member.one_at_a_time:
