@@ -12,6 +12,8 @@ from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
 from ingest.cli.search_options import QueryOptions
 from ingest.cli.session import collection_of
+from ingest.store.contract import Filter
+from ingest.store.filters import as_where
 
 
 @options.spread
@@ -46,4 +48,5 @@ def why(
 
 
 def _json(value: Any) -> Any:
-    return [str(each) for each in value] if isinstance(value, list) and value and not isinstance(value[0], str) else value
+    """Return a changed option as JSON, filters as `where` of a request takes them."""
+    return [as_where(each) if isinstance(each, Filter) else each for each in value] if isinstance(value, list) else value

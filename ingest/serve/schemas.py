@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -179,12 +179,23 @@ class RerankSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class FoundHit(Hit):
+    """A hit with its `place`. See `Hit`."""
+
+    place: str = ""
+
+    @classmethod
+    def of(cls, hit: Hit) -> Self:
+        return cls(**{each.name: getattr(hit, each.name) for each in fields(Hit)}, place=hit.place)
+
+
+@dataclass(frozen=True, slots=True)
 class SearchAnswer:
     """The results of a search: what `ingest search --json` prints, with the name of the collection. See `Answer`."""
 
     collection: str
     query: str | None
-    hits: tuple[Hit, ...]
+    hits: tuple[FoundHit, ...]
     reranked: bool
     rerank: RerankSummary | None
     note: str | None
@@ -198,7 +209,7 @@ class SearchAnswer:
         return cls(
             collection,
             query,
-            answer.hits,
+            tuple(map(FoundHit.of, answer.hits)),
             answer.reranked,
             RerankSummary.of(answer.details),
             answer.note,

@@ -64,6 +64,21 @@ def conditions_in(filters: Sequence[Filter], *, certain: bool = True) -> Iterato
             yield from conditions_in(part.filters, certain=certain and part.operator == "and")
 
 
+def as_where(part: Filter) -> dict[str, Any]:
+    """Return the mapping of JSON values that `parse_where` reads as this filter; for a raw filter, its own JSON object."""
+    match part:
+        case Condition(field, "eq", value):
+            return {field: value}
+        case Condition(field, "element", Condition() | Combination() | RawFilter() as inside):
+            return {field: {"element": as_where(inside)}}
+        case Condition(field, operator, value):
+            return {field: {operator: list(value) if isinstance(value, tuple) else value}}
+        case Combination(operator, filters):
+            return {operator: [as_where(each) for each in filters]}
+        case RawFilter(value):
+            return dict(value.model_dump(mode="json", exclude_none=True))
+
+
 def _filters(where: object, depth: int) -> tuple[Filter, ...]:  # noqa: PLR0911  one case a type
     if depth > MAX_DEPTH:
         raise ConfigurationError(f"a filter is nested deeper than {MAX_DEPTH}: write it flatter")

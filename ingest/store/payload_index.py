@@ -30,7 +30,8 @@ _OWN_FIELDS = frozenset(
         "line",
     }
 )
-_DECLARED: tuple[IndexType, ...] = tuple(kind for kind in get_args(IndexType) if kind != "text")
+DECLARED_TYPES: tuple[IndexType, ...] = tuple(kind for kind in get_args(IndexType) if kind != "text")
+"""The types that settings may name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +70,7 @@ def _index(name: object, kind: object) -> PayloadIndex:
         return kind
     words = kind.split() if isinstance(kind, str) else [kind]
     try:
-        index_type = parse_choice(words[0] if words else "", _DECLARED)
+        index_type = parse_choice(words[0] if words else "", DECLARED_TYPES)
     except InvalidValueError as exc:
         raise InvalidValueError(f"{shown(name)}: {exc}") from None
     if words[1:] not in ([], ["tenant"]) or (len(words) > 1 and index_type not in _TENANT_TYPES):

@@ -12,7 +12,7 @@ from qdrant_client import QdrantClient, models
 
 import ingest
 from ingest.encode.contract import Model
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, StoreError
 from ingest.identity import chunk_id, doc_key
 from ingest.records import Chunk, Document, Fingerprint, Hit, Point
 from ingest.search import Searcher
@@ -86,6 +86,10 @@ def test_a_strict_server_is_searched_with_context_and_filters(server_url: str, c
         assert len(searcher.search("text", where='title="title 1" or doc_id="doc 0" or source=other')) == 6
         assert len(searcher.search("text", group_by="doc_id")) == 3
         assert len(searcher.search("text", group_by="title", where="metadata.year is not missing")) == 3
+        with pytest.raises(
+            StoreError, match=r'strict mode.*metadata\.lang has no index: write "lang" = "keyword" under \[index\]'
+        ):
+            searcher.search("text", where="metadata.lang=en")
     client.delete_collection(collection)
 
 

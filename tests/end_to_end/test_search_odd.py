@@ -129,6 +129,14 @@ def test_why_takes_the_options_of_a_search(desk: Path, arguments: tuple[str, ...
     assert (done.json["cause"], done.json["change"]) == ("option", change)
 
 
+def test_the_change_that_why_names_can_be_sent_as_a_request(desk: Path) -> None:
+    first = search(desk, "binding", "--json").json["hits"][0]["doc_id"]
+    where = ("--where", "chunk>=0 and not title=nothing", "--where", f'doc_id!="{first}"')
+    done = ingest("why", "words", "binding", "--doc-id", first, *where, "--rerank", "off", "--json", cwd=desk)
+    kept = [{"chunk": {"gte": 0}}, {"not": [{"title": "nothing"}]}]
+    assert (done.json["cause"], done.json["change"]) == ("filter", {"where": kept})
+
+
 def test_a_hit_is_shown_with_its_headings_and_its_place(tmp_path: Path) -> None:
     folder = tmp_path / "handbook"
     folder.mkdir()

@@ -52,6 +52,7 @@ def test_a_search_returns_what_the_collection_returns(client: ApiClient, store: 
     assert [hit["score"] for hit in answered["hits"]] == pytest.approx([hit.score for hit in expected])
     assert answered["hits"][0]["doc_id"] == "rules/leave"
     assert answered["hits"][0]["snippet"] == expected[0].snippet
+    assert [hit["place"] for hit in answered["hits"]] == [hit.place for hit in expected]
     assert answered["facets"] == {"metadata.lang": {"de": 1, "en": 1}}
     assert answered["collection"] == "rules"
 

@@ -16,7 +16,7 @@ from ingest.errors import ConfigurationError
 from ingest.store.contract import Combination, Condition, Filter, RawFilter
 from ingest.store.edge.filters import filter_to
 from ingest.store.expression import parse_expression
-from ingest.store.filters import parse_filter, parse_where
+from ingest.store.filters import as_where, parse_filter, parse_where
 
 
 @pytest.mark.parametrize(
@@ -217,9 +217,27 @@ def test_python_values_nest_as_text_does() -> None:
     assert parse_filter({"items": {"element": "price>10 or color=red"}}) == parse_filter("items{price>10 or color=red}")
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "a=1",
+        "a in [1, two words]",
+        "a not in (en)",
+        "a>2024-12-31 and note~2020",
+        "a is null and b is not missing and c!=*",
+        "p near (52.5, 13.4, 5km) or p polygon (0 0, 0 1, 1 1)",
+        "items{price>10 and color=red} and (lang=en or not tags:draft)",
+    ],
+)
+def test_a_filter_is_written_as_json_that_is_the_same_filter(expression: str) -> None:
+    filters = parse_filter(expression)
+    assert parse_filter(json.loads(json.dumps([as_where(each) for each in filters]))) == filters
+
+
 def test_a_filter_of_the_client_passes_as_it_is() -> None:
     raw = models.Filter(must=[models.HasIdCondition(has_id=[3])])
     assert parse_filter(raw) == (RawFilter(raw),)
+    assert as_where(RawFilter(raw)) == {"must": [{"has_id": [3]}]}
     assert parse_filter({"or": ["a=1", raw]}) == (Combination("or", (Condition("a", "eq", 1), RawFilter(raw))),)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Container
 from urllib.parse import urlsplit, urlunsplit
@@ -16,6 +17,7 @@ from qdrant_client.common.client_exceptions import QdrantException, ResourceExha
 from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
 from ingest.errors import RequestTooLargeError, StoreError, StoreUnavailableError
+from ingest.store.payload_index import DECLARED_TYPES
 from ingest.store.schema import no_collection
 
 VENDOR_ERRORS = (
@@ -47,6 +49,9 @@ _REFUSED_BY_PROXY = ("401 ", "403 ", "404 ", "405 ", "407 ")
 _TOO_LARGE = (413, StatusCode.OUT_OF_RANGE)
 _TOO_LARGE_FOR_GATEWAY = "Received http2 header with status: 413"
 """The gRPC message for a gateway that answers 413, which has no gRPC status."""
+
+_UNINDEXED = re.compile(r'Index required but not found for "(?P<field>.+?)" of one of the following types: \[(?P<type>\w+)')
+"""The words of a server in strict mode for a filter on a field without an index: it has the status of every bad request."""
 
 BAD_REQUEST = (400, 422, StatusCode.INVALID_ARGUMENT)
 _SERVER_FAULTS = 500
@@ -128,6 +133,12 @@ def _translate_status(status: int | StatusCode | None, where: str, reason: str, 
         return RequestTooLargeError(f"{where} finds a request too large ({reason})")
     if status in _PASSING or (isinstance(status, int) and status >= _SERVER_FAULTS):
         return StoreUnavailableError(f"{where} is down, overloaded or too slow: {reason}; check that it is running")
+    if (unindexed := _UNINDEXED.search(reason)) and unindexed["type"] in DECLARED_TYPES:
+        setting = f'{json.dumps(unindexed["field"].removeprefix("metadata."))} = "{unindexed["type"]}"'
+        return StoreError(
+            f"{where} filters by indexed fields only (strict mode), and {unindexed['field']} has no index: write {setting} under"
+            " [index] in ingest.toml and run the sync again"
+        )
     return StoreError(f"{where} refuses the request: {reason}")
 
 
