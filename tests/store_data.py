@@ -39,12 +39,12 @@ def sparse(weights: Mapping[int, float]) -> SparseVector:
 
 def vectors(seed: int) -> dict[str, Vector]:
     random = np.random.default_rng(seed)
-    terms = random.choice(50, size=12, replace=False)
+    terms = random.permutation(50)[:12]
     return {
-        "dense": random.standard_normal(DIM).astype(np.float32),
-        "dot": random.standard_normal(2).astype(np.float32),
-        "bm25": sparse({int(term): float(random.uniform(0.5, 2)) for term in terms}),
-        "plain": sparse({int(terms[0]): 1.0}),
+        "dense": random.standard_normal(DIM, np.float32),
+        "dot": random.standard_normal(2, np.float32),
+        "bm25": SparseVector(np.sort(terms).astype(np.uint32), random.uniform(0.5, 2, size=12).astype(np.float32)),
+        "plain": SparseVector(terms[:1].astype(np.uint32), np.ones(1, np.float32)),
     }
 
 
@@ -63,7 +63,7 @@ def point(
     made_from = Fingerprint(
         chunk.id, key, f"doc-fp-{number}", 1, f"text-fp-{number}", f"payload-fp-{number}", {"dense": "dense-1"}
     )
-    made = vectors(number)
+    made = vectors(number) if columns else {}
     return Point(
         chunk.id, {name: made[name] for name in columns}, with_fingerprint(build_payload(document, chunk, source), made_from)
     )

@@ -19,7 +19,7 @@ from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 THREADS = 8
-QUESTIONS = 50
+QUESTIONS = 20
 
 
 def loaded(keys: Sequence[str]) -> list[Model]:

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from uuid import UUID
 
 import numpy as np
 import pytest
@@ -331,10 +332,10 @@ def test_a_long_load_does_not_keep_what_it_wrote_in_memory(tmp_path: Path) -> No
         store.ensure(wide, OPTIONS)
         matrix = random.standard_normal((500, 256)).astype(np.float32)
         for start in range(0, 40_000, 500):
-            store.upsert("docs", [Point(point(start + row).id, {"dense": matrix[row]}, {}) for row in range(500)])
+            store.upsert("docs", [Point(str(UUID(int=start + row)), {"dense": matrix[row]}, {}) for row in range(500)])
         assert resident_files(tmp_path) < 8 * 2**20  # of 40 MiB of vectors alone
         assert store.count("docs") == 40_000
-        [found] = [each for each in store.scroll("docs", vectors=True) if each.id == point(7).id]
+        [found] = [each for each in store.scroll("docs", vectors=True) if each.id == str(UUID(int=7))]
     stored = found.vectors["dense"]
     assert isinstance(stored, np.ndarray)
     np.testing.assert_allclose(stored, matrix[7] / np.linalg.norm(matrix[7]), atol=1e-6)

@@ -24,7 +24,8 @@ OPTIONS = CollectionOptions()
 
 
 def test_fingerprints_of_more_than_one_page(ready: Store, collection: str) -> None:
-    small = [replace(point(number, doc_id=f"doc-{number % 700}"), vectors={"dot": vectors(1)["dot"]}) for number in range(5_600)]
+    dot = {"dot": vectors(1)["dot"]}
+    small = [replace(point(number, doc_id=f"doc-{number % 700}", columns=()), vectors=dot) for number in range(5_600)]
     for start in range(0, len(small), 700):
         ready.upsert(collection, small[start : start + 700])
     wanted = [made for each in small if (made := fingerprint_of(each.id, each.payload)) and each.payload["doc_id"] != "doc-1"]
