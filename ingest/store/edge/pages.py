@@ -7,6 +7,7 @@ reclaims such pages at once when asked to; the next access maps them again.
 from __future__ import annotations
 
 import ctypes
+import os
 from pathlib import Path
 
 _MADV_PAGEOUT = 21
@@ -21,9 +22,11 @@ def release_pages(directory: Path) -> None:
     maps = Path("/proc/self/maps")
     if not maps.exists():
         return
-    prefix = f"{directory.resolve()}/"
-    for line in maps.read_text().splitlines():
-        area, mode, _, _, _, *path = line.split(maxsplit=5)
-        if path and path[0].startswith(prefix) and mode.endswith("s"):
-            start, end = (int(border, 16) for border in area.split("-"))
+    prefix = os.fsencode(directory.resolve()) + b"/"
+    for line in maps.read_bytes().splitlines():
+        if prefix not in line:
+            continue
+        area, mode, _, _, _, path = line.split(maxsplit=5)
+        if path.startswith(prefix) and mode.endswith(b"s"):
+            start, end = (int(border, 16) for border in area.split(b"-"))
             _libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), _MADV_PAGEOUT)  # failure costs only memory

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-from qdrant_client import QdrantClient
+from qdrant_client.qdrant_remote import QdrantRemote
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError
 from ingest.process import ForkUnsafe, HomeProcess, keep_for_parent
@@ -95,12 +95,13 @@ class Connection:
         tls, authority = _certificates(ca_file, needed=encrypted)
         rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
 
-        def client(*, prefer_grpc: bool, timeout: int) -> QdrantClient:
+        # QdrantClient would look for texts to embed in all that is sent, and read the schemas of all its models for that.
+        def client(*, prefer_grpc: bool, timeout: int) -> QdrantRemote:
             if prefer_grpc:
                 _GRPC.use()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)  # about choices made above
-                return QdrantClient(
+                return QdrantRemote(
                     url=self.location,
                     api_key=api_key,
                     prefer_grpc=prefer_grpc,
@@ -208,7 +209,7 @@ class Connection:
             raise StoreError(f"the Qdrant server at {self.location} has version {version}: upgrade it to {oldest} or later")
         return version
 
-    def _answers_over_grpc(self, version: str, port: int, client: Callable[..., QdrantClient]) -> bool:
+    def _answers_over_grpc(self, version: str, port: int, client: Callable[..., QdrantRemote]) -> bool:
         """Return whether the same server answers over gRPC, with the same version, collections and aliases.
 
         gRPC was not requested here, so a failure is not an error.
@@ -245,7 +246,7 @@ class Connection:
             )
 
 
-def _names_on(client: QdrantClient) -> tuple[set[str], set[str]]:
+def _names_on(client: QdrantRemote) -> tuple[set[str], set[str]]:
     """Return the names of the collections and of the aliases."""
     return (
         {found.name for found in client.get_collections().collections},
