@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         ChunkCounts,
         DenseMatrix,
         Document,
+        FileFacts,
         Fingerprint,
         Hit,
         LeaseEvent,
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
         ModelReport,
         Payload,
         Point,
-        Progress,
         Receipt,
         Rejected,
         ScoredPoint,
@@ -132,7 +132,7 @@ if TYPE_CHECKING:
     from ingest.sync.rejects import RejectsFile
     from ingest.sync.run import run_job
     from ingest.sync.stored_sources import Forgotten, StoredSource
-    from ingest.telemetry import Clock, PassReport, ThroughputMonitor
+    from ingest.telemetry import Clock, PassReport, Progress, ThroughputMonitor
     from ingest.verify.damage import FindingKind
     from ingest.verify.inspection import Finding
     from ingest.verify.verification import Repairs, Verification
@@ -158,7 +158,7 @@ _NAMES = {
         "StoreUnavailableError UnknownModelError"
     ),
     "ingest.records": (
-        "ChunkCounts DenseMatrix Document Fingerprint Hit LeaseEvent Metadata ModelReport Payload Point Progress "
+        "ChunkCounts DenseMatrix Document FileFacts Fingerprint Hit LeaseEvent Metadata ModelReport Payload Point "
         "Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Vector"
     ),
     "ingest.reindex.reindex": "Reindexed",
@@ -201,7 +201,7 @@ _NAMES = {
     "ingest.sync.rejects": "RejectsFile",
     "ingest.sync.run": "run_job",
     "ingest.sync.stored_sources": "Forgotten StoredSource",
-    "ingest.telemetry": "Clock PassReport ThroughputMonitor",
+    "ingest.telemetry": "Clock PassReport Progress ThroughputMonitor",
     "ingest.verify.damage": "FindingKind",
     "ingest.verify.inspection": "Finding",
     "ingest.verify.verification": "Repairs Verification",
@@ -249,6 +249,7 @@ __all__ = [
     "Evaluation",
     "EvaluationRow",
     "FieldMap",
+    "FileFacts",
     "Filter",
     "Finding",
     "FindingKind",

@@ -23,6 +23,21 @@ RAW_LIMIT = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What is stored of the file of a document, for filters. It does not decide whether the document has changed.
+
+    Attributes:
+        path: its path in the folder that was read, or its name.
+        size: bytes, compressed if it is; None if the file system does not tell.
+        modified: when it was changed last (ISO 8601, UTC); None if the file system does not tell.
+    """
+
+    path: str
+    size: int | None = None
+    modified: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A document of a source.
 
@@ -37,6 +52,7 @@ class Document:
         pages: number and start (offset in `text`) of each page, in the order of the text; empty without pages.
         anchors: name (the fragment of a URL) and start of each place that a link can name, in the order of the text.
         first_line: number of the line of its file on which the text begins, from 1; None if its lines are not those of a file.
+        file: facts about the file that the document is, or None.
     """
 
     id: str
@@ -49,6 +65,7 @@ class Document:
     pages: tuple[tuple[int, int], ...] = ()
     anchors: tuple[tuple[str, int], ...] = ()
     first_line: int | None = None
+    file: FileFacts | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,7 +264,7 @@ class ModelReport:
     """The work of one model in a run.
 
     `seconds` is the time under leases; `tokens` excludes padding; the shares are 0 to 1; `vram_gb` is the most GiB of one GPU's
-    memory that it used, its batches included, 0 without a GPU.
+    memory that it used, its batches included, 0 without a GPU; `identical` of the `chunks` got the vector of an equal text.
     """
 
     key: str
@@ -266,6 +283,7 @@ class ModelReport:
     waiting_share: float = 0.0
     moving_share: float = 0.0
     vram_gb: float = 0.0
+    identical: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,25 +295,6 @@ class LeaseEvent:
     devices: tuple[str, ...]
     at: float
     vram: Mapping[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The progress of a run.
-
-    Attributes:
-        read: documents read from the sources so far.
-        done: documents that are stored, unchanged or rejected.
-        model: key of the encoding model, or None between passes.
-        encoded: distinct texts encoded in this pass.
-        chunks: distinct texts of this pass.
-    """
-
-    read: int
-    done: int
-    model: str | None = None
-    encoded: int = 0
-    chunks: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -362,6 +361,9 @@ class Source(Protocol):
     documents are stored under another name.
 
     Optional: `reads_once: bool`, False if absent. If True, a second `read` raises `SourceError`.
+
+    Optional: `count() -> int | None`, the number of documents that `read` will yield, for the progress of a run. None: counting
+    them is not cheap.
     """
 
     @property

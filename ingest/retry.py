@@ -79,7 +79,13 @@ def call_with_retries(
         sleep(seconds)
 
     def announce(state: RetryCallState) -> None:
-        logger.warning("%s; retrying in %.1f s", _transient_error(state), state.upcoming_sleep)
+        logger.warning(
+            "%s; attempt %d of %d in %.1f s",
+            _transient_error(state),
+            state.attempt_number + 1,
+            policy.attempts,
+            state.upcoming_sleep,
+        )
 
     def report(state: RetryCallState) -> None:
         error = _transient_error(state)

@@ -21,7 +21,7 @@ from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOpt
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
 from ingest.parameters import checked, optional
-from ingest.records import Progress, Source
+from ingest.records import Source
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.document import StoredDocument
@@ -49,7 +49,7 @@ from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import rejected_because
 from ingest.sync.sources import check_sources
 from ingest.sync.stored_sources import StoredSource, list_sources
-from ingest.telemetry import ThroughputMonitor
+from ingest.telemetry import Progress, ThroughputMonitor
 
 OnProgress = Callable[[Progress], object]
 Delete = DeleteMode | Literal["none", "incremental", "full"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
+from ingest.errors import ConfigurationError
 from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number, parse_weight
 
 
@@ -49,6 +51,20 @@ Weight = Annotated[float, BeforeValidator(parse_weight)]
 
 Duration = Annotated[float, BeforeValidator(parse_duration), BeforeValidator(_as_written)]
 """A duration in seconds, written with a unit: `90s`, `15m`, `6h` or `30d`."""
+
+
+def _check_cron(expression: str) -> str:
+    from ingest.schedule.cron import CronSchedule  # noqa: PLC0415  only jobs with a schedule need it
+
+    try:
+        CronSchedule.parse(expression, UTC)
+    except ConfigurationError as exc:
+        raise ValueError(str(exc)) from exc
+    return expression
+
+
+Cron = Annotated[str, AfterValidator(_check_cron)]
+"""A cron expression of five fields."""
 
 
 def _check_job_name(name: str) -> str:

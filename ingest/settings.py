@@ -33,7 +33,7 @@ from pydantic_settings import (
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
-from ingest.setting_types import Allowance, ColumnType, Duration, JobName, Locations, Names, Share, Table, Weight
+from ingest.setting_types import Allowance, ColumnType, Cron, Duration, JobName, Locations, Names, Share, Table, Weight
 
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
@@ -172,7 +172,7 @@ class JobSettings(RunSettings):
     )
     format: str | None = Field(None, description="The format of the source, if its name does not tell.")
     query: str | None = Field(None, description="For an SQL source, the query whose rows are the documents.")
-    schedule: str | None = Field(None, description="When the daemon runs the job: a cron expression, in local time.")
+    schedule: Cron | None = Field(None, description="When the daemon runs the job: a cron expression, in local time.")
     every: Duration | None = Field(None, ge=1, description="Or the time from one start to the next, such as 15m or 6h.")
     time_limit: Duration | None = Field(
         None, ge=1, description="Maximum time of a run. It stops at the end of a window; the next run continues."

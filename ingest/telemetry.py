@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from ingest.records import LeaseEvent, ModelReport, Progress
+from ingest.records import LeaseEvent, ModelReport
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -25,11 +25,41 @@ MAX_ERRORS = 100
 
 
 @dataclass(frozen=True, slots=True)
+class Progress:
+    """The progress of a run.
+
+    Attributes:
+        read: documents read from the sources so far.
+        done: documents that are stored, unchanged or rejected.
+        model: key of the encoding model, or None between passes.
+        encoded: distinct texts encoded in this pass.
+        chunks: distinct texts of this pass.
+        total: documents of the sources, or None if counting them is not cheap.
+    """
+
+    read: int
+    done: int
+    model: str | None = None
+    encoded: int = 0
+    chunks: int = 0
+    total: int | None = None
+
+    @property
+    def share(self) -> float | None:
+        """About how much of the run is done, 0 to 1: documents, and what a model has encoded of those in the window."""
+        if not self.total:
+            return None
+        under_way = (self.read - self.done) * self.encoded / self.chunks if self.chunks else 0.0
+        return min(1.0, (self.done + under_way) / self.total)
+
+
+@dataclass(frozen=True, slots=True)
 class PassReport:
     """The pass of one model over one window.
 
     Attributes:
         chunks: texts that got a vector. Equal texts are encoded once but each counts, as in `ingest plan`.
+        identical: how many of them got the vector of an equal text before them.
         tokens: tokens of text.
         padded_tokens: tokens computed, padding included.
         seconds: time under the lease, moving the model included, reading its weights excluded.
@@ -54,6 +84,7 @@ class PassReport:
     compute_seconds: float
     window: int
     vram_gb: float = 0.0
+    identical: int = 0
 
     @property
     def tokens_per_second(self) -> float:
@@ -97,6 +128,7 @@ class BatchProgressContext:
 class _Totals:
     report: PassReport
     chunks: int = 0
+    identical: int = 0
     tokens: int = 0
     padded_tokens: int = 0
     seconds: float = 0.0
@@ -108,6 +140,7 @@ class _Totals:
         """Add a pass."""
         self.report = report
         self.chunks += report.chunks
+        self.identical += report.identical
         self.tokens += report.tokens
         self.padded_tokens += report.padded_tokens
         self.seconds += report.seconds
@@ -128,13 +161,14 @@ class _Totals:
             backend=self.report.backend,
             chunks=self.chunks,
             tokens=self.tokens,
-            seconds=round(self.seconds, 3),
+            seconds=round(self.seconds, 6),
             tokens_per_second=round(self.tokens / self.seconds, 1) if self.seconds else 0.0,
             padding_share=round(1 - self.tokens / self.padded_tokens, 4) if self.padded_tokens else 0.0,
             computing_share=computing,
             waiting_share=round(max(0.0, 1 - computing - moving), 4) if self.seconds else 0.0,
             moving_share=moving,
             vram_gb=self.vram_gb,
+            identical=self.identical,
         )
 
     def _share(self, seconds: float) -> float:
@@ -163,6 +197,7 @@ class ThroughputMonitor:
     _errors: list[str] = field(init=False, default_factory=list)
     _error_count: int = field(init=False, default=0)
     _documents: tuple[int, int] = field(init=False, default=(0, 0))
+    _total: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.start()
@@ -176,6 +211,7 @@ class ThroughputMonitor:
             self._errors.clear()
             self._error_count = 0
             self._documents = (0, 0)
+            self._total = None
 
     def elapsed(self) -> float:
         """Return the seconds since the run started."""
@@ -220,17 +256,21 @@ class ThroughputMonitor:
                 }
             )
 
+    def expect_documents(self, total: int | None) -> None:
+        """Note how many documents the run will read. None: nobody knows."""
+        self._total = total
+
     def log_documents(self, read: int, done: int) -> None:
         """Report that `read` documents were read so far, and `done` of them are stored, unchanged or rejected."""
         with self._lock:
             self._documents = (read, done)
         if self.on_progress is not None:
-            self.on_progress(Progress(read, done))
+            self.on_progress(Progress(read, done, total=self._total))
 
     def log_encoding(self, model: str, encoded: int, chunks: int) -> None:
         """Report that a model has encoded `encoded` of the `chunks` of its pass."""
         if self.on_progress is not None:
-            self.on_progress(Progress(*self.documents, model, encoded, chunks))
+            self.on_progress(Progress(*self.documents, model, encoded, chunks, self._total))
 
     @property
     def documents(self) -> tuple[int, int]:

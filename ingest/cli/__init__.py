@@ -119,4 +119,6 @@ def _start_logging(*, debug: bool) -> None:
 def _terminal_handler() -> logging.Handler:
     from rich.logging import RichHandler  # noqa: PLC0415  only terminals need it
 
-    return RichHandler(show_path=False)
+    from ingest.cli.terminal import messages  # noqa: PLC0415
+
+    return RichHandler(console=messages(), show_path=False)

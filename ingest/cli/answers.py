@@ -9,36 +9,43 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ingest.cli.output import plain
+from ingest.cli.output import plain, printable
+from ingest.cli.terminal import output
 from ingest.records import Hit
 from ingest.search.answer import Answer, RerankResult
 
 SNIPPET_CHARACTERS = 300
 
+INDENT = "    "
+
 
 def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
-    """Print search results."""
-    console = Console()
+    """Print search results: title and section, then where and how well, then the passage with its matches in bold."""
+    console = output()
     if not hits:
         console.print("nothing found")
     for number, hit in enumerate(hits, start=1):
-        line = Text(f"{number:2}. {_heading(hit)}", style="bold")
-        line.append(f"  [{plain(hit.place)}]  {hit.score:.4f}", style="dim")
-        console.print(line)
+        console.print(Text(f"{number:2}. {_heading(hit)}", style="bold"))
+        _print_indented(console, Text(f"{plain(hit.place)}  score {hit.score:#.3g}".rstrip("."), style="cyan"))
         if explain:
-            console.print(Text(f"    {_explanation(hit)}", style="cyan"))
+            _print_indented(console, Text(_explanation(hit), style="dim"))
         for text in hit.before:
-            console.print(Text(f"    {_snippet(text)}", style="dim"))
-        console.print(_highlighted(hit))
+            _print_indented(console, Text(_shortened(text), style="dim"))
+        _print_indented(console, _highlighted(hit))
         for text in hit.after:
-            console.print(Text(f"    {_snippet(text)}", style="dim"))
+            _print_indented(console, Text(_shortened(text), style="dim"))
+
+
+def _print_indented(console: Console, text: Text) -> None:
+    for line in text.wrap(console, console.width - len(INDENT)):
+        console.print(Text(INDENT) + line)
 
 
 def print_facets(facets: Mapping[str, Mapping[str, int]]) -> None:
     """Print the counted values of each field."""
     for name, counts in facets.items():
         values = ", ".join(f"{plain(value)} {count:,}" for value, count in counts.items())
-        Console(markup=False).print(Text(f"{plain(name)}: {values or 'no values'}"))
+        output().print(Text(f"{plain(name)}: {values or 'no values'}"))
 
 
 def _heading(hit: Hit) -> str:
@@ -49,13 +56,14 @@ def _heading(hit: Hit) -> str:
 
 
 def _highlighted(hit: Hit) -> Text:
-    """Return the snippet of a hit with its matches in bold."""
-    if hit.snippet is None or plain(hit.snippet) != hit.snippet:
-        return Text(f"    {_snippet(hit.snippet or hit.text)}")
-    text = Text(f"    {hit.snippet}")
+    """Return the snippet of a hit on one line, with its matches in bold."""
+    if hit.snippet is None:
+        return Text(_shortened(hit.text))
+    text, at = Text(), 0
     for start, end in hit.highlights:
-        text.stylize("bold", start + 4, end + 4)
-    return text
+        text.append(printable(hit.snippet[at:start])).append(printable(hit.snippet[start:end]), style="bold")
+        at = end
+    return text.append(printable(hit.snippet[at:]))
 
 
 def _explanation(hit: Hit) -> str:
@@ -75,6 +83,7 @@ def answer_json(query: str | None, answer: Answer, seconds: float) -> dict[str, 
         "reranked": answer.reranked,
         "rerank": _rerank_json(answer.details),
         "note": answer.note,
+        "missing_reranker": answer.missing_reranker,
         "warnings": answer.warnings,
         "facets": answer.facets,
         "feedback_seconds": answer.feedback_seconds,
@@ -89,6 +98,6 @@ def _rerank_json(result: RerankResult | None) -> dict[str, Any] | None:
     return {**details, "seconds": round(result.seconds, 3)}
 
 
-def _snippet(text: str) -> str:
+def _shortened(text: str) -> str:
     line = plain(text)
     return line if len(line) <= SNIPPET_CHARACTERS else f"{line[:SNIPPET_CHARACTERS]}…"

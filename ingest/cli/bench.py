@@ -6,13 +6,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ingest.cli import options
 from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
+from ingest.cli.terminal import output
 from ingest.encode.selftest import SelfTest, run_selftest
 
 Model = Annotated[
@@ -50,7 +50,7 @@ def _settings(measured: SelfTest) -> dict[str, str | int]:
 
 
 def _print(measured: SelfTest) -> None:
-    console = Console()
+    console = output()
     where = f"{measured.device}, {measured.threads} threads" if measured.device.startswith("cpu") else measured.device
     table = Table(title=f"{measured.model} on {where}: {measured.seconds:.0f} s", title_justify="left")
     for heading in ("backend", "precision"):

@@ -7,13 +7,13 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ingest.cli import options
 from ingest.cli.invocation import Invocation, store_of
 from ingest.cli.listing import listed_collections, listing_json, listing_table
 from ingest.cli.output import plain, print_json
+from ingest.cli.terminal import output
 from ingest.errors import ConfigurationError
 from ingest.store.payload_index import PayloadIndex
 
@@ -33,7 +33,7 @@ def list_collections(context: typer.Context, store: options.Store = None, as_jso
     if as_json:
         print_json({"collections": [listing_json(each) for each in found]})
     else:
-        Console(markup=False).print(listing_table(found))  # a problem may contain brackets
+        output().print(listing_table(found))  # a problem may contain brackets
 
 
 @app.command("info")
@@ -56,7 +56,7 @@ def info(
         kind, dim, distance = ("sparse", "", "dot") if spec.sparse else ("dense", str(spec.dim), spec.distance)
         kind = f"{kind}, {spec.options['language']}" if "language" in spec.options else kind
         table.add_row(spec.name, kind, dim, distance, f"{manifest.weights.get(spec.name, 1.0):g}")
-    Console().print(table)
+    output().print(table)
     _print_indexes(details.indexes)
     _print_sources(sources)
 
@@ -156,7 +156,7 @@ def _print_indexes(indexes: Mapping[str, PayloadIndex]) -> None:
     for name, index in sorted(indexes.items()):
         table.add_row(plain(name), f"{index.type} tenant" if index.tenant else index.type, f"{index.points or 0:,}")
     if indexes:
-        Console(markup=False).print(table)
+        output().print(table)
 
 
 def _print_sources(sources: Sequence[StoredSource]) -> None:
@@ -166,7 +166,7 @@ def _print_sources(sources: Sequence[StoredSource]) -> None:
         location = "" if source.location in {None, source.name} else source.location
         table.add_row(plain(source.name), *counts, source.last_run or "", plain(location or ""))
     if sources:
-        Console(markup=False).print(table)
+        output().print(table)
 
 
 def _with_stored(name: str, collection: str) -> str:

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from ingest.cli import options
 from ingest.cli.invocation import Invocation, store_of
 from ingest.cli.output import plain, print_json
+from ingest.cli.terminal import output
 from ingest.diagnosis import Finding, diagnose
 from ingest.encode.registry import find_model
 from ingest.retry import RetryPolicy
@@ -37,7 +37,7 @@ def doctor(context: typer.Context, store: options.Store = None, as_json: options
     if as_json:
         print_json({"ok": working, "findings": [asdict(finding) for finding in findings]})
     else:
-        Console().print(_table(findings))
+        output().print(_table(findings))
     raise typer.Exit(0 if working else 1)
 
 

@@ -13,7 +13,7 @@ from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
 from ingest.cli.output import print_json
-from ingest.cli.reports import print_receipt
+from ingest.cli.receipts import print_receipt
 from ingest.cli.session import collection_of, models_of, rejects_path, sources_of
 from ingest.parameters import parse_share_or_number
 from ingest.schedule.status import judge
@@ -61,5 +61,5 @@ def embed(
     if as_json:
         print_json(asdict(receipt))
     else:
-        print_receipt(receipt, rejects=str(path))
+        print_receipt(receipt, rejects=str(path), verbose=source.verbose)
     raise typer.Exit(judge(receipt, parse_share_or_number(settings.max_rejects)).exit_code)

@@ -13,7 +13,7 @@ from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
 from ingest.cli.output import print_json
-from ingest.cli.reports import print_receipt
+from ingest.cli.receipts import print_receipt
 from ingest.cli.session import collection_of
 from ingest.parameters import parse_share_or_number
 from ingest.schedule.status import judge
@@ -24,6 +24,7 @@ def load(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Directory that ingest embed wrote.", show_default=False)],
     collection: options.Collection,
     store: options.Store = None,
+    verbose: options.Detailed = False,
     as_json: options.Json = False,
 ) -> None:
     """Write an export of ingest embed to a collection. No model is needed.
@@ -37,5 +38,5 @@ def load(
     if as_json:
         print_json(asdict(receipt))
     else:
-        print_receipt(receipt, rejects="")
+        print_receipt(receipt, rejects="", verbose=verbose)
     raise typer.Exit(judge(receipt, parse_share_or_number(settings.max_rejects)).exit_code)

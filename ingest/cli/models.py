@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ingest.cli import options
 from ingest.cli.invocation import Invocation
 from ingest.cli.output import print_json
+from ingest.cli.terminal import output
 from ingest.encode.check import check_model
 from ingest.encode.contract import ModelKind
 from ingest.encode.openvino.ahead import convert_ahead
@@ -23,8 +22,6 @@ app = typer.Typer(help="List, check, convert and download models.", no_args_is_h
 
 KINDS: tuple[ModelKind, ...] = ("dense", "sparse", "reranker")
 
-PIPED_WIDTH = 120
-"""Characters per line where the output is not a terminal, whose width would be unknown."""
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Registry key of the model.", show_default=False)]
 
@@ -50,7 +47,7 @@ def list_models(context: typer.Context, as_json: options.Json = False) -> None:
     for model in models:
         dim, tokens = (str(value) if value else "" for value in (model.vector_dim, model.max_tokens))
         table.add_row(model.key, model.kind, dim, tokens, model.license, model.verified or "no", status(model))
-    Console(width=None if sys.stdout.isatty() else PIPED_WIDTH).print(table)
+    output().print(table)
     typer.echo(
         f"verified with {VERIFIED_WITH} on the CPU: weights = vectors of the published weights;"
         " architecture = random weights in the architecture of the model; no = never loaded here, its Python code included"

@@ -135,7 +135,11 @@ def _name_skipped(verbose: bool) -> bool:
     return verbose
 
 
-Verbose = Annotated[bool, typer.Option("--verbose", help="Name the files that are not read.", callback=_name_skipped)]
+Verbose = Annotated[
+    bool,
+    typer.Option("--verbose", help="Print every count and rate, and name the files that are not read.", callback=_name_skipped),
+]
+Detailed = Annotated[bool, typer.Option("--verbose", help="Print every count and rate.")]
 ChunkTokens = Annotated[
     int | None, typer.Option("--chunk-tokens", help="Most tokens of a chunk. [default: what every model takes]")
 ]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+_SPACES = re.compile(r"\s+")
 
 
 def print_json(value: Any) -> None:
@@ -46,4 +49,9 @@ def describe_counts(receipt: Mapping[str, Any] | None, names: Sequence[str]) -> 
 
 def plain(text: str) -> str:
     """Return text on one line and without control characters, so that no document controls the terminal."""
-    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in " ".join(text.split()))
+    return printable(text.strip())
+
+
+def printable(text: str) -> str:
+    """Return a part of a line: each run of white space becomes a blank, and control characters are replaced."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in _SPACES.sub(" ", text))

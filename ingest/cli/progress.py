@@ -8,50 +8,49 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from ingest.records import Progress
+from ingest.cli.terminal import messages
+from ingest.telemetry import Progress
 
 logger = logging.getLogger(__name__)
 
 LINE_SECONDS = 5.0
 """Shortest time between two log lines."""
 
+STEPS = 1000
+"""Steps of a bar: a share of 1 is this many."""
+
 
 class TerminalProgress:
-    """Progress bars: one for the documents and one per model. A context manager to be called with each `Progress`."""
+    """One bar with what is done, in percent if the documents are counted, and with the time left. Leaves nothing behind.
+
+    A context manager to be called with each `Progress`.
+    """
 
     def __init__(self, console: Console) -> None:
         self._bars = Bars(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
             BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(),
+            TaskProgressColumn(),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.description}"),
             console=console,
             transient=True,
         )
-        self._documents = self._bars.add_task("documents", total=None, rate="")
-        self._passes: dict[str, TaskID] = {}
-        self._started = time.monotonic()
+        self._task = self._bars.add_task("reading", total=None)
+        self._most = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        rate = progress.done / max(time.monotonic() - self._started, 1e-9)
-        self._bars.update(self._documents, completed=progress.done, rate=f"{rate:,.0f}/s, {progress.read:,} read")
-        for model, bar in self._passes.items():
-            if model != progress.model:
-                self._bars.update(bar, visible=False)
-        if progress.model is not None:
-            self._show_pass(progress.model, progress)
-
-    def _show_pass(self, model: str, progress: Progress) -> None:
-        if model not in self._passes:
-            self._passes[model] = self._bars.add_task(model, total=progress.chunks, rate="chunks")
-        elif progress.encoded == 0:
-            self._bars.reset(self._passes[model], total=progress.chunks, visible=True)
-        self._bars.update(self._passes[model], completed=progress.encoded)
+        share = progress.share
+        self._most = max(self._most, share or 0.0)  # each model of a window begins anew
+        self._bars.update(
+            self._task,
+            total=None if share is None else STEPS,
+            completed=self._most * STEPS,
+            description=describe_progress(progress),
+        )
 
     def __enter__(self) -> Self:
         self._bars.start()
@@ -65,7 +64,7 @@ class LogProgress:
     """Progress as a log line every few seconds. A context manager to be called with each `Progress`."""
 
     def __init__(self) -> None:
-        self._started = self._last = time.monotonic()
+        self._last = time.monotonic()
 
     def __call__(self, progress: Progress) -> None:
         if progress.model is not None and progress.encoded == 0:
@@ -73,8 +72,8 @@ class LogProgress:
         now = time.monotonic()
         if now - self._last >= LINE_SECONDS:
             self._last = now
-            rate = progress.done / (now - self._started)
-            logger.info("%d documents read, %d done, %.0f/s", progress.read, progress.done, rate)
+            percent = "" if progress.share is None else f"{progress.share:.0%}: "
+            logger.info("%s%s", percent, describe_progress(progress))
 
     def __enter__(self) -> Self:
         return self
@@ -83,9 +82,18 @@ class LogProgress:
         pass
 
 
+def describe_progress(progress: Progress) -> str:
+    """Return how far a run is: `120 of 418 documents, all-miniLM-l6 at chunk 512 of 2,048`."""
+    total = progress.read if progress.total is None else progress.total
+    documents = f"{progress.done:,} of {total:,} documents"
+    if progress.model is None:
+        return documents
+    return f"{documents}, {progress.model} at chunk {progress.encoded:,} of {progress.chunks:,}"
+
+
 def open_progress() -> TerminalProgress | LogProgress:
-    """Return bars if stderr is a terminal, otherwise log lines."""
-    console = Console(stderr=True)
+    """Return a bar if stderr is a terminal, otherwise log lines."""
+    console = messages()
     if console.is_terminal:
         return TerminalProgress(console)
     return LogProgress()

@@ -1,4 +1,4 @@
-"""The reports of runs, plans, jobs, evaluations and verifications, as tables for people or as JSON objects."""
+"""The reports of plans, jobs, evaluations and verifications, as tables for people or as JSON objects."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ingest.cli.output import describe_counts, plain
+from ingest.cli.receipts import DOCUMENT_COUNTS, describe_reading
+from ingest.cli.terminal import output
 from ingest.cluster.capacity import Sizing, describe_sizing
-from ingest.records import ModelReport, Receipt
 from ingest.reindex.reindex import Reindexed
 from ingest.schedule.status import JobStatus
 from ingest.search.evaluate import Evaluation, EvaluationRow
@@ -23,58 +24,14 @@ from ingest.sync.deletion import deletes_held_back
 from ingest.sync.preview import Preview
 from ingest.verify.verification import Verification
 
-_DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")
-
-
-def print_receipt(receipt: Receipt, *, rejects: str) -> None:
-    """Print the account of a run as a table."""
-    console = Console()
-    table = Table(title=f"{receipt.collection}: {receipt.seconds:.1f} s", title_justify="left", show_header=False)
-    for name in _DOCUMENT_COUNTS:
-        table.add_row(name, f"{getattr(receipt, name):,}")
-    chunks = receipt.chunks
-    if receipt.moved:
-        table.add_row("moved", f"{receipt.moved:,} points from the source's former name")
-    table.add_row("chunks", f"{chunks.written:,} written, {chunks.reused:,} reused, {chunks.deleted:,} deleted")
-    for model in receipt.models:
-        rate = model.chunks / model.seconds if model.seconds else 0.0
-        table.add_row(model.key, f"{model.chunks:,} chunks on {model.device} in {model.seconds:.1f} s ({rate:,.0f}/s)")
-        if model.tokens:
-            table.add_row("", _describe_speed(model))
-    table.add_row("balanced", "yes" if receipt.balanced else "[bold red]NO[/]")
-    if receipt.stopped:
-        table.add_row("stopped", "before the end; run it again to continue")
-    console.print(table)
-    _print_reading(console, receipt)
-    if receipt.rejected:
-        console.print(Text(f"{receipt.rejected:,} rejected records are in {rejects}"))
-    for error in receipt.errors:
-        console.print(Text(plain(error), style="red"))
-
-
-def _describe_speed(model: ModelReport) -> str:
-    shares = f"computing {model.computing_share:.0%}, waiting {model.waiting_share:.0%}, moving {model.moving_share:.0%}"
-    return f"{model.tokens_per_second:,.0f} tokens/s, {model.padding_share:.0%} padding; {shares} of the time"
-
-
-def _print_reading(console: Console, found: Receipt | Preview) -> None:
-    """Print what reading found out: the types of columns, the files that were not read, and notes."""
-    if found.types:
-        console.print(Text(plain("columns: " + ", ".join(f"{name} {kind}" for name, kind in found.types.items()))))
-    if found.skipped:
-        counts = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(found.skipped.items()))
-        console.print(Text(plain(f"not read, of unknown format: {counts}"), style="yellow"))
-    for note in found.notes:
-        console.print(Text(plain(note), style="yellow"))
-
 
 def print_statuses(statuses: Sequence[JobStatus]) -> None:
     """Print how jobs ended as a table, and their errors on standard error."""
     table = Table("job", "status", "seconds", "documents")
     for status in statuses:
         seconds = "" if status.seconds is None else f"{status.seconds:.1f}"
-        table.add_row(status.job, status.status, seconds, describe_counts(status.receipt, _DOCUMENT_COUNTS))
-    Console().print(table)
+        table.add_row(status.job, status.status, seconds, describe_counts(status.receipt, DOCUMENT_COUNTS))
+    output().print(table)
     errors = Console(stderr=True, soft_wrap=True)
     for status in statuses:
         if status.error:
@@ -91,7 +48,7 @@ def preview_json(preview: Preview) -> dict[str, Any]:
 
 def print_preview(preview: Preview) -> None:
     """Print what a run would do, as a table."""
-    console, expected = Console(), preview.estimate
+    console, expected = output(), preview.estimate
     state = "" if preview.exists else " (does not exist yet)"
     table = Table(title=f"plan for {preview.collection}{state}", title_justify="left", show_header=False)
     names = (
@@ -107,7 +64,8 @@ def print_preview(preview: Preview) -> None:
         "payload_only",
     )
     for name in names:
-        table.add_row(name.replace("_", " "), f"{getattr(preview, name):,}")
+        if name == "read" or getattr(preview, name):
+            table.add_row(name.replace("_", " "), f"{getattr(preview, name):,}")
     for model, chunks in preview.chunks.items():
         table.add_row(f"encode with {model}", f"{chunks:,} chunks")
     if expected.seconds is None:
@@ -115,7 +73,8 @@ def print_preview(preview: Preview) -> None:
     else:
         table.add_row("estimated time", str(timedelta(seconds=round(expected.seconds))))
     console.print(table)
-    _print_reading(console, preview)
+    for line in describe_reading(preview):
+        console.print(line)
     if preview.unidentified:
         console.print(Text(deletes_held_back(preview.unidentified), style="yellow"))
     if preview.brake:
@@ -126,7 +85,7 @@ def print_preview(preview: Preview) -> None:
 
 def print_sizing(sizing: Sizing) -> None:
     """Print what a run takes on Ray as a table."""
-    console = Console()
+    console = output()
     table = Table("chunks", "documents", "workers", "hours", "cost", "Qdrant nodes", title="on Ray", title_justify="left")
     for row in sizing.rows:
         unknown = row.hours is None or row.cost is None
@@ -156,7 +115,7 @@ def _tuned_json(tuned: Tuned) -> dict[str, Any]:
 
 def print_evaluation(evaluation: Evaluation) -> None:
     """Print the quality of a collection as a table."""
-    console = Console()
+    console = output()
     table = Table(title=f"{evaluation.collection}: {evaluation.queries:,} queries", title_justify="left")
     table.add_column("vector", no_wrap=True)
     for heading in _figures(evaluation.rows[0]):
@@ -192,7 +151,7 @@ def self_test_json(tested: SelfTest) -> dict[str, Any]:
 
 def print_self_test(tested: SelfTest) -> None:
     """Print how well a collection finds its own chunks as a table."""
-    console = Console()
+    console = output()
     table = Table(title=f"{tested.collection}: {tested.queries:,} queries of its own", title_justify="left")
     table.add_column("vector", no_wrap=True)
     for heading in ("recall@10", "mrr@10"):
@@ -201,12 +160,12 @@ def print_self_test(tested: SelfTest) -> None:
         table.add_row(row.name, *(f"{figure.value:.3f} ± {figure.error:.3f}" for figure in (row.recall_10, row.mrr_10)))
     console.print(table)
     if tested.overlap:
-        console.print(f"overlap with {tested.against}: {tested.overlap.value:.3f} ± {tested.overlap.error:.3f}", highlight=False)
+        console.print(f"overlap with {tested.against}: {tested.overlap.value:.3f} ± {tested.overlap.error:.3f}")
 
 
 def print_verification(found: Verification) -> None:
     """Print the findings of a verification."""
-    console = Console()
+    console = output()
     table = Table(title=f"{found.collection}: {found.seconds:.1f} s", title_justify="left", show_header=False)
     for name in ("read", "rejected", "points", "sampled", "soft_deleted", "others"):
         table.add_row(name.replace("_", "-"), f"{getattr(found, name):,}")
@@ -253,4 +212,4 @@ def print_reindexed(done: Reindexed) -> None:
         table.add_row("dropped", name)
     for name, reason in done.kept.items():
         table.add_row("not dropped", f"{name} ({reason})")
-    Console(markup=False).print(table)
+    output().print(table)

@@ -11,8 +11,8 @@ from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
 from ingest.cli.output import print_json
-from ingest.cli.reports import print_receipt
-from ingest.cli.session import cluster_of, collection_of, deletion_of, models_of, rejects_path, sources_of
+from ingest.cli.receipts import print_receipt
+from ingest.cli.session import cluster_of, collection_of, deletion_of, models_of, rejects_path, search_command, sources_of
 from ingest.parameters import parse_share_or_number
 from ingest.schedule.status import judge
 
@@ -59,5 +59,5 @@ def run(
     if as_json:
         print_json(asdict(receipt))
     else:
-        print_receipt(receipt, rejects=str(path))
+        print_receipt(receipt, rejects=str(path), verbose=source.verbose, next_step=search_command(receipt.collection, store))
     raise typer.Exit(judge(receipt, parse_share_or_number(settings.max_rejects)).exit_code)

@@ -12,6 +12,7 @@ import typer
 from ingest.cli import options
 from ingest.cli.answers import answer_json, print_facets, print_hits
 from ingest.cli.invocation import Invocation
+from ingest.cli.notes import shown_note
 from ingest.cli.output import plain, print_json
 from ingest.cli.search_options import QueryOptions
 from ingest.cli.searchers import searcher_of
@@ -49,6 +50,7 @@ def search(
         bool, typer.Option("--explain", help="Print the rank, score and share of every vector for each hit.")
     ] = False,
     store: options.Store = None,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say in full why the hits are not reranked, each time.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Search a collection: query every vector, fuse the results, and rerank the best."""
@@ -66,7 +68,8 @@ def search(
     answer = None if own else search_served(settings.store, collection, query, chosen)
     if answer is None:
         answer = _search(settings, collection.split(","), query, chosen, tenant)
-    for sentence in (*answer.warnings, *filter(None, [answer.note])):
+    note = answer.note if verbose else shown_note(answer, settings.cache_dir.expanduser())
+    for sentence in (*answer.warnings, *filter(None, [note])):
         typer.echo(plain(sentence), err=True)
     if as_json:
         print_json(answer_json(query, answer, time.perf_counter() - started))

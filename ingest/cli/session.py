@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from ingest.collection import Collection
 from ingest.encode.registry import find_model
 from ingest.errors import ConfigurationError
 from ingest.records import Source
+from ingest.redaction import without_secrets
 from ingest.search.rerank import RerankPipeline
 from ingest.settings import Settings
 from ingest.source import FieldMap, open_source
@@ -22,6 +25,8 @@ from ingest.store.contract import CollectionOptions, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.sync.reading import WindowBounds
 from ingest.telemetry import ThroughputMonitor
+
+logger = logging.getLogger(__name__)
 
 
 def collection_of(
@@ -44,6 +49,8 @@ def collection_of(
         cluster: see `cluster_of`. None: this process.
         tenant: the tenant whose points alone are searched. None: all.
     """
+    if (stored := _normalize_collection_name(name)) != name:
+        logger.info("%r is stored as %s", name, stored)
     return Collection(
         name,
         store=settings.store if store is None else store,
@@ -63,6 +70,12 @@ def collection_of(
         aliases=settings.collections.aliases,
         **connection_of(settings),
     )
+
+
+def search_command(collection: str, store: str | None) -> str:
+    """Return the command that searches a collection. `store`: the option that the user gave."""
+    place = "" if store is None else f" --store {shlex.quote(without_secrets(store))}"
+    return f'ingest search {collection} "your question"{place}'
 
 
 def models_of(settings: Settings) -> list[str]:

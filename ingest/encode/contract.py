@@ -10,8 +10,9 @@ from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
 ModelKind = Literal["dense", "sparse", "reranker"]
 
-RunsOn = Literal["accelerator", "cpu", "remote"]
-"""Where a model computes: on an accelerator (the CPU if the machine has none), always on the CPU, or on another machine."""
+RunsOn = Literal["accelerator", "cpu", "anywhere", "remote"]
+"""Where a model computes: on an accelerator (the CPU if the machine has none), always on the CPU, on the CPU beside whatever else
+computes there (by default it leases nothing), or on another machine."""
 
 Vectors = DenseMatrix | list[SparseVector]
 """`(n, dim) float32, unit norm`, or n sparse vectors; row i belongs to text i."""

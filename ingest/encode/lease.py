@@ -48,12 +48,14 @@ __all__ = ["DEFAULT_TIMEOUT", "GPULease", "GPUMemorySnapshot", "default_lease_di
 def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, ...]:
     """Return the devices that a model leases: the chosen ones, by default the first accelerator if it uses one, else the CPU.
 
-    A remote model leases none.
+    A remote model leases none, and by default neither does one that runs anywhere.
     """
     if model.runs_on == "remote":
         return ()
     if chosen is not None:
         return tuple(dict.fromkeys(chosen))
+    if model.runs_on == "anywhere":
+        return ()
     return default_devices() if model.runs_on == "accelerator" else ("cpu",)
 
 
@@ -68,7 +70,7 @@ class GPULease:
 
     Attributes:
         model: registry key of the model.
-        devices: leased devices; empty for the CPU without a lock, and for a remote model.
+        devices: leased devices; empty for the CPU without a lock, and for a remote model or one that runs anywhere.
         places: where the encoders compute: `devices`, or `cpu` or `remote` if there are none.
         encoders: one per place, in that order. They are not thread-safe and stop working when the lease ends.
         seconds: time since the devices were leased.
@@ -246,7 +248,7 @@ def lease_gpus(
     """Load the model, wait for the devices, make room on them and move the model in. Releases the devices at the end.
 
     Args:
-        devices: `cuda:0`, `cpu`, `cpu:1`, with a replica on each; a remote model leases none. Empty: the CPU, without a lease.
+        devices: `cuda:0`, `cpu`, `cpu:1`, with a replica on each; see `devices_of`. Empty: the CPU, without a lease.
         exclusive: True leases host-wide; False only among the threads of this process, where an orchestrator owns the devices.
         timeout: seconds to wait, excluding loading.
         directory: folder of the lock files; default `default_lease_directory()`.

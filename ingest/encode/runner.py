@@ -379,4 +379,5 @@ def _report(model: Model, lease: GPULease, state: _PassState, window: int) -> Pa
         compute_seconds=state.compute_seconds,
         window=window,
         vram_gb=max(lease.summarize()["vram_delta_gb"].values(), default=0.0),
+        identical=state.chunks - state.encoded,
     )

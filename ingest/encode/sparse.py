@@ -38,7 +38,7 @@ class Bm25Model:
     dim = None
     dtype = "float32"
     backend = "qdrant"
-    runs_on: RunsOn = "cpu"
+    runs_on: RunsOn = "anywhere"
     uses_idf = True
     token_limit = None
 

@@ -46,6 +46,7 @@ class Answer(Sequence[Hit]):
         hits: the hits, best first.
         reranked: whether a reranker set the order; otherwise it is the fused one.
         note: one sentence for the user: why the hits were not reranked, or not on the device they should have been. Or None.
+        missing_reranker: registry key of the reranker that is not on this machine, if the hits are therefore not reranked.
         details: details of the reranking, or None.
         feedback_seconds: time of the second query with feedback, or None without it.
         facets: payload field → value as text → number of chunks, for the requested fields, the most frequent first.
@@ -59,6 +60,7 @@ class Answer(Sequence[Hit]):
     warnings: tuple[str, ...] = ()
     facets: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     feedback_seconds: float | None = field(default=None, compare=False)
+    missing_reranker: str | None = None
 
     @overload
     def __getitem__(self, index: int) -> Hit: ...

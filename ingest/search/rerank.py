@@ -202,6 +202,13 @@ class RerankPipeline(NotCopied):
             return str(exc)
         return self._failure.keep(_refused_by_hub(self.config))
 
+    def is_here(self) -> bool:
+        """Return whether this machine has files of the model, broken ones included."""
+        try:
+            return locate(self.config) is not None
+        except ModelError:
+            return True
+
     def _score(self, query: str, texts: Sequence[str], patience: float) -> tuple[list[float], str, str | None]:
         fallback = None
         if self._devices:
@@ -270,12 +277,13 @@ def rerank_or_explain(
     if mode == "on":
         return _reranked(reranker.rerank(query, hits, limit))
     reason = reranker.missing()
-    if reason is None:
-        try:
-            return _reranked(reranker.rerank(query, hits, limit))
-        except ModelError as exc:
-            reason = str(exc)
-    return Answer(fused, reranked=False, note=f"not reranked: {reason}")
+    if reason is not None:
+        missing = None if reranker.is_here() else reranker.config.key
+        return Answer(fused, reranked=False, note=f"not reranked: {reason}", missing_reranker=missing)
+    try:
+        return _reranked(reranker.rerank(query, hits, limit))
+    except ModelError as exc:
+        return Answer(fused, reranked=False, note=f"not reranked: {exc}")
 
 
 def _reranked(result: RerankResult) -> Answer:

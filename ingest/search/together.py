@@ -50,6 +50,7 @@ def search_together(searchers: Sequence[Searcher], query: str, **options: Unpack
         tuple(hit for group in page for hit in group),
         reranked=any(answer.reranked for answer in answers),
         note=next((answer.note for answer in answers if answer.note), None),
+        missing_reranker=next((answer.missing_reranker for answer in answers if answer.missing_reranker), None),
         warnings=tuple(dict.fromkeys(warning for answer in answers for warning in answer.warnings)),
         facets={field: _added([answer.facets[field] for answer in answers]) for field in request.facets},
         feedback_seconds=sum(seconds) if seconds else None,

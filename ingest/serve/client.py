@@ -46,6 +46,7 @@ def search_served(location: str, collection: str, query: str | None, options: Ma
         hits=TypeAdapter(tuple[Hit, ...]).validate_python(found["hits"]),
         reranked=found["reranked"],
         note=found["note"],
+        missing_reranker=found["missing_reranker"],
         details=None if found["rerank"] is None else RerankResult((), **found["rerank"]),
         warnings=tuple(found["warnings"]),
         facets=found["facets"],

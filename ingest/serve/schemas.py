@@ -199,6 +199,7 @@ class SearchAnswer:
     reranked: bool
     rerank: RerankSummary | None
     note: str | None
+    missing_reranker: str | None
     warnings: tuple[str, ...]
     facets: Mapping[str, Mapping[str, int]]
     feedback_seconds: float | None
@@ -213,6 +214,7 @@ class SearchAnswer:
             answer.reranked,
             RerankSummary.of(answer.details),
             answer.note,
+            answer.missing_reranker,
             answer.warnings,
             answer.facets,
             answer.feedback_seconds,

@@ -17,7 +17,7 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from ingest.errors import MissingExtraError, SourceError
-from ingest.records import Document, Rejected
+from ingest.records import Document, FileFacts, Rejected
 from ingest.source.column_types import guess_type, typed
 from ingest.source.convert import check_format, document_from_file, is_converted_apart
 from ingest.source.fields import NoRecordsError, Unusable, raw_of
@@ -66,7 +66,12 @@ class FileSource:
         except (FileNotFoundError, PermissionError) as exc:
             raise SourceError(f"cannot open {self.name}: {first_line(exc)}; fix it and run again") from exc
         with stream:
-            yield from _read_alone(stream, self.file_format, self.table, self.doc_id, self.part)
+            items = _read_alone(stream, self.file_format, self.table, self.doc_id, self.part)
+            if self.file_format.is_table:
+                yield from items
+                return
+            facts = self.place.facts()
+            yield from (_with_facts(item, facts) for item in items)
 
 
 @dataclass(slots=True)
@@ -129,19 +134,37 @@ class FolderSource:
     def files(self) -> Iterator[tuple[Entry, FileFormat]]:
         """Yield the files to read, with their formats. Count those of unknown formats in the report."""
         self.report.clear()
-        ignored = IgnoreFiles(Path(self.place.path)) if isinstance(self.place.system, LocalFileSystem) else None
-        for entry in self.place.files(_is_junk):
-            if ignored is not None and ignored.ignores(entry.relative):
-                continue
-            file_format = self.file_format or format_of_path(entry.relative)
-            if file_format is not None and self.table.options.records is not None:
-                file_format = as_records(file_format)
-            if not self.matches(entry.relative):
-                continue
+        for entry, file_format in self._chosen():
             if file_format is not None:
                 yield entry, file_format
             else:
                 self.report.skip(entry.relative)
+
+    def count(self) -> int | None:
+        """Return the number of documents of a local folder, or None if one of its files is a table. See `Source`."""
+        if not self._is_local:
+            return None
+        files = 0
+        for _, file_format in self._chosen():
+            if file_format is not None and file_format.is_table:
+                return None
+            files += file_format is not None
+        return files
+
+    @property
+    def _is_local(self) -> bool:
+        return isinstance(self.place.system, LocalFileSystem)
+
+    def _chosen(self) -> Iterator[tuple[Entry, FileFormat | None]]:
+        """Yield the files that are neither ignored nor left out by patterns, with their formats; None if it is unknown."""
+        ignored = IgnoreFiles(Path(self.place.path)) if self._is_local else None
+        for entry in self.place.files(_is_junk):
+            if (ignored is not None and ignored.ignores(entry.relative)) or not self.matches(entry.relative):
+                continue
+            file_format = self.file_format or format_of_path(entry.relative)
+            if file_format is not None and self.table.options.records is not None:
+                file_format = as_records(file_format)
+            yield entry, file_format
 
     def read(self) -> Iterator[Document | Rejected]:
         return read_pieces(self.place, self.table, (Piece(entry, file_format) for entry, file_format in self.files()))
@@ -198,11 +221,15 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
         with _open(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
             if not is_converted_apart(file_format.name):
                 items = _read(stream, file_format, own, entry.relative, piece.part)
+                if not file_format.is_table:
+                    items = (_with_facts(item, entry.facts) for item in items)
                 yield from (_in_folders(item, folders) for item in items) if folders else items
                 return
             check_format(file_format.name)
             data = stream.read_all(own.max_bytes)
-        yield executor.submit(lambda: _in_folders(_document(data, own, file_format, entry.relative, where), folders))
+        yield executor.submit(
+            lambda: _in_folders(_with_facts(_document(data, own, file_format, entry.relative, where), entry.facts), folders)
+        )
     except NoRecordsError:
         table.report.skip(entry.relative)
     except (MissingExtraError, Unusable) as exc:  # concerns this file only
@@ -227,6 +254,10 @@ def partition_facts(path: str) -> dict[str, Any]:
 def _in_folders(item: Document | Rejected, facts: Mapping[str, Any]) -> Document | Rejected:
     """Add the facts of the folders of a document to its metadata. Its own take precedence."""
     return replace(item, metadata={**facts, **item.metadata}) if facts and isinstance(item, Document) else item
+
+
+def _with_facts(item: Document | Rejected, facts: FileFacts) -> Document | Rejected:
+    return replace(item, file=facts) if isinstance(item, Document) else item
 
 
 def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:

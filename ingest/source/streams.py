@@ -16,6 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, cast
@@ -25,6 +26,7 @@ import pyarrow as pa
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
+from ingest.records import FileFacts
 from ingest.redaction import without_secrets
 
 Compression = Literal["gzip", "zstd"]
@@ -170,6 +172,7 @@ class Entry:
 
     path: str
     relative: str
+    facts: FileFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +220,11 @@ class Place:
             self.system.invalidate_cache()
             return str(self.system.ukey(path))
 
+    def facts(self) -> FileFacts:
+        """Return the facts about the file at this path."""
+        with source_errors(f"access {self.name}", passing=(FileNotFoundError, PermissionError)):
+            return _file_facts(self.file_name, self.system.info(self.path))
+
     def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
         """Yield all regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.
 
@@ -237,7 +245,19 @@ class Place:
             if info["type"] == "directory":
                 yield from self._files(path, f"{relative}{name}/", skip)
             elif info["type"] == "file":
-                yield Entry(path, relative + name)
+                yield Entry(path, relative + name, _file_facts(relative + name, info))
+
+
+def _file_facts(relative: str, info: Mapping[str, Any]) -> FileFacts:
+    """Return the facts that a file system tells: local ones say `mtime` in seconds, object stores `LastModified`."""
+    size, modified = info.get("size"), info.get("mtime", info.get("LastModified"))
+    if isinstance(modified, int | float):
+        modified = datetime.fromtimestamp(modified, UTC)
+    return FileFacts(
+        printable(relative),
+        size if isinstance(size, int) else None,
+        modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(modified, datetime) else None,
+    )
 
 
 def place_of(location: str, storage_options: Mapping[str, Any] | None = None) -> Place:

@@ -18,7 +18,7 @@ _NOT = re.compile(r'not(?=\s*\(|\s+["\w])', re.IGNORECASE)
 _IN = re.compile(r"(not\s+)?in\s*([(\[])", re.IGNORECASE)
 _IS = re.compile(r"is\s+(not\s+)?(null|missing)\b", re.IGNORECASE)
 _AREA = re.compile(r"(near|box|polygon)\s*\(([^()]*)\)", re.IGNORECASE)
-_OPERATOR = re.compile(r">=|<=|!=|=|:|>|<|~")
+_OPERATOR = re.compile(r">=|<=|!=|\^=|=|:|>|<|~")
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _ENDS = re.compile(r'[&|"]|\s+(?:and|or)(?=[\s(]|\Z)|[()]|}', re.IGNORECASE)
 _ITEM = re.compile(r'[^,"()\[\]]+')
@@ -34,7 +34,7 @@ _LITERALS = {"true": True, "false": False, "null": None}
 _METERS = {"km": 1000.0, "m": 1.0, "": 1.0}
 
 _VALUE_EXPECTED = 'a value (text that begins with an operator or a bracket, or contains & | or ", goes in double quotes)'
-_TEST_EXPECTED = "one of = != > >= < <= ~ : in is near box polygon { (a value with and, or, & or | goes in double quotes)"
+_TEST_EXPECTED = "one of = != > >= < <= ~ ^= : in is near box polygon { (a value with and, or, & or | goes in double quotes)"
 
 Value = str | int | float | bool | None
 
@@ -51,6 +51,7 @@ def parse_expression(expression: str) -> tuple[Filter, ...]:
                 | field "is" ["not"] ("null" | "missing")
                 | field (">" | ">=" | "<" | "<=") value          a number or an ISO 8601 date
                 | field "~" value                                contains the text
+                | "path" "^=" folder                             the file lies below the folder, which ends with /
                 | field "near" "(" latitude "," longitude "," distance ")"     meters, or 5km
                 | field "box" "(" south "," west "," north "," east ")"
                 | field "polygon" "(" latitude longitude { "," latitude longitude } ")"
@@ -204,6 +205,8 @@ class _Parser:
 
 
 def _compare(field: str, operator: str, raw: Sequence[str], expression: str) -> Condition:
+    if operator == "^=":
+        return _below(field, raw)
     if operator in _COMPARISONS:
         if len(raw) > 1:
             raise ConfigurationError(f"the filter {operator} on {field} takes one value, not {len(raw)}")
@@ -219,6 +222,14 @@ def _compare(field: str, operator: str, raw: Sequence[str], expression: str) -> 
     if operator == "!=":
         return make_condition(field, "none", values)
     return make_condition(field, "eq", values[0]) if len(values) == 1 else make_condition(field, "any", values)
+
+
+def _below(field: str, raw: Sequence[str]) -> Condition:
+    """Return the condition that a file lies in a folder or below it: each file has all its folders in its payload."""
+    folders = [_unquoted(each) for each in raw]
+    if field != "path" or not all(folder.endswith("/") and folder.strip("/") for folder in folders):
+        raise ConfigurationError(f"the filter ^= on {field} takes path and a folder that ends with /, such as path^=docs/guides/")
+    return make_condition("folders", "any", [folder.removeprefix("./").strip("/") for folder in folders])
 
 
 def _area(field: str, kind: str, arguments: str) -> Condition:

@@ -1,7 +1,7 @@
 """Collection names, payloads and manifests, the same for every store. Pure.
 
 Payload of a point: `text`, `title`?, `section`?, `table_header`?, `page`?, `url`?, `anchor`?, `line`?, `metadata{…}`, `source`,
-`doc_id`, `chunk`, `start`, `end`, and
+of a file `folders`, `ext`, `size`? and `modified`? (no part of `payload_fp`), `doc_id`, `chunk`, `start`, `end`, and
 `_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?}`.
 """
 
@@ -10,13 +10,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from pathlib import PurePosixPath
 from typing import Any, TypeVar, get_args
 from unicodedata import normalize
 
 from ingest.context import title_line
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.identity import digest, digest_bytes
-from ingest.records import Chunk, Document, Fingerprint, Payload
+from ingest.records import Chunk, Document, FileFacts, Fingerprint, Payload
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 
@@ -37,6 +38,10 @@ INDEXED_FIELDS: Mapping[str, PayloadIndex] = {
     "title": PayloadIndex("keyword"),
     "section": PayloadIndex("keyword"),
     "page": PayloadIndex("integer"),
+    "folders": PayloadIndex("keyword"),
+    "ext": PayloadIndex("keyword"),
+    "size": PayloadIndex("integer"),
+    "modified": PayloadIndex("datetime"),
 }
 """The indexed payload fields of every collection; planning, deleting and searching filter by them."""
 
@@ -93,6 +98,8 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
         "line": chunk.line,
     }
     payload.update((name, value) for name, value in optional.items() if value is not None)
+    if document.file is not None:
+        payload.update(_file_payload(document.file))
     payload["metadata"] = dict(document.metadata)
     payload["source"] = source
     payload["doc_id"] = document.id
@@ -100,6 +107,18 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
     payload["start"] = chunk.start
     payload["end"] = chunk.end
     return payload
+
+
+def _file_payload(file: FileFacts) -> Payload:
+    """Return what filters find of a file. `folders` are those that contain it, so that one condition selects a subtree."""
+    path = PurePosixPath(file.path)
+    facts: Payload = {
+        "folders": [folder.as_posix() for folder in reversed(path.parents) if folder.name],
+        "ext": path.suffix.lower().removeprefix("."),
+        "size": file.size,
+        "modified": file.modified,
+    }
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def encoded_text(payload: Payload, fingerprint: Fingerprint) -> str | None:

@@ -119,6 +119,7 @@ class SourceRun:
         tally.chunks_reused += window.reused
         self.read += window.read
         self.unidentified += window.unidentified
+        self.ensemble.monitor.log_documents(tally.read, tally.done)
         if window.documents:
             wanted = wanted_texts(window.documents, [model.key for model in self.ensemble.models])
             encoded = self.ensemble.runner.run(wanted, check=self.check)

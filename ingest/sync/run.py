@@ -31,7 +31,7 @@ from ingest.sync.probe import VectorProbe
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.sources import check_sources
+from ingest.sync.sources import check_sources, count_documents
 from ingest.sync.stored_sources import note_runs, warn_of_other_names
 from ingest.telemetry import ThroughputMonitor
 
@@ -61,6 +61,8 @@ def run_job(
     sources = check_run(job, sources)
     monitor = ensemble.monitor
     monitor.start()
+    if monitor.on_progress is not None:
+        monitor.expect_documents(count_documents(sources))
     with ExitStack() as state:
         seen = [state.enter_context(SeenDocuments()) for _ in sources]
         pending = [state.enter_context(PendingDeletes()) for _ in sources]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, SourceError
 from ingest.records import Source
 
 
@@ -39,6 +39,21 @@ def check_sources(sources: Iterable[Source], *, deletes_missing: bool) -> tuple[
 def is_end_certain(source: Source) -> bool:
     """Return whether the source, read to its end without an error, has yielded everything it has. See `Source`."""
     return bool(getattr(source, "end_is_certain", True))
+
+
+def count_documents(sources: Sequence[Source]) -> int | None:
+    """Return the number of documents of the sources, or None if one of them cannot count its own cheaply. See `Source`."""
+    total = 0
+    for source in sources:
+        counts = getattr(source, "count", None)
+        try:
+            found = counts() if callable(counts) else None
+        except SourceError:  # reading it reports the error
+            return None
+        if found is None:
+            return None
+        total += found
+    return total
 
 
 def _check_names(names: Sequence[str]) -> None:

@@ -51,7 +51,7 @@ def test_a_wrong_request_is_one_clear_error(tmp_path: Path, corpus: Path, argume
     if not outcome.err.startswith("Usage"):
         *notes, error = outcome.err.splitlines()
         assert error.startswith("error: ")
-        assert all("; retrying in " in line or "INFO BM25 stems english words" in line for line in notes)
+        assert all("; attempt " in line or "INFO BM25 stems english words" in line for line in notes)
     assert not list((tmp_path / ".ingest").rglob("manifest.json")) or code == 1
 
 

@@ -92,7 +92,10 @@ def test_without_the_model_auto_answers_in_the_fused_order_and_on_is_an_error(de
     assert auto.code == 0, auto.err
     assert (auto.json["reranked"], auto.json["rerank"]) == (False, None)
     assert auto.json["note"].startswith("not reranked: model 'ms-marco-minilm-l6'")
-    assert auto.err.splitlines() == [auto.json["note"]]
+    [told] = auto.err.splitlines()
+    assert "ingest models pull ms-marco-minilm-l6" in told
+    assert ingest(*SEARCH, "auto", cwd=desk, **cache).err == ""
+    assert ingest(*SEARCH, "auto", "--verbose", cwd=desk, **cache).err.splitlines() == [auto.json["note"]]
     assert next(iter(scores(auto.json))) == "wrong"
 
     on = ingest_process(*SEARCH, "on", cwd=desk, **cache)

@@ -15,7 +15,8 @@ from ingest.encode.contract import Encoded
 from ingest.encode.dense import DenseModel
 from ingest.encode.registry import ModelConfig
 from ingest.encode.runner import BatchRunner
-from ingest.records import DenseMatrix, Progress
+from ingest.records import DenseMatrix
+from ingest.telemetry import Progress
 
 
 def _dense(encoded: Encoded) -> DenseMatrix:

@@ -18,9 +18,9 @@ from ingest.encode.lease import lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import LeaseTimeoutError, ModelError, ModelUnavailableError, UnknownModelError
-from ingest.records import DenseMatrix, Progress
+from ingest.records import DenseMatrix
 from ingest.retry import RetryPolicy
-from ingest.telemetry import ThroughputMonitor
+from ingest.telemetry import Progress, ThroughputMonitor
 
 
 @pytest.fixture
@@ -177,14 +177,24 @@ def busy(directory: Path) -> Iterator[Path]:
         yield directory
 
 
-@pytest.mark.parametrize("devices", [None, ("cpu",), ("cpu", "cpu:1")])
-def test_a_model_that_computes_elsewhere_waits_for_nobody(busy: Path, devices: tuple[str, ...] | None) -> None:
-    model, monitor = RecordingModel("a", runs_on="remote"), Passes()
+@pytest.mark.parametrize(
+    ("devices", "runs_on", "place"),
+    [
+        (None, "remote", "remote"),
+        (("cpu",), "remote", "remote"),
+        (("cpu", "cpu:1"), "remote", "remote"),
+        (None, "anywhere", "cpu"),
+    ],
+)
+def test_a_model_that_needs_no_device_waits_for_nobody(
+    busy: Path, devices: tuple[str, ...] | None, runs_on: RunsOn, place: str
+) -> None:
+    model, monitor = RecordingModel("a", runs_on=runs_on), Passes()
     with _runner([model], busy, devices=devices, monitor=monitor, lease_timeout=0.0) as runner:
         assert _dense(runner.run({"a": ["x"]})["a"]).tolist() == [vector_of("x").tolist()]
-    assert [report.device for report in monitor.passes] == ["remote"]
+    assert [report.device for report in monitor.passes] == [place]
     assert {event.devices for event in monitor.lease_events} == {()}
-    assert model.journal.places == ["remote"]
+    assert model.journal.places == [place]
 
 
 @pytest.mark.parametrize("runs_on", ["accelerator", "cpu"])

@@ -83,7 +83,7 @@ def test_each_wait_is_announced(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         retried([overloaded(3)], FakeClock())
     [message] = caplog.messages
-    assert message.startswith("Qdrant is overloaded; retrying in 3.")
+    assert message.startswith("Qdrant is overloaded; attempt 2 of 5 in 3.")
 
 
 @pytest.mark.parametrize(

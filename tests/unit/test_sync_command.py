@@ -44,7 +44,11 @@ def sync(*arguments: str) -> tuple[int, str]:
         (JOB, ["nightly", "--daemon", "--max-delete", "50%"], "--max-delete lifts the deletion brake once"),
         (JOB, ["nightly", "--max-delete", "half"], "job nightly: max_delete: 'half' is not a share"),
         (JOB, ["nightly", "--daemon"], "job nightly has neither a schedule nor every"),
-        (f"{JOB}schedule = 'at night'", ["--daemon"], "job nightly: 'at night' is not a valid cron expression: it has 2 fields"),
+        (
+            f"{JOB}schedule = 'at night'",
+            ["--daemon"],
+            "jobs.nightly.schedule is wrong: 'at night' is not a valid cron expression",
+        ),
         (f"{JOB}sparse = 'bm52'", [], "job nightly: "),
         (f"{JOB}max_delete = '120%'", [], "the setting jobs.nightly.max_delete is wrong: '120%' is not a share from 0% to 100%"),
         (f"{JOB}format = 'punched cards'", [], "job nightly: "),
