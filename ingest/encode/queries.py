@@ -110,6 +110,11 @@ class _CpuQueryModel(QueryModel):
     def backend(self) -> str:
         return self._model.backend if self._light is None else "numpy"
 
+    @property
+    def token_limit(self) -> TokenLimit | None:
+        """None once it is opened without torch: its encoder makes batches itself, and pads nothing."""
+        return super().token_limit if self._light is None else None
+
     def load(self) -> None:
         if not self._looked:
             self._light = open_query_encoder(self._files.config, self._files.files, self._files.tokens)

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from tiny_models import DIM, MINILM, change, tiny_dense
 
-from ingest.encode.bert.encoder import BertQueryEncoder, open_query_encoder
+from ingest.encode.bert.encoder import BATCH_TOKENS, BertQueryEncoder, batches, open_query_encoder
 from ingest.encode.bert.network import gelu
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import ModelFiles
@@ -49,6 +49,18 @@ def test_a_query_has_the_vector_that_torch_computes(which: str, tiny: Path, tmp_
     vectors = encoder.encode_queries(QUERIES)
     assert vectors.dtype == np.float32
     assert np.abs(vectors - expected).max() < 1e-6
+
+
+def test_a_vector_does_not_depend_on_the_queries_beside_it(tiny: Path) -> None:
+    encoder = opened(tiny)
+    assert encoder is not None
+    alone = np.concatenate([encoder.encode_queries([query]) for query in QUERIES])
+    assert np.abs(encoder.encode_queries(QUERIES) - alone).max() < 1e-6
+
+
+def test_queries_are_computed_together_up_to_a_number_of_tokens() -> None:
+    texts = [np.zeros(length, np.int32) for length in (BATCH_TOKENS - 10, 10, 1, BATCH_TOKENS + 1, 5, 5)]
+    assert [list(map(len, batch)) for batch in batches(texts)] == [[BATCH_TOKENS - 10, 10], [1], [BATCH_TOKENS + 1], [5, 5]]
 
 
 def test_a_vector_is_truncated_before_it_gets_unit_length(tiny: Path) -> None:

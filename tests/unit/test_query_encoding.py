@@ -37,7 +37,8 @@ def test_a_query_gets_its_prompt_and_is_truncated(tmp_path: Path) -> None:
         expected, documents = lease.encoder.encode_queries(texts), lease.encoder.encode_documents(["chair"] * 3)
     assert np.allclose(np.asarray(encoded.vectors), np.asarray(expected), atol=1e-6)
     assert not np.allclose(np.asarray(encoded.vectors), np.asarray(documents), atol=1e-3)
-    limit = queries.token_limit
+    assert queries.token_limit is None  # its encoder makes batches itself
+    limit = QueryModel(model).token_limit
     assert limit is not None
     assert limit.count(texts)[1] == limit.max_tokens == 16
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -13,9 +13,12 @@ from ingest.encode.file_model import max_tokens
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import ModelFiles, verify
 from ingest.encode.self_description import prompt_differences
-from ingest.encode.tokens import DocumentTokens
+from ingest.encode.tokens import DocumentTokens, TokenIds
 from ingest.encode.vectors import unit_rows
 from ingest.records import DenseMatrix
+
+BATCH_TOKENS = 512
+"""Most tokens of the queries that are computed together. With more, what a layer computes no longer fits the caches of a core."""
 
 
 class BertQueryEncoder:
@@ -34,7 +37,21 @@ class BertQueryEncoder:
         """Return `(n, dim) float32`, of unit length, for texts without the prompt."""
         ids = self._tokens.ids([self._config.query_prompt + text for text in texts], max_tokens(self._config))
         with self._threads.limit(limits=1):
-            return unit_rows(np.stack([self._network(each) for each in ids])[:, : self._config.vector_dim])
+            vectors = np.concatenate([self._network(batch) for batch in batches(ids)])
+        return unit_rows(vectors[:, : self._config.vector_dim])
+
+
+def batches(texts: Sequence[TokenIds]) -> Iterator[list[TokenIds]]:
+    """Yield the texts in order, several at a time: `BATCH_TOKENS` at most, or one that has more."""
+    batch, tokens = list[TokenIds](), 0
+    for text in texts:
+        if batch and tokens + len(text) > BATCH_TOKENS:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(text)
+        tokens += len(text)
+    if batch:
+        yield batch
 
 
 def open_query_encoder(config: ModelConfig, files: ModelFiles, tokens: DocumentTokens) -> BertQueryEncoder | None:

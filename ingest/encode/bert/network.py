@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ingest.encode.tokens import TokenIds
 
 Matrix = NDArray[np.float32]
 Step = Callable[[Matrix], Matrix]
+Layer = Callable[[Matrix, Sequence[slice]], Matrix]
 
 _WORDS = "embeddings.word_embeddings.weight"
 
@@ -42,23 +44,33 @@ class Weights:
         """Return the embedding of each token. The table is the largest part of a small model, so only these rows are read."""
         return np.concatenate([self._words[token : token + 1] for token in token_ids.tolist()])
 
-    def linear(self, name: str) -> Step:
-        weight, bias = self.read(f"{name}.weight").T, self.read(f"{name}.bias")
+    def linear(self, *names: str) -> Step:
+        """Return the linear layer of this name, or several side by side, in one product."""
+        weight = np.concatenate([self.read(f"{name}.weight") for name in names]).T
+        bias = np.concatenate([self.read(f"{name}.bias") for name in names])
         return lambda matrix: matrix @ weight + bias
 
     def layer_norm(self, name: str, epsilon: float) -> Step:
         weight, bias, least = self.read(f"{name}.weight"), self.read(f"{name}.bias"), np.float32(epsilon)
+        mean_of = np.full(len(weight), 1 / len(weight), np.float32)
 
         def normalize(matrix: Matrix) -> Matrix:
-            centered = matrix - matrix.mean(axis=-1, keepdims=True)
-            variance = np.square(centered).mean(axis=-1, keepdims=True)
-            return centered / np.sqrt(variance + least) * weight + bias  # type: ignore[no-any-return]
+            centered = matrix - (matrix @ mean_of)[:, None]
+            variance = np.square(centered) @ mean_of
+            centered /= np.sqrt(variance + least)[:, None]
+            centered *= weight
+            centered += bias
+            return centered
 
         return normalize
 
 
 class Bert:
-    """A network that turns the tokens of one text into a vector. Raises what `Weights` raises."""
+    """A network that turns the tokens of texts into vectors. Raises what `Weights` raises.
+
+    The tokens of all texts are one matrix, without padding: a product of matrices takes little longer for many rows than for few.
+    Only attention is computed text by text.
+    """
 
     def __init__(self, weights: Weights, shape: BertShape) -> None:
         self._weights = weights
@@ -68,30 +80,27 @@ class Bert:
         self._normalize = weights.layer_norm("embeddings.LayerNorm", shape.epsilon)
         self._layers = [self._layer(f"encoder.layer.{number}") for number in range(shape.layers)]
 
-    def __call__(self, token_ids: TokenIds) -> Matrix:
-        """Return the vector of a text, `(dim,)`, not of unit length. `token_ids` includes the special tokens."""
-        hidden = self._normalize(self._weights.words(token_ids) + self._positions[: len(token_ids)] + self._type)
+    def __call__(self, texts: Sequence[TokenIds]) -> Matrix:
+        """Return the vectors of texts, `(n, dim)`, not of unit length. Their token ids include the special tokens."""
+        borders = np.cumsum([0, *map(len, texts)]).tolist()
+        rows = [slice(start, end) for start, end in pairwise(borders)]
+        positions = np.concatenate([self._positions[: len(text)] for text in texts])
+        hidden = self._normalize(self._weights.words(np.concatenate(texts)) + positions + self._type)
         for layer in self._layers:
-            hidden = layer(hidden)
-        vector: Matrix = hidden[0] if self._shape.pooling == "cls" else hidden.mean(axis=0)
-        return vector
+            hidden = layer(hidden, rows)
+        return np.stack([hidden[each][0] if self._shape.pooling == "cls" else hidden[each].mean(axis=0) for each in rows])
 
-    def _layer(self, name: str) -> Step:
-        weights, epsilon, count = self._weights, self._shape.epsilon, self._shape.heads
-        query, key, value = (weights.linear(f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
+    def _layer(self, name: str) -> Layer:
+        weights, epsilon, heads = self._weights, self._shape.epsilon, self._shape.heads
+        project = weights.linear(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value")))
         merge = weights.linear(f"{name}.attention.output.dense")
         normalize_attended = weights.layer_norm(f"{name}.attention.output.LayerNorm", epsilon)
         widen, narrow = weights.linear(f"{name}.intermediate.dense"), weights.linear(f"{name}.output.dense")
         normalize = weights.layer_norm(f"{name}.output.LayerNorm", epsilon)
 
-        def heads(matrix: Matrix) -> Matrix:
-            return matrix.reshape(len(matrix), count, -1).swapaxes(0, 1)
-
-        def compute(hidden: Matrix) -> Matrix:
-            keys = heads(key(hidden))
-            scores = heads(query(hidden)) @ keys.swapaxes(1, 2) / np.float32(np.sqrt(keys.shape[2]))
-            attended = (softmax(scores) @ heads(value(hidden))).swapaxes(0, 1).reshape(hidden.shape)
-            hidden = normalize_attended(hidden + merge(attended))
+        def compute(hidden: Matrix, texts: Sequence[slice]) -> Matrix:
+            projected = project(hidden)
+            hidden = normalize_attended(hidden + merge(np.concatenate([attended(projected[each], heads) for each in texts])))
             return normalize(hidden + narrow(gelu(widen(hidden))))
 
         return compute
@@ -105,15 +114,39 @@ def open_bert(folder: Path, shape: BertShape) -> Bert | None:
         return None
 
 
+def attended(projected: Matrix, heads: int) -> Matrix:
+    """Return what each token of a text takes from all, `(tokens, dim)`, for their queries, keys and values, `(tokens, 3 dim)`."""
+    query, key, value = projected.reshape(len(projected), 3, heads, -1).transpose(1, 2, 0, 3)
+    scores = query @ key.swapaxes(1, 2)
+    scores /= np.float32(np.sqrt(key.shape[2]))
+    return (softmax(scores) @ value).swapaxes(0, 1).reshape(len(projected), -1)
+
+
 def softmax(scores: Matrix) -> Matrix:
     """Return the softmax over the last axis."""
-    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)  # type: ignore[no-any-return]
+    powers: Matrix = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers
 
 
 def gelu(matrix: Matrix) -> Matrix:
     """Return x Φ(x), with the error function to 1.5e-7 (Abramowitz and Stegun 7.1.26), the precision of float32."""
-    size = np.abs(matrix) / np.float32(np.sqrt(2))
-    t = 1 / (1 + np.float32(0.3275911) * size)
-    polynomial = t * (0.254829592 + t * (-0.284496736 + t * (1.421413741 + t * (-1.453152027 + t * 1.061405429))))
-    return matrix * (1 + np.copysign(1 - polynomial * np.exp(-size * size), matrix)) / 2  # type: ignore[no-any-return]
+    size = np.abs(matrix)
+    size *= np.float32(np.sqrt(0.5))
+    t = size * np.float32(0.3275911)
+    t += 1
+    np.reciprocal(t, out=t)
+    error = t * np.float32(1.061405429)
+    for coefficient in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        error += np.float32(coefficient)
+        error *= t
+    np.square(size, out=size)
+    np.negative(size, out=size)
+    np.exp(size, out=size)
+    error *= size
+    np.subtract(1, error, out=error)
+    np.copysign(error, matrix, out=error)
+    error += 1
+    error *= matrix
+    error /= 2
+    return error
