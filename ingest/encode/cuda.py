@@ -122,9 +122,11 @@ def _gpu(driver: Any, index: int) -> GPU:
 
 def _uuid(driver: Any, handle: ctypes.c_int) -> str | None:
     """Return the UUID of the GPU, or that of the instance if it is divided (MIG); None if the driver does not know it."""
+    # The first version of this call returns the UUID of the whole GPU for all its MIG instances. Drivers before CUDA 11.4 have
+    # no other. Torch refuses them, and a command must get far enough to say so.
+    get_uuid = getattr(driver, "cuDeviceGetUuid_v2", None)
     raw = (ctypes.c_ubyte * 16)()
-    # The first version of this call returns the UUID of the whole GPU for all its MIG instances.
-    if driver.cuDeviceGetUuid_v2(ctypes.byref(raw), handle) or not any(raw):
+    if get_uuid is None or get_uuid(ctypes.byref(raw), handle) or not any(raw):
         return None
     return f"gpu-{uuid.UUID(bytes=bytes(raw))}"
 

@@ -68,6 +68,8 @@ class ModelManager:
         )
         self._chosen = {key: self._choose(config) for key, config in self.configs.items()}
         for key, (_, dtype) in self._chosen.items():
+            if self.configs[key].backend != "torch":  # it has one precision, wherever it computes
+                continue
             note = precision_note(key, self._backend_options.stored_precisions.get(key), dtype, compute_dtype(self.devices))
             if note is not None:
                 _log_once(note)

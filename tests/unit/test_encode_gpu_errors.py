@@ -116,6 +116,12 @@ class Driver:
         return 0
 
 
+class OldDriver(Driver):
+    """A driver older than CUDA 11.4: ctypes finds no `cuDeviceGetUuid_v2` in it."""
+
+    cuDeviceGetUuid_v2 = property()  # noqa: N815
+
+
 @pytest.mark.parametrize(
     ("driver", "identities"),
     [
@@ -124,9 +130,10 @@ class Driver:
             ["gpu-00010203-0405-0607-0809-0a0b0c0d0e0f", "gpu-00010203-0405-0607-0809-0a0b0c0d0e10"],
         ),
         (Driver(None, b"0000:3B:00.0"), ["pci-0000-3b-00-0", "pci-0000-3b-00-1"]),
+        (OldDriver(None, b"0000:3B:00.0"), ["pci-0000-3b-00-0", "pci-0000-3b-00-1"]),
         (Driver(), ["cuda-0", "cuda-1"]),
     ],
-    ids=["UUID", "PCI bus id", "number"],
+    ids=["UUID", "PCI bus id", "old driver", "number"],
 )
 def test_a_gpu_is_identified_by_its_uuid_or_else_by_its_place(driver: Driver, identities: list[str]) -> None:
     gpus = CudaAccelerator(lambda: driver, cpu_build=False).gpus()

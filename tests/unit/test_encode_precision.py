@@ -13,6 +13,7 @@ from ingest.encode.openvino.choice import BackendOptions, CpuBackend, choose_bac
 from ingest.encode.precision import Precision, float_precision, precision_note, reranker_precision
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import ConfigurationError
+from ingest.testing import FakeAccelerator, use_accelerator
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,11 @@ def test_the_note_is_said_once_and_fingerprints_do_not_change(caplog: pytest.Log
     assert {model.dtype for model in made} == {"float32"}
     assert len({model.fingerprint for model in made}) == 1
     assert caplog.text.count("its stored vectors were computed in bfloat16, which is the same vector space") == 1
+
+
+def test_a_model_of_one_precision_has_no_note_that_another_is_faster(caplog: pytest.LogCaptureFixture) -> None:
+    own = {"own-words": {"backend": "qdrant", "kind": "sparse"}}
+    stored = BackendOptions(stored_precisions={"own-words": "float32"})
+    with use_accelerator(FakeAccelerator()), caplog.at_level("INFO"):
+        ModelManager(EnsembleConfig(("own-words",)), custom_models=own, backend_options=stored)
+    assert caplog.text == ""
