@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import gzip
-import json
 import re
 import shlex
 import shutil
@@ -13,11 +12,14 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
+from agents import outputs
 from command import INGEST, environment, ingest, python, write_jsonl
+from starlette.testclient import TestClient
 
+from ingest.collection import Collection
 from ingest.encode.registry import known_models
 from ingest.settings import load_settings
 from ingest.store import open_store
@@ -25,7 +27,8 @@ from ingest.store import open_store
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 APP = ROOT / "docs" / "app.md"
-PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+GENERATED = ROOT / "docs" / "SKILL.md"
+PAGES = [README, *sorted({*(ROOT / "docs").glob("*.md")} - {GENERATED})]
 
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 PROMISED = re.compile(r"print\(.*\)  # (.+)$", re.MULTILINE)
@@ -38,6 +41,9 @@ HANDBOOK = {
     "security.md": "# Security\n\nLaptops are encrypted, and screens are locked when unattended.",
 }
 FIRST_RUN = "ingest run handbook/ -c handbook"
+FIRST_OUTPUT = 'handbook: 3 new in 0.0 s\n  chunks: 3 encoded\nnext: ingest search handbook "your question"\n'
+FIGURE = re.compile(r"\d+\.\d+")
+"""A time or a score, which is another each time."""
 
 # Pages on which the dense model is not the point do without it: loading it takes seconds for each command.
 SPARSE_PAGES = {"sources.md"}
@@ -94,7 +100,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_desk(folder / "desk")
     outcome = ingest(*shlex.split(FIRST_RUN)[1:], cwd=folder / "desk")
     assert outcome.code == 0, outcome.err
-    assert outcome.out.startswith("handbook: 3 new in ")
+    assert FIGURE.sub("0.0", outcome.out) == FIRST_OUTPUT
     return (folder / "desk" / ".ingest").rename(folder / "stored")
 
 
@@ -167,14 +173,31 @@ def test_the_commands_and_the_python_of_a_page_work_in_order(
                 run_command(line[2:], desk, **settings, **cache)
 
 
-def test_the_first_search_and_the_second_receipt_are_those_of_the_readme(desk: Path, stored: Path) -> None:
+def test_the_session_of_the_readme_is_what_one_sees(desk: Path, stored: Path) -> None:
     shutil.copytree(stored, desk / ".ingest")
-    first, search, again = [line[2:] for line in blocks(README, "console")[0].text.splitlines()]
-    assert first == FIRST_RUN
-    assert "refunds.md" in run_command(search, desk).splitlines()[0]
-    promised = json.loads(blocks(README, "json")[0].text)
-    receipt = json.loads(run_command(again, desk))
-    assert {name: receipt[name] for name in promised} == promised
+    session = blocks(README, "text")[0].text
+    seen: list[str] = []
+    for command in re.findall(r"^\$ (.+)$", session, re.MULTILINE):
+        printed = FIRST_OUTPUT if command == FIRST_RUN and not seen else run_command(command, desk)
+        seen.append(f"$ {command}\n{printed}")
+    assert FIGURE.sub("0", "".join(seen)) == FIGURE.sub("0", session)
+
+
+def test_the_web_app_of_the_readme_answers(desk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(desk)
+    with Collection("rules", store=".ingest/qdrant", models=["bm25"]) as rules:
+        rules.sync([{"id": "leave", "text": "Every employee has thirty days of leave."}], name="rules")
+    [block] = [each.text for each in blocks(README, "python") if "Starlette" in each.text]
+    defined: dict[str, Any] = {}
+    exec(block, defined)
+    with TestClient(defined["app"]) as client:
+        [hit] = client.get("/search", params={"q": "days of leave"}).json()
+    assert hit == {"place": "leave", "snippet": "Every employee has thirty days of leave."}
+
+
+def test_what_agents_read_is_made_from_the_pages() -> None:
+    for path, content in outputs().items():
+        assert path.read_text(encoding="utf-8") == content, "run python scripts/agents.py"
 
 
 def test_the_first_script_runs_in_an_empty_folder(store: str, collection: str, tmp_path: Path) -> None:
@@ -188,7 +211,7 @@ def test_the_readme_is_short() -> None:
     assert len(README.read_text(encoding="utf-8").splitlines()) <= 250
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, GENERATED, ROOT / "docs" / "llms.txt"], ids=lambda page: page.name)
 def test_every_link_leads_to_a_file_or_a_heading(page: Path) -> None:
     for file, anchor in LINK.findall(page.read_text(encoding="utf-8")):
         target = page.parent / file if file else page
