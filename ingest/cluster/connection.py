@@ -26,7 +26,8 @@ def connected(address: str) -> Iterator[None]:
 
     Ray's own output goes to standard error.
 
-    Raises `MissingExtraError`, and `ConfigurationError` if there is no cluster at the address.
+    Raises `MissingExtraError`, `ConfigurationError` if there is no cluster at the address, and `IngestError` if Ray fails to
+    start.
     """
     with contextlib.redirect_stdout(sys.stderr):
         ray = _ray()
@@ -40,6 +41,10 @@ def connected(address: str) -> Iterator[None]:
         except (ConnectionError, ValueError) as exc:
             raise ConfigurationError(
                 f"there is no Ray cluster at {address!r} ({_first_line(exc)}): start one (ray start --head) or pass --ray-address"
+            ) from exc
+        except Exception as exc:  # Ray has no type of its own for what happens while it starts
+            raise IngestError(
+                f"Ray did not start ({type(exc).__name__}: {_first_line(exc)}): check memory, disk and RAY_TMPDIR, then run again"
             ) from exc
         try:
             if threading.current_thread() is threading.main_thread():

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from command import DEADLINE, INGEST, environment, ingest, until, write_jsonl
+from command import DEADLINE, INGEST, environment, ingest, ingest_process, until, write_jsonl
 from qdrant_server import Address
 from ray_cluster import Deadly, RayBench, gcs_address, poisoned
 from sync_bench import SyncBench, counts, text_of
@@ -213,3 +213,13 @@ def test_parts_that_fail_are_named_the_others_are_done_and_nothing_is_deleted(ra
     stored = {payload["doc_id"] for payload, _ in ray_bench.here.stored(source=str(lines)).values()}
     assert {"d0", "d29"} <= stored
     assert "d17" not in stored
+
+
+def test_a_ray_that_does_not_start_is_an_error_not_a_traceback(server: Address, collection: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where a folder should be")
+    corpus = write_jsonl(tmp_path / "docs.jsonl", [record(1)])
+    run = ["run", str(corpus), "-c", collection, "--store", server.url, "--dense", "none", "--engine", "ray"]
+    outcome = ingest_process(*run, cwd=tmp_path, RAY_TMPDIR=str(tmp_path / "file"))
+    assert outcome.code == 1
+    assert re.search(r"Ray did not start \(NotADirectoryError: .*\): check memory, disk and RAY_TMPDIR", outcome.err), outcome.err
+    assert "Traceback" not in outcome.err
