@@ -34,6 +34,7 @@ class IdleWatch:
         while True:
             pause.wait(_INTERVAL)
             with self._lock:
+                self._runs = False  # also if `look` raises, so that the next start makes a new thread
                 if not self._look():
-                    self._runs = False
                     return
+                self._runs = True

@@ -60,6 +60,7 @@ class LeasedDevice:
         self.holder = Holder(directory / f"{identity}.json")
         self._lock = FileLock(directory / f"{identity}.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
         self._queue = FileLock(directory / f"{identity}.queue.lock", thread_local=False, mode=0o600, poll_interval=_POLL_SECONDS)
+        self._file: tuple[int, int] | None = None
         keep_for_parent(self)
 
     def held_by_parent(self) -> Iterable[object]:
@@ -83,15 +84,21 @@ class LeasedDevice:
         return False
 
     def hold(self, seconds: float) -> bool:
-        """Exclude other processes, after those that wait already. Returns False if that takes longer than `seconds`."""
+        """Exclude other processes, after those that wait already. Returns False if that takes longer than `seconds`.
+
+        A lock whose file was deleted, as cleaners of temporary files do after days, excludes nobody: it is taken again.
+        """
         if self.held:
-            return True
+            if self._file == _identity(self._lock):
+                return True
+            self._lock.release()
         deadline = time.monotonic() + seconds
         try:
             with self._queue.acquire(timeout=seconds):
                 self._lock.acquire(timeout=max(0.0, deadline - time.monotonic()))
         except Timeout:
             return False
+        self._file = _identity(self._lock)
         return True
 
     def find(self, model: Model) -> Resident | None:
@@ -140,6 +147,15 @@ class LeasedDevice:
             if self.held:
                 self.holder.clear()
                 self._lock.release()
+
+
+def _identity(lock: FileLock) -> tuple[int, int] | None:
+    """Return which file the path of a lock names, or None if it is gone."""
+    try:
+        found = Path(lock.lock_file).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def make_room(devices: Sequence[LeasedDevice], model: Model) -> dict[str, GPUMemorySnapshot]:

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from ingest.encode.batching import BatchQueue, Indices
 from ingest.encode.contract import Encoded, FallbackModel, Model, Vectors
+from ingest.encode.devices import is_accelerator
 from ingest.encode.vectors import finite_rows, not_finite
+from ingest.errors import DeviceMemoryError
 from ingest.records import SparseVector
 
 UNCOUNTED_COST = 2
@@ -33,6 +35,8 @@ class PassState:
         failed: index of a distinct text → reason.
         may_overflow: whether the model computes in float16 and can compute in float32 instead.
         overflowed: whether it made a vector that is not finite: the pass continues in float32.
+        no_room: index of a distinct text → device whose memory did not suffice for it alone.
+        longest: size of the longest text that has a vector.
         encoded: number of distinct texts that have a vector.
         seconds: time under leases; in `swap_seconds` of it the model moved, in `compute_seconds` a device computed (on average).
     """
@@ -48,6 +52,8 @@ class PassState:
     failed: dict[int, str]
     may_overflow: bool
     overflowed: bool = False
+    no_room: dict[int, str] = field(default_factory=dict)
+    longest: int = 0
     encoded: int = 0
     tokens: int = 0
     padded_tokens: int = 0
@@ -116,6 +122,7 @@ class PassState:
             for index in np.flatnonzero(finite):
                 self.vectors[batch[index]] = vectors[index]
         with self._lock:
+            self.longest = max(self.longest, *map(self._size, batch))
             self.encoded += int(finite.sum())
             if self.counted:
                 self.tokens += int(self.lengths[batch].sum())
@@ -129,14 +136,33 @@ class PassState:
             self.failed.update(dict.fromkeys(batch[~finite].tolist(), not_finite(self.model)))
             return len(batch)
 
-    def confine(self, batch: Indices, reason: str) -> None:
-        """Return both halves of a failed batch to the queue, or reject its only text."""
+    def confine(self, batch: Indices, reason: str, full: str | None) -> None:
+        """Return both halves of a failed batch to the queue, or reject its only text. `full`: the device, if it lacked memory."""
         if len(batch) == 1:
             with self._lock:
                 self.failed[int(batch[0])] = reason
+                if full is not None:
+                    self.no_room[int(batch[0])] = full
             return
         for half in np.array_split(batch, 2):
             self.queue.put_back(half)
+
+    def check_room(self) -> None:
+        """Raise `DeviceMemoryError` if a device, and no text, is to blame for a text that did not fit alone.
+
+        That is so if a longer text has a vector, or none has one. Else a GPU that another program fills would have every document
+        rejected.
+        """
+        for index, device in self.no_room.items():
+            if self.encoded == 0 or self._size(index) <= self.longest:
+                instead = ", or use device cpu" if is_accelerator(device) else ""
+                raise DeviceMemoryError(
+                    f"{device} has no memory for even one text of {self.model.key}: stop other programs that use it{instead}",
+                    device=device,
+                )
+
+    def _size(self, index: int) -> int:
+        return int(self.lengths[index]) if self.counted else len(self.texts[index])
 
     def result(self) -> Encoded:
         """Return the vectors and failures in the order of the texts of the pass."""

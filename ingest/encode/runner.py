@@ -169,6 +169,7 @@ class BatchRunner:
             if check is not None:
                 check(model, lease.encoder)
             computed = self._encode_all(model, lease, state, progress)
+            state.check_room()
         state.seconds += lease.seconds
         state.compute_seconds += computed / len(lease.places)
         state.swap_seconds += lease.swap_seconds
@@ -204,7 +205,7 @@ class BatchRunner:
             for batch, result in stream:
                 cost = state.queue.padded_cost(batch)
                 if isinstance(result, Failure):
-                    state.confine(batch, result.reason)
+                    state.confine(batch, result.reason, device if result.out_of_memory else None)
                     if result.out_of_memory:
                         self._controller.overflowed(model.key, learned_on, cost)
                         release_cached_memory([device])

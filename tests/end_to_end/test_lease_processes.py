@@ -165,6 +165,21 @@ def test_a_kept_device_goes_to_whoever_asks(directory: Path) -> None:
         assert json.loads(_answer(other))
 
 
+def test_a_kept_device_whose_lock_file_was_deleted_is_taken_anew(directory: Path) -> None:
+    model = RecordingModel("kept")
+    with lease_gpus(model, ("cpu",), directory=directory, keep=True):
+        pass
+    for file in directory.glob("cpu*.lock"):
+        file.unlink()
+    with _process(HOLD, directory) as other:
+        assert _answer(other) == "holding\n"
+        with pytest.raises(LeaseTimeoutError), lease_gpus(model, ("cpu",), directory=directory, keep=True, timeout=0.1):
+            pass
+        _say(other)
+    with lease_gpus(model, ("cpu",), directory=directory):
+        pass
+
+
 def _compete(directory: Path, *keys_of_jobs: tuple[str, ...]) -> list[list[tuple[str, str, float]]]:
     """The lease events of each job, all started at once."""
     with ExitStack() as stack:

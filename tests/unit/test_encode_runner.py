@@ -17,7 +17,7 @@ from ingest.encode.contract import Encoded, Model, RunsOn
 from ingest.encode.lease import lease_gpus
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.errors import LeaseTimeoutError, ModelError, ModelUnavailableError, UnknownModelError
+from ingest.errors import DeviceMemoryError, LeaseTimeoutError, ModelError, ModelUnavailableError, UnknownModelError
 from ingest.records import DenseMatrix
 from ingest.retry import RetryPolicy
 from ingest.telemetry import Progress, ThroughputMonitor
@@ -235,6 +235,36 @@ def test_running_out_of_memory_shrinks_batches_and_rejects_only_the_impossible_t
     assert not _dense(encoded)[400].any()
     # A learned budget tries, little by little, whether more has come to fit: it may stand just above what does.
     assert min(controller.budget("a", device) for device in devices) < 2 * 300
+
+
+def _full(device: str) -> Callable[[Sequence[str]], None]:
+    def check(_: Sequence[str]) -> None:
+        raise torch.OutOfMemoryError(f"another program fills {device}")
+
+    return check
+
+
+@pytest.mark.parametrize("max_tokens", [None, 100])
+def test_a_device_without_memory_for_any_text_is_an_error_and_no_text_is_blamed(directory: Path, max_tokens: int | None) -> None:
+    model = RecordingModel("a", before_batch=_full("cpu"), max_tokens=max_tokens)
+    with (
+        _runner([model], directory) as runner,
+        pytest.raises(DeviceMemoryError, match=r"^cpu has no memory for even one text of a"),
+    ):
+        runner.run({"a": ["one", "one two", "one two three"]})
+
+
+def test_a_text_that_did_not_fit_although_a_longer_one_did_is_not_to_blame(directory: Path) -> None:
+    filled = iter([False, True, True, True])
+
+    def fill(_: Sequence[str]) -> None:
+        if next(filled):
+            raise torch.OutOfMemoryError("another program fills the memory between two batches")
+
+    model = RecordingModel("a", before_batch=fill, max_tokens=100)
+    controller = AdaptiveBatchController(cpu_tokens=1)
+    with _runner([model], directory, controller=controller) as runner, pytest.raises(DeviceMemoryError):
+        runner.run({"a": ["one two three", "one two", "one"]})
 
 
 class Activations:
