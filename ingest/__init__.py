@@ -87,7 +87,7 @@ if TYPE_CHECKING:
     from ingest.search.evaluate import Evaluation, EvaluationRow
     from ingest.search.fusion import Fused, FusionMethod
     from ingest.search.metrics import Scores
-    from ingest.search.models import ModelLoader
+    from ingest.search.models import ModelLoader, ModelPool
     from ingest.search.order import Boost
     from ingest.search.request import SearchOptions
     from ingest.search.rerank import RerankMode, RerankPipeline
@@ -167,7 +167,7 @@ _NAMES = {
     "ingest.search.evaluate": "Evaluation EvaluationRow",
     "ingest.search.fusion": "Fused FusionMethod",
     "ingest.search.metrics": "Scores",
-    "ingest.search.models": "ModelLoader",
+    "ingest.search.models": "ModelLoader ModelPool",
     "ingest.search.order": "Boost",
     "ingest.search.request": "SearchOptions",
     "ingest.search.rerank": "Answer RerankMode RerankPipeline RerankResult",
@@ -279,6 +279,7 @@ __all__ = [
     "ModelKind",
     "ModelLoader",
     "ModelManager",
+    "ModelPool",
     "ModelReport",
     "ModelUnavailableError",
     "OnProgress",

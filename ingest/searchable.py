@@ -20,13 +20,14 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
-from ingest.parameters import checked, optional
+from ingest.parameters import checked, optional, parse_instance
 from ingest.records import Source
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.document import StoredDocument
 from ingest.search.evaluate import Evaluation, evaluate
 from ingest.search.fusion import CANDIDATES, FusionMethod
+from ingest.search.models import ModelPool
 from ingest.search.opening import open_reranker, open_searcher
 from ingest.search.request import SearchOptions
 from ingest.search.rerank import DEFAULT_RERANKER, RERANK_LEASE_SECONDS, RerankMode, RerankPipeline
@@ -83,6 +84,7 @@ class SearchableCollection:
         cluster: ClusterOptions | None = None,
         monitor: ThroughputMonitor | None = None,
         tenant: Tenant | None = None,
+        pool: ModelPool | None = None,
         aliases: Mapping[str, str] | None = None,
         state: str | Path = ".ingest",
         api_key: str | None = None,
@@ -114,6 +116,7 @@ class SearchableCollection:
             monitor: receives the lease, pass and progress events of each run.
             tenant: the tenant whose points alone are searched, explained and evaluated, see `Searcher`. None: all. Whatever
                 writes or verifies concerns the whole collection.
+            pool: models that several collections share; it keeps them loaded after each run. None: no others, and none kept.
             aliases: normalized name → name of the collection it stands for.
             state: folder for rejects, learned batch sizes and measured rates.
             api_key, ca_file, prefer_grpc, grpc_port, timeout, allow_plain_http_key, retry: connection to a store that is given
@@ -137,6 +140,7 @@ class SearchableCollection:
         self._monitor = monitor or ThroughputMonitor()
         self._tenant = checked("tenant", optional(parse_tenant), tenant)
         self._reranker, self._rerank_lease_timeout = reranker, rerank_lease_timeout
+        self._pool = checked("pool", optional(parse_instance), pool, ModelPool)
         self._searcher: Searcher | None = None
         if cluster is not None:
             check_location(store)
@@ -262,7 +266,15 @@ class SearchableCollection:
             self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)
             self._closing.callback(self._reranker.close)
         own = {each.key: each for each in self._given if not isinstance(each, str)}
-        searcher = open_searcher(self.store, name, encoding=self._encoding, reranker=self._reranker, own=own, tenant=self._tenant)
+        searcher = open_searcher(
+            self.store,
+            name,
+            encoding=self._encoding,
+            reranker=self._reranker,
+            own=own,
+            tenant=self._tenant,
+            pool=self._pool,
+        )
         self._closing.callback(searcher.close)
         return searcher
 
@@ -326,6 +338,8 @@ class SearchableCollection:
     ) -> Iterator[Ensemble]:
         """Open the models. At the end, what was learned about them is kept for the next time."""
         models = self._model_maker(stored, encoding, worth_converting=worth_converting)()
+        if self._pool is not None:
+            models = self._pool.of_documents(models)
         with open_ensemble(models, encoding, monitor=monitor, learned_batches=self._state / "batches.json") as ensemble:
             yield ensemble
         remember_rates(self._rates, ensemble.fingerprints, monitor.model_reports())

@@ -41,13 +41,15 @@ def mcp(
         @cache
         def served() -> ServedCollections:
             from ingest.cli.session import collection_of  # noqa: PLC0415  they import what the tools need, not the server
+            from ingest.search.models import ModelPool  # noqa: PLC0415
             from ingest.search.searcher import SEARCH_RETRY  # noqa: PLC0415
             from ingest.serve.served import ServedCollections  # noqa: PLC0415
             from ingest.store.schema import _normalize_collection_name  # noqa: PLC0415
 
             opened = closing.enter_context(store_of(settings, SEARCH_RETRY))
             normalize = partial(_normalize_collection_name, aliases=settings.collections.aliases)
-            found = ServedCollections(opened, partial(collection_of, settings, store=opened), normalize, collections or ())
+            open_one = partial(collection_of, settings, store=opened, pool=ModelPool())
+            found = ServedCollections(opened, open_one, normalize, collections or ())
             closing.callback(found.close)
             return found
 

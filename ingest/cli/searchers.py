@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from ingest.cli.invocation import retry_of, store_of
 from ingest.encode.ensemble import EncodingOptions
 from ingest.encode.openvino.choice import BackendOptions
+from ingest.search.models import ModelPool
 from ingest.search.opening import open_reranker, open_searcher
 from ingest.search.searcher import Searcher
 from ingest.settings import Settings
@@ -26,7 +27,9 @@ def searcher_of(settings: Settings, name: str, *, tenant: str | None = None) -> 
     stored_as = _normalize_collection_name(name, settings.collections.aliases)
     with store_of(settings) as store:
         try:
-            with open_searcher(store, stored_as, encoding=encoding, reranker=reranker, tenant=tenant) as searcher:
+            with open_searcher(
+                store, stored_as, encoding=encoding, reranker=reranker, tenant=tenant, pool=ModelPool(once=True)
+            ) as searcher:
                 yield searcher
         finally:
             reranker.close()

@@ -19,6 +19,7 @@ from ingest.cli.session import collection_of
 from ingest.encode.embedder import Embedder
 from ingest.errors import MissingExtraError
 from ingest.schedule.status import JobRecord
+from ingest.search.models import ModelPool
 from ingest.search.opening import open_reranker
 from ingest.search.searcher import SEARCH_RETRY
 from ingest.settings import Settings
@@ -86,7 +87,7 @@ def serve(
         _store_socket(settings.store) as own,
         closing(open_reranker(settings.reranker, encoding, settings.rerank_lease_timeout)) as reranker,
     ):
-        open_one = partial(collection_of, settings, store=opened, monitor=monitor, reranker=reranker)
+        open_one = partial(collection_of, settings, store=opened, monitor=monitor, reranker=reranker, pool=ModelPool())
         app = create_app(
             ServedCollections(opened, open_one, normalize, collections or ()),
             limits,

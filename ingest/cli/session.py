@@ -16,6 +16,7 @@ from ingest.encode.registry import find_model
 from ingest.errors import ConfigurationError
 from ingest.records import Source
 from ingest.redaction import without_secrets
+from ingest.search.models import ModelPool
 from ingest.search.rerank import RerankPipeline
 from ingest.settings import Settings
 from ingest.source import FieldMap, open_source
@@ -39,6 +40,7 @@ def collection_of(
     store: Store | None = None,
     reranker: RerankPipeline | None = None,
     tenant: str | None = None,
+    pool: ModelPool | None = None,
 ) -> Collection:
     """Return a collection in any spelling, as the settings have it.
 
@@ -48,6 +50,7 @@ def collection_of(
         models: registry keys, see `models_of`. None: those of the stored manifest.
         cluster: see `cluster_of`. None: this process.
         tenant: the tenant whose points alone are searched. None: all.
+        pool: models that several collections share.
     """
     if (stored := _normalize_collection_name(name)) != name:
         logger.info("%r is stored as %s", name, stored)
@@ -67,6 +70,7 @@ def collection_of(
         cluster=cluster,
         monitor=monitor,
         tenant=tenant,
+        pool=pool,
         aliases=settings.collections.aliases,
         **connection_of(settings),
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import EncodingOptions
+from ingest.search.models import ModelPool
 from ingest.search.rerank import RerankPipeline
 from ingest.search.searcher import Searcher
 from ingest.search.tenant import Tenant
@@ -22,13 +23,14 @@ def open_searcher(
     reranker: RerankPipeline,
     own: Mapping[str, Model] | None = None,
     tenant: Tenant | None = None,
+    pool: ModelPool | None = None,
 ) -> Searcher:
     """Return a searcher of a collection, with the models that its manifest names. Raises as `Searcher` does.
 
     Args:
         store: an open store, which stays open.
         own: key → model that takes the place of the registry's.
-        tenant: see `Searcher`.
+        tenant, pool: see `Searcher`.
     """
     given = own or {}
 
@@ -45,6 +47,7 @@ def open_searcher(
         lease_directory=encoding.lease_directory,
         reranker=reranker,
         tenant=tenant,
+        pool=pool,
     )
 
 

@@ -32,7 +32,7 @@ from ingest.search.answer import Answer
 from ingest.search.current_view import CurrentView
 from ingest.search.document import StoredDocument
 from ingest.search.fusion import CANDIDATES, Fused
-from ingest.search.models import ModelLoader, shared_models
+from ingest.search.models import ModelLoader, ModelPool, shared_models
 from ingest.search.request import (
     MAX_REACH,
     SearchOptions,
@@ -78,6 +78,7 @@ class Searcher(NotCopied):
         reranker: reranker for searches with reranking. None: the default one, created when first needed.
         tenant: the tenant whose points alone are read: the value of the field with a tenant index, or
             `{"metadata.tenant": "acme"}`.
+        pool: models that several searchers share. None: its own.
         clock: monotonic seconds.
 
     Raises as `open` does.
@@ -95,6 +96,7 @@ class Searcher(NotCopied):
         lease_directory: str | Path | None = None,
         reranker: RerankPipeline | None = None,
         tenant: Tenant | None = None,
+        pool: ModelPool | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if models is not None and not callable(models):
@@ -108,6 +110,7 @@ class Searcher(NotCopied):
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._reranker = reranker
         self._tenant = checked("tenant", optional(parse_tenant), tenant)
+        self._pool = checked("pool", optional(parse_instance), pool, ModelPool) or ModelPool()
         self._own_reranker: RerankPipeline | None = None
         self._reranker_lock = threading.Lock()
         self._closing = ExitStack()
@@ -124,6 +127,7 @@ class Searcher(NotCopied):
         lease_directory: str | Path | None = None,
         reranker: RerankPipeline | None = None,
         tenant: Tenant | None = None,
+        pool: ModelPool | None = None,
         clock: Callable[[], float] = time.monotonic,
         api_key: str | None = None,
         ca_file: str | Path | None = None,
@@ -167,6 +171,7 @@ class Searcher(NotCopied):
                 lease_directory=lease_directory,
                 reranker=reranker,
                 tenant=tenant,
+                pool=pool,
                 clock=clock,
             )
             searcher._closing = closing.pop_all()
@@ -275,7 +280,8 @@ class Searcher(NotCopied):
 
     def _open_view(self, manifest: Manifest, before: CollectionView | None) -> CollectionView:
         """Open the collection of a manifest for search. A model that also made the collection before it is kept."""
-        models = shared_models(manifest, self._name, self._load_models, (before.manifest, before.models) if before else None)
+        known = (before.manifest, before.models) if before else None
+        models = shared_models(manifest, self._name, self._load_models, self._pool, known)
         return CollectionView(
             self._store,
             self._name,

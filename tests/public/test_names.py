@@ -17,6 +17,7 @@ import ingest
 
 FOR_OUR_OWN_ROOMS = {
     "CollectionView",  # what `Searcher.view` returns, for evaluation
+    "SharedModel",  # what a `ModelPool` keeps
     "SearchRequest",  # what `Searcher.answers` takes, for a search of several collections
     "RetryingStore",  # what `open_store` returns is a `Store`
 }

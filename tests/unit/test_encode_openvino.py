@@ -20,6 +20,7 @@ from ingest.encode.models import ModelManager
 from ingest.encode.openvino.calibration import AccuracyGuard
 from ingest.encode.openvino.choice import BackendOptions, choose_backend
 from ingest.encode.openvino.model import OpenVinoModel
+from ingest.encode.queries import as_queries
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ManifestMismatchError, ModelError, PrecisionError
@@ -105,6 +106,19 @@ def test_int8_is_near_to_torch_and_gives_the_same_twice(
     assert np.allclose(_encode(again), found, atol=1e-6)
     assert _kept(converted_models) == kept
     assert {file.parent.parent.stat().st_mode & 0o777 for file in kept} == {0o700}
+
+
+def test_a_converted_model_encodes_queries_unless_there_is_only_one(minilm: ModelManager) -> None:
+    [model] = minilm.members
+    _encode(minilm, TEXTS[:1])  # converts it, if no test has
+    stays, once = as_queries(model), as_queries(model, once=True)
+    vectors = {}
+    for queries in (stays, once):
+        with lease_gpus(queries, ()) as lease:
+            vectors[queries.backend, queries.dtype] = np.asarray(lease.encoder.encode_documents(["a refund"]))
+    in_int8, in_float32 = vectors["openvino", "int8"], vectors["numpy", "float32"]
+    assert np.array_equal(in_int8, _ask(model, "a refund"))
+    assert 0.98 < (in_int8 * in_float32).sum() < 0.99999
 
 
 def test_in_float32_it_is_what_torch_gives(own: dict[str, dict[str, Any]], cache: Path) -> None:

@@ -85,6 +85,11 @@ class OpenVinoModel(FileModel):
         self._model: Any = None
         self._networks: dict[str, Network] = {}
 
+    @property
+    def is_converted(self) -> bool:
+        """Whether the model is converted already, by this process or by one before it."""
+        return self.backend == "openvino" and (self._model is not None or self._converted.exists())
+
     def calibrate(self, texts: Sequence[str]) -> None:
         """Convert the model unless it is cached, with ranges from some of `texts`, and compare it with torch on others.
 
