@@ -55,10 +55,10 @@ def list_models(context: typer.Context, as_json: options.Json = False) -> None:
 
 
 @app.command("check")
-def check(context: typer.Context, key: Key, as_json: options.Json = False) -> None:
+def check(context: typer.Context, key: Key, device: options.Device = None, as_json: options.Json = False) -> None:
     """Load a model, encode a sentence, and compare the vector with the registry entry."""
     invocation: Invocation = context.obj
-    settings = invocation.settings()
+    settings = invocation.settings(device=device)
     report = check_model(
         key, custom_models=settings.models, trust_remote_code=settings.trust_remote_code, devices=settings.device or None
     )

@@ -52,6 +52,10 @@ Precision = Annotated[
         " [default: as stored, else the fastest]",
     ),
 ]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="Devices to compute on, such as cuda:0, separated by commas, or cpu. [default: the first GPU]"),
+]
 Delete = Annotated[
     str | None,
     typer.Option(
@@ -236,6 +240,7 @@ class ModelOptions:
     language: Language = None
     backend: Backend = None
     precision: Precision = None
+    device: Device = None
     chunk_tokens: ChunkTokens = None
     chunk_overlap: ChunkOverlap = None
 

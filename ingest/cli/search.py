@@ -49,13 +49,14 @@ def search(
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the rank, score and share of every vector for each hit.")
     ] = False,
+    device: options.Device = None,
     store: options.Store = None,
     verbose: Annotated[bool, typer.Option("--verbose", help="Say in full why the hits are not reranked, each time.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Search a collection: query every vector, fuse the results, and rerank the best."""
     invocation: Invocation = context.obj
-    settings = invocation.settings(store=store, rerank=rerank, reranker=reranker)
+    settings = invocation.settings(store=store, rerank=rerank, reranker=reranker, device=device)
     started = time.perf_counter()
     chosen: SearchOptions = {
         **which.chosen(settings.rerank),
@@ -64,7 +65,7 @@ def search(
         "snippets": True,
         "context": neighbours,
     }
-    own = tenant is not None or reranker is not None  # what a server would not know
+    own = any(given is not None for given in (tenant, reranker, device))  # what a server would not know
     answer = None if own else search_served(settings.store, collection, query, chosen)
     if answer is None:
         answer = _search(settings, collection.split(","), query, chosen, tenant)

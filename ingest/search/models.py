@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from weakref import WeakValueDictionary
 
 from ingest.encode.batching import AdaptiveBatchController
@@ -89,7 +89,9 @@ def shared_models(
     manifest: Manifest,
     name: str,
     load: ModelLoader | None,
+    *,
     pool: ModelPool,
+    devices: tuple[str, ...],
     before: tuple[Manifest, Mapping[str, SharedModel]] | None = None,
 ) -> Mapping[str, SharedModel]:
     """Return vector name → the model that made it.
@@ -99,6 +101,7 @@ def shared_models(
         name: the caller's name for the collection, for messages.
         load: the loader. None: from the registries alone.
         pool: the models that other collections have.
+        devices: where models of the registries compute.
         before: manifest and models of the collection searched so far; a model that made both collections is kept.
 
     Raises `UnknownModelError`, and `ManifestMismatchError` for a model whose vector space is not the stored one.
@@ -108,13 +111,17 @@ def shared_models(
     keys = [spec.name for spec in manifest.vectors]
     if len(kept) == len(keys):
         return kept
-    models = load(keys) if load else _registered(keys, manifest)
+    models = load(keys) if load else _registered(keys, manifest, devices)
     _check_spaces(name, manifest, models)
     return {model.key: kept.get(model.key) or pool.of_queries(model) for model in models}
 
 
-def _registered(keys: Sequence[str], manifest: Manifest) -> Sequence[Model]:
-    return DEFAULT_ENCODING.as_stored(keys, manifest.options).models(keys, stored_precisions=manifest.precisions)
+def _registered(keys: Sequence[str], manifest: Manifest, devices: tuple[str, ...]) -> Sequence[Model]:
+    return (
+        replace(DEFAULT_ENCODING, devices=devices)
+        .as_stored(keys, manifest.options)
+        .models(keys, stored_precisions=manifest.precisions)
+    )
 
 
 def _check_spaces(name: str, manifest: Manifest, models: Sequence[Model]) -> None:

@@ -281,7 +281,8 @@ class Searcher(NotCopied):
     def _open_view(self, manifest: Manifest, before: CollectionView | None) -> CollectionView:
         """Open the collection of a manifest for search. A model that also made the collection before it is kept."""
         known = (before.manifest, before.models) if before else None
-        models = shared_models(manifest, self._name, self._load_models, self._pool, known)
+        devices = self._devices or ("cpu",)
+        models = shared_models(manifest, self._name, self._load_models, pool=self._pool, devices=devices, before=known)
         return CollectionView(
             self._store,
             self._name,

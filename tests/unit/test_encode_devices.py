@@ -106,12 +106,14 @@ def test_one_name_is_one_device_and_each_counts_once() -> None:
     assert check_devices(["cpu", "cpu:1", "cpu"]) == ("cpu", "cpu:1")
 
 
-def test_commands_on_the_cpu_make_no_call_to_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("INGEST_DEVICE", "cpu")
+def test_commands_and_searchers_on_the_cpu_make_no_call_to_a_gpu() -> None:
     with use_accelerator(FakeAccelerator()) as gpus:
-        for arguments in (["run", "corpus.jsonl", "-c", "docs"], ["search", "docs", "a query", "--rerank", "off"]):
-            result = CliRunner().invoke(app, arguments)
+        run, search = ["run", "corpus.jsonl", "-c", "docs"], ["search", "docs", "a query", "--rerank", "off"]
+        for arguments in (run, search, ["models", "check", "all-miniLM-l6"]):
+            result = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
             assert result.exit_code == 0, result.output
+        with Searcher.open("docs", devices=("cpu",)) as searcher:
+            assert searcher.search("a query", rerank="off")
         assert gpus.calls.total() == 0
 
 
