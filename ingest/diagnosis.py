@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -14,6 +13,7 @@ from ingest.encode.accelerator import GIBIBYTE, current_accelerator
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.resolve import status
 from ingest.errors import IngestError
+from ingest.process import usable_cores
 from ingest.store.contract import Store
 
 PACKAGES = (
@@ -60,7 +60,7 @@ def diagnose(*, open_store: Callable[[], Store], models: Iterable[ModelConfig], 
 def _versions() -> Iterator[Finding]:
     yield Finding("ingest", metadata.version("qdrant-ingest"))
     yield Finding("Python", f"{platform.python_version()} on {platform.platform()}")
-    yield Finding("CPU", f"{len(os.sched_getaffinity(0))} cores, {platform.machine()}")
+    yield Finding("CPU", f"{usable_cores()} cores, {platform.machine()}")
     for package in PACKAGES:
         yield Finding(package, _version(package) or "not installed")
 

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import NoReturn, Protocol
 
@@ -134,8 +134,19 @@ def _tokenize_with_one_thread() -> None:
         os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
-os.register_at_fork(after_in_child=_leak_parts_of_parent)
-os.register_at_fork(after_in_child=_tokenize_with_one_thread)
+def call_after_fork(function: Callable[[], object]) -> None:
+    """Call a function in each forked child from now on. Does nothing on a system that cannot fork."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=function)
+
+
+call_after_fork(_leak_parts_of_parent)
+call_after_fork(_tokenize_with_one_thread)
+
+
+def usable_cores() -> int:
+    """Return the cores that this process may use, or all of them where the system does not tell."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class NotCopied:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from ingest.encode.accelerator import GIBIBYTE, GPUMemorySnapshot, current_accelerator, is_cpu_build
 from ingest.errors import ConfigurationError, DeviceError, DeviceMemoryError
 from ingest.parameters import checked, parse_texts
+from ingest.process import usable_cores
 
 if TYPE_CHECKING:
     import torch
@@ -75,7 +75,7 @@ def compute_dtype(devices: Sequence[str]) -> str:
 
 def threads_of_each(replicas: int) -> int | None:
     """Return the threads of each of several replicas on the CPU; None for a single one."""
-    return max(1, len(os.sched_getaffinity(0)) // replicas) if replicas > 1 else None
+    return max(1, usable_cores() // replicas) if replicas > 1 else None
 
 
 def memory_snapshots(devices: Sequence[str]) -> dict[str, GPUMemorySnapshot]:

@@ -6,7 +6,6 @@ A process may keep a device between leases (`keep`), so that the next pass of th
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 import traceback
@@ -35,6 +34,7 @@ from ingest.encode.idle import IdleWatch
 from ingest.encode.leased_device import LeasedDevice, evict, make_room
 from ingest.encode.leased_encoder import LeasedEncoder, leased_encoder, translated_errors
 from ingest.errors import DeviceMemoryError, LeaseError, LeaseTimeoutError
+from ingest.process import call_after_fork
 from ingest.telemetry import ThroughputMonitor
 
 DEFAULT_TIMEOUT = 3600.0
@@ -223,7 +223,7 @@ def _reset_after_fork() -> None:
     _idle = IdleWatch(_give_back_wanted)
 
 
-os.register_at_fork(after_in_child=_reset_after_fork)
+call_after_fork(_reset_after_fork)
 
 
 def _device(directory: Path, name: str) -> LeasedDevice:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from ingest.encode.openvino.model import ConvertedPrecision
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import MissingExtraError, ModelError
+from ingest.process import usable_cores
 from ingest.telemetry import ThroughputMonitor
 
 TRIAL_SECONDS = 1.5
@@ -104,7 +104,7 @@ def run_selftest(
     return SelfTest(
         model=key,
         device=",".join(devices),
-        threads=len(os.sched_getaffinity(0)),
+        threads=usable_cores(),
         trials=tuple(trials),
         best=best_of(trials),
         left_out=left_out,

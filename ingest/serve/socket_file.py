@@ -16,6 +16,8 @@ from ingest.errors import StoreError
 
 SOCKET = ".serve.sock"
 
+_OPEN_FILES = Path("/proc/self/fd")
+
 
 def is_embedded(location: str) -> bool:
     """Return whether a store is a folder of the embedded engine."""
@@ -24,10 +26,16 @@ def is_embedded(location: str) -> bool:
 
 @contextmanager
 def short_path(folder: Path) -> Iterator[str]:
-    """Yield a path of the socket file for this process alone: the system allows no more than 107 bytes. Raises `OSError`."""
+    """Yield a path of the socket file for this process alone: the system allows no more than 107 bytes. Raises `OSError`.
+
+    Without /proc, as on macOS, it is the whole path, which may be too long.
+    """
+    if not _OPEN_FILES.exists():
+        yield str(folder.absolute() / SOCKET)
+        return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield f"/proc/self/fd/{descriptor}/{SOCKET}"
+        yield f"{_OPEN_FILES}/{descriptor}/{SOCKET}"
     finally:
         os.close(descriptor)
 

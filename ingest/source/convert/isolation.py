@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
 from ingest.errors import SourceError
+from ingest.process import call_after_fork
 from ingest.source.convert.page import Page
 from ingest.source.convert.worker import IDLE_SECONDS, read_message, write_message
 from ingest.source.fields import Unusable
@@ -85,7 +86,7 @@ def _forget() -> None:
     _pool = _Pool()
 
 
-os.register_at_fork(after_in_child=_forget)
+call_after_fork(_forget)
 
 
 def convert_apart(data: bytes, format: str, *, seconds: float = SECONDS) -> Page:  # noqa: A002  as above

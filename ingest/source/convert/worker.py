@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 IDLE_SECONDS = 30
 MEMORY = 4 * 2**30
-"""Most bytes of address space of the process."""
+"""Most bytes of address space of the process, on Linux."""
 
 
 def serve() -> None:
@@ -74,7 +74,7 @@ def _reply(request: bytes) -> dict[str, object]:
 
 
 def _limit_memory() -> None:
-    if sys.platform != "win32":
+    if sys.platform == "linux":  # others refuse such a limit, or do not keep to it
         import resource  # noqa: PLC0415  not on every platform
 
         _, most = resource.getrlimit(resource.RLIMIT_AS)
