@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -11,8 +12,12 @@ from ingest.cli.output import describe_counts, plain
 from ingest.cli.terminal import output
 from ingest.records import ModelReport, Receipt
 from ingest.sync.preview import Preview
+from ingest.sync.rejects import common_reasons
 
 DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")
+
+MAX_REASONS = 3
+"""Reasons of rejects that a summary names."""
 
 _WORDS = {"written": "new", "soft_deleted": "soft-deleted"}
 """Counts of a receipt that the summary calls otherwise."""
@@ -47,13 +52,22 @@ def summarize(receipt: Receipt, *, rejects: str) -> Iterator[Text]:
     if receipt.moved:
         yield Text(f"  {receipt.moved:,} points moved from the source's former name")
     if receipt.rejected:
-        yield Text(plain(f"rejected records and the reasons are in {rejects}"), style="yellow")
+        yield from _describe_rejects(rejects)
     if receipt.stopped:
         yield Text("stopped before the end: run it again to continue", style="yellow")
     for error in receipt.errors:
         yield Text(plain(error), style="red")
     if not receipt.balanced:
         yield Text("NOT balanced: Qdrant does not hold what the plan says; run it again, or ingest verify", style="bold red")
+
+
+def _describe_rejects(rejects: str) -> Iterator[Text]:
+    """Yield the most frequent reasons of rejects: `rejected: reading .pdf requires … (a.pdf and 2 more)`."""
+    for reason, number, position in common_reasons(Path(rejects), MAX_REASONS) if rejects else []:
+        where = position if number == 1 else f"{position} and {number - 1:,} more"
+        yield Text(plain(f"rejected: {reason} ({where})"), style="yellow")
+    if rejects:
+        yield Text(plain(f"rejected records are in {rejects}"), style="yellow")
 
 
 def _describe_chunks(receipt: Receipt) -> str:

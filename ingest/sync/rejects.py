@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TextIO
+from typing import Any, Self, TextIO
 
 from ingest.atomic_files import make_private_folder
 from ingest.errors import ConfigurationError, IngestError
@@ -78,20 +80,39 @@ class RejectsFile:
             self.path.unlink(missing_ok=True)
 
 
+def common_reasons(path: Path, limit: int) -> list[tuple[str, int, str]]:
+    """Return the most frequent reasons of a rejects file, each with its number of records and the position of the first.
+
+    A file that is missing is empty.
+    """
+    numbers: Counter[str] = Counter()
+    positions: dict[str, str] = {}
+    for record in _records(path):
+        reason = str(record.get("reason"))
+        numbers[reason] += 1
+        positions.setdefault(reason, str(record.get("position")))
+    return [(reason, number, positions[reason]) for reason, number in numbers.most_common(limit)]
+
+
 def rejected_because(path: Path, doc_id: str) -> str | None:
     """Return position and reason of a document in a rejects file, or None if it is not there. A file that is missing is empty."""
+    found = [record for record in _records(path) if record.get("doc_id") == doc_id]
+    return f"{found[-1].get('reason')} ({found[-1].get('position')})" if found else None
+
+
+def _records(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the lines of a rejects file that can be read. Holds one of them at a time."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    for line in reversed(lines):
-        try:
-            record = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(record, dict) and record.get("doc_id") == doc_id:
-            return f"{record.get('reason')} ({record.get('position')})"
-    return None
+        with path.open(encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                try:
+                    record = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(record, dict):
+                    yield record
+    except OSError:
+        return
 
 
 def _is_ours(path: Path) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import ingest
+from command import ingest, write_jsonl
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -97,6 +97,18 @@ def test_a_run_says_what_is_new_what_is_not_read_and_what_comes_next(tmp_path: P
     assert re.fullmatch(r"my_notes: 2 unchanged in \d\.\d s\nnot read, of unknown format: 1 \.bin\n", again.out)
     verbose = ingest("run", "notes", "-c", "my_notes", "--verbose", cwd=tmp_path, **SPARSE_ONLY)
     assert re.search(r"balanced +│ yes", verbose.out)
+
+
+def test_a_run_names_the_most_frequent_reasons_of_its_rejects(tmp_path: Path) -> None:
+    records: list[dict[str, Any]] = [{"text": ""}, {"text": ""}, {"text": "Tea."}, {"body": 1}, {"text": "x" * 2000}]
+    write_jsonl(tmp_path / "tea.jsonl", [{"id": f"r{number}", **record} for number, record in enumerate(records)])
+    settings = {**SPARSE_ONLY, "INGEST_MAX_RECORD_BYTES": "1024"}
+    shown = ingest("run", "tea.jsonl", "-c", "tea", "--max-rejects", "4", cwd=tmp_path, **settings)
+    assert shown.code == 0
+    first, *_ = rejects = [line for line in shown.out.splitlines() if line.startswith("rejected: ")]
+    assert re.fullmatch(r"rejected: .*text.* \(.*tea\.jsonl:1 and 1 more\)", first)
+    assert len(rejects) == 3
+    assert "rejected records are in .ingest/rejects/tea.jsonl" in shown.out.splitlines()
 
 
 def test_hits_in_a_pipe_are_not_wrapped(capsys: pytest.CaptureFixture[str]) -> None:
