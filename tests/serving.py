@@ -18,7 +18,7 @@ from ingest.serve.options import ServeOptions
 from ingest.serve.served import ServedCollections
 from ingest.store.contract import Store
 from ingest.store.schema import _normalize_collection_name
-from ingest.testing import HashEncoder
+from ingest.testing import FlakyStore, HashEncoder
 
 LOCAL = "http://localhost"
 
@@ -45,6 +45,18 @@ def stored_rules(folder: Path, *names: str) -> Iterator[Store]:
             with opened(store, name, folder) as collection:
                 collection.sync(RULES, name="rules")
         yield store
+
+
+class Blocking:
+    """A store whose queries wait until they are let go."""
+
+    def __init__(self, store: Store) -> None:
+        self.begun, self.released = threading.Semaphore(0), threading.Event()
+        self.store = FlakyStore(store, self._wait, methods=frozenset({"query"}))
+
+    def _wait(self, method: str, number: int) -> None:
+        self.begun.release()
+        self.released.wait(60)
 
 
 class ApiClient:
@@ -84,14 +96,23 @@ def api(
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    lifespan = app.router.lifespan_context(app)
-    try:
-        asyncio.run_coroutine_threadsafe(lifespan.__aenter__(), loop).result(60)
+    begun, ended = threading.Event(), asyncio.Event()
+
+    async def live() -> None:
         try:
-            yield ApiClient(app, loop)
+            async with app.router.lifespan_context(app):
+                begun.set()
+                await ended.wait()
         finally:
-            asyncio.run_coroutine_threadsafe(lifespan.__aexit__(None, None, None), loop).result(60)
+            begun.set()
+
+    life = asyncio.run_coroutine_threadsafe(live(), loop)
+    try:
+        assert begun.wait(60)
+        yield ApiClient(app, loop)
     finally:
+        loop.call_soon_threadsafe(ended.set)
+        life.result(60)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager, closing, nullcontext
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +28,8 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.telemetry import MonitorCollector, ThroughputMonitor
 
 if TYPE_CHECKING:
+    from ingest.serve.app import Mounted
+    from ingest.serve.endpoint import Service
     from ingest.serve.schemas import ServedJob
 
 
@@ -94,6 +97,7 @@ def serve(
             more=model_endpoints(embedder, reranker),
             read_jobs=partial(_jobs, settings, normalize),
             collectors=[MonitorCollector(monitor)],
+            mcp=_mcp if find_spec("mcp") else None,
         )
         if as_json:
             print_json({"url": address_of(listening)})
@@ -107,6 +111,12 @@ def _store_socket(location: str) -> AbstractContextManager[list[socket]]:
     from ingest.serve.socket_file import is_embedded, listening_socket  # noqa: PLC0415
 
     return listening_socket(Path(location)) if is_embedded(location) else nullcontext([])
+
+
+def _mcp(service: Service) -> Mounted:
+    from ingest.serve.mcp.http import McpApplication  # noqa: PLC0415  only with the extra mcp
+
+    return McpApplication(service)
 
 
 def _jobs(settings: Settings, normalize: Callable[[str], str]) -> list[ServedJob]:

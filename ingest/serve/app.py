@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from pathlib import Path
+from typing import Protocol
 
 from prometheus_client.registry import Collector
 from starlette.applications import Starlette
@@ -49,6 +50,16 @@ _PAGE_HEADERS = {
 logger = logging.getLogger(__name__)
 
 
+class Mounted(Protocol):
+    """An ASGI application of its own, such as `McpApplication`."""
+
+    def run(self) -> AbstractAsyncContextManager[None]:
+        """Return a context in which it answers."""
+        ...
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
 def create_app(
     served: ServedCollections,
     options: ServeOptions = ServeOptions(),
@@ -56,6 +67,7 @@ def create_app(
     more: Sequence[Endpoint] = (),
     read_jobs: ReadJobs = tuple,
     collectors: Sequence[Collector] = (),
+    mcp: Callable[[Service], Mounted] | None = None,
 ) -> Starlette:
     """Return the application. Its lifespan loads models; at its end the calls that run are finished and the collections closed.
 
@@ -68,12 +80,14 @@ def create_app(
         more: further operations, such as `model_endpoints`.
         read_jobs: returns the scheduled jobs.
         collectors: what else `/metrics` has, such as a `MonitorCollector`.
+        mcp: makes the application at `/mcp`. None: there is none.
     """
     workers, writer = Workers(options.threads, options.queue), Workers(1, options.queue)
     service = Service(served, options, workers, writer, ServeMetrics(*collectors), read_jobs)
     readiness = Readiness()
     endpoints = (*ENDPOINTS, *(WRITES if options.writable else ()), *more, *system_endpoints(readiness))
     document = openapi_document(endpoints)
+    mounted = None if mcp is None else mcp(service)
 
     async def openapi(_request: Request) -> Response:
         return JSONResponse(document)
@@ -82,7 +96,8 @@ def create_app(
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         warming = asyncio.create_task(_warm_up(service, readiness))
         try:
-            yield
+            async with nullcontext() if mounted is None else mounted.run():
+                yield
         finally:
             await asyncio.to_thread(workers.close)
             await asyncio.to_thread(writer.close)
@@ -95,6 +110,7 @@ def create_app(
             Route("/openapi.json", openapi),
             Route("/", _page("index.html")),
             Route("/docs", _page("docs.html")),
+            *([] if mounted is None else [Route("/mcp", mounted, methods=["POST"])]),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
         middleware=_middleware(options),

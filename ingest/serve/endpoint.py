@@ -147,13 +147,21 @@ async def _respond(endpoint: Endpoint, service: Service, request: Request) -> Re
         return problem_response(500, "an unexpected error: see the log of the server")
 
 
-def _granted(endpoint: Endpoint, service: Service, request: Request) -> Grant:
-    """Return what the client may do, if it may do this. Raises `HTTPException`."""
-    if service.options.tokens is None or endpoint.access == "public" or request.scope.get("state", {}).get(OWNER):
+def authenticated(options: ServeOptions, request: Request) -> Grant:
+    """Return what the client of a request may do. Raises `HTTPException` 401 without a known token, if there are tokens."""
+    if options.tokens is None or request.scope.get("state", {}).get(OWNER):
         return Grant()
-    grant = service.options.tokens.find(request.headers.get("authorization"))
+    grant = options.tokens.find(request.headers.get("authorization"))
     if grant is None:
         raise HTTPException(401, "a bearer token is required", headers={"WWW-Authenticate": "Bearer"})
+    return grant
+
+
+def _granted(endpoint: Endpoint, service: Service, request: Request) -> Grant:
+    """Return what the client may do, if it may do this. Raises `HTTPException`."""
+    if endpoint.access == "public":
+        return Grant()
+    grant = authenticated(service.options, request)
     name = request.path_params.get("name")
     if name is not None and not grant.allows(service.served.normalize(name), endpoint.access):
         raise HTTPException(403, f"this token does not allow to {endpoint.access} this collection")
@@ -167,6 +175,11 @@ async def _read(endpoint: Endpoint, limits: ServeOptions, request: Request) -> B
     kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
     if kind != "application/json":  # a page of another site cannot send this type unasked
         raise HTTPException(415, "the body must be JSON, and its content type application/json")
+    return endpoint.body.model_validate_json(await read_body(limits, request))
+
+
+async def read_body(limits: ServeOptions, request: Request) -> bytes:
+    """Return the body. Raises `HTTPException` for one that is too long or too slow, and `ClientDisconnect`."""
     content = bytearray()
     try:
         async with asyncio.timeout(limits.deadline):
@@ -178,7 +191,7 @@ async def _read(endpoint: Endpoint, limits: ServeOptions, request: Request) -> B
         raise HTTPException(
             408, f"the body did not arrive within {limits.deadline:g} s", headers={"Connection": "close"}
         ) from None
-    return endpoint.body.model_validate_json(bytes(content))
+    return bytes(content)
 
 
 def _query(endpoint: Endpoint, request: Request) -> BaseModel | None:

@@ -5,11 +5,21 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from typing import Protocol
 
 from ingest.collection import Collection
-from ingest.errors import CollectionNotFoundError
+from ingest.errors import CollectionNotFoundError, ConfigurationError
+from ingest.serve.access import Grant
 from ingest.serve.schemas import CollectionSummary
 from ingest.store.contract import CollectionInfo, Store
+
+
+class ReadableCollections(Protocol):
+    """Collections by name, as `ServedCollections` has them."""
+
+    def get(self, name: str) -> Collection: ...
+
+    def summaries(self) -> list[CollectionSummary]: ...
 
 
 class ServedCollections:
@@ -62,6 +72,25 @@ class ServedCollections:
     def close(self) -> None:
         """Close the collections. The store stays open. Idempotent."""
         self._closing.close()
+
+
+class AllowedCollections:
+    """The collections that a client may read."""
+
+    def __init__(self, served: ServedCollections, grant: Grant) -> None:
+        self._served = served
+        self._grant = grant
+
+    def get(self, name: str) -> Collection:
+        """Return a collection. Raises as `ServedCollections`, and `ConfigurationError` for one that the client may not read."""
+        known = self._served.normalize(name)
+        if not self._grant.allows(known, "read"):
+            raise ConfigurationError(f"the token does not allow to read the collection {known}")
+        return self._served.get(known)
+
+    def summaries(self) -> list[CollectionSummary]:
+        """Return what the client may read, by name."""
+        return [each for each in self._served.summaries() if self._grant.allows(each.name, "read")]
 
 
 def _names(info: CollectionInfo, aliases: Mapping[str, str]) -> list[str]:

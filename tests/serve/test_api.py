@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import RULES, ApiClient, api, opened, stored_rules
+from serving import RULES, ApiClient, Blocking, api, opened, stored_rules
 
 from ingest.search.request import SearchOptions
 from ingest.serve.options import ServeOptions
@@ -156,18 +156,6 @@ def test_a_body_over_the_limit_is_refused(store: Store, folder: Path) -> None:
     with api(store, folder, ServeOptions(max_body=100)) as client:
         assert client.post(f"{RULES_URL}/search", json={"query": "x" * 200}).status_code == 413
         assert client.post(f"{RULES_URL}/search", json={"query": "x" * 20}).status_code == 200
-
-
-class Blocking:
-    """A store whose queries wait until they are let go."""
-
-    def __init__(self, store: Store) -> None:
-        self.begun, self.released = threading.Semaphore(0), threading.Event()
-        self.store = FlakyStore(store, self._wait, methods=frozenset({"query"}))
-
-    def _wait(self, method: str, number: int) -> None:
-        self.begun.release()
-        self.released.wait(60)
 
 
 def test_a_full_queue_refuses_the_next_request_and_the_others_are_answered(store: Store, folder: Path) -> None:

@@ -3,4 +3,5 @@
 results  what tools return, and how long it may be
 tools    the tools
 server   the tools and the documents as a server of the official SDK
+http     that server under `/mcp` of `ingest serve`
 """

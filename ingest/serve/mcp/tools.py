@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ingest.collection import Collection
     from ingest.search.answer import Answer
     from ingest.search.document import StoredDocument
-    from ingest.serve.served import ServedCollections
+    from ingest.serve.served import ReadableCollections
 
 Name = Annotated[str | None, Field(description="Collection, by its name. May be left out if there is only one.")]
 Where = Annotated[
@@ -48,11 +48,13 @@ class Tools:
     """The tools, over collections that the first call opens.
 
     Args:
-        served: returns the collections, always the same.
+        served: returns the collections that may be read.
         now: returns the time.
     """
 
-    def __init__(self, served: Callable[[], ServedCollections], now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self, served: Callable[[], ReadableCollections], now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> None:
         self._served = served
         self._now = now
 
