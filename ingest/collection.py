@@ -18,7 +18,7 @@ from ingest.export.runtime import ExportRuntime
 from ingest.records import Receipt, Source
 from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
-from ingest.search.gate import QualityGate
+from ingest.search.gate import choose_gate
 from ingest.searchable import Delete, Duration, OnProgress, SearchableCollection, Share
 from ingest.source.inputs import SourceLike, reads_once, sources_of
 from ingest.source.sampling import SampledSources
@@ -139,6 +139,7 @@ class Collection(SearchableCollection):
         *,
         golden: str | Path | None = None,
         min_ndcg_ratio: float = 0.98,
+        self_test: bool = True,
         keep_old: bool = True,
         on_progress: OnProgress | None = None,
     ) -> Reindexed:
@@ -146,8 +147,7 @@ class Collection(SearchableCollection):
 
         Args:
             models: None: those of this object.
-            golden: folder of judged queries; the collection is swapped only if the new one ranks them well enough.
-            min_ndcg_ratio: share of the present nDCG@10 that the new collection must reach on the `golden` queries.
+            golden, min_ndcg_ratio, self_test: what the new collection must pass to be swapped in, see `choose_gate`.
             keep_old: keep the old collection for `rollback`.
         """
         if models is not None:
@@ -159,7 +159,7 @@ class Collection(SearchableCollection):
         encoding = self._encoding_for(stored, self._encoding, texts)
         with self._ensemble(stored, encoding, self._monitored(on_progress), worth_converting=worth) as ensemble:
             job = self._job(stored, weights=self._weights or {})
-            gate = None if golden is None else QualityGate(self._open_searcher, self.name, golden, min_ndcg_ratio)
+            gate = choose_gate(self._open_searcher, self.name, golden, min_ndcg_ratio, self_test=self_test)
             done = reindex(job, store=self.store, ensemble=ensemble, gate=gate, keep_old=keep_old)
         self._searcher = None  # it would follow only after some seconds
         return done

@@ -36,6 +36,12 @@ def reindex_collection(
         float,
         typer.Option("--min-ndcg-ratio", min=0.0, help="Share of the present fused nDCG@10 that it must reach on --golden."),
     ] = 0.98,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self/--no-self", help="Without --golden: the new collection must find its own chunks as well, see eval --self."
+        ),
+    ] = True,
     keep_old: Annotated[bool, typer.Option("--keep-old/--drop-old", help="Keep the old collection for --rollback.")] = True,
     as_json: options.Json = False,
 ) -> None:
@@ -54,7 +60,7 @@ def reindex_collection(
     else:
         keys = models_of(settings)
         with open_monitor() as monitor, collection_of(settings, collection, models=keys, monitor=monitor) as opened:
-            done = opened.reindex(golden=golden, min_ndcg_ratio=min_ndcg_ratio, keep_old=keep_old)
+            done = opened.reindex(golden=golden, min_ndcg_ratio=min_ndcg_ratio, self_test=self_test, keep_old=keep_old)
     if as_json:
         print_json(asdict(done))
     else:

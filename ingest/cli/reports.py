@@ -140,12 +140,16 @@ def _figures(row: EvaluationRow) -> dict[str, float]:
 
 
 def self_test_json(tested: SelfTest) -> dict[str, Any]:
-    """Return the JSON object of a self-test, with `overlap` if another collection was asked, too."""
+    """Return the JSON object of a self-test, with `overlap` and `change` if another collection was asked, too."""
     return {
         "collection": tested.collection,
         "queries": tested.queries,
         "rows": [{"name": row.name, "recall@10": asdict(row.recall_10), "mrr@10": asdict(row.mrr_10)} for row in tested.rows],
-        **({"against": tested.against, "overlap": asdict(tested.overlap)} if tested.overlap else {}),
+        **(
+            {"against": tested.against, "overlap": asdict(tested.overlap), "change": asdict(tested.change)}
+            if tested.overlap and tested.change
+            else {}
+        ),
     }
 
 
@@ -159,8 +163,9 @@ def print_self_test(tested: SelfTest) -> None:
     for row in tested.rows:
         table.add_row(row.name, *(f"{figure.value:.3f} ± {figure.error:.3f}" for figure in (row.recall_10, row.mrr_10)))
     console.print(table)
-    if tested.overlap:
+    if tested.overlap and tested.change:
         console.print(f"overlap with {tested.against}: {tested.overlap.value:.3f} ± {tested.overlap.error:.3f}")
+        console.print(f"mrr@10 there: {tested.change.value:+.3f} ± {tested.change.error:.3f}")
 
 
 def print_verification(found: Verification) -> None:

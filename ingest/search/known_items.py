@@ -28,11 +28,13 @@ class KnownItem:
 
     Attributes:
         id: the chunk's UUID string.
+        doc_id: id of its document.
         kind: what the query was made from.
     """
 
     query: str
     id: str
+    doc_id: str
     kind: ItemKind
 
 
@@ -55,7 +57,7 @@ def known_items(points: Sequence[StoredPoint], count: int, seed: int = 0) -> lis
             queries["sentence"] = sentence
         if queries and len(items) < count:
             kind, query = generator.choice(list(queries.items()))
-            items.setdefault(query, KnownItem(query, point.id, kind))
+            items.setdefault(query, KnownItem(query, point.id, str(point.payload["doc_id"]), kind))
     return list(items.values())
 
 

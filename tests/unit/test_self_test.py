@@ -10,8 +10,9 @@ import pytest
 
 from ingest.collection import Collection
 from ingest.encode.vectors import unit_rows
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, IngestError
 from ingest.records import DenseMatrix, StoredPoint
+from ingest.search.gate import LEAST_QUERIES
 from ingest.search.known_items import QUERY_WORDS, known_items
 from ingest.search.self_test import Mean, rank_biased_overlap
 from ingest.testing import HashEncoder, generated_documents
@@ -102,7 +103,24 @@ def test_a_broken_model_is_told_from_a_working_one(store: Path) -> None:
     dense, other = works.rows[0].recall_10, broken.rows[0].recall_10
     assert dense.value - 2 * dense.error > other.value + 2 * other.error
     assert broken.rows[1] == works.rows[1]
-    assert (same.against, same.overlap) == ("good", Mean(1.0, 0.0))
+    assert (same.against, same.overlap, same.change) == ("good", Mean(1.0, 0.0), Mean(0.0, 0.0))
+
+
+def test_a_reindex_swaps_in_what_finds_its_chunks_as_well(tmp_path: Path) -> None:
+    with Collection("guarded", store=tmp_path / "qdrant", models=[WordEncoder("first")], state=tmp_path) as guarded:
+        guarded.sync(generated_documents(40, words=20), name="made")
+        assert guarded.reindex([WordEncoder("second")]).points == 40
+        with pytest.raises(IngestError, match=r"was not swapped: on 40 queries .* lower by 0\.\d+ ± .* --no-self"):
+            guarded.reindex([BrokenEncoder("third")])
+        assert guarded.info().manifest.vectors[0].name == "second"
+        guarded.reindex([BrokenEncoder("third")], self_test=False)
+        assert guarded.info().manifest.vectors[0].name == "third"
+
+
+def test_a_reindex_of_a_few_chunks_has_no_verdict(tmp_path: Path) -> None:
+    with Collection("few", store=tmp_path / "qdrant", models=[WordEncoder("first")], state=tmp_path) as few:
+        few.sync(generated_documents(LEAST_QUERIES - 1, words=20), name="made")
+        assert few.reindex([BrokenEncoder("second")]).encoded == {"second": LEAST_QUERIES - 1}
 
 
 def test_an_empty_collection_has_no_verdict(store: Path) -> None:
