@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 import uuid
@@ -37,6 +38,16 @@ os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its wo
 
 hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=None)  # a slow machine fails no test
 hypothesis.settings.load_profile("any CPU")
+
+
+@pytest.fixture(autouse=True)
+def own_log_levels() -> Iterator[None]:
+    """Undo what a command, run in this process, sets: the next test would see messages that it does not expect."""
+    loggers = [logging.getLogger(name) for name in ("ingest", "huggingface_hub")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(scope="session")
