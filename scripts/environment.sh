@@ -1,5 +1,5 @@
 # Sourced by the other scripts: makes .venv (once per change of pyproject.toml) and activates it.
-#   source scripts/environment.sh EXTRAS        e.g. minilm or dev
+#   source scripts/environment.sh EXTRAS        e.g. minilm,formats or dev
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
