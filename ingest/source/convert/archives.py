@@ -6,7 +6,7 @@ import io
 import posixpath
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -154,3 +154,9 @@ def child(element: Element | None, *path: str) -> Element | None:
     for name in path:
         element = next((each for each in element if local(each) == name), None) if element is not None else None
     return element
+
+
+def children(element: Element | None, *path: str) -> Iterable[Element]:
+    """Return the children of the first descendant along a path of local names, none without it."""
+    found = child(element, *path)
+    return () if found is None else found

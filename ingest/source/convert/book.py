@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from urllib.parse import unquote
 
-from ingest.source.convert.archives import attribute, child, local, opened, stated
+from ingest.source.convert.archives import attribute, child, children, local, opened, stated
 from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
 from ingest.source.fields import Unusable
@@ -24,7 +24,7 @@ def book_page(data: bytes) -> Page:
         title, facts = stated(child(package, "metadata"))
         items = {attribute(item, "id"): item for item in package.iter() if local(item) == "item"}
         texts = []
-        for reference in child(package, "spine") or ():
+        for reference in children(package, "spine"):
             item = items.get(attribute(reference, "idref"))
             if item is None or attribute(item, "media-type") not in _CHAPTERS:
                 continue

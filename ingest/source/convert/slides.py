@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from html import escape
 from xml.etree.ElementTree import Element
 
-from ingest.source.convert.archives import Archive, attribute, child, core_properties, local, main_part, opened
+from ingest.source.convert.archives import Archive, attribute, child, children, core_properties, local, main_part, opened
 from ingest.source.convert.drawings import drawn
 from ingest.source.convert.formulas import formula
 from ingest.source.convert.html import html_page
@@ -95,7 +95,7 @@ def _blocks(archive: Archive, shape: Element, links: dict[str, tuple[str, str]])
     table = child(shape, "graphic", "graphicData", "tbl")
     if table is None:
         yield from _paragraphs(shape, links)
-        for each in child(shape, "graphic", "graphicData") or ():
+        for each in children(shape, "graphic", "graphicData"):
             yield from drawn(archive, each, links)
         return
     yield Table([list(_cells(row, links)) for row in table if local(row) == "tr"])
