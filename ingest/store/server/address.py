@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ingest.errors import ConfigurationError
+from ingest.hosts import ip_of, is_loopback
 
 USUAL_PORT = 6333
 """The default REST port. gRPC usually listens on the next one."""
@@ -41,7 +41,7 @@ class ServerAddress:
     @property
     def is_loopback(self) -> bool:
         """Whether the server is on this machine, so that no other machine can read requests."""
-        return self.host == "localhost" or bool((ip := _ip(self.host)) and ip.is_loopback)
+        return is_loopback(self.host)
 
 
 def parse_address(url: str) -> ServerAddress:
@@ -113,7 +113,7 @@ def _is_exempt(address: ServerAddress, hosts: str) -> bool:
 def _names(entry: str, address: ServerAddress) -> bool:
     if entry == "*":
         return True
-    host, ip = address.host, _ip(address.host)
+    host, ip = address.host, ip_of(address.host)
     with suppress(ValueError):  # if the entry is neither an IP address nor a network
         return ip in ipaddress.ip_network(entry.strip("[]"), strict=False)
     name, colon, port = entry.rpartition(":")
@@ -121,15 +121,3 @@ def _names(entry: str, address: ServerAddress) -> bool:
         return int(port) == address.port and _names(name, address)
     domain = entry.removeprefix("*").lstrip(".")
     return bool(domain) and (host == domain or host.endswith(f".{domain}"))
-
-
-def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the IP address that a host is, in any spelling that connects to it (`127.1`), or None for a name."""
-    try:
-        ip = ipaddress.ip_address(host)
-    except ValueError:
-        try:
-            return ipaddress.IPv4Address(socket.inet_aton(host))
-        except OSError:
-            return None
-    return getattr(ip, "ipv4_mapped", None) or ip
