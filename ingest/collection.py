@@ -129,7 +129,7 @@ class Collection(SearchableCollection):
         options = {"delete": "full", "delete_after": delete_after, "max_delete": max_delete}
         sources, stored = self._check(source, name, include, exclude, **options), self._stored()
         job, sampled = self._job(stored, **options), SampledSources(sources)
-        encoding = self._encoding_for(stored, self._encoding, sampled.texts)
+        encoding = self._proven_encoding(stored, self._encoding, sampled.texts)
         with self._ensemble(stored, encoding, self._monitored(on_progress)) as ensemble:
             return verify_job(job, sampled.sources, store=self.store, ensemble=ensemble, repair=repair, sample=sample)
 
@@ -156,7 +156,7 @@ class Collection(SearchableCollection):
         stored = self._stored()
         worth = stored is not None and self.store.count(stored.collection) >= WORTH_CONVERTING_CHUNKS
         texts = partial(some_texts, self.store, stored.collection) if stored else list
-        encoding = self._encoding_for(stored, self._encoding, texts)
+        encoding = self._proven_encoding(stored, self._encoding, texts)
         with self._ensemble(stored, encoding, self._monitored(on_progress), worth_converting=worth) as ensemble:
             job = self._job(stored, weights=self._weights or {})
             gate = choose_gate(self._open_searcher, self.name, golden, min_ndcg_ratio, self_test=self_test)
@@ -208,7 +208,7 @@ class Collection(SearchableCollection):
         sources, path, monitor = sources_of(source, name=name), Path(directory), self._monitored(on_progress)
         kept, stored = Path(rejects or self._state / "rejects" / f"{path.absolute().name}.jsonl"), exported_manifest(path)
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
-        job, encoding = self._job(stored, max_delete=max_delete), self._encoding_for(stored, self._encoding, sampled.texts)
+        job, encoding = self._job(stored, max_delete=max_delete), self._proven_encoding(stored, self._encoding, sampled.texts)
         with RejectsFile(kept) as file, self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:
             return ExportRuntime(path).embed(job, sampled.sources, ensemble=ensemble, rejects=file, stop=stop)
 
@@ -237,7 +237,7 @@ class Collection(SearchableCollection):
         stored = self._stored()
         job, worth = self._job(stored, **options), hold_bytes(sources, WORTH_CONVERTING_BYTES)
         sampled = SampledSources([each for each in sources if self._cluster is None or not reads_once(each)])
-        encoding = self._encoding_for(stored, encoding, sampled.texts)
+        encoding = self._proven_encoding(stored, encoding, sampled.texts)
         with RejectsFile(rejects) as file:
             if self._cluster is None:
                 with self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:

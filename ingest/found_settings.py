@@ -16,6 +16,7 @@ from ingest.errors import ConfigurationError
 NAMED_ONLY: Mapping[str, str] = {
     "trust_remote_code": "it would run a model's own code",
     "allow_plain_http_key": "it would send the API key unencrypted",
+    "api_key_env": "it would send a key of the environment to an address of its choice",
     "ray_address": "the cluster would get the API key and send back objects that can run code",
 }
 """Settings allowed only on the command line, in the environment or in a named file, and why."""
@@ -38,9 +39,7 @@ def check_found(values: Mapping[str, Any], file: Path, *, given: Collection[str]
     for path in _paths(values):
         if path[-1] in NAMED_ONLY:
             raise _refused(file, f"sets {'.'.join(path)}, which is not allowed there ({NAMED_ONLY[path[-1]]})")
-    for key in trusted:
-        if key in values.get("models", {}):
-            raise _refused(file, f"defines the model {key}, whose own code may run (trust_remote_code)")
+    _check_models(values.get("models", {}), file, given=given, trusted=trusted)
     for name, written in _written(values):
         if not _inside(written, file.parent):
             raise _refused(file, f"sets {name} to a path outside its folder ({written})")
@@ -52,6 +51,14 @@ def check_found(values: Mapping[str, Any], file: Path, *, given: Collection[str]
                     f"sets {name}, so INGEST_API_KEY is not sent to {_SECRET.sub('', store)}",
                     f", or set INGEST_{name.upper()} beside the key",
                 )
+
+
+def _check_models(models: Mapping[str, Any], file: Path, *, given: Collection[str], trusted: Collection[str]) -> None:
+    for key, options in models.items():
+        if key in trusted:
+            raise _refused(file, f"defines the model {key}, whose own code may run (trust_remote_code)")
+        if "url" in options and "models" in given:
+            raise _refused(file, f"sets the url of the model {key}, which may get a key that the environment names")
 
 
 def _refused(file: Path, problem: str, alternative: str = "") -> ConfigurationError:

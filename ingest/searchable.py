@@ -313,7 +313,14 @@ class SearchableCollection:
         self, stored: Manifest | None, encoding: EncodingOptions, texts: Callable[[], Sequence[str]]
     ) -> EncodingOptions:
         """Return the encoding options with those of the stored collection, for a new one with the language of its texts."""
-        return encoding.in_collection(self._models_for(stored), stored.options if stored else None, texts)
+        found = encoding.in_collection(self._models_for(stored), stored.options if stored else None, texts)
+        return found.with_stored_proofs(stored.proofs) if stored else found
+
+    def _proven_encoding(
+        self, stored: Manifest | None, encoding: EncodingOptions, texts: Callable[[], Sequence[str]]
+    ) -> EncodingOptions:
+        """Return the encoding options like `_encoding_for`, and let the endpoints of remote models prove themselves."""
+        return self._encoding_for(stored, encoding, texts).with_new_proofs(self._models_for(stored))
 
     @property
     def _local_encoding(self) -> EncodingOptions:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from pydantic import (
     SecretStr,
     SerializerFunctionWrapHandler,
     ValidationError,
+    field_serializer,
     model_serializer,
     model_validator,
 )
@@ -33,15 +33,13 @@ from pydantic_settings import (
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
+from ingest.redaction import shown_location, shown_option
 from ingest.setting_types import Allowance, ColumnType, Cron, Duration, JobName, Locations, Names, Share, Table, Weight
 
 DEFAULT_FILE = Path("ingest.toml")
 ENVIRONMENT_PREFIX = "INGEST_"
 CONFIG_VARIABLE = "INGEST_CONFIG"
 """The environment variable that names the settings file."""
-
-_SECRET_PART = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).+=.*")
-"""The user, password and query of a location."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -190,7 +188,7 @@ class JobSettings(RunSettings):
     def _as_given(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Serialize only the settings that the job itself sets, and locations without their passwords."""
         given = {name: value for name, value in dump(self).items() if name in self.model_fields_set}
-        return {**given, "source": [_SECRET_PART.sub("***", location) for location in self.source]}
+        return {**given, "source": [shown_location(location) for location in self.source]}
 
 
 class Settings(RunSettings, BaseSettings):
@@ -264,6 +262,11 @@ class Settings(RunSettings, BaseSettings):
         validate_default=False,
         description="Time that a job may be late, or over its time limit, before `/healthz` returns 503.",
     )
+
+    @field_serializer("models", when_used="json")
+    def _without_secrets(self, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """Serialize the options of models without what looks like a key in a wrong place."""
+        return {key: {name: shown_option(name, value) for name, value in options.items()} for key, options in models.items()}
 
 
 def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Settings:

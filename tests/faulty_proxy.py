@@ -37,6 +37,7 @@ class Answer:
 
     status: int
     retry_after: int | None = None
+    content: bytes = b'{"status":{"error":"told to"},"time":0.0}'
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ def _spoiled(answer: _Message, fault: Fault | Delay | None) -> bytes:
 
 
 def _answer(fault: Answer) -> bytes:
-    body = b'{"status":{"error":"told to"},"time":0.0}'
+    body = fault.content
     retry_after = f"Retry-After: {fault.retry_after}\r\n" if fault.retry_after is not None else ""
     return (
         f"HTTP/1.1 {fault.status} On Cue\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n{retry_after}\r\n"

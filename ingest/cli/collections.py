@@ -45,7 +45,12 @@ def info(
         details, sources = opened.info(), opened.sources()
     name, manifest, points = details.name, details.manifest, details.points
     if as_json:
-        made_with = {**asdict(manifest), "collection": name, "stored_as": manifest.collection, "points": points}
+        made_with = {
+            **asdict(manifest.without_canaries()),
+            "collection": name,
+            "stored_as": manifest.collection,
+            "points": points,
+        }
         made_with["indexes"] = {field: asdict(index) for field, index in sorted(details.indexes.items())}
         print_json({**made_with, "sources": [asdict(source) for source in sources]})
         return

@@ -68,6 +68,8 @@ def print_preview(preview: Preview) -> None:
             table.add_row(name.replace("_", " "), f"{getattr(preview, name):,}")
     for model, chunks in preview.chunks.items():
         table.add_row(f"encode with {model}", f"{chunks:,} chunks")
+    for model, cost in preview.costs.items():
+        table.add_row(f"cost of {model}", f"about {cost:,.4f}, in the currency of its price")
     if expected.seconds is None:
         table.add_row("estimated time", f"unknown: no run has measured {', '.join(expected.unmeasured)} here yet")
     else:

@@ -36,16 +36,25 @@ class BatchStream:
         texts: all texts.
         take: returns the indices of the next batch, none at the end. Called again at the end, for batches that were put back.
         retry: limits on the retries of a batch while its model is unavailable.
+        sleep: waits between two attempts; what it raises ends the iterator.
     """
 
     def __init__(
-        self, encoder: Encoder, device: str, texts: Sequence[str], take: Callable[[], Indices], retry: RetryPolicy
+        self,
+        encoder: Encoder,
+        device: str,
+        texts: Sequence[str],
+        take: Callable[[], Indices],
+        retry: RetryPolicy,
+        *,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
         self._encoder = encoder
         self._device = device
         self._texts = texts
         self._take = take
         self._retry = retry
+        self._sleep = sleep
         self._ahead = IN_FLIGHT - 1 if is_accelerator(device) and isinstance(encoder, AsyncEncoder) else 0
         self.computed_seconds = 0.0
         """Time in which the device had a batch."""
@@ -72,7 +81,7 @@ class BatchStream:
             started = self._caught(partial(self._encoder.start_documents, texts))
             return partial(_identity, started) if isinstance(started, Failure) else partial(self._caught, started)
         encode = partial(self._caught, partial(self._encoder.encode_documents, texts))
-        return partial(_identity, call_with_retries(encode, self._retry))
+        return partial(_identity, call_with_retries(encode, self._retry, sleep=self._sleep))
 
     def _caught(self, call: Callable[[], T]) -> T | Failure:
         """Return the result of a call, or why it failed. Keeps no reference to the error, so that its tensors are free."""

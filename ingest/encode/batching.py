@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -109,6 +109,28 @@ class BatchQueue:
         self._padded += int(padded[count - 1])
         self._padding += int(padding[count - 1])
         return count
+
+
+class RequestQueue(BatchQueue):
+    """A queue of a remote model, whose batches are requests: nothing is padded, and the number of texts is limited, too.
+
+    Args:
+        most_texts: returns the maximum number of texts in the next batch.
+    """
+
+    def __init__(self, lengths: NDArray[np.int64], waiting: Indices, most_texts: Callable[[], int]) -> None:
+        super().__init__(lengths, waiting)
+        self._most_texts = most_texts
+
+    def padded_cost(self, batch: Indices) -> int:
+        """Return the tokens of a batch."""
+        return int(self._lengths[batch].sum())
+
+    def _fitting(self, longest: np.intp, budget: int) -> int:
+        return min(super()._fitting(longest, budget), self._most_texts())
+
+    def _similar(self, lengths: NDArray[np.int64]) -> int:
+        return len(lengths)
 
 
 @dataclass(slots=True)

@@ -135,6 +135,30 @@ class ConfiguredModel(Protocol):
 
 
 @runtime_checkable
+class RemoteModel(Protocol):
+    """A `Model` that computes on another machine, which answers several requests at a time."""
+
+    @property
+    def concurrency(self) -> int:
+        """Maximum number of encoders that work at a time, each in a thread of its own."""
+        ...
+
+    @property
+    def batch_texts(self) -> int:
+        """Maximum number of texts in a batch. It may change between batches."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """Maximum number of tokens in a batch, all texts together."""
+        ...
+
+    def take_usage(self) -> int:
+        """Return the tokens that the other machine has counted since the last call, 0 if it counts none."""
+        ...
+
+
+@runtime_checkable
 class AsyncEncoder(Encoder, Protocol):
     """An `Encoder` that returns while its device still computes, so that the caller can prepare the next batch."""
 

@@ -12,8 +12,10 @@ from typing import Any, TypeVar
 from ingest.encode.batching import CPU_TOKENS, AdaptiveBatchController
 from ingest.encode.bm25_options import bm25_options, parse_language, stored_bm25
 from ingest.encode.contract import Model
+from ingest.encode.http.model import HttpModel
+from ingest.encode.http.proof import Proof, proof_from_json
 from ingest.encode.languages import options_for
-from ingest.encode.lease import DEFAULT_TIMEOUT, devices_of, places_of
+from ingest.encode.lease import DEFAULT_TIMEOUT, devices_of, name_places, places_of
 from ingest.encode.model_config import AUTO
 from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
@@ -52,6 +54,7 @@ class EncodingOptions:
         custom_models: the user's own models, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may run.
         retry: limits on the retries of a batch while its model is unavailable.
+        proofs: model key → what its endpoint proved, for models that an endpoint computes.
     """
 
     devices: tuple[str, ...] | None = None
@@ -65,6 +68,7 @@ class EncodingOptions:
     custom_models: CustomModels | None = None
     trust_remote_code: tuple[str, ...] = ()
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
 
     def in_float32(self) -> EncodingOptions:
         """Return the same options with float32 as the precision on the CPU."""
@@ -85,7 +89,9 @@ class EncodingOptions:
 
     def places(self, models: Sequence[Model]) -> dict[str, tuple[str, str]]:
         """Return model key → the model's fingerprint, and its devices as a `ModelReport` names them."""
-        return {model.key: (model.fingerprint, ",".join(places_of(model, devices_of(model, self.devices)))) for model in models}
+        return {
+            model.key: (model.fingerprint, name_places(places_of(model, devices_of(model, self.devices)))) for model in models
+        }
 
     def check(self, models: Sequence[str | Model]) -> tuple[str | Model, ...]:
         """Return the models if each is known and named once. Raises `UnknownModelError` and `ConfigurationError`."""
@@ -129,6 +135,25 @@ class EncodingOptions:
         """Return the same options with the stored ones of BM25, as a search needs them, whatever is configured."""
         return self._with_options({key: asdict(stored_bm25(stored.get(key, {}))) for key in self._bm25_of(chosen)})
 
+    def with_stored_proofs(self, stored: Mapping[str, Mapping[str, Any]]) -> EncodingOptions:
+        """Return the same options with the proofs of a collection's manifest: vector name → JSON."""
+        found = {key: proof for key, value in stored.items() if (proof := proof_from_json(value)) is not None}
+        return replace(self, proofs=found)
+
+    def with_new_proofs(self, chosen: Sequence[str | Model]) -> EncodingOptions:
+        """Let the endpoints of the chosen models prove themselves now, and return the same options with that.
+
+        Sends requests, and none without such a model. Raises what `prove` raises.
+        """
+        known = known_models(self.custom_models)
+        remote = [known[each] for each in chosen if isinstance(each, str) and known[each].endpoint and self._uses(known[each])]
+        if not remote:
+            return self
+        from ingest.encode.http.proving import prove  # noqa: PLC0415 - only a run needs it
+
+        found = {config.key: prove(HttpModel(config, self.proofs.get(config.key)), self.retry) for config in remote}
+        return replace(self, proofs={**self.proofs, **found})
+
     def _bm25_of(self, chosen: Sequence[str | Model]) -> dict[str, ModelConfig]:
         known = known_models(self.custom_models)
         return {
@@ -156,7 +181,7 @@ class EncodingOptions:
         """
         keys = [each for each in chosen if isinstance(each, str)]
         if not keys:
-            return tuple(each for each in chosen if not isinstance(each, str) and self._is_enabled(each))
+            return tuple(each for each in chosen if not isinstance(each, str) and self._uses(each))
         manager = ModelManager(
             EnsembleConfig(keys, exclusive_mode=self.exclusive_mode),
             enable_sparse=self.enable_sparse,
@@ -166,12 +191,13 @@ class EncodingOptions:
             backend_options=replace(
                 self.backend_options, stored_precisions=stored_precisions or {}, worth_converting=worth_converting
             ),
+            proofs=self.proofs,
         )
         built = {model.key: model for model in manager.members}
         models = (built.get(each) if isinstance(each, str) else each for each in chosen)
-        return tuple(model for model in models if model is not None and self._is_enabled(model))
+        return tuple(model for model in models if model is not None and self._uses(model))
 
-    def _is_enabled(self, model: Model) -> bool:
+    def _uses(self, model: Model | ModelConfig) -> bool:
         return self.enable_sparse or model.kind != "sparse"
 
 

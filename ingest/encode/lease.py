@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.encode.contract import Encoder, Model
+from ingest.encode.contract import Encoder, Model, RemoteModel
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
@@ -60,8 +60,15 @@ def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, 
 
 
 def places_of(model: Model, devices: tuple[str, ...]) -> tuple[str, ...]:
-    """Return where a model that leases `devices` computes: the devices, `cpu` or `remote`."""
-    return devices or (("remote",) if model.runs_on == "remote" else ("cpu",))
+    """Return where a model that leases `devices` computes: the devices, `cpu`, or `remote` once for each request at a time."""
+    if model.runs_on == "remote":
+        return ("remote",) * (model.concurrency if isinstance(model, RemoteModel) else 1)
+    return devices or ("cpu",)
+
+
+def name_places(places: Sequence[str]) -> str:
+    """Return the places as a `ModelReport` names them."""
+    return ",".join(dict.fromkeys(places))
 
 
 @dataclass(slots=True)
@@ -71,7 +78,7 @@ class GPULease:
     Attributes:
         model: registry key of the model.
         devices: leased devices; empty for the CPU without a lock, and for a remote model or one that runs anywhere.
-        places: where the encoders compute: `devices`, or `cpu` or `remote` if there are none.
+        places: where the encoders compute: `devices`, or `cpu` or `remote` if there are none; see `places_of`.
         encoders: one per place, in that order. They are not thread-safe and stop working when the lease ends.
         seconds: time since the devices were leased.
         swap_seconds: time spent moving models.

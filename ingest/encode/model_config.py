@@ -10,11 +10,15 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from ingest.encode.contract import ModelKind
+from ingest.encode.http.endpoint import ENDPOINT_OPTIONS, Endpoint, parse_endpoint
 from ingest.errors import ConfigurationError
 
-ModelBackend = Literal["torch", "onnx", "qdrant"]
+ModelBackend = Literal["torch", "onnx", "qdrant", "http"]
 
 Verified = Literal["weights", "architecture"]
+
+HTTP_BATCH_TOKENS = 65_536
+"""Default tokens of a request to an endpoint, where they are counted or estimated generously."""
 
 AUTO = "auto"
 """The language of BM25 that stands for: the one of the collection, for a new collection that of its first documents."""
@@ -32,19 +36,23 @@ class ModelConfig:
         truncate_dim: number of leading dimensions to keep, one of `matryoshka_dims`; None keeps all.
         max_tokens: longest input in tokens, prompt and special tokens included; None if there is no limit.
         query_prompt, document_prompt: text prepended verbatim.
-        task: adapter to select in a model that has several.
+        task: adapter to select in a model that has several. For the API of Jina `retrieval` by default, and `none` for a model
+            without adapters.
         pooling: how token vectors become one vector: `mean`, `cls`, `last` … The model's own modules do it; one that pools
             differently is refused. Empty: not compared.
-        batch_tokens: initial number of padded tokens per batch on an accelerator.
+        batch_tokens: initial number of padded tokens per batch on an accelerator; of an endpoint, most tokens of a request.
         needs_remote_code: whether the model runs Python code of its repository, which only happens if the user trusts it.
         idf: whether the sparse vector requires Qdrant's IDF modifier.
         language: language of BM25, or `auto`; see `Bm25Options`.
         tokenizer, ascii_folding: how BM25 finds words. None: as the collection does, for a new one what suits its language.
+            `tokenizer` of an endpoint names what counts its tokens: a registry key, a folder or a hub repository. None: an
+            estimate.
         package: Python package that contains the files under `model/`.
         weights_sha256: digest of `model.safetensors`.
         extra: extra of this distribution that installs `requires`.
         requires: import names of packages that only this model requires.
         own_prompts: whether the prompts are the user's own, so that they may differ from those of the model's files.
+        endpoint: where a model with the backend `http` is computed; None for others.
         verified: what this project has checked of a built-in model: its published `weights`, its `architecture` with random
             weights, or None if nothing.
     """
@@ -75,12 +83,14 @@ class ModelConfig:
     extra: str | None = None
     requires: tuple[str, ...] = ()
     own_prompts: bool = False
+    endpoint: Endpoint | None = None
     verified: Verified | None = None
 
     @property
     def vector_dim(self) -> int | None:
         """The dimension of the stored vectors."""
-        return self.truncate_dim or self.dim
+        requested = self.endpoint.dimensions if self.endpoint else None
+        return self.truncate_dim or requested or self.dim
 
 
 _FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
@@ -111,14 +121,8 @@ _FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
 
 def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | None = None) -> ModelConfig:
     """Return a model with these fields, which override those of `built_in`. Raises `ConfigurationError` for invalid fields."""
-    changes: dict[str, Any] = {}
-    for option, value in values.items():
-        if option not in _FIELD_TYPES:
-            raise ConfigurationError(f"model {name!r} has no option {option!r}: {nearest(option, _FIELD_TYPES)}")
-        expected = _FIELD_TYPES[option]
-        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
-            raise ConfigurationError(f"option {option!r} of model {name!r} cannot be {value!r}")
-        changes[option] = value
+    of_endpoint = {option: values[option] for option in ENDPOINT_OPTIONS if option in values}
+    changes = _typed(name, {option: value for option, value in values.items() if option not in of_endpoint})
     if "path" in changes:
         changes["path"] = Path(changes["path"]).expanduser()
     if "matryoshka_dims" in changes:
@@ -128,27 +132,68 @@ def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | Non
     if changes.keys() & {"path", "hub_id", "revision", "backend", "needs_remote_code"}:
         changes["verified"] = None
     cut = changes.pop("truncate_dim", None)
+    if changes.get("backend") == "http":
+        changes = {"batch_tokens": HTTP_BATCH_TOKENS, **changes}
+        built_in = _computed_elsewhere(built_in) if built_in else None
     config = replace(built_in, **changes) if built_in else ModelConfig(**{"key": name, "kind": "dense", **changes})
-    _check(config)
+    _check(config, of_endpoint)
+    if config.backend == "http":
+        config = replace(config, endpoint=parse_endpoint(name, config.kind, of_endpoint))
+    _check_sizes(config)
     return truncated(config, cut) if cut else config
 
 
-def _check(config: ModelConfig) -> None:
+def _typed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a model if they exist and have the right types."""
+    for option, value in values.items():
+        if option not in _FIELD_TYPES:
+            known = {*_FIELD_TYPES, *ENDPOINT_OPTIONS}
+            raise ConfigurationError(f"model {name!r} has no option {option!r}: {nearest(option, known)}")
+        expected = _FIELD_TYPES[option]
+        if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
+            raise ConfigurationError(f"option {option!r} of model {name!r} cannot be {value!r}")
+    return dict(values)
+
+
+def _computed_elsewhere(config: ModelConfig) -> ModelConfig:
+    """Return the facts about a built-in model that an endpoint with the same model shares."""
+    shared = ("key", "kind", "dim", "max_tokens", "query_prompt", "document_prompt")
+    return ModelConfig(**{name: getattr(config, name) for name in shared})
+
+
+def _check(config: ModelConfig, of_endpoint: Collection[str]) -> None:
+    local = config.backend not in ("qdrant", "http")
     problem = None
     if config.kind not in ("dense", "sparse", "reranker"):
         problem = f"unknown kind {config.kind!r}; use dense, sparse or reranker"
-    elif config.backend not in ("torch", "onnx", "qdrant"):
-        problem = f"unknown backend {config.backend!r}; use torch or onnx"
-    elif config.backend != "qdrant" and not (config.path or config.hub_id):
+    elif config.backend not in ("torch", "onnx", "qdrant", "http"):
+        problem = f"unknown backend {config.backend!r}; use torch, onnx or http"
+    elif of_endpoint and config.backend != "http":
+        problem = f'{", ".join(of_endpoint)} are options of an endpoint: set backend = "http" as well'
+    elif local and not (config.path or config.hub_id):
         problem = "path or hub_id is required"
-    elif config.kind == "dense" and not (config.dim and config.dim > 0):
-        problem = "dim, the dimension of a dense model, is required"
-    elif config.backend != "qdrant" and not (config.max_tokens and config.max_tokens > 0):
-        problem = "max_tokens, the longest input of the model, is required"
+    elif config.backend == "http" and (config.path or config.hub_id or config.needs_remote_code):
+        problem = "path, hub_id and needs_remote_code are options of a model that is computed here, not by an endpoint"
     elif config.backend == "onnx" and config.pooling not in ("", "mean"):
         problem = f"an ONNX model is pooled by its mean, not by {config.pooling!r}"
-    elif config.backend != "qdrant" and (config.language != AUTO or config.tokenizer or config.ascii_folding is not None):
-        problem = "language, tokenizer and ascii_folding are options of BM25 (backend qdrant)"
+    elif config.backend != "qdrant" and (config.language != AUTO or config.ascii_folding is not None):
+        problem = "language and ascii_folding are options of BM25 (backend qdrant)"
+    elif local and config.tokenizer:
+        problem = "tokenizer is an option of BM25 (backend qdrant) and of an endpoint (backend http)"
+    if problem:
+        raise ConfigurationError(f"model {config.key!r}: {problem}")
+
+
+def _check_sizes(config: ModelConfig) -> None:
+    optional = config.backend == "qdrant" or (config.backend == "http" and config.kind == "reranker")
+    requested = config.endpoint.dimensions if config.endpoint else None
+    problem = None
+    if config.kind == "dense" and not (config.vector_dim and config.vector_dim > 0):
+        problem = "dim, the dimension of a dense model, is required"
+    elif requested and config.dim and requested > config.dim:
+        problem = f"dimensions is {requested}, more than the {config.dim} of dim"
+    elif not optional and not (config.max_tokens and config.max_tokens > 0):
+        problem = "max_tokens, the longest input of the model, is required"
     elif config.batch_tokens <= 0:
         problem = f"batch_tokens is {config.batch_tokens}: it must be positive"
     if problem:

@@ -14,6 +14,8 @@ from ingest.encode.contract import Model
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
 from ingest.encode.file_model import model_space
+from ingest.encode.http.model import HttpModel
+from ingest.encode.http.proof import Proof
 from ingest.encode.onnx import OnnxModel
 from ingest.encode.openvino.cache import ConvertedModel
 from ingest.encode.openvino.choice import BackendOptions, choose_backend
@@ -40,6 +42,7 @@ class ModelManager:
         custom_models: the user's own models, name → fields of `ModelConfig`.
         trust_remote_code: keys of models whose repository's Python code may run.
         backend_options: CPU inference backend, and precision; by default torch, and the default float of the devices.
+        proofs: model key → what its endpoint proved when the collection was made.
 
     Raises `UnknownModelError` and `ConfigurationError` before anything is loaded.
     """
@@ -53,6 +56,7 @@ class ModelManager:
         custom_models: CustomModels | None = None,
         trust_remote_code: Collection[str] = (),
         backend_options: BackendOptions | None = None,
+        proofs: Mapping[str, Proof] = MappingProxyType({}),
     ) -> None:
         self.config = checked("config", parse_instance, config, EnsembleConfig)
         self.enable_sparse = checked("enable_sparse", parse_boolean, enable_sparse)
@@ -62,6 +66,7 @@ class ModelManager:
             find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key
             for key in checked("trust_remote_code", parse_texts, trust_remote_code)
         )
+        self._proofs = proofs
         self._dtypes: dict[str, str] = {}
         self.configs: Mapping[str, ModelConfig] = MappingProxyType(
             {key: find_model(key, custom=custom_models) for key in config.ensemble_models},
@@ -102,11 +107,15 @@ class ModelManager:
         return tuple(self._dense_model(config) for config in self.configs.values() if config.kind == "dense")
 
     def _dense_model(self, config: ModelConfig) -> Model:
+        if config.backend == "http":
+            return HttpModel(config, self._proofs.get(config.key))
         if config.backend == "onnx":
             return OnnxModel(config, on_loaded=self._record_model_dtype)
         return self._torch_model(DenseModel, config)
 
     def _sparse_model(self, config: ModelConfig) -> Model:
+        if config.backend == "http":
+            return HttpModel(config, self._proofs.get(config.key))
         if config.backend == "qdrant":
             return Bm25Model(config, bm25_options(config, None, Bm25Options))
         return self._torch_model(AttentionModel if config.pooling == "attention" else SpladeModel, config)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ingest.encode.batching import BatchQueue, Indices
-from ingest.encode.contract import Encoded, FallbackModel, Model, Vectors
+from ingest.encode.batching import BatchQueue, Indices, RequestQueue
+from ingest.encode.contract import Encoded, FallbackModel, Model, RemoteModel, Vectors
 from ingest.encode.devices import is_accelerator
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import DeviceMemoryError
@@ -82,7 +82,7 @@ class PassState:
             rows=None if len(distinct) == len(texts) else np.fromiter(map(row_of.__getitem__, texts), np.intp, len(texts)),
             lengths=lengths,
             counted=limit is not None,
-            queue=BatchQueue(lengths, possible),
+            queue=_queue(model, lengths, possible),
             matrix=None if model.dim is None else np.zeros((len(distinct), model.dim), np.float32),
             vectors=[] if model.dim is not None else [_EMPTY] * len(distinct),
             failed=failed,
@@ -174,3 +174,9 @@ class PassState:
         if self.matrix is None:
             return Encoded([self.vectors[row] for row in self.rows], failed)
         return Encoded(self.matrix[self.rows], failed)
+
+
+def _queue(model: Model, lengths: NDArray[np.int64], possible: Indices) -> BatchQueue:
+    if isinstance(model, RemoteModel):
+        return RequestQueue(lengths, possible, lambda: model.batch_texts)
+    return BatchQueue(lengths, possible)

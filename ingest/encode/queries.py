@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from ingest.encode.bert.encoder import BertQueryEncoder, open_query_encoder
-from ingest.encode.contract import Encoder, FallbackModel, Model, ModelKind, RunsOn, Vectors
+from ingest.encode.contract import Encoder, FallbackModel, Model, ModelKind, RemoteModel, RunsOn, Vectors
 from ingest.encode.devices import is_accelerator
 from ingest.encode.file_model import FileModel
 from ingest.encode.openvino.model import OpenVinoModel
@@ -95,6 +95,23 @@ class _FallbackQueryModel(QueryModel):
         self._fallback.use_float32()
 
 
+class _RemoteQueryModel(QueryModel):
+    """A query model of a `RemoteModel`, which is one itself."""
+
+    def __init__(self, model: RemoteModel) -> None:
+        super().__init__(cast("Model", model))
+        self._remote = model
+        self.concurrency = model.concurrency
+        self.batch_tokens = model.batch_tokens
+
+    @property
+    def batch_texts(self) -> int:
+        return self._remote.batch_texts
+
+    def take_usage(self) -> int:
+        return self._remote.take_usage()
+
+
 class _CpuQueryModel(QueryModel):
     """A query model of a dense model that torch or OpenVINO computes on the CPU. A plain BERT is opened without either.
 
@@ -145,6 +162,8 @@ def as_queries(model: Model, *, once: bool = False) -> QueryModel:
     """
     if isinstance(model, FileModel) and model.config.backend == "torch" and (model.kind, model.dtype) in _LIGHT:
         return _CpuQueryModel(model, model, once=once)
+    if isinstance(model, RemoteModel):
+        return _RemoteQueryModel(model)
     return _FallbackQueryModel(model) if isinstance(model, FallbackModel) else QueryModel(model)
 
 

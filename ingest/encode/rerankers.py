@@ -19,6 +19,7 @@ from ingest.encode.dense import DenseModel
 from ingest.encode.devices import is_out_of_memory
 from ingest.encode.feeding import Replica
 from ingest.encode.file_model import max_tokens
+from ingest.encode.http.reranker import HttpReranker
 from ingest.encode.model_config import ModelConfig, nearest
 from ingest.encode.registry import CustomModels, find_model, known_models
 from ingest.encode.resolve import resolve
@@ -250,8 +251,10 @@ def reranker_config(
     return replace(config, max_tokens=max_length) if max_length else config
 
 
-def make_reranker(config: ModelConfig, dtype: str) -> Reranker:
+def make_reranker(config: ModelConfig, dtype: str) -> Reranker | HttpReranker:
     """Return the model, its files found or downloaded, not loaded yet. Raises `ModelError` with instructions to get it."""
+    if config.backend == "http":
+        return HttpReranker(config)
     config = with_token_limit(config)
     return _MODEL_TYPES[config.pooling](config, dtype=dtype, trust_remote_code=config.needs_remote_code)
 

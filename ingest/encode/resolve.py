@@ -13,7 +13,7 @@ from ingest.encode.model_config import ModelConfig
 from ingest.errors import ModelError
 
 Origin = Literal["path", "cache", "wheel", "hub"]
-Availability = Literal["installed", "cached", "missing"]
+Availability = Literal["installed", "cached", "missing", "remote"]
 
 _WEIGHTS = {"torch": "*.safetensors", "onnx": "*.onnx"}
 
@@ -45,7 +45,9 @@ def resolve(config: ModelConfig) -> ModelFiles:
 
 
 def status(config: ModelConfig) -> Availability:
-    """Return `installed` (built in, a path, or a wheel), `cached` (from the hub) or `missing`. Uses no network."""
+    """Return `installed` (built in, a path, or a wheel), `cached` (from the hub), `missing` or `remote`. Uses no network."""
+    if config.backend == "http":
+        return "remote"
     if config.backend == "qdrant":
         return "installed"
     try:
@@ -63,6 +65,8 @@ _HUB_TIMEOUT = 10.0
 
 def pull(config: ModelConfig) -> ModelFiles:
     """Download the pinned revision into the hub cache, or finish an interrupted download. Raises `ModelError`."""
+    if config.backend == "http":
+        raise ModelError(f"model {config.key!r} is computed by an endpoint: there is nothing to download")
     if config.hub_id is None:
         raise ModelError(f"model {config.key!r} has no hub_id to download from")
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - takes 0.4 s, and only a download needs it

@@ -1,24 +1,26 @@
-"""Run the passes of an ensemble over windows of texts: one model at a time, each under its own lease."""
+"""Run the passes of an ensemble over windows of texts: one model at a time, each under its own lease, remote ones beside them."""
 
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ingest.encode.batch_stream import BatchStream, Failure
-from ingest.encode.batching import AdaptiveBatchController
-from ingest.encode.contract import CalibratedModel, Encoded, Encoder, FallbackModel, Model
+from ingest.encode.batching import AdaptiveBatchController, Indices
+from ingest.encode.contract import CalibratedModel, Encoded, Encoder, FallbackModel, Model, RemoteModel
 from ingest.encode.devices import check_devices, identity_of, is_accelerator, memory_snapshots, release_cached_memory
-from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus
+from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus, name_places
 from ingest.encode.pass_state import PassState
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.vectors import not_finite
-from ingest.errors import DeviceError, UnknownModelError
+from ingest.errors import DeviceError, ModelUnavailableError, UnknownModelError
 from ingest.parameters import checked, parse_number
 from ingest.process import HomeProcess
 from ingest.retry import RetryPolicy
@@ -65,6 +67,7 @@ class BatchRunner:
         self._used_devices: set[str] = set()
         self._failed_devices: set[str] = set()
         self._window = 0
+        self._stopping = threading.Event()
 
     @property
     def models(self) -> tuple[Model, ...]:
@@ -82,6 +85,7 @@ class BatchRunner:
     ) -> dict[str, Encoded]:
         """Run a pass of each model that has texts, in configured order: one lease per model, each distinct text once.
 
+        Remote models lease nothing: their passes run meanwhile, in threads of their own.
         A text that cannot be encoded, has a vector that is not finite, or does not fit the device on its own is listed in
         `Encoded.failed`, and the pass continues. A model whose vectors are not finite in float16 continues in float32.
         The process keeps the devices until another one needs them, or until `close`.
@@ -97,7 +101,31 @@ class BatchRunner:
             if key not in self._models:
                 raise UnknownModelError(f"no model of this ensemble is called {key!r}: it has {', '.join(self._models)}")
         self._window += 1
-        return {key: self._pass(model, texts[key], check) for key, model in self._models.items() if key in texts}
+        wanted = [model for key, model in self._models.items() if key in texts]
+        remote = [model for model in wanted if model.runs_on == "remote"]
+        local = [model for model in wanted if model.runs_on != "remote"]
+        if not remote:
+            return {model.key: self._pass(model, texts[model.key], check) for model in local}
+        encoded = self._run_beside(remote, local, texts, check)
+        return {model.key: encoded[model.key] for model in wanted}
+
+    def _run_beside(
+        self,
+        remote: Sequence[Model],
+        local: Sequence[Model],
+        texts: Mapping[str, Sequence[str]],
+        check: Callable[[Model, Encoder], None] | None,
+    ) -> dict[str, Encoded]:
+        """Run the passes of remote models in threads, while those of local models follow each other in this one."""
+        self._stopping.clear()
+        with ThreadPoolExecutor(len(remote), thread_name_prefix="remote") as pool:
+            running = {model.key: pool.submit(self._pass, model, texts[model.key], check) for model in remote}
+            try:
+                encoded = {model.key: self._pass(model, texts[model.key], check) for model in local}
+                return encoded | {key: future.result() for key, future in running.items()}
+            except BaseException:
+                self._stopping.set()
+                raise
 
     def close(self) -> None:
         """Release the devices and offload their models. Idempotent; does nothing in a forked child."""
@@ -197,9 +225,8 @@ class BatchRunner:
         """
         learned_on = identity_of(device) if is_accelerator(device) else device
         tokens = largest = 0
-        stream = BatchStream(
-            encoder, device, state.texts, lambda: state.take(self._controller.budget(model.key, learned_on)), self._retry
-        )
+        take = partial(self._take, model, learned_on, state)
+        stream = BatchStream(encoder, device, state.texts, take, self._retry, sleep=self._sleep)
         started = time.monotonic()
         try:
             for batch, result in stream:
@@ -217,24 +244,40 @@ class BatchRunner:
         except BaseException:
             state.queue.clear()
             raise
+        if isinstance(model, RemoteModel):
+            return stream.computed_seconds
         seconds = time.monotonic() - started
         memory = memory_snapshots([device]).get(device)
         self._controller.succeeded(model.key, learned_on, tokens=tokens, largest=largest, seconds=seconds, memory=memory)
         return stream.computed_seconds
 
+    def _take(self, model: Model, learned_on: str, state: PassState) -> Indices:
+        """Return the next batch of a pass, none if the run is stopping."""
+        if self._stopping.is_set():
+            state.queue.clear()
+        return state.take(
+            model.batch_tokens if isinstance(model, RemoteModel) else self._controller.budget(model.key, learned_on)
+        )
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait between two attempts. Raises `ModelUnavailableError` if the run is stopping."""
+        if self._stopping.wait(seconds):
+            raise ModelUnavailableError("another model of the run failed", gave_up=True)
+
 
 def _report(model: Model, lease: GPULease, state: PassState, window: int) -> PassReport:
+    usage = model.take_usage() if isinstance(model, RemoteModel) else 0
     return PassReport(
         key=model.key,
         kind=model.kind,
         vector=model.key,
         dim=model.dim,
         dtype=model.dtype,
-        device=",".join(lease.places),
+        device=name_places(lease.places),
         backend=model.backend,
         chunks=state.chunks,
-        tokens=state.tokens,
-        padded_tokens=state.padded_tokens,
+        tokens=usage or state.tokens,
+        padded_tokens=usage or state.padded_tokens,
         seconds=state.seconds,
         swap_seconds=state.swap_seconds,
         compute_seconds=state.compute_seconds,

@@ -30,6 +30,7 @@ from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
 from ingest.store.similarity import note_sigmas
 from ingest.sync.job import Job
+from ingest.sync.manifest import changed_canaries
 from ingest.sync.ownership import check_aliases, next_alias, other_aliases, previous_alias, why_kept
 from ingest.telemetry import ThroughputMonitor
 
@@ -102,7 +103,7 @@ def reindex(
     stored = store.manifest(live)
     wanted = _new_manifest(job.manifest(ensemble.models), stored, name)
     cleanup = _Cleanup(store, name)
-    if _content_key(stored) == _content_key(wanted):
+    if _has_same_contents(stored, wanted):
         cleanup.drop_abandoned(keep=None)
         return _report(name, store, monitor, cleanup)
     copied = [spec.name for spec in wanted.vectors if any(_is_same_vector(spec, old) for old in stored.vectors)]
@@ -183,9 +184,18 @@ def _content_key(manifest: Manifest) -> tuple[object, object]:
     return vectors, dict(manifest.chunking)
 
 
+def _has_same_contents(one: Manifest, other: Manifest) -> bool:
+    """Return whether collections with these manifests have the same contents: neither differs in models, nor their endpoints."""
+    if _content_key(one) != _content_key(other):
+        return False
+    others = {spec.name: spec for spec in other.vectors}
+    return not any(changed_canaries(spec, others[spec.name]) for spec in one.vectors)
+
+
 def _is_same_vector(one: VectorSpec, other: VectorSpec) -> bool:
     """Return whether a vector can be copied from one to the other. All have unit norm, so the distance does not matter."""
-    return (one.name, one.dim, one.fingerprint) == (other.name, other.dim, other.fingerprint)
+    same = (one.name, one.dim, one.fingerprint) == (other.name, other.dim, other.fingerprint)
+    return same and not changed_canaries(one, other)
 
 
 def _target_name(store: Store, wanted: Manifest, name: str) -> str:
@@ -206,7 +216,7 @@ def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> boo
         return True
     except ForeignCollectionError:
         return False
-    if not is_version_of(manifest, name) or _content_key(manifest) != _content_key(wanted):
+    if not is_version_of(manifest, name) or not _has_same_contents(manifest, wanted):
         return False
     return target in {aliases.get(next_alias(name)), aliases.get(previous_alias(name))} or store.count(target) == 0
 

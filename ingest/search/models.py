@@ -76,11 +76,14 @@ class ModelPool:
             return shared
 
     def of_documents(self, models: Sequence[Model]) -> tuple[Model, ...]:
-        """Return for each model the one that encoded before, if it has the same key and fingerprint. Runs must take turns."""
+        """Return for each model the one that encoded before, if it has the same key and fingerprint. Runs must take turns.
+
+        A remote model has nothing to keep, and is the one that has just proved itself.
+        """
         with self._lock:
             for model in models:
                 known = self._documents.get(model.key)
-                if known is None or known.fingerprint != model.fingerprint:
+                if known is None or known.fingerprint != model.fingerprint or model.runs_on == "remote":
                     self._documents[model.key] = model
             return tuple(self._documents[model.key] for model in models)
 
@@ -117,11 +120,8 @@ def shared_models(
 
 
 def _registered(keys: Sequence[str], manifest: Manifest, devices: tuple[str, ...]) -> Sequence[Model]:
-    return (
-        replace(DEFAULT_ENCODING, devices=devices)
-        .as_stored(keys, manifest.options)
-        .models(keys, stored_precisions=manifest.precisions)
-    )
+    encoding = replace(DEFAULT_ENCODING, devices=devices).as_stored(keys, manifest.options).with_stored_proofs(manifest.proofs)
+    return encoding.models(keys, stored_precisions=manifest.precisions)
 
 
 def _check_spaces(name: str, manifest: Manifest, models: Sequence[Model]) -> None:

@@ -36,7 +36,7 @@ def open_searcher(
 
     def load(keys: Sequence[str]) -> Sequence[Model]:
         stored, chosen = store.manifest(name), [given.get(key, key) for key in keys]
-        as_stored = replace(encoding, enable_sparse=True).as_stored(chosen, stored.options)
+        as_stored = replace(encoding, enable_sparse=True).as_stored(chosen, stored.options).with_stored_proofs(stored.proofs)
         return as_stored.models(chosen, stored_precisions=stored.precisions)
 
     return Searcher(

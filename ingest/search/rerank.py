@@ -17,6 +17,7 @@ import numpy as np
 from ingest.context import heading_path, path_line
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import check_devices, compute_dtype, default_devices
+from ingest.encode.http.reranker import HttpReranker
 from ingest.encode.lease import give_back
 from ingest.encode.openvino.reranker import converted_reranker
 from ingest.encode.precision import reranker_precision
@@ -24,7 +25,7 @@ from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate
 from ingest.encode.runner import BatchRunner
-from ingest.errors import DeviceError, LeaseTimeoutError, ModelError
+from ingest.errors import DeviceError, LeaseTimeoutError, ModelError, ModelUnavailableError
 from ingest.parameters import (
     checked,
     optional,
@@ -40,6 +41,7 @@ from ingest.parameters import (
 )
 from ingest.process import HomeProcess, NotCopied
 from ingest.records import Hit
+from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer, RerankResult
 from ingest.telemetry import ThroughputMonitor
 
@@ -62,6 +64,9 @@ TITLE_CHARACTERS = 256
 
 RerankMode = Literal["auto", "on", "off"]
 """`auto` reranks if the model is available and otherwise says why not, `on` raises if it is unavailable, `off` never reranks."""
+
+_NO_RETRIES = RetryPolicy(attempts=1)
+"""A query does not wait for an endpoint that is overloaded."""
 
 logger = logging.getLogger(__name__)
 
@@ -121,14 +126,15 @@ class RerankPipeline(NotCopied):
             max_length=checked("max_length", optional(parse_integer), max_length, least=1),
         )
         self._home = HomeProcess("this RerankPipeline")
-        self._devices = _leased(default_devices() if devices is None else devices)
+        self._is_remote = self.config.backend == "http"
+        self._devices = () if self._is_remote else _leased(default_devices() if devices is None else devices)
         self._lease_timeout = checked("lease_timeout", parse_number, lease_timeout)
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)
         self._monitor = monitor
         self._cache_directory = checked("cache_directory", optional(parse_path), cache_directory)
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
-        self._models: dict[str, Reranker] = {}
+        self._models: dict[str, Reranker | HttpReranker] = {}
         self._lock = threading.Lock()
         self._failure = _RecentFailure()
 
@@ -163,13 +169,18 @@ class RerankPipeline(NotCopied):
         return result
 
     def get_device(self) -> str:
-        """Return the device that reranks the next query if the lease is free: `cuda:0`, `cpu`."""
-        return _name(self._devices)
+        """Return the device that reranks the next query if the lease is free: `cuda:0`, `cpu`, or `remote` for an endpoint."""
+        return "remote" if self._is_remote else _name(self._devices)
 
     def set_cross_encoder_device(self, device: str) -> None:
-        """Rerank on this device from now on. Waits for a query under way. Raises `ConfigurationError` if it does not exist."""
+        """Rerank on this device from now on. Waits for a query under way. Raises `ConfigurationError` if it does not exist.
+
+        An endpoint has no device here: nothing changes.
+        """
         devices = _leased([device])
         self._home.check()
+        if self._is_remote:
+            return
         with self._lock:
             give_back(self._devices, self._lease_directory)
             self._devices = devices
@@ -195,6 +206,8 @@ class RerankPipeline(NotCopied):
         """
         if (reason := self._failure.recent()) is not None:
             return reason
+        if self._is_remote:
+            return None
         try:
             if locate(self.config) is not None:
                 return None
@@ -203,9 +216,9 @@ class RerankPipeline(NotCopied):
         return self._failure.keep(_refused_by_hub(self.config))
 
     def is_here(self) -> bool:
-        """Return whether this machine has files of the model, broken ones included."""
+        """Return whether this machine has files of the model, broken ones included, or needs none."""
         try:
-            return locate(self.config) is not None
+            return self._is_remote or locate(self.config) is not None
         except ModelError:
             return True
 
@@ -217,7 +230,7 @@ class RerankPipeline(NotCopied):
             except (LeaseTimeoutError, DeviceError) as exc:
                 fallback = f"reranked on the CPU: {exc}"
                 logger.info("%s", fallback)
-        return self._score_on((), query, texts, patience), _name(()), fallback
+        return self._score_on((), query, texts, patience), self.get_device() if self._is_remote else _name(()), fallback
 
     def _score_on(self, devices: Sequence[str], query: str, texts: Sequence[str], patience: float) -> list[float]:
         model = self._load(reranker_precision(compute_dtype(devices)))
@@ -231,14 +244,19 @@ class RerankPipeline(NotCopied):
             lease_timeout=patience,
             lease_directory=self._lease_directory,
             controller=self._controller,
+            retry=_NO_RETRIES,
         )
-        encoded = runner.run({model.key: texts})[model.key]
+        try:
+            encoded = runner.run({model.key: texts})[model.key]
+        except ModelUnavailableError as exc:
+            self._failure.keep(str(exc))
+            raise
         for index, reason in encoded.failed.items():
             raise ModelError(f"model {model.key!r} could not score candidate {index + 1} of {len(texts)}: {reason}")
         scores: list[float] = np.asarray(encoded.vectors)[:, 0].tolist()
         return scores
 
-    def _load(self, dtype: str) -> Reranker:
+    def _load(self, dtype: str) -> Reranker | HttpReranker:
         if dtype not in self._models:
             try:
                 model = self._make(dtype)
@@ -250,8 +268,8 @@ class RerankPipeline(NotCopied):
             self._failure.keep(None)
         return self._models[dtype]
 
-    def _make(self, dtype: str) -> Reranker:
-        if dtype == "float32" and self._cache_directory is not None:
+    def _make(self, dtype: str) -> Reranker | HttpReranker:
+        if not self._is_remote and dtype == "float32" and self._cache_directory is not None:
             converted = converted_reranker(self.config, self._cache_directory)
             if converted is not None:
                 return converted

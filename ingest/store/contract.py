@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Literal, Protocol, Self, get_args
 
@@ -55,6 +55,11 @@ class VectorSpec:
         """The options of the model, such as the language of BM25; empty if it has none."""
         return dict(self.model.get("options", {}))
 
+    @property
+    def proof(self) -> Mapping[str, Any]:
+        """What the endpoint of a remote model proved when the vector was made; empty for other models."""
+        return dict(self.model.get("proof", {}))
+
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
@@ -91,6 +96,20 @@ class Manifest:
     def options(self) -> dict[str, Mapping[str, Any]]:
         """Vector name → the options of its model."""
         return {spec.name: spec.options for spec in self.vectors}
+
+    def without_canaries(self) -> Manifest:
+        """Return the manifest without the vectors of the canary texts, for people."""
+
+        def short(spec: VectorSpec) -> VectorSpec:
+            proof = {name: value for name, value in spec.proof.items() if name != "vectors"}
+            return replace(spec, model={**spec.model, "proof": proof}) if proof else spec
+
+        return replace(self, vectors=tuple(map(short, self.vectors)))
+
+    @property
+    def proofs(self) -> dict[str, Mapping[str, Any]]:
+        """Vector name → what the endpoint of its model proved."""
+        return {spec.name: spec.proof for spec in self.vectors if spec.proof}
 
 
 @dataclass(frozen=True, slots=True)

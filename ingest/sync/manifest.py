@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ingest.encode.contract import ConfiguredModel, Model
+from ingest.encode.http.model import HttpModel
+from ingest.encode.http.proof import describe_changes, find_changes, proof_from_json
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.records import Payload
 from ingest.source.chunking import ChunkingOptions
@@ -64,6 +66,8 @@ def wanted_manifest(
 
 
 def _options(model: Model) -> dict[str, Any]:
+    if isinstance(model, HttpModel):
+        return {"proof": model.proof.to_json()} if model.proof else {}
     return {"options": dict(model.options)} if isinstance(model, ConfiguredModel) else {}
 
 
@@ -102,10 +106,23 @@ def ensure_collection(
             stored = accept_models(wanted, stored, store=store)
         else:
             raise
+    current = _with_longer_proofs(wanted, stored)
     if wanted.weights and dict(wanted.weights) != dict(stored.weights):
-        stored = replace(stored, weights=wanted.weights)
-        store.write_manifest(stored)
-    return stored
+        current = replace(current, weights=wanted.weights)
+    if current != stored:
+        store.write_manifest(current)
+    return current
+
+
+def _with_longer_proofs(wanted: Manifest, stored: Manifest) -> Manifest:
+    """Return the stored manifest with the proofs of `wanted` that it lacks, or that were measured with longer texts."""
+    found = {spec.name: spec for spec in wanted.vectors if spec.proof}
+
+    def current(spec: VectorSpec) -> VectorSpec:
+        new = found.get(spec.name)
+        return new if new is not None and new.proof["measured"] > spec.proof.get("measured", -1) else spec
+
+    return replace(stored, vectors=tuple(map(current, stored.vectors)))
 
 
 def check_still_in_use(wanted: Manifest, collection: str, store: Store) -> None:
@@ -209,10 +226,24 @@ def find_drift(wanted: Manifest, stored: Manifest) -> Drift:
                 for option, value in want[name].options.items()
                 if have[name].options.get(option) != value
             )
-        elif want[name].fingerprint != have[name].fingerprint:
-            alike = want[name].space == have[name].space
-            models.append(f"{name} was made {'in another precision' if alike else 'by another revision, prompt or pooling'}")
+        elif difference := _model_difference(want[name], have[name]):
+            models.append(difference)
     return Drift(tuple(chunking), tuple(vectors), tuple(models))
+
+
+def _model_difference(wanted: VectorSpec, stored: VectorSpec) -> str | None:
+    """Return a phrase if vectors of one shape are made by different models."""
+    if wanted.fingerprint != stored.fingerprint:
+        alike = wanted.space == stored.space
+        return f"{wanted.name} was made {'in another precision' if alike else 'by another revision, prompt or pooling'}"
+    changes = changed_canaries(wanted, stored)
+    return describe_changes(wanted.name, changes) if changes else None
+
+
+def changed_canaries(wanted: VectorSpec, stored: VectorSpec) -> list[str]:
+    """Return a phrase for each canary text that the endpoint of a vector no longer encodes as it did. Empty without proofs."""
+    before, now = proof_from_json(stored.proof), proof_from_json(wanted.proof)
+    return [] if before is None or now is None else find_changes(before, now)
 
 
 def check_manifest(wanted: Manifest, stored: Manifest) -> None:

@@ -10,16 +10,18 @@ from itertools import chain
 
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import vector_bytes
+from ingest.encode.http.model import HttpModel
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.reading_report import merged, report_of
 from ingest.store.contract import Store
 from ingest.sync.deletion import find_missing, is_braked, note_stored
+from ingest.sync.effects import wanted_texts
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.pipeline import count_points
 from ingest.sync.plan import DeleteMode, MissingAction
-from ingest.sync.reading import Reader
+from ingest.sync.reading import Reader, Window
 from ingest.sync.run import check_run
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 
@@ -45,6 +47,7 @@ class Preview:
         rejects: the first rejected records.
         vector_bytes: bytes of the vectors of one chunk.
         rates: model key → chunks per second that earlier runs measured on this machine.
+        costs: model key → what encoding would cost about, for models with a `price_per_million_tokens`, in its currency.
         skipped, types, notes: as in `Receipt`.
     """
 
@@ -66,6 +69,7 @@ class Preview:
     brake: bool = False
     rejects: list[Rejected] = field(default_factory=list)
     rates: Mapping[str, float] = field(default_factory=dict)
+    costs: dict[str, float] = field(default_factory=dict)
     skipped: Mapping[str, int] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -153,6 +157,7 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
             preview.unchanged += window.unchanged
             preview.rejected += window.rejected
             unidentified += window.unidentified
+            _add_costs(preview, window, models)
             for planned in window.documents:
                 added = planned.plan.status == "written"
                 preview.added += added
@@ -173,3 +178,15 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
         preview.brake |= is_braked(missing, live, job.max_delete, read=read)
         going = chain(deletes.stale_points(), deletes.points_of_missing(MissingAction.PURGE))
         preview.stale_chunks += sum(map(len, going))
+
+
+def _add_costs(preview: Preview, window: Window, models: Sequence[Model]) -> None:
+    """Add the price of the texts that endpoints would encode. A run sends each text of a window once."""
+    remote = [model for model in models if isinstance(model, HttpModel)]
+    if not remote:
+        return
+    texts = wanted_texts(window.documents, [model.key for model in models])
+    for model in remote:
+        price = model.price(list(dict.fromkeys(texts[model.key])))
+        if price is not None:
+            preview.costs[model.key] = preview.costs.get(model.key, 0.0) + price

@@ -17,6 +17,7 @@ from typing import Any
 import command
 import pytest
 from command import Outcome, write_jsonl
+from endpoint import FakeEndpoint
 from qdrant_server import QdrantProcess
 from store_data import manifest, point
 
@@ -184,6 +185,43 @@ def test_no_secret_is_in_anything_that_is_written(filled: QdrantProcess, tmp_pat
             assert secret.encode() not in path.read_bytes(), path
     with opened(filled, KEY) as store:
         assert KEY not in repr(store.manifest("docs"))
+
+
+def test_no_key_of_a_remote_model_is_in_anything_that_is_written(tmp_path: Path) -> None:
+    """The endpoint repeats the key in its errors, as some do."""
+    source = corpus(tmp_path)
+    with FakeEndpoint(key=KEY) as endpoint:
+        far = {"backend": "http", "api": "openai", "url": endpoint.url, "model": "m", "dim": 16, "max_tokens": 64}
+        judge = {
+            "kind": "reranker",
+            "backend": "http",
+            "api": "jina",
+            "url": endpoint.url,
+            "model": "j",
+            "api_key_env": "FAR_KEY",
+        }
+        models = {"far": {**far, "api_key_env": "FAR_KEY"}, "judge": judge}
+        settings = {"INGEST_MODELS": json.dumps(models), "INGEST_DENSE": "far", "INGEST_RERANKER": "judge"}
+        outcomes = []
+        for arguments, key, code in [
+            (("run", source, "-c", "docs", "--name", "corpus", "--telemetry", "telemetry.jsonl", "--json"), KEY, 0),
+            (("search", "docs", "text", "--rerank", "on", "--json"), KEY, 0),
+            (("run", source, "-c", "docs", "--name", "corpus", "--json"), WRONG, 1),
+            (("search", "docs", "text", "--json"), WRONG, 1),
+            (("models", "check", "far"), WRONG, 1),
+            (("models", "list", "--json"), KEY, 0),
+            (("collections", "info", "docs", "--json"), KEY, 0),
+            (("--show-settings",), KEY, 0),
+        ]:
+            outcome = command.ingest("--debug", *arguments, cwd=tmp_path, FAR_KEY=key, **settings)
+            assert outcome.code == code, outcome.err
+            outcomes.append(outcome.out + outcome.err)
+        assert endpoint.headers["Authorization"] == f"Bearer {WRONG}"
+    assert "Incorrect API key provided" in "".join(outcomes)
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    for text in [*written, *(each.encode() for each in outcomes)]:
+        assert KEY.encode() not in text
+        assert WRONG.encode() not in text
 
 
 def test_what_libraries_log_of_urls_is_cleaned() -> None:

@@ -30,6 +30,7 @@ CODE = {
     "a list without a model": "trust_remote_code = []\n",
     "a flag of a model": '[models.own]\npath = "model"\ntrust_remote_code = true\n',
     "a key over plain HTTP": "allow_plain_http_key = true\n",
+    "a key of the environment for a model": '[models.far]\nbackend = "http"\napi = "openai"\napi_key_env = "OPENAI_API_KEY"\n',
     "a cluster": 'engine = "ray"\nray_address = "ray://evil.example:10001"\n',
     "the cluster of a job": f'{JOB}engine = "ray"\nray_address = "ray://evil.example:10001"\n',
 }
@@ -162,3 +163,22 @@ def test_what_a_folder_may_want_for_itself_is_done(folder: Path) -> None:
         '[models.own]\npath = "model"\ndim = 32\nmax_tokens = 64\nneeds_remote_code = true\n'
     )
     assert load_settings({}).models.keys() == {"own"}  # which runs no code: nothing trusts it
+
+
+def test_a_found_file_gives_no_address_to_a_model_whose_key_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("ingest.toml").write_text(f'[models.far]\nbackend = "http"\napi = "openai"\nurl = "{EVIL}"\n')
+    assert load_settings({}).models["far"]["url"] == EVIL
+    monkeypatch.setenv("INGEST_MODELS", '{"far": {"api_key_env": "OPENAI_API_KEY"}}')
+    with pytest.raises(ConfigurationError, match=r"sets the url of the model far"):
+        load_settings({})
+    assert load_settings({}, Path("ingest.toml")).models["far"]["api_key_env"] == "OPENAI_API_KEY"
+
+
+def test_a_key_in_a_wrong_place_of_a_model_is_not_shown() -> None:
+    Path("ingest.toml").write_text(
+        '[models.far]\nbackend = "http"\nurl = "https://me:hunter2@host/v1?key=hunter2"\napi_key = "hunter2"\n'
+        'api_key_env = "hunter2"\nheaders = {Authorization = "hunter2"}\nmax_tokens = 512\n'
+    )
+    shown = load_settings({}, Path("ingest.toml")).model_dump_json()
+    assert "hunter2" not in shown
+    assert '"max_tokens":512' in shown

@@ -146,6 +146,7 @@ def test_a_device_another_thread_holds_is_not_waited_for_long(trained: Path, lea
 def test_the_model_stays_on_its_device_from_query_to_query(trained: Path, leases: Path) -> None:
     pipeline = RerankPipeline(trained, devices=["cpu:1"], lease_directory=leases)
     pipeline.rerank("chair", HITS)
+    model: Any
     (model,) = pipeline._models.values()
     replica = model._replicas["cpu:1"]
     for word in WORDS[:5]:
@@ -207,6 +208,7 @@ def test_the_device_can_be_changed(trained: Path, leases: Path) -> None:
 def test_unloading_frees_the_weights_and_the_next_question_loads_them_again(trained: Path) -> None:
     pipeline = RerankPipeline(trained)
     before = pipeline.rerank("chair", HITS)
+    model: Any
     (model,) = pipeline._models.values()
     weights = weakref.ref(next(model._host.parameters()))
     del model
