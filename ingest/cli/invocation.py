@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ingest.retry import RetryPolicy
 from ingest.settings import Settings, load_settings
-from ingest.store import open_store
-from ingest.store.contract import Store
+
+if TYPE_CHECKING:
+    from ingest.store.contract import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Invocation:
 
 def store_of(settings: Settings, retry: RetryPolicy | None = None) -> Store:
     """Open the store. `retry` takes the place of the policy of the settings, for a user who waits."""
+    from ingest.store import open_store  # noqa: PLC0415  commands that may open none do without the engine
+
     connection = connection_of(settings)
     return open_store(settings.store, **{**connection, "retry": retry or connection["retry"]})
 

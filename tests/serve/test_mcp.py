@@ -19,7 +19,8 @@ from serving import opened, stored_rules
 import ingest
 from ingest.records import Hit
 from ingest.search.answer import Answer
-from ingest.serve.mcp.results import MAX_ANSWER, MAX_HIT, Found, freshness
+from ingest.search.document import StoredChunk
+from ingest.serve.mcp.results import MAX_ANSWER, MAX_HIT, Found, TextChunk, freshness
 from ingest.serve.mcp.server import create_mcp_server
 from ingest.serve.mcp.tools import Tools
 from ingest.serve.served import ServedCollections
@@ -131,6 +132,10 @@ def test_a_long_document_is_read_in_several_calls(server: MCPServer) -> None:
     assert calls == -(-sum(len(chunk["text"]) for chunk in chunks) // MAX_ANSWER)
     assert [chunk["chunk"] for chunk in chunks] == list(range(page["total_chunks"]))
     assert page["title"] == "The book"
+
+
+def test_a_chunk_has_the_fields_of_a_stored_one() -> None:
+    assert TextChunk.__slots__ == StoredChunk.__slots__
 
 
 def test_the_neighbors_of_a_chunk(server: MCPServer) -> None:

@@ -11,12 +11,10 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict
 
-from ingest.search.document import StoredChunk
-
 if TYPE_CHECKING:  # what they import takes a second
     from ingest.records import Hit
     from ingest.search.answer import Answer
-    from ingest.search.document import StoredDocument
+    from ingest.search.document import StoredChunk, StoredDocument
     from ingest.sync.stored_sources import StoredSource
 
 MAX_HIT = 2_000
@@ -103,6 +101,37 @@ class Found(Result):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class TextChunk:
+    """A chunk of a document: a `StoredChunk`, whose module imports all that searches. `id` is for `find_similar`."""
+
+    id: str
+    chunk: int
+    start: int
+    end: int
+    text: str
+    section: Sequence[str]
+    table_header: str | None
+    page: int | None
+    anchor: str | None
+    line: int | None
+
+    @classmethod
+    def of(cls, stored: StoredChunk) -> Self:
+        return cls(
+            stored.id,
+            stored.chunk,
+            stored.start,
+            stored.end,
+            stored.text,
+            stored.section,
+            stored.table_header,
+            stored.page,
+            stored.anchor,
+            stored.line,
+        )
+
+
 class Excerpt(Result):
     """Chunks of a document, in the order of the text.
 
@@ -117,7 +146,7 @@ class Excerpt(Result):
     title: str | None
     url: str | None
     metadata: Mapping[str, Any]
-    chunks: Sequence[StoredChunk]
+    chunks: Sequence[TextChunk]
     total_chunks: int
     next_chunk: int | None
 
@@ -125,12 +154,12 @@ class Excerpt(Result):
     def of(cls, collection: str, document: StoredDocument, first: int, last: int) -> Self:
         """Return the chunks from `first` to `last`, both included, as far as they fit; at least one."""
         wanted = [each for each in document.chunks if first <= each.chunk <= last]
-        chunks, left = list[StoredChunk](), MAX_ANSWER
+        chunks, left = list[TextChunk](), MAX_ANSWER
         for each in wanted:
             if chunks and len(each.text) > left:
                 break
             left -= len(each.text)
-            chunks.append(each)
+            chunks.append(TextChunk.of(each))
         after = [each.chunk for each in document.chunks if chunks and each.chunk > chunks[-1].chunk]
         return cls(
             collection=collection,
