@@ -28,7 +28,7 @@ CHARACTERS_PER_TOKEN = 4
 CONTEXT_SHARE = 4
 """The title and headings in front of a chunk take at most one part in this many of its size, and so does a table's header row."""
 
-_ALGORITHM = 3  # raise it with every change to the borders of the same document
+_ALGORITHM = 4  # raise it with every change to the borders of the same document
 _HEADROOM = 0.95  # pieces with equally many characters differ in tokens
 _EVENNESS = 1.1  # slack for borders when a piece is cut into equal parts
 _MARGIN = 8  # tokens that prompt and text may cost more together than apart

@@ -11,6 +11,7 @@ from itertools import pairwise
 from types import ModuleType
 from typing import NamedTuple
 
+import regex  # type: ignore[import-untyped]
 from semantic_text_splitter import CodeSplitter, TextSplitter
 
 from ingest.source.outline import SECTION, Outline
@@ -38,6 +39,8 @@ _BLOCK_CAPACITIES = 8
 # The first of these separators that occurs in the second half of a block ends it.
 _BORDERS = {"text": ("\n\n", "\n", ". ", " "), "code": ("\n\n", "\n", " ")}
 _REPEAT_BORDERS = ("\n\n", "\n", ". ", " ")
+_GRAPHEME = regex.compile(r"\X")
+_LONG_GRAPHEME = 64  # characters; more than an emoji of a family has
 
 
 @lru_cache(maxsize=256)
@@ -202,19 +205,27 @@ def _border(text: str, low: int, high: int, kind: str) -> int:
         border = text.rfind(separator, low, high)
         if border >= 0:
             return border + 1
-    return high
+    return max((start for start in _grapheme_starts(text, low, high) if start > low), default=high)
 
 
 def _repeat_from(text: str, low: int, high: int) -> int:
-    """Return the start of the overlap: at a paragraph, else a line, a sentence, a word, else anywhere."""
+    """Return the start of the overlap: at a paragraph, else a line, a sentence, a word, else between two graphemes."""
     if low == 0:
         return trim(text, (0, high + 1))[0]
     for separator in _REPEAT_BORDERS:
         border = text.find(separator, low, high)
         if 0 <= border < (low + high) // 2:
-            low = border
-            break
-    return min(high, trim(text, (low + 1, high + 1))[0])
+            return min(high, trim(text, (border + 1, high + 1))[0])
+    starts = _grapheme_starts(text, max(0, low - _LONG_GRAPHEME), high)
+    return min(high, trim(text, (next((start for start in starts if start > low), high), high + 1))[0])
+
+
+def _grapheme_starts(text: str, low: int, high: int) -> Iterator[int]:
+    """Yield where graphemes begin, from `low` to `high`. Those of `low`, and of a few characters behind it, may be wrong."""
+    for grapheme in _GRAPHEME.finditer(text, low):
+        if grapheme.start() > high:
+            return
+        yield grapheme.start()
 
 
 @lru_cache(maxsize=256)

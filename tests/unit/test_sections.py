@@ -122,6 +122,12 @@ def test_tiny_rests_join_their_neighbor() -> None:
 def test_cuts_fall_between_graphemes() -> None:
     family = "👩‍👩‍👧‍👦"
     assert all(len(chunk.text) % len(family) == 0 for chunk in cut(family * 400))
+    assert all(len(chunk.text) % len(family) == 0 for chunk in cut(family * 400, overlap=0.2))
+
+
+def test_blocks_of_a_long_text_without_spaces_end_between_graphemes() -> None:
+    letter = "क्षी"
+    assert all(len(chunk.text) % len(letter) == 0 for chunk in cut(letter * 9_000, tokens=500))
 
 
 def test_a_chunk_names_its_page_and_anchor() -> None:
