@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from ingest.errors import SourceError
 from ingest.records import RAW_LIMIT, Document, Rejected
 from ingest.source.column_types import ColumnType, guess_type, typed
-from ingest.source.fields import FieldMap, raw_of
+from ingest.source.fields import FieldMap, Unusable, raw_of
 from ingest.source.lines import read_lines, too_large
 from ingest.source.read_options import ReadOptions
 from ingest.source.reading_report import ReadingReport
@@ -91,7 +91,8 @@ def read_csv(stream: ByteStream, records: Records, suffix_delimiter: str) -> Ite
     Args:
         suffix_delimiter: the delimiter that the suffix of the file stands for, taken if the header has usable columns with it.
 
-    Raises `SourceError` if reading fails or the header is malformed, `Unusable` if the columns cannot yield documents.
+    Raises `SourceError` if reading fails, `Unusable` if the columns cannot yield documents, the header is malformed, or a quote
+    is never closed.
     """
     # The limit is global to the process and its default is below ours, so only ever raise it.
     csv.field_size_limit(max(csv.field_size_limit(), records.max_bytes))
@@ -117,7 +118,7 @@ def _records(lines: CsvLines, rows: Iterator[list[str] | str], records: Records,
         if header is None:
             return
         if isinstance(header, str):
-            raise SourceError(f"the header of {where} cannot be read: {header}; fix it and run again")
+            raise Unusable(f"the header of {where} cannot be read: {header}; fix it and run again")
         names = _names(header)
     records.fields.check(names, where)
     whole = _whole_rows(lines, rows, names, has_header=not records.options.columns)
@@ -129,13 +130,13 @@ def _records(lines: CsvLines, rows: Iterator[list[str] | str], records: Records,
     columns.report_to(records.report)
 
 
-def _failing(failure: SourceError | None) -> Iterator[_Row]:
+def _failing(failure: SourceError | Unusable | None) -> Iterator[_Row]:
     if failure is not None:
         raise failure
     yield from ()
 
 
-def _sample(rows: Iterator[_Row | Rejected]) -> tuple[list[_Row | Rejected], SourceError | None]:
+def _sample(rows: Iterator[_Row | Rejected]) -> tuple[list[_Row | Rejected], SourceError | Unusable | None]:
     """Return the first rows, and the error that ended them."""
     sample: list[_Row | Rejected] = []
     size = 0
@@ -145,7 +146,7 @@ def _sample(rows: Iterator[_Row | Rejected]) -> tuple[list[_Row | Rejected], Sou
             size += sum(map(len, row.cells)) if isinstance(row, _Row) else 0
             if size >= _SAMPLE_BYTES:
                 break
-    except SourceError as exc:
+    except (SourceError, Unusable) as exc:
         return sample, exc
     return sample, None
 
@@ -211,7 +212,7 @@ class _TooLargeError(Exception):
 
 
 def csv_rows(lines: CsvLines, delimiter: str) -> Iterator[list[str] | str]:
-    """Yield the rows that are not empty, or the reason a row cannot be read. Raise `SourceError` if a quote is never closed."""
+    """Yield the rows that are not empty, or the reason a row cannot be read. Raise `Unusable` if a quote is never closed."""
     rows = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
         lines.begin()
@@ -223,7 +224,7 @@ def csv_rows(lines: CsvLines, delimiter: str) -> Iterator[list[str] | str]:
             yield too_large(lines.limit)
         except csv.Error as exc:
             if lines.ended:  # only an open quote reaches the end within a row
-                raise SourceError(
+                raise Unusable(
                     f"cannot read {lines.position}: a quote opens in this row and is never closed, which hides all other rows; "
                     "close it, or double it within a quoted field, and run again"
                 ) from exc

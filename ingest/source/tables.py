@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic_core import from_json
 from ingest.records import Document, Rejected
 from ingest.source.csv_tables import read_csv
 from ingest.source.encodings import find_encoding
-from ingest.source.fields import FieldMap, document_from, raw_json, raw_of
+from ingest.source.fields import FieldMap, Unusable, document_from, raw_json, raw_of
 from ingest.source.lines import read_lines, too_large
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.reading_report import ReadingReport
@@ -126,15 +127,15 @@ class Table:
         return Rejected(position, reason, raw_of(data))
 
     def row_groups(self, stream: ByteStream) -> list[int]:
-        """Return the bytes per row group of a Parquet file. Raise `SourceError`, or `Unusable` if it cannot yield documents."""
-        with source_errors(f"read {stream.where} as Parquet"):
+        """Return the bytes per row group of a Parquet file. Raise `SourceError`, or `Unusable` if it yields no documents."""
+        with _parquet_errors(f"read {stream.where} as Parquet"):
             file = pq.ParquetFile(stream.seekable())
             groups = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
         self.fields.check(list(file.schema_arrow.names), stream.where)
         return groups
 
     def _parquet(self, stream: ByteStream, part: FilePart | None) -> Iterator[Document | Rejected]:
-        with source_errors(f"read {stream.where} as Parquet"):
+        with _parquet_errors(f"read {stream.where} as Parquet"):
             # Pages are read on demand: a row group may be larger than memory.
             file = pq.ParquetFile(stream.seekable(), buffer_size=BLOCK, pre_buffer=False)
             names = list(file.schema_arrow.names)
@@ -144,7 +145,7 @@ class Table:
         chosen = self._without_binary(file.schema_arrow, stream.where)
         batches = file.iter_batches(_PARQUET_ROWS, row_groups=list(groups), columns=chosen, use_threads=False)
         while True:
-            with source_errors(f"read {stream.where} after row {number}"):
+            with _parquet_errors(f"read {stream.where} after row {number}"):
                 batch = next(batches, None)
             if batch is None:
                 return
@@ -189,6 +190,16 @@ class Table:
     def row(self, record: Mapping[str, Any], position: str, data: bytes) -> Document | Rejected:
         """Return a row of a text file as a document; `data` is the row as it is written."""
         return self._document(dict(record), position, data)
+
+
+@contextmanager
+def _parquet_errors(doing: str) -> Iterator[None]:
+    """Raise `Unusable` for content that is not Parquet, which concerns one file, and `SourceError` if reading fails."""
+    try:
+        with source_errors(doing, passing=(pa.ArrowInvalid,)):
+            yield
+    except pa.ArrowInvalid as exc:
+        raise Unusable(f"cannot {doing}: {first_line(exc)}; fix it and run again") from exc
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:

@@ -213,6 +213,16 @@ def test_a_compressed_table_in_a_folder_that_breaks_is_rejected_and_holds_delete
     assert isinstance(last, Document)
 
 
+@pytest.mark.parametrize(("name", "content"), [("b.csv", 'id,text\n1,"open\n2,b\n'), ("b.parquet", "id,text"), ("b.parquet", "")])
+def test_a_table_that_breaks_off_concerns_itself_alone_in_a_folder(tmp_path: Path, name: str, content: str) -> None:
+    tree(tmp_path, {"a.md": "text", name: content, "c.md": "text"})
+    found = list(open_source(tmp_path).read())
+    assert [each.id for each in found if isinstance(each, Document)] == ["a.md", "c.md"]
+    [rejected] = [each for each in found if isinstance(each, Rejected)]
+    assert rejected.unidentified  # its records may be missing, so nothing is deleted
+    assert rejected.position.endswith(name)
+
+
 def test_compressed_files_are_read(tmp_path: Path) -> None:
     tree(tmp_path, {"a.md.gz": gzip.compress(b"# Title\n"), "b.PY.GZ": gzip.compress(b"pass\n")})
     first, second = read(tmp_path)
