@@ -27,45 +27,61 @@ HTML = ("tutorial", "library", "reference", "howto", "faq", "installing", "distr
 MANUALS = {"gnuplot.pdf": "gnuplot/gnuplot.pdf", "maint-guide.pdf": "maint-guide/maint-guide.en.pdf"}
 PAGES = 311 + 63
 QUERIES = [
-    # the query, the right pages, and for a manual a phrase that the right passage has
-    ("serialize an object to a JSON formatted string", "library/json.html", ""),
+    # the query as a reader asks it, the right pages, and for a manual a phrase that the right passage has
+    ("how do I turn a dict into a JSON string?", "library/json.html", ""),
     (
-        "parse command line options and arguments",
+        "my script should accept flags like --verbose and a file name",
         "library/argparse.html howto/argparse.html library/optparse.html library/getopt.html",
         "",
     ),
-    ("read and write comma separated values files", "library/csv.html", ""),
-    ("run a child process and capture its output", "library/subprocess.html", ""),
-    ("compute a SHA-256 digest", "library/hashlib.html", ""),
-    ("generate cryptographically strong random tokens", "library/secrets.html", ""),
-    ("priority queue with a binary heap", "library/heapq.html", ""),
-    ("find the insertion point in a sorted list", "library/bisect.html", ""),
-    ("cache results of a function, least recently used", "library/functools.html faq/programming.html", ""),
-    ("extract members from a tar archive", "library/tarfile.html", ""),
-    ("create temporary files and directories", "library/tempfile.html", ""),
-    ("iterate over permutations and combinations", "library/itertools.html", ""),
-    ("measure the execution time of small code snippets", "library/timeit.html", ""),
-    ("write log messages to a file with a level", "howto/logging.html howto/logging-cookbook.html library/logging.html", ""),
-    ("regular expression with named groups", "library/re.html howto/regex.html", ""),
+    ("read a spreadsheet that was exported with semicolons between the values", "library/csv.html", ""),
+    ("start another program and get what it prints", "library/subprocess.html", ""),
+    ("checksum of a big file", "library/hashlib.html", ""),
+    ("make a safe password reset link", "library/secrets.html", ""),
+    ("always get the smallest item out of a changing list quickly", "library/heapq.html", ""),
+    ("keep a list sorted while adding to it", "library/bisect.html", ""),
+    ("remember the results of a slow function so it is not called twice", "library/functools.html faq/programming.html", ""),
+    ("unpack a .tar.gz from the internet without overwriting my files", "library/tarfile.html", ""),
+    ("a scratch file that disappears when I am done", "library/tempfile.html", ""),
+    ("every possible order of the letters of a word", "library/itertools.html", ""),
+    ("which of two one-liners is faster?", "library/timeit.html", ""),
     (
-        "how names and scopes are resolved in nested functions",
+        "print debug messages to a file but only errors to the screen",
+        "howto/logging.html howto/logging-cookbook.html library/logging.html",
+        "",
+    ),
+    ("pull the year out of a text like 2024-05-01 by name", "library/re.html howto/regex.html", ""),
+    (
+        "UnboundLocalError when I change a variable from outside the function",
         "reference/executionmodel.html tutorial/classes.html faq/programming.html",
         "",
     ),
-    ("precedence of operators", "reference/expressions.html", ""),
-    ("structural pattern matching with match and case", "reference/compound_stmts.html tutorial/controlflow.html", ""),
-    ("create a virtual environment", "library/venv.html tutorial/venv.html", ""),
-    ("why are default values shared between objects", "faq/programming.html", ""),
-    ("why is 0.1 not exact in floating point", "tutorial/floatingpoint.html faq/design.html library/decimal.html", ""),
-    ("send a mail message through an SMTP server", "library/smtplib.html library/email.examples.html", ""),
-    ("wait for several coroutines to finish", "library/asyncio-task.html", ""),
-    ("share memory between processes", "library/multiprocessing.shared_memory.html library/multiprocessing.html", ""),
-    ("width of the boxes in a box plot", "gnuplot.pdf", "boxwidth"),
-    ("fit a user-supplied function to data points", "gnuplot.pdf", "least-squares"),
-    ("set the size of the margins around the plot", "gnuplot.pdf", "margin"),
-    ("name of the upstream tarball of a source package", "maint-guide.pdf", "orig.tar.gz"),
-    ("declare build dependencies in the control file", "maint-guide.pdf", "Build-Depends"),
-    ("refresh patches with quilt", "maint-guide.pdf", "quilt"),
+    ("does not bind tighter than and?", "reference/expressions.html", ""),
+    ("is there a switch statement?", "reference/compound_stmts.html tutorial/controlflow.html faq/design.html", ""),
+    (
+        "install packages for one project without touching the system",
+        "library/venv.html tutorial/venv.html installing/index.html",
+        "",
+    ),
+    ("list as default argument keeps its old items", "faq/programming.html tutorial/controlflow.html", ""),
+    ("why is 0.1 + 0.2 not 0.3?", "tutorial/floatingpoint.html faq/design.html library/decimal.html", ""),
+    (
+        "send an e-mail with an attachment",
+        "library/smtplib.html library/email.examples.html library/email.message.html",
+        "",
+    ),
+    ("run two async functions at the same time and wait for both", "library/asyncio-task.html", ""),
+    (
+        "let two processes work on the same array",
+        "library/multiprocessing.shared_memory.html library/multiprocessing.html library/mmap.html",
+        "",
+    ),
+    ("my bars touch each other, how do I make them thinner?", "gnuplot.pdf", "boxwidth"),
+    ("find the curve that goes best through my measurements", "gnuplot.pdf", "least-squares"),
+    ("labels are cut off at the edge of the picture", "gnuplot.pdf", "margin"),
+    ("what must I call the archive with the original sources?", "maint-guide.pdf", "orig.tar.gz"),
+    ("where do I list the packages needed to compile mine?", "maint-guide.pdf", "Build-Depends"),
+    ("how do I change upstream code without editing it directly?", "maint-guide.pdf", "quilt"),
 ]
 LIMIT = 10
 
@@ -75,7 +91,7 @@ def main() -> None:
     if arguments.inner:
         print(json.dumps(_measure(Path(arguments.inner), arguments.models.split(","))))
         return
-    tree = _fetched(arguments.folder)
+    tree = _fetched(arguments.folder.resolve())
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     if arguments.checkout:
         environment["PYTHONPATH"] = str(arguments.checkout.resolve())
