@@ -9,6 +9,7 @@ from pathlib import Path
 
 import office_documents
 import other_documents
+import reported_mixed_documents
 import reported_office_documents
 import reported_page_documents
 
@@ -98,6 +99,7 @@ def main() -> None:
         **other_documents.FILES,
         **reported_page_documents.FILES,
         **reported_office_documents.FILES,
+        **reported_mixed_documents.FILES,
     }.items():
         (FOLDER / name).write_bytes(data)
 

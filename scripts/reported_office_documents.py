@@ -31,14 +31,14 @@ from office_files import (
 )
 
 
-def changed(data: bytes, parts: Mapping[str, str]) -> bytes:
+def changed(data: bytes, parts: Mapping[str, str | bytes]) -> bytes:
     """Return an archive with these parts added or in place of its own."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         own: dict[str, str | bytes] = {name: archive.read(name) for name in archive.namelist()}
     return zipped({**own, **parts})
 
 
-def with_relations(data: bytes, part: str, *more: tuple[str, str, str], **parts: str) -> bytes:
+def with_relations(data: bytes, part: str, *more: tuple[str, str, str], **parts: str | bytes) -> bytes:
     """Return an Office file in which a part has relations to more parts."""
     folder, _, name = part.rpartition("/")
     path = f"{folder}/_rels/{name}.rels"

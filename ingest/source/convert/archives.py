@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import posixpath
+import re
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ from ingest.source.streams import first_line
 _UNPACKED = 2**29  # most bytes of an archive after unpacking
 _PART = 2**26  # most bytes of one XML part: as a tree it takes about ten times as much memory
 _MAGIC = b"PK"
+_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")  # a character that XML cannot hold
 _COMPOUND = b"\xd0\xcf\x11\xe0"  # of old and of encrypted Office files
 
 
@@ -135,6 +137,11 @@ def stated(properties: Element | None) -> tuple[str | None, dict[str, str]]:
         if name and value:
             facts[name] = value if name not in facts or name != "author" else f"{facts[name]}, {value}"
     return facts.pop("title", None), facts
+
+
+def unescaped(text: str) -> str:
+    """Return a text of an Office file with the characters that it writes as `_x000B_`."""
+    return _ESCAPED.sub(lambda character: chr(int(character[1], 16)), text)
 
 
 def local(element: Element) -> str:

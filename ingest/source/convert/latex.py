@@ -24,6 +24,7 @@ _MATH = re.compile(
     re.DOTALL,
 )
 _COMMENT = re.compile(r"(?<!\\)((?:\\\\)*)%.*?(?:\n[ \t]*|$)")
+_HIDDEN_BLOCK = re.compile(r"\\begin\{comment\}.*?(?:\\end\{comment\}|$)|\\iffalse\b.*?(?:\\fi\b|$)", re.DOTALL)
 _ACCENT = re.compile(r"\\([`'^\"~=.]|[uvHcdbkr](?![A-Za-z]))\s*(?:\{(\\?[A-Za-z])\}|(\\[ij]\b|[A-Za-z]))")
 _COMBINING = dict(
     zip(
@@ -62,7 +63,7 @@ def latex_page(data: bytes) -> Page:
 
     source = _VERBATIM.sub(lambda match: f"\n\n{keep(fenced(match[3], match[2] or ''))}\n\n", source)
     source = _VERB.sub(lambda match: keep(f"`{match[2]}`"), source)
-    source = _COMMENT.sub(r"\1", source)
+    source = _HIDDEN_BLOCK.sub("", _COMMENT.sub(r"\1", source))
     facts = {name: _plain(found) for name in ("title", "author") if (found := _argument_of(source, name))}
     _, begin, body = source.partition("\\begin{document}")
     text = (body if begin else source).partition("\\end{document}")[0]

@@ -23,7 +23,8 @@ from ingest.source.encodings import web_encoding
 from ingest.source.fields import Unusable, one_line_end
 
 _HEADERS = {"from": "from", "to": "to", "cc": "cc", "message-id": "message_id", "in-reply-to": "in_reply_to"}
-_START = re.compile(rb"^From [^\n]*\d{4}[^\n]*\n", re.MULTILINE)
+_START = re.compile(rb"^From [^\n]*\d:\d\d[^\n]*\n(?=[!-9;-~]+:)", re.MULTILINE)  # the next line is a header
+_HEADING = re.compile(r"^(#{1,6}\s)", re.MULTILINE)  # in Markdown
 _QUOTED_START = re.compile(r"^>(>*From )", re.MULTILINE)
 
 
@@ -46,12 +47,21 @@ def mailbox_page(data: bytes) -> Page:
     for start, end in pairwise(starts):
         message = _parsed(data[data.index(b"\n", start) + 1 : end])
         body = _body(message)
+        text = _QUOTED_START.sub(r"\1", body.text)
+        text = text if body.is_markdown else _HEADING.sub(r"\\\1", text)
         facts = _facts(message)
         lines = [f"{name.title()}: {facts[name]}" for name in ("from", "to", "date") if name in facts]
         lines += [f"Attachments: {', '.join(body.attachments)}"] if body.attachments else []
         subject = _header(message, "subject") or "Without subject"
-        sections.append("\n\n".join([f"## {subject}", "  \n".join(lines), _QUOTED_START.sub(r"\1", body.text)]))
+        sections.append("\n\n".join(filter(None, [f"## {subject}", "  \n".join(lines), text])))
     return Page("\n\n".join(sections))
+
+
+def markup_of_message(data: bytes) -> str:
+    """Return the first web page in a message, such as a page that a browser saved in one file (mht), or ""."""
+    message = email.message_from_bytes(data, _class=EmailMessage, policy=email.policy.default)
+    page = next((part for part in message.walk() if part.get_content_type() == "text/html"), None)
+    return _text(page) if isinstance(page, EmailMessage) else ""
 
 
 def _parsed(data: bytes) -> EmailMessage:
@@ -105,14 +115,18 @@ def _body(part: EmailMessage) -> _Body:
         return _forwarded(inner[0])
     if inner:
         bodies = [_body(each) for each in inner]
-        kept = bodies if kind != "multipart/alternative" else sorted(filter(_has_text, bodies), key=_is_markdown)[:1]
+        kept = bodies
+        if kind == "multipart/alternative":
+            ranked = enumerate(zip(inner, bodies, strict=True))
+            versions = sorted((_rank(each, body), at) for at, (each, body) in ranked if body.texts)
+            kept = [bodies[at] for _, at in versions[:1]]
         return _Body(
             tuple(text for body in kept for text in body.texts), tuple(name for body in bodies for name in body.attachments)
         )
-    if kind == "text/plain":
-        text, markdown = _plain(part).strip(), False
-    elif kind == "text/html":
+    if kind == "text/html":
         text, markdown = html_page(_text(part).encode("utf-8-sig")).text, True
+    elif _is_shown(part):
+        text, markdown = _plain(part).strip(), False
     else:
         return _Body(attachments=_name(part))
     return _Body(((text, markdown),) if text else ())
@@ -127,12 +141,18 @@ def _forwarded(message: EmailMessage) -> _Body:
     return _Body((("\n".join(head), False), *inner.texts), inner.attachments)
 
 
-def _has_text(body: _Body) -> bool:
-    return bool(body.texts)
+def _rank(part: EmailMessage, body: _Body) -> int:
+    """Return how much of a second choice a version of a message is: plain text, then HTML, then any other text."""
+    if part.get_content_maintype() == "text" and part.get_content_subtype() not in {"plain", "html"}:
+        return 2
+    return int(body.is_markdown)
 
 
-def _is_markdown(body: _Body) -> bool:
-    return body.is_markdown
+def _is_shown(part: EmailMessage) -> bool:
+    """Return whether a part is text: plain, of an unknown kind without a file name, or of several parts that nothing parts."""
+    if part.get_content_type() == "text/plain" or part.get_content_maintype() == "multipart":
+        return True
+    return part.get_content_maintype() == "text" and not part.get_filename()
 
 
 def _name(part: EmailMessage) -> tuple[str, ...]:

@@ -69,8 +69,9 @@ def _output(output: Mapping[str, Any]) -> str:
     if "text/markdown" in data:
         return _text(data["text/markdown"])
     text = _text(output.get("text") or data.get("text/plain"))
-    if "text/html" in data and "<table" in _text(data["text/html"]):  # as plain text its columns run together
-        return html_page(_text(data["text/html"]).encode("utf-8-sig")).text
+    markup = _text(data.get("text/html"))
+    if "<table" in markup or (markup and not text.strip()):  # as plain text the columns of a table run together
+        return html_page(markup.encode("utf-8-sig")).text
     plain = _shown(text)
     pictured = any(name.startswith("image/") for name in data)  # the text then only names the object
     return fenced(plain, "text") if plain.strip() and not pictured else ""

@@ -2,7 +2,8 @@
 
 Lines stay lines; words divided at a line end are joined; blank lines part the paragraphs. Headings are those of the outline, or,
 without an outline, lines in larger letters. Columns are read one after the other, rows of aligned cells become a table. Lines
-that are repeated at the top or bottom of many pages are left out, and so are pictures, annotations and form fields.
+that are repeated at the top or bottom of many pages are left out, and so are pictures and annotations. What is filled in in the
+fields of a form stands below the text of its page.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from ingest.errors import MissingExtraError
 from ingest.source.convert.page import Page, joined_pages
+from ingest.source.convert.pdf_forms import filled_fields
 from ingest.source.fields import Unusable
 from ingest.source.streams import first_line
 
@@ -58,7 +60,8 @@ def pdf_page(data: bytes) -> Page:
         try:
             facts = document.get_metadata_dict()
             outline = _outline(document)
-            pages = [list(_lines(page)) for page in document]
+            document.init_forms()
+            read = [(list(_lines(page)), list(filled_fields(page))) for page in document]
         finally:
             document.close()
     except pypdfium2.PdfiumError as exc:
@@ -66,9 +69,10 @@ def pdf_page(data: bytes) -> Page:
         if "assword" in reason:
             raise Unusable("the pdf is encrypted: store a copy without a password") from None
         raise Unusable(f"the file cannot be read as pdf: {reason}") from None
-    if not any(line.text.strip() for lines in pages for line in lines):
+    pages, fields = [lines for lines, _ in read], [fields for _, fields in read]
+    if not any(line.text.strip() for lines in pages for line in lines) and not any(fields):
         raise Unusable("the pdf has no text layer: run OCR first")
-    return _page(pages, outline, facts)
+    return _page(pages, fields, outline, facts)
 
 
 @dataclass(slots=True)
@@ -94,7 +98,7 @@ class _Line:
         return " ".join(segment.text for segment in self.segments)
 
 
-def _page(pages: list[list[_Line]], outline: dict[int, dict[str, int]], facts: dict[str, str]) -> Page:
+def _page(pages: list[list[_Line]], fields: list[list[str]], outline: dict[int, dict[str, int]], facts: dict[str, str]) -> Page:
     repeated = _repeated(pages)
     sizes: Counter[int] = Counter()
     for lines in pages:
@@ -106,7 +110,8 @@ def _page(pages: list[list[_Line]], outline: dict[int, dict[str, int]], facts: d
     for number, lines in enumerate(pages):
         kept = [line for at, line in enumerate(lines) if not (at in _edges(lines) and _key(line.text) in repeated)]
         levels = outline.get(number, {}) if outline else None
-        texts.append(_BLANK.sub("\n\n", "\n".join(_written(_in_columns(kept), levels, larger)).strip()))
+        written = [*_written(_in_columns(kept), levels, larger), "", *map(_escaped, fields[number])]
+        texts.append(_BLANK.sub("\n\n", "\n".join(written).strip()))
     whole = "\n\n".join(texts)
     words = set(re.findall(r"[\w-]+", whole))
     texts = [_clean(text, words) for text in texts]

@@ -23,6 +23,7 @@ _ORG_TITLE = re.compile(r"#\+title:\s*(.*)", re.IGNORECASE)
 _ORG_LEFT_OUT = re.compile(r"\s*(?:#(?:\s|$)|#\+(?!begin_|end_|caption)\w+:|:[\w-]+:(?:\s|$))", re.IGNORECASE)
 _ADOC_HEADING = re.compile(r"(={1,6}|#{1,6})\s+(.+?)(?:\s+\1)?\s*$")
 _ADOC_SOURCE = re.compile(r"\[(?:source|,)\s*,?\s*([\w+-]*)")
+_ADOC_BORDER = re.compile(r"(?:={4,}|\*{4,}|_{4,}|\+{4,}|--)$")  # of a block; Markdown would make headings of them
 _ADOC_LEFT_OUT = re.compile(r"//(?!/)|:!?[\w-]+!?:(?:\s|$)|\[\[[^\]]*\]\]\s*$|\[[#.%][^\]]*\]\s*$|include::")
 
 
@@ -85,7 +86,7 @@ def _rst(lines: list[str]) -> Iterator[str | tuple[int, str]]:
                 block, end = _indented(lines, at + 1, len(line) - len(line.lstrip()))
                 if block:
                     if not code:
-                        yield _escaped(line[:-1] if line.strip() != "::" else "")
+                        yield _escaped(line[:-2].rstrip() if line.endswith(" ::") or line.strip() == "::" else line[:-1])
                     yield fenced("\n".join(block), code[2] if code else "")
                     yield ""
                     at = end
@@ -118,7 +119,7 @@ def _indented(lines: list[str], start: int, indent: int) -> tuple[list[str], int
     return [line[margin:] for line in block], end
 
 
-def _org(lines: list[str]) -> Iterator[str | tuple[int, str]]:
+def _org(lines: list[str]) -> Iterator[str | tuple[int, str]]:  # noqa: C901  one branch a kind of line
     at = 0
     drawer = False
     while at < len(lines):
@@ -143,6 +144,8 @@ def _org(lines: list[str]) -> Iterator[str | tuple[int, str]]:
             drawer = line.strip().upper() != ":END:"
         elif heading := _ORG_HEADING.match(line):
             yield len(heading[1]), _linked(heading[2])
+        elif re.fullmatch(r"-{5,}", line):  # a rule, which Markdown would take for the underline of a heading
+            yield ""
         elif not _ORG_LEFT_OUT.match(line):
             yield _linked(line)
 
@@ -160,7 +163,10 @@ def _asciidoc(lines: list[str]) -> Iterator[str | tuple[int, str]]:
         if source := _ADOC_SOURCE.match(line):
             language = source[1]
             continue
-        if line in {"----", "....", "////"}:
+        if _ADOC_BORDER.match(line):
+            yield ""
+        elif line in {"----", "....", "////"} or line.startswith("```"):
+            line, language = ("```", line[3:].strip()) if line.startswith("```") else (line, language)
             end = next((number for number in range(at, len(lines)) if lines[number] == line), len(lines))
             if line != "////":
                 yield fenced("\n".join(lines[at:end]), language)

@@ -80,6 +80,13 @@ class _Reader:
 
 def rtf_page(data: bytes) -> Page:
     """Return the content of a Rich Text file as Markdown, with its title and metadata."""
+    markup, facts = rtf_markup(data)
+    page = html_page(markup.encode())
+    return Page(page.text, title=facts.pop("title", None) or page.title, metadata=facts)
+
+
+def rtf_markup(data: bytes) -> tuple[str, dict[str, str]]:
+    """Return the content of a Rich Text file as HTML, and what it states about itself."""
     if not data.lstrip()[:5] == b"{\\rtf":
         raise Unusable("the file cannot be read as rtf: it does not begin like one")
     reader = _Reader()
@@ -88,9 +95,7 @@ def rtf_page(data: bytes) -> Page:
         raise Unusable("the file cannot be read as rtf: it is cut off")
     _end_paragraph(reader)
     _end_table(reader)
-    page = html_page(markup_of(reader.blocks).encode())
-    facts = {name: " ".join(value.split()) for name, value in reader.facts.items() if value.strip()}
-    return Page(page.text, title=facts.pop("title", None) or page.title, metadata=facts)
+    return markup_of(reader.blocks), {name: " ".join(value.split()) for name, value in reader.facts.items() if value.strip()}
 
 
 def _walk(reader: _Reader, data: bytes) -> None:  # noqa: C901, PLR0912  one branch a kind of token

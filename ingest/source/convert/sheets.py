@@ -18,7 +18,7 @@ from itertools import zip_longest
 from typing import Any
 
 from ingest.errors import MissingExtraError
-from ingest.source.convert.archives import Archive, core_properties, main_part, opened
+from ingest.source.convert.archives import Archive, core_properties, main_part, opened, unescaped
 from ingest.source.convert.page import Page
 from ingest.source.fields import Unusable
 from ingest.source.streams import first_line
@@ -29,7 +29,6 @@ _FORMAT_PART = re.compile(r"""\[\$([^\]-]*)[^\]]*\]|\[[^\]]*\]|"([^"]*)"|\\(.)|_
 _NO_VALUE = re.compile(rb"(?:</f>|<f[^<>]*/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _LITERAL = " $€£¥+-():!^&'~{}<>="
 _SIGNS = " -+()"
-_ESCAPED = re.compile("_x([0-9A-Fa-f]{4})_")  # a character that XML cannot hold
 _MARKUP = str.maketrans({"|": r"\|", "\n": " ", "\r": " "})
 
 
@@ -145,7 +144,7 @@ def shown(value: Any, number_format: str) -> str:  # noqa: PLR0911  one return a
         minutes, seconds = divmod(round(value.total_seconds()), 60)
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     if not isinstance(value, int | float):
-        return _ESCAPED.sub(lambda character: chr(int(character[1], 16)), str(value))
+        return unescaped(str(value))
     shown_format = re.sub(r"\[(?!\$)[^\]]*\]", "", number_format.partition(";")[0])
     if percent := _PERCENT.fullmatch(shown_format):
         return f"{value * 100:.{len(percent[1] or '')}f}%"

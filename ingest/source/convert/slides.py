@@ -10,7 +10,17 @@ from collections.abc import Iterator
 from html import escape
 from xml.etree.ElementTree import Element
 
-from ingest.source.convert.archives import Archive, attribute, child, children, core_properties, local, main_part, opened
+from ingest.source.convert.archives import (
+    Archive,
+    attribute,
+    child,
+    children,
+    core_properties,
+    local,
+    main_part,
+    opened,
+    unescaped,
+)
 from ingest.source.convert.drawings import drawn
 from ingest.source.convert.formulas import formula
 from ingest.source.convert.html import html_page
@@ -144,7 +154,8 @@ def _inline(element: Element, links: dict[str, tuple[str, str]]) -> str:
         return escape("".join(formula(each) for each in element), quote=False)
     if name not in {"r", "fld"} or attribute(element, "type") == "slidenum":
         return ""
-    text = escape("".join(each.text or "" for each in element if local(each) == "t"), quote=False)
+    text = unescaped("".join(each.text or "" for each in element if local(each) == "t"))
+    text = escape(text, quote=False).replace("\v", "<br>")
     properties = child(element, "rPr")
     if not text or text.isspace() or properties is None:
         return text

@@ -10,6 +10,7 @@ from ingest.source.convert.text import decode
 from ingest.source.fields import Unusable
 
 _TIMES = re.compile(r"(?:\d+:)?\d{1,2}:\d\d[.,]\d{1,3}\s+-->\s")
+_BETWEEN = re.compile(rf"\n[ \t]*\n|\n(?=\d+[ \t]*\n[ \t]*{_TIMES.pattern})")  # some files have no blank lines between cues
 _SPEAKER = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]+)>")
 _NO_SPEECH = re.compile(r"(?:WEBVTT|NOTE|STYLE|REGION)\b|\d+$")
 _TAG = re.compile(r"</?[A-Za-z0-9.:]+[^>]*>|\{\\[^}]*\}")
@@ -19,7 +20,7 @@ def subtitles_page(data: bytes) -> Page:
     """Return the lines of subtitles as text."""
     spoken: list[str] = []
     found = False
-    for block in re.split(r"\n[ \t]*\n", decode(data).replace("\r\n", "\n").replace("\r", "\n")):
+    for block in _BETWEEN.split(decode(data)):
         lines = block.strip("\n").split("\n")
         start = next((at for at, line in enumerate(lines) if _TIMES.match(line.strip())), -1)
         if start < 0 and (not found or _NO_SPEECH.match(lines[0].strip())):

@@ -19,6 +19,7 @@ _COMMENT = re.compile(r" {0,3}<!--")
 _DATA_ADDRESS = re.compile(r"(data:[\w.+-]+/[\w.+-]+)(?:;[\w.=+-]+)*;base64,[A-Za-z0-9+/=_%-]{64,}")
 _ANCHOR = re.compile(r"""<a\s+(?:name|id)\s*=\s*["']?([^"'\s>]+)[^>\n]*>""", re.IGNORECASE)
 _ATTRIBUTES = re.compile(r"[ \t]*\{[^{}\n]*#([\w:.-]+)[^{}\n]*\}[ \t#]*$")
+_LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\n]|\([^()\n]*\))*\)")
 _ANCHOR_ABOVE = 300  # characters above a heading in which an anchor of it is looked for
 
 
@@ -79,7 +80,7 @@ def decode(data: bytes, declared: str | None = None) -> str:
 
 
 def markdown_title(text: str) -> str | None:
-    """Return the first heading of a Markdown text, outside of fenced code and comments."""
+    """Return the first heading of a Markdown text, outside of fenced code and comments, with the text of its links."""
     fence: str | None = None
     comment = False
     before = ""
@@ -92,8 +93,12 @@ def markdown_title(text: str) -> str | None:
             if opened := _COMMENT.match(line):
                 comment = "-->" not in line[opened.end() :]
             elif heading := _HEADING.match(line):
-                return _ATTRIBUTES.sub("", heading[1]).strip() or None
+                return _without_links(_ATTRIBUTES.sub("", heading[1])) or None
             elif before.strip() and _UNDERLINE.match(line):
-                return before.strip()
+                return _without_links(before)
         before = line if fence is None and not comment else ""
     return None
+
+
+def _without_links(heading: str) -> str:
+    return _LINK.sub(r"\1", heading).strip()

@@ -9,6 +9,7 @@ from html import escape
 from selectolax.lexbor import LexborHTMLParser, LexborNode
 
 from ingest.source.convert.numbering import FORMATS, counted
+from ingest.source.convert.web_formulas import repair_formulas
 
 BREAK = "\ufdd4"
 """A character that is never text, and marks where a line ends."""
@@ -19,6 +20,12 @@ _VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "me
 _EMPHASIS = "b, strong, i, em, mark, u, cite, dfn, var"
 _INLINE = "span[style], a[style], b[style], strong[style], i[style], em[style], label[style], small[style]"
 _BLOCK_STYLE = re.compile(r"(?:^|;)\s*display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
+_HEADINGS = {"h1", "h2", "h3", "h4", "h5", "h6"}
+_LINKED = (
+    "h1, h2, h3, h4, h5, h6, p, li, dt, dd, td, th, blockquote, div:not(:has(div, p, ul, ol, table, h1, h2, h3, h4, h5, h6))"
+)
+_FRAMED = "h1, h2, h3, h4, h5, h6, p, div, ul, ol, table"
+_SHOWN_FIELDS = {"text", "search", "email", "url", "tel", "number", "date", "time", "submit", "button", "reset"}
 _LINE_NUMBERS = re.compile(r"line-?n|gutter", re.IGNORECASE)
 
 
@@ -38,11 +45,18 @@ def repair(tree: LexborHTMLParser) -> None:
     """Repair the tree of a page.
 
     Emphasis that begins or ends inside a word is dropped, inline elements that a style makes blocks get a line of their own,
-    cells of a matrix are parted, code beside line numbers stays a code block, and items of lists keep letters and odd numbers.
+    code beside line numbers stays a code block, items of lists keep letters and odd numbers, a link around blocks becomes a link
+    in the first of them, a table of one column of blocks is a frame, and what stands in fields of a form is text. Formulas are
+    repaired by `web_formulas`.
     """
+    _show_frames(tree)
+    _show_fields(tree)
     _part_blocks(tree)
-    _part_matrices(tree)
+    repair_formulas(tree)
     _free_code(tree)
+    _free_content(tree)
+    _measure_cells(tree)
+    _move_links(tree)
     _nest_lists(tree)
     _label_items(tree)
     for node in tree.css(_EMPHASIS):
@@ -67,13 +81,6 @@ def _part_blocks(tree: LexborHTMLParser) -> None:
                 node.insert_after(BREAK)
 
 
-def _part_matrices(tree: LexborHTMLParser) -> None:
-    for selector, sign in (("mtd", ", "), ("mtr", "; ")):
-        for node in tree.css(selector):
-            if node.next is not None:
-                node.insert_after(sign)
-
-
 def _free_code(tree: LexborHTMLParser) -> None:
     """Replace a table of one row, of line numbers and code, with its code."""
     for table in tree.css("table"):
@@ -83,6 +90,87 @@ def _free_code(tree: LexborHTMLParser) -> None:
         code = [block for block in blocks if not _LINE_NUMBERS.search(_classes(block, table))]
         if len(code) == 1 and len(table.css("td")) == 2:  # noqa: PLR2004  numbers and code
             table.replace_with(code[0])
+
+
+def _free_content(tree: LexborHTMLParser) -> None:
+    """Replace a table of one column that holds blocks, or one that says that it is only layout, with its content."""
+    for table in reversed(tree.css("table")):  # inner ones first
+        cells = [cell for cell in table.css("td, th") if _table_of(cell) == table.mem_id]
+        alone = not any(_is_cell(each) for cell in cells for each in _siblings(cell))
+        framed = alone and any(cell.css_first(_FRAMED) is not None for cell in cells)
+        if not framed and (table.attributes.get("role") or "").lower() not in {"presentation", "none"}:
+            continue
+        for cell in cells:
+            block = tree.create_node("div")
+            for each in list(cell.iter(include_text=True)):
+                block.insert_child(each, move=True)
+            table.insert_before(block, move=True)
+        table.decompose()
+
+
+def _is_cell(node: LexborNode) -> bool:
+    return node.tag in {"td", "th"}
+
+
+def _siblings(node: LexborNode) -> Iterator[LexborNode]:
+    return (each for each in (node.parent.iter() if node.parent is not None else ()) if each.mem_id != node.mem_id)
+
+
+def _table_of(cell: LexborNode) -> int | None:
+    """Return the identity of the table of a cell."""
+    at = cell.parent
+    while at is not None and at.tag != "table":
+        at = at.parent
+    return at.mem_id if at is not None else None
+
+
+def _measure_cells(tree: LexborHTMLParser) -> None:
+    """Give a cell that spans the rest of its table the rows and columns that there are."""
+    for cell in tree.css("[rowspan='0']"):
+        below, rows = cell.parent, 1
+        while below is not None and (below := below.next) is not None:
+            rows += below.tag == "tr"
+        cell.attrs["rowspan"] = str(rows)
+    for table in tree.css("table:has([colspan])"):
+        rows_of_cells = [[each for each in row.iter() if _is_cell(each)] for row in table.css("tr")]
+        widths = [sum(_integer(each.attributes.get("colspan"), 1) for each in row) for row in rows_of_cells if len(row) > 1]
+        for row in rows_of_cells:
+            if len(row) == 1 and _integer(row[0].attributes.get("colspan"), 1) > max(widths, default=1):
+                row[0].attrs["colspan"] = str(max(widths, default=1))
+
+
+def _move_links(tree: LexborHTMLParser) -> None:
+    """Move a link around blocks into its first heading, or else its first block."""
+    for link in tree.css("a[href]"):
+        blocks = [each for each in link.css(_LINKED) if each.text().strip()]
+        if not blocks:
+            continue
+        block = next((each for each in blocks if each.tag in _HEADINGS), blocks[0])
+        inner = tree.create_node("a")
+        inner.attrs["href"] = link.attributes.get("href") or ""
+        for each in list(block.iter(include_text=True)):
+            inner.insert_child(each, move=True)
+        block.insert_child(inner, move=True)
+        link.unwrap()
+
+
+def _show_frames(tree: LexborHTMLParser) -> None:
+    """Replace a frame whose page stands in an attribute with that page."""
+    for frame in tree.css("iframe[srcdoc]"):
+        page = LexborHTMLParser(frame.attributes.get("srcdoc") or "").body
+        block = tree.create_node("div")
+        for each in list(page.iter(include_text=True)) if page is not None else ():
+            block.insert_child(each)
+        frame.replace_with(block)
+
+
+def _show_fields(tree: LexborHTMLParser) -> None:
+    """Put what a field of a form shows, or what its button says, in its place."""
+    for field in tree.css("input"):
+        kind = (field.attributes.get("type") or "text").lower()
+        shown = field.attributes.get("value") or field.attributes.get("placeholder") or ""
+        if kind in _SHOWN_FIELDS and shown.strip():
+            field.insert_before(f" {' '.join(shown.split())} ")
 
 
 def _classes(node: LexborNode, until: LexborNode) -> str:

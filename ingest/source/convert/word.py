@@ -15,8 +15,10 @@ from ingest.source.convert.archives import Archive, attribute, child, core_prope
 from ingest.source.convert.drawings import drawn
 from ingest.source.convert.formulas import formula
 from ingest.source.convert.html import declared_encoding, html_page
+from ingest.source.convert.mail import markup_of_message
 from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
 from ingest.source.convert.page import Page
+from ingest.source.convert.rtf import rtf_markup
 from ingest.source.convert.text import decode
 from ingest.source.convert.web_repairs import as_html
 from ingest.source.convert.word_lists import Lists, small_number
@@ -49,6 +51,8 @@ _SYMBOL_FONT = {  # the font Symbol, whose characters Word stores from U+F020
 }
 _OPEN, _CLOSE = {"superscript": "<sup>", "subscript": "<sub>"}, {"superscript": "</sup>", "subscript": "</sub>"}
 _HEADING_LEVELS = 6
+_DEEPEST_PASTED = 3
+_SHOWN_OBJECTS = {"Word.Document.12", "Word.DocumentMacroEnabled.12"}
 
 
 def word_page(data: bytes) -> Page:
@@ -82,6 +86,7 @@ class _Reader:
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
     fields: list[str] = field(default_factory=list)
     boxes: list[Block] = field(default_factory=list)
+    depth: int = 0
 
     def markup(self) -> str:
         self.part, document = main_part(self.archive, "document")
@@ -135,7 +140,7 @@ class _Reader:
     def inline(self, parent: Element) -> str:
         return "".join(self._inline(element) for element in parent)
 
-    def _inline(self, element: Element) -> str:  # noqa: C901, PLR0911  one branch a kind of element
+    def _inline(self, element: Element) -> str:  # noqa: C901, PLR0911, PLR0912  one branch a kind of element
         name = local(element)
         if name == "r":
             return self._run(element)
@@ -164,6 +169,9 @@ class _Reader:
             return f" {escape(described, quote=False)} " if described else ""
         if name == "oMath":
             return escape(formula(element), quote=False)
+        if name == "OLEObject":
+            self.boxes += self._pasted(element) if attribute(element, "ProgID") in _SHOWN_OBJECTS else ()
+            return ""
         if name == "ruby":
             base, above = child(element, "rubyBase"), child(element, "rt")
             return "".join(self.inline(each) for each in (base,) if each is not None) + (
@@ -217,13 +225,21 @@ class _Reader:
         return f'<a href="{escape(target)}">{text}</a>' if kind == "hyperlink" and text.strip() else text
 
     def _pasted(self, element: Element) -> Iterator[Block]:
-        """Yield the text of a part in another format that Word shows in place: a web page or plain text."""
+        """Yield the text of a part in another format that Word shows in place: a document, a web page or plain text."""
         _, target = self.links.get(attribute(element, "id") or "", ("", ""))
-        page = (self.archive.read(target) or b"") if target else b""
-        if target.lower().endswith((".htm", ".html", ".xhtml")):
-            yield Paragraph(as_html(decode(page, declared_encoding(page))))
-        elif target.lower().endswith(".txt"):
-            yield from (Paragraph(escape(line, quote=False)) for line in decode(page).split("\n"))
+        part = (self.archive.read(target) or b"") if target else b""
+        suffix = target.lower().rpartition(".")[2]
+        if suffix in {"docx", "docm"} and self.depth < _DEEPEST_PASTED:
+            with opened(part, "docx") as archive:
+                yield Paragraph(_Reader(archive, depth=self.depth + 1).markup())
+        elif suffix == "rtf":
+            yield Paragraph(rtf_markup(part)[0])
+        elif suffix in {"mht", "mhtml"}:
+            yield Paragraph(markup_of_message(part))
+        elif suffix in {"htm", "html", "xhtml"}:
+            yield Paragraph(as_html(decode(part, declared_encoding(part))))
+        elif suffix == "txt":
+            yield from (Paragraph(escape(line, quote=False)) for line in decode(part).split("\n"))
 
     def _boxed(self) -> Iterator[Block]:
         boxes, self.boxes = self.boxes, []

@@ -6,18 +6,24 @@ import re
 from html.entities import html5
 from xml.parsers import expat
 
+from ingest.source.convert.html import declared_encoding
 from ingest.source.convert.page import Page
+from ingest.source.convert.text import decode
 from ingest.source.fields import Unusable
 
 _DEEPEST = 10_000
 _SPACES = re.compile(r"[ \t\r\n]+")
+_UNKNOWN = {"gb18030", "big5hkscs", "cp932", "euc_jp", "euc_kr", "cp949", "iso2022_jp"}
 _TITLES = ("title", "name")
 
 
 def xml_page(data: bytes) -> Page:
     """Return the text of an XML document, and its first title. Raise `Unusable` if it is malformed or declares entities."""
     reader = _Reader()
-    parser = expat.ParserCreate()
+    encoding = _unknown_encoding(data)
+    if encoding is not None:
+        data = decode(data, encoding).encode()
+    parser = expat.ParserCreate("utf-8" if encoding is not None else None)
     parser.buffer_text = True
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
@@ -29,6 +35,12 @@ def xml_page(data: bytes) -> Page:
     except (expat.ExpatError, ValueError, LookupError) as exc:
         raise Unusable(f"the file cannot be read as xml: {exc}") from None
     return Page(reader.whole, "text", reader.title)
+
+
+def _unknown_encoding(data: bytes) -> str | None:
+    """Return the declared encoding of a document if its parser cannot read it, such as those of several bytes a letter."""
+    declared = declared_encoding(data)
+    return declared if declared in _UNKNOWN else None
 
 
 class _Reader:
