@@ -1,7 +1,7 @@
 """The command line: settings → `Collection` → print. No logic.
 
 Exit codes: 0 done · 1 failed or does not balance · 2 wrong usage or configuration · 3 done, but more rejects than allowed ·
-4 stopped by the deletion brake · 130 interrupted.
+4 stopped by the deletion limit · 130 interrupted.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def print_preview(preview: Preview) -> None:
     if preview.unidentified:
         console.print(Text(deletes_held_back(preview.unidentified), style="yellow"))
     if preview.brake:
-        console.print(Text("the deletion brake would stop this run", style="bold red"))
+        console.print(Text("the deletion limit would stop this run", style="bold red"))
     for rejected in preview.rejects:
         console.print(Text(plain(f"rejected: {rejected.position}: {rejected.reason}"), style="yellow"))
 

@@ -63,7 +63,7 @@ def sync(
     if max_delete is not None:
         if daemon or not jobs:
             raise ConfigurationError(
-                "--max-delete lifts the deletion brake once, for the jobs that you name: ingest sync JOB --max-delete"
+                "--max-delete lifts the deletion limit once, for the jobs that you name: ingest sync JOB --max-delete"
                 f" {max_delete}; for every run, set max_delete in the table of the job"
             )
         settings = with_max_delete(settings, names, max_delete)

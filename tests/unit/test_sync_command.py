@@ -40,8 +40,8 @@ def sync(*arguments: str) -> tuple[int, str]:
     [
         ("", [], "there are no jobs: add a table [jobs.NAME]"),
         (JOB, ["nigthly"], "there is no job nigthly: did you mean nightly?"),
-        (JOB, ["--max-delete", "50%"], "--max-delete lifts the deletion brake once, for the jobs that you name"),
-        (JOB, ["nightly", "--daemon", "--max-delete", "50%"], "--max-delete lifts the deletion brake once"),
+        (JOB, ["--max-delete", "50%"], "--max-delete lifts the deletion limit once, for the jobs that you name"),
+        (JOB, ["nightly", "--daemon", "--max-delete", "50%"], "--max-delete lifts the deletion limit once"),
         (JOB, ["nightly", "--max-delete", "half"], "job nightly: max_delete: 'half' is not a share"),
         (JOB, ["nightly", "--daemon"], "job nightly has neither a schedule nor every"),
         (
