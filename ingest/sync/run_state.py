@@ -100,8 +100,8 @@ class SeenDocuments(TemporaryDatabase):
 
     def __contains__(self, doc_key: object) -> bool:
         rows = self._database.execute(
-            "SELECT 1 FROM seen WHERE doc_key = ?1 UNION ALL SELECT 1 FROM protected WHERE doc_key = ?1 LIMIT 1",
-            (pack_uuid(str(doc_key)),),
+            "SELECT 1 FROM seen WHERE doc_key = :key UNION ALL SELECT 1 FROM protected WHERE doc_key = :key LIMIT 1",
+            {"key": pack_uuid(str(doc_key))},
         )
         return rows.fetchone() is not None
 
@@ -141,8 +141,8 @@ class ClaimedDocuments(TemporaryDatabase):
     def __contains__(self, doc_key: object) -> bool:
         """Return whether a document was read or is protected."""
         rows = self._database.execute(
-            "SELECT 1 FROM claimed WHERE doc_key = ?1 AND seen UNION ALL SELECT 1 FROM protected WHERE doc_key = ?1 LIMIT 1",
-            (pack_uuid(str(doc_key)),),
+            "SELECT 1 FROM claimed WHERE doc_key = :key AND seen UNION ALL SELECT 1 FROM protected WHERE doc_key = :key LIMIT 1",
+            {"key": pack_uuid(str(doc_key))},
         )
         return rows.fetchone() is not None
 
