@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,9 @@ from ingest.search.rerank import RerankMode
 from ingest.store.payload_index import PayloadIndex
 from ingest.sync.manifest import CollectionDetails
 
+Text = Annotated[str, Field(min_length=1)]
+"""A text that is not empty."""
+
 
 class SearchParameters(BaseModel):
     """The controls of a search that fit into a URL. Those that are not given have the defaults of `Collection.search`."""
@@ -25,17 +28,17 @@ class SearchParameters(BaseModel):
 
     limit: int = Field(10, ge=1, le=MAX_LIMIT, description="Most hits of the page, or most groups.")
     offset: int = Field(0, ge=0, le=MAX_REACH, description="Hits or groups to skip: at most 10,000 together with the limit.")
-    vectors: list[str] | None = Field(None, description="Names of the vectors to query. Default: all.")
+    vectors: list[Text] | None = Field(None, description="Names of the vectors to query. Default: all.")
     fusion: FusionMethod = Field("scores", description="How to fuse: scores, rrf (ranks), dbsf (scores per query).")
     feedback: bool = Field(True, description="Query the dense vectors again, moved toward the three best chunks.")
     score_threshold: float | None = Field(None, description="Least score of a hit.")
     min_rank_vectors: int = Field(1, ge=1, description="Least number of vectors that found a hit among their best hundred.")
-    group_by: str | None = Field(None, description="Payload field to group by: doc_id, metadata.author.")
+    group_by: Text | None = Field(None, description="Payload field to group by: doc_id, metadata.author.")
     group_size: int = Field(1, ge=1, le=MAX_GROUP_SIZE, description="Most hits of a group.")
-    boost: list[str] = Field([], description="Fields that raise scores: metadata.date:30d, metadata.stars:0..5.")
+    boost: list[Text] = Field([], description="Fields that raise scores: metadata.date:30d, metadata.stars:0..5.")
     diversity: float = Field(0.0, ge=0, le=1, description="How much hits that are like those before them go down.")
-    like: str | None = Field(None, description="Id of a document or chunk, in place of a query: finds others like it.")
-    facets: list[str] = Field([], description="Payload fields whose values are counted.")
+    like: Text | None = Field(None, description="Id of a document or chunk, in place of a query: finds others like it.")
+    facets: list[Text] = Field([], description="Payload fields whose values are counted.")
     snippets: bool = Field(False, description="Return the best passage of each hit, and what matched in it.")
     context: int = Field(0, ge=0, le=MAX_CONTEXT, description="Chunks before and after each hit to return with it.")
     rerank: RerankMode = Field("off", description="When to rerank: auto (if the model is available), on, off.")
@@ -48,7 +51,7 @@ class SearchParameters(BaseModel):
 class SearchQuery(SearchParameters):
     """The query string of a search."""
 
-    q: str | None = Field(None, description="Text to search for, unless like is given.")
+    q: Text | None = Field(None, description="Text to search for, unless like is given.")
     where: list[str] = Field([], description="Filters that every hit meets: metadata.year>=2020 and not metadata.lang=en.")
 
 
@@ -57,7 +60,7 @@ class SearchBody(SearchParameters):
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    query: str | None = Field(None, description="Text to search for, unless like is given.")
+    query: Text | None = Field(None, description="Text to search for, unless like is given.")
     where: str | dict[str, Any] | list[str | dict[str, Any]] | None = Field(
         None, description='Filters that every hit meets: {"metadata.year": {"gte": 2020}}, a text, or a list of these.'
     )
@@ -69,7 +72,7 @@ class FacetQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    field: list[str] = Field([], description="Payload fields whose values are counted. Default: those with an index.")
+    field: list[Text] = Field([], description="Payload fields whose values are counted. Default: those with an index.")
     where: list[str] = Field([], description="Filters that every counted chunk meets.")
 
 
@@ -78,7 +81,7 @@ class DocumentQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    source: str | None = Field(None, description="Name of its source, if several have a document with this id.")
+    source: Text | None = Field(None, description="Name of its source, if several have a document with this id.")
 
 
 class PushedDocument(BaseModel):

@@ -120,11 +120,11 @@ class _Served:
 def _measure(place: Path, queries: Sequence[str], bare: _BareLoop, arguments: argparse.Namespace) -> dict[str, float]:
     began = time.perf_counter()
     with _serving(place) as url:
-        connections = [_Served(url) for _ in range(arguments.clients)]
-        connections[0].ask(queries[0])
+        _Served(url).ask(queries[0])
         first = time.perf_counter() - began
         latencies, together, loop = [], [], []
         for _ in range(arguments.rounds):
+            connections = [_Served(url) for _ in range(arguments.clients)]  # the server closes those that are idle
             latencies.append(statistics.median(_seconds(connections[0], query) for query in queries))
             together.append(_rate_together(connections, queries))
             begun = time.perf_counter()
