@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from office_files import docx, para, pdf, pptx, run, shape, show
+from office_files import WORD, docx, opened, para, pdf, pptx, run, shape, show
 from other_documents import MIXED, code, message, notebook, shown
-from reported_office_documents import with_relations
+from reported_office_documents import changed, with_relations
 
 PAGES = {
     "layout.html": "<table role=presentation><tr><td><table><tr><td><h1>News</h1><tr><td><p>One</p><ul><li>Two</ul></table><td><p>Side</p></table><p>End</p>",
@@ -117,6 +117,21 @@ OFFICE = {
         + para(run("Without tax."))
         + para(run("In Austria."))
         + "</w:footnote>",
+    ),
+    "code.docx": changed(
+        docx(
+            para(run("Above"))
+            + "".join(para(run(line), style="Code") for line in ("def f():", "", "    return a &lt; b"))
+            + para(run("Below"))
+        ),
+        {
+            "word/styles.xml": f"<w:styles {WORD}><w:style w:type='paragraph' w:styleId='Code'><w:name w:val='Code'/></w:style></w:styles>"
+        },
+    ),
+    "code.odt": opened(
+        "text",
+        '<text:p>Above</text:p><text:p text:style-name="P1">def f():</text:p><text:p text:style-name="P1"><text:s text:c="4"/>return 1</text:p><text:p>Below</text:p>',
+        '<style:style style:name="P1" style:family="paragraph" style:parent-style-name="Preformatted_20_Text"/>',
     ),
     "vertical_tab.pptx": pptx(shape("Flow", kind="title") + shape("<a:p><a:r><a:t>First_x000B_second</a:t></a:r></a:p>")),
 }

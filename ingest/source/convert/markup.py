@@ -9,10 +9,11 @@ from html import escape
 
 @dataclass(frozen=True, slots=True)
 class Paragraph:
-    """A paragraph: inline HTML, and the level of a heading from 1."""
+    """A paragraph: inline HTML, and the level of a heading from 1. Consecutive ones that are `code` are one block of it."""
 
     html: str
     level: int | None = None
+    code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,15 @@ def markup_of(blocks: Iterable[Block]) -> str:
 
 def _parts(blocks: Iterable[Block]) -> Iterator[str]:
     items: list[Item] = []
+    code: list[str] = []
     for block in blocks:
+        if isinstance(block, Paragraph) and block.code:
+            yield from _list(items)
+            items = []
+            code.append(block.html)
+            continue
+        yield from _code(code)
+        code = []
         if isinstance(block, Item):
             if block.html.strip() or block.label:
                 items.append(block)
@@ -64,6 +73,13 @@ def _parts(blocks: Iterable[Block]) -> Iterator[str]:
             tag = f"h{min(block.level, 6)}" if block.level else "p"
             yield f"<{tag}>{block.html}</{tag}>"
     yield from _list(items)
+    yield from _code(code)
+
+
+def _code(lines: list[str]) -> Iterator[str]:
+    """Yield lines of code as one block."""
+    if any(line.strip() for line in lines):
+        yield f"<pre>{chr(10).join(lines)}</pre>"
 
 
 def _list(items: list[Item]) -> Iterator[str]:

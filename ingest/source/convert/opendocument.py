@@ -52,6 +52,8 @@ _SHAPES = {
 _ROW_GROUPS = {"table-header-rows", "table-row-group", "table-rows"}
 _MOST_REPEATED = 10_000  # a row or cell repeated more often only fills the sheet
 _MOST_CELLS = 2**21
+_MOST_SPACES = 100
+_CODE = "Preformatted_20_Text"  # the style of code
 
 
 def text_page(data: bytes) -> Page:
@@ -98,6 +100,7 @@ class _Style:
     before: str = ""
     after: str = ""
     hidden: bool = False
+    code: bool = False
     levels: dict[int, Element] = field(default_factory=dict)  # of a list: those with numbers
 
 
@@ -108,6 +111,7 @@ def _styles(*roots: Element | None) -> dict[str, _Style]:
             if local(each) not in {"style", "list-style"}:
                 continue
             style = styles.setdefault(attribute(each, "name") or "", _Style())
+            style.code = _CODE in {attribute(each, "name"), attribute(each, "parent-style-name")}
             text = child(each, "text-properties")
             position = attribute(text, "text-position") or ""
             if position.startswith(("super", "sub")):
@@ -150,7 +154,8 @@ class _Reader:
                 continue
             if name in {"p", "h"}:
                 text = self.inline(element)
-                yield Paragraph(text, _integer(attribute(element, "outline-level"), 1) if name == "h" else None)
+                level = _integer(attribute(element, "outline-level"), 1) if name == "h" else None
+                yield Paragraph(text, level, code=self.style(element).code)
                 boxes, self.boxes = self.boxes, []
                 yield from boxes
             elif name == "list":
@@ -227,7 +232,7 @@ class _Reader:
         if name in _LEFT_OUT or (name not in {"p", "h"} and self.is_hidden(element)):
             return ""
         if name in {"s", "tab"}:
-            return " "
+            return " " * min(_integer(attribute(element, "c"), 1), _MOST_SPACES)
         if name == "line-break":
             return "<br>"
         if name == "note":

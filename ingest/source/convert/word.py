@@ -52,6 +52,7 @@ _SYMBOL_FONT = {  # the font Symbol, whose characters Word stores from U+F020
 _OPEN, _CLOSE = {"superscript": "<sup>", "subscript": "<sub>"}, {"superscript": "</sup>", "subscript": "</sub>"}
 _HEADING_LEVELS = 6
 _DEEPEST_PASTED = 3
+_CODE = {"code", "source code", "code block", "html preformatted", "preformatted text"}  # names of styles
 _SHOWN_OBJECTS = {"Word.Document.12", "Word.DocumentMacroEnabled.12"}
 
 
@@ -66,9 +67,10 @@ def word_page(data: bytes) -> Page:
 
 @dataclass(slots=True)
 class _Style:
-    """A style: its name, heading level, list, and the looks of a character style, as far as it has them."""
+    """A style: its name, heading level, list, and the looks of a character style, as far as it has them. `code`: it is for code."""
 
     name: str = ""
+    code: bool = False
     level: int | None = None
     runs: list[Element] = field(default_factory=list)
     list: tuple[str, int] | None = None
@@ -131,7 +133,7 @@ class _Reader:
         listed = _list_of(properties) or style.list
         label = self.lists.label(*listed) if listed else None
         if label is None or listed is None:
-            yield Paragraph(text, None if level is None else level + 1)
+            yield Paragraph(text, None if level is None else level + 1, code=level is None and style.code)
         elif level is not None:
             yield Paragraph(f"{escape(label[1])} {text}".strip(), level + 1)
         else:
@@ -315,6 +317,7 @@ def _styles(root: Element | None) -> dict[str, _Style]:
                 style.level = int(outline)
             if style.level is None and name.startswith("heading ") and name[8:].isdigit():
                 style.level = int(name[8:]) - 1
+            style.code = style.code or name in _CODE
             if style.level is None and name == "title":
                 style.level = 0
             style.list = style.list or _list_of(properties)
