@@ -144,6 +144,8 @@ class _Facts:
 
 def nearest_field(field: str, known: Sequence[str]) -> str:
     """Return a hint at the field that is meant by one that no chunk has."""
+    if field == "folders":  # of `path^=`
+        return "no file lies in a folder below the one that was read"
     by_name = {path.removeprefix("metadata."): path for path in known}
     close = get_close_matches(field.removeprefix("metadata."), by_name, n=1)
     return f"did you mean {by_name[close[0]]}?" if close else "a document's own fields are named metadata.…"

@@ -118,7 +118,7 @@ def _file_payload(file: FileFacts) -> Payload:
         "size": file.size,
         "modified": file.modified,
     }
-    return {name: value for name, value in facts.items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None and value != []}
 
 
 def encoded_text(payload: Payload, fingerprint: Fingerprint) -> str | None:

@@ -67,6 +67,15 @@ def test_a_single_file_has_its_facts_and_a_record_has_none(collection: ingest.Co
     assert found(collection, "ext is missing") == {"r"}
 
 
+def test_a_folder_that_nothing_lies_in_is_told(collection: ingest.Collection, tree: Path) -> None:
+    [said] = collection.search("tea", where="path^=drafts/", rerank="off").warnings or [""]
+    assert said == "", "others have folders"
+    with ingest.Collection("flat", store=tree.parent / "qdrant", state=tree.parent / "state", models=["bm25"]) as flat:
+        flat.sync(tree / "docs" / "guides")
+        [said] = flat.search("tea", where="path^=docs/", rerank="off").warnings
+    assert said == "no chunk of 'flat' has a field folders: no file lies in a folder below the one that was read"
+
+
 @pytest.mark.parametrize("where", ["path^=docs", "doc_id^=docs/", "path^=/", "metadata.path^=docs/"])
 def test_other_prefixes_are_refused(collection: ingest.Collection, where: str) -> None:
     with pytest.raises(ingest.ConfigurationError, match=r"a folder that ends with /, such as path\^=docs/guides/"):
