@@ -67,7 +67,7 @@ def word_page(data: bytes) -> Page:
 
 @dataclass(slots=True)
 class _Style:
-    """A style: its name, heading level, list, and the looks of a character style, as far as it has them. `code`: it is for code."""
+    """A style: its name, heading level, list, and the looks of a character style, as far as it has them. `code`: of code."""
 
     name: str = ""
     code: bool = False
