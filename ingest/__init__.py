@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ingest.encode.contract import Encoded, Encoder, Model, ModelKind, RunsOn, Vectors
     from ingest.encode.devices import GPUMemorySnapshot
     from ingest.encode.ensemble import EncodingOptions, Ensemble, open_ensemble
+    from ingest.encode.http.proof import Proof
     from ingest.encode.models import ModelManager
     from ingest.encode.openvino.calibration import AccuracyGuard
     from ingest.encode.openvino.choice import BackendOptions, CpuBackend
@@ -144,6 +145,7 @@ _NAMES = {
     "ingest.encode.contract": "Encoded Encoder Model ModelKind RunsOn Vectors",
     "ingest.encode.devices": "GPUMemorySnapshot",
     "ingest.encode.ensemble": "EncodingOptions Ensemble open_ensemble",
+    "ingest.encode.http.proof": "Proof",
     "ingest.encode.models": "ModelManager",
     "ingest.encode.openvino.calibration": "AccuracyGuard",
     "ingest.encode.openvino.choice": "BackendOptions CpuBackend",
@@ -293,6 +295,7 @@ __all__ = [
     "PrecisionError",
     "Preview",
     "Progress",
+    "Proof",
     "Quantization",
     "RawFilter",
     "ReadOptions",
