@@ -52,8 +52,8 @@ class SearchOptions(TypedDict, total=False):
     Attributes:
         limit: most hits of the page, or most groups, 1 to 1,000. Default 10.
         offset: hits or groups to skip: with `limit=10`, `offset=10` is page 2. At most 10,000 together with `limit`.
-        where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not lang=en"`, a
-            `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
+        where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not metadata.lang=en"`,
+            a `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
         weights: vector name → weight in the fusion, by default 1. None: the weights of the collection.
         vectors: names of the vectors to query. None: all.
         fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.

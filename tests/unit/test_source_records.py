@@ -13,13 +13,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ingest.errors import SourceError
 from ingest.identity import canonical_json
 from ingest.records import RAW_LIMIT, Document, Rejected
 from ingest.source import FieldMap, open_source
+from ingest.source.encodings import find_encoding
 from ingest.source.fields import document_from
 from ingest.source.lines import read_lines
 from ingest.source.streams import BLOCK, ByteStream
@@ -188,6 +189,8 @@ def test_blank_lines_line_ends_and_byte_order_mark_are_no_records() -> None:
 )
 def test_every_line_that_is_not_blank_yields_one_item_and_nothing_raises(lines: list[bytes]) -> None:
     data = b"\n".join(lines)
+    encoding = find_encoding(data)
+    assume(encoding is None or not encoding.name.startswith("utf-16"))  # a line end and a NUL are a line end in UTF-16
     items = read(data)
     physical = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
     assert len(items) == sum(1 for line in physical if line and not line.isspace())
