@@ -11,7 +11,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
 
+from ingest.encode.http.model import HttpModel
+from ingest.encode.registry import find_model
+from ingest.encode.runner import BatchRunner
+from ingest.retry import RetryPolicy
+from ingest.telemetry import ThroughputMonitor
 from ingest.testing import HashEncoder
+
+DIM = 16
+QUICK = RetryPolicy(attempts=6, first=0.0, longest=0.0)
+TEXTS = [f"text number {number} of the window" for number in range(50)]
 
 KEY = "sk-that-must-not-be-seen-anywhere"
 
@@ -41,7 +50,7 @@ class FakeEndpoint:
         requests: path and body of each request; `headers` are those of the last one.
     """
 
-    dim: int = 16
+    dim: int = DIM
     revision: str = "1"
     reads: int | None = None
     refuses: int | None = None
@@ -121,6 +130,21 @@ class FakeEndpoint:
         read = [text if self.reads is None else " ".join(text.split()[: self.reads]) for text in texts]
         rows: list[list[float]] = HashEncoder(dim=self.dim, revision=self.revision).encode_documents(read).tolist()
         return rows
+
+
+def endpoint_options(endpoint: FakeEndpoint, **changes: Any) -> dict[str, Any]:
+    return {"backend": "http", "api": "openai", "url": endpoint.url, "model": "m", "dim": DIM, "max_tokens": 256, **changes}
+
+
+def remote_model(endpoint: FakeEndpoint, **changes: Any) -> HttpModel:
+    return HttpModel(find_model("far", custom={"far": endpoint_options(endpoint, **changes)}))
+
+
+def encode(
+    model: Any, texts: Sequence[str] = TEXTS, *, retry: RetryPolicy = QUICK, monitor: ThroughputMonitor | None = None
+) -> Any:
+    with BatchRunner([model], retry=retry, monitor=monitor) as runner:
+        return runner.run({model.key: texts})[model.key]
 
 
 def texts_of(body: Mapping[str, Any]) -> list[str]:

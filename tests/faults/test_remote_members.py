@@ -20,6 +20,7 @@ from serving import stored_rules
 import ingest
 from ingest.encode.embedder import Embedder
 from ingest.errors import ManifestMismatchError, ModelUnavailableError
+from ingest.search.models import ModelPool
 from ingest.search.rerank import RerankPipeline
 from ingest.serve.app import create_app
 from ingest.serve.models_api import model_endpoints
@@ -61,7 +62,8 @@ def far(url: str, **changes: Any) -> dict[str, dict[str, Any]]:
 def opened(folder: Path, models: dict[str, dict[str, Any]], *keys: str) -> ingest.Collection:
     encoding = ingest.EncodingOptions(custom_models=models, lease_directory=folder / "leases", retry=QUICK)
     keys = keys or ("far", "bm25")
-    return ingest.Collection("docs", store=folder / "store", models=keys, encoding=encoding, state=folder / "state")
+    where: dict[str, Any] = {"store": folder / "store", "state": folder / "state"}
+    return ingest.Collection("docs", models=keys, encoding=encoding, pool=ModelPool(), **where)
 
 
 def stored_vectors(collection: ingest.Collection, name: str) -> dict[str, Any]:
