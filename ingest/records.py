@@ -362,6 +362,8 @@ class Source(Protocol):
 
     Optional: `reads_once: bool`, False if absent. If True, a second `read` raises `SourceError`.
 
+    Optional: `yields_files: bool`, False if absent. Whether its documents are files, whose facts are then indexed.
+
     Optional: `count() -> int | None`, the number of documents that `read` will yield, for the progress of a run. None: counting
     them is not cheap.
     """

@@ -56,6 +56,10 @@ class FileSource:
     origin: str | None = None
 
     @property
+    def yields_files(self) -> bool:
+        return not self.file_format.is_table
+
+    @property
     def report(self) -> ReadingReport:
         return self.table.report
 
@@ -119,6 +123,8 @@ class FolderSource:
         matches: returns whether to read the file at a path from the folder.
         origin: see `Source`.
     """
+
+    yields_files: ClassVar[bool] = True
 
     name: str
     place: Place

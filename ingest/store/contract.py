@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol, Self, get_args
 
 from ingest.parameters import normalize, parse_boolean, parse_choice, parse_integer
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
-from ingest.store.payload_index import PayloadIndex, parse_indexes
+from ingest.store.payload_index import FILE_INDEXES, PayloadIndex, parse_indexes
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 Quantization = Literal["none", "scalar", "binary"]
@@ -119,6 +119,7 @@ class CollectionOptions:
     Attributes:
         index: payload field → type of its index: `integer`, `keyword`, `keyword tenant`; see `parse_indexes`. A name that is no
             field of the package is one of the documents' metadata. An existing collection gets the indexes, too.
+        files: whether documents are files, which are filtered by path, type, size and date: `FILE_INDEXES`. A run finds out.
     """
 
     on_disk: bool = False
@@ -129,6 +130,7 @@ class CollectionOptions:
     replicas: int = 1
     write_consistency: int = 1
     index: Mapping[str, str | PayloadIndex] = field(default_factory=dict)
+    files: bool = False
 
     def __post_init__(self) -> None:
         normalize(self, "on_disk", parse_boolean)
@@ -138,11 +140,12 @@ class CollectionOptions:
         for name in ("shards", "replicas", "write_consistency"):
             normalize(self, name, parse_integer, least=1)
         normalize(self, "index", parse_indexes)
+        normalize(self, "files", parse_boolean)
 
     @property
     def indexes(self) -> Mapping[str, PayloadIndex]:
-        """The indexes of `index`, by payload path."""
-        return parse_indexes(self.index)
+        """The indexes of `index` and, for files, `FILE_INDEXES`, by payload path."""
+        return {**(FILE_INDEXES if self.files else {}), **parse_indexes(self.index)}
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,10 +38,6 @@ INDEXED_FIELDS: Mapping[str, PayloadIndex] = {
     "title": PayloadIndex("keyword"),
     "section": PayloadIndex("keyword"),
     "page": PayloadIndex("integer"),
-    "folders": PayloadIndex("keyword"),
-    "ext": PayloadIndex("keyword"),
-    "size": PayloadIndex("integer"),
-    "modified": PayloadIndex("datetime"),
 }
 """The indexed payload fields of every collection; planning, deleting and searching filter by them."""
 

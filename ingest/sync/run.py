@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Container, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from ingest.encode.ensemble import Ensemble
@@ -31,7 +31,7 @@ from ingest.sync.probe import VectorProbe
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.sources import check_sources, count_documents
+from ingest.sync.sources import are_files, check_sources, count_documents
 from ingest.sync.stored_sources import note_runs, warn_of_other_names
 from ingest.telemetry import ThroughputMonitor
 
@@ -197,7 +197,8 @@ def _open_run(
     monitor: ThroughputMonitor,
     tracked: Sequence[tuple[Container[str], PendingDeletes]],
 ) -> OpenRun:
-    collection = ensure_collection(wanted, job.options, store=store, accept_fingerprints=job.accept_fingerprints).collection
+    options = replace(job.options, files=job.options.files or are_files(sources))
+    collection = ensure_collection(wanted, options, store=store, accept_fingerprints=job.accept_fingerprints).collection
     tally = Tally(points_moved=move_if_renamed(job.moved_from, sources, store, collection, monitor))
     warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
     deletes = [

@@ -41,6 +41,11 @@ def is_end_certain(source: Source) -> bool:
     return bool(getattr(source, "end_is_certain", True))
 
 
+def are_files(sources: Iterable[Source]) -> bool:
+    """Return whether documents of one of the sources are files. See `Source`."""
+    return any(getattr(source, "yields_files", False) for source in sources)
+
+
 def count_documents(sources: Sequence[Source]) -> int | None:
     """Return the number of documents of the sources, or None if one of them cannot count its own cheaply. See `Source`."""
     total = 0

@@ -41,7 +41,7 @@ def test_what_is_written_is_for_its_owner_alone_whatever_the_umask(tmp_path: Pat
     before = os.umask(0)
     try:
         for command in commands:
-            done = ingest(*command, cwd=tmp_path, INGEST_LEASE_DIR="lease/of/mine")
+            done = ingest(*command, cwd=tmp_path, INGEST_LEASE_DIR="lease/of/mine", INGEST_DEVICE="cpu")
             assert done.code == 0, done.err
     finally:
         os.umask(before)

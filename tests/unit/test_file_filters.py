@@ -80,3 +80,14 @@ def test_a_folder_that_nothing_lies_in_is_told(collection: ingest.Collection, tr
 def test_other_prefixes_are_refused(collection: ingest.Collection, where: str) -> None:
     with pytest.raises(ingest.ConfigurationError, match=r"a folder that ends with /, such as path\^=docs/guides/"):
         found(collection, where)
+
+
+def test_only_a_collection_of_files_has_their_indexes(collection: ingest.Collection, tree: Path) -> None:
+    fields = {"folders", "ext", "size", "modified"}
+    assert fields <= collection.info().indexes.keys()
+    (tree.parent / "records.jsonl").write_text('{"id": "1", "text": "tea"}\n')
+    with ingest.Collection("records", store=tree.parent / "other", state=tree.parent / "state", models=["bm25"]) as records:
+        records.sync(tree.parent / "records.jsonl")
+        assert not fields & records.info().indexes.keys()
+        records.sync(tree / "d.MD")
+        assert fields <= records.info().indexes.keys()
