@@ -20,6 +20,7 @@ from store_data import manifest
 import ingest
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Store
+from ingest.testing import FakeAccelerator, use_accelerator
 
 if TYPE_CHECKING:
     from ray_cluster import RayBench
@@ -70,6 +71,19 @@ def client(server: Address) -> Iterator[QdrantClient]:
     """The vendor's client, which opens faster than a store and sees every collection."""
     with closing(QdrantClient(url=server.url, check_compatibility=False)) as opened:
         yield opened
+
+
+@pytest.fixture(params=[0, 1, 2], ids=["CPU", "1 GPU", "2 GPUs"])
+def gpus(request: pytest.FixtureRequest) -> Iterator[FakeAccelerator]:
+    """The same test on the CPU, on one GPU and on two."""
+    with use_accelerator(FakeAccelerator(request.param)) as fake:
+        yield fake
+
+
+@pytest.fixture
+def devices(gpus: FakeAccelerator) -> tuple[str, ...]:
+    """All GPUs, or the CPU without any."""
+    return tuple(gpu.name for gpu in gpus.gpus()) or ("cpu",)
 
 
 @pytest.fixture

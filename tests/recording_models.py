@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.contract import ModelKind, RunsOn
+from ingest.encode.devices import GIBIBYTE
 from ingest.records import DenseMatrix, TokenLimit
 from ingest.telemetry import PassReport, ThroughputMonitor
 from ingest.testing import FakeAccelerator
@@ -107,6 +108,11 @@ class RecordingModel:
             assert self.gpus is not None
             self.gpus.free(device, self.nbytes)
         self.on.clear()
+
+
+def large(key: str, journal: Journal, gpus: FakeAccelerator) -> RecordingModel:
+    """A model that shares no GPU with another."""
+    return RecordingModel(key, journal, gpus=gpus if gpus.gpus() else None, nbytes=60 * GIBIBYTE)
 
 
 class RecordingEncoder:

@@ -4,13 +4,15 @@ import threading
 from pathlib import Path
 
 import pytest
-from recording_models import Journal, RecordingEncoder, RecordingModel
+from recording_models import Journal, RecordingEncoder, RecordingModel, large
 
 from ingest.encode.holder import command_line
 from ingest.encode.lease import give_back, lease_gpus
 from ingest.errors import LeaseError, LeaseTimeoutError, ModelError
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import FakeAccelerator, use_accelerator
+
+pytestmark = pytest.mark.usefixtures("gpus")
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def _events(monitor: ThroughputMonitor) -> list[tuple[str, str]]:
     return [(event.event, event.model) for event in monitor.lease_events]
 
 
-def test_a_lease_hands_out_one_encoder_per_device_and_ends(directory: Path) -> None:
+def test_a_lease_hands_out_one_encoder_per_device_and_ends(directory: Path, devices: tuple[str, ...]) -> None:
     model, monitor = RecordingModel("a"), ThroughputMonitor()
     with lease_gpus(model, ("cpu", "cpu:1"), directory=directory, monitor=monitor) as lease:
         assert len(lease.encoders) == 2
@@ -39,7 +41,7 @@ def test_a_lease_hands_out_one_encoder_per_device_and_ends(directory: Path) -> N
     assert lease.seconds >= lease.swap_seconds
 
 
-def test_telemetry_names_accelerators_only(directory: Path) -> None:
+def test_telemetry_names_accelerators_only(directory: Path, devices: tuple[str, ...]) -> None:
     monitor = ThroughputMonitor()
     with (
         use_accelerator(FakeAccelerator()),
@@ -49,13 +51,16 @@ def test_telemetry_names_accelerators_only(directory: Path) -> None:
     assert [event.devices for event in monitor.lease_events] == [("cuda:0",), ("cuda:0",)]
 
 
-def test_the_previous_model_leaves_before_the_next_comes(directory: Path) -> None:
+def test_the_previous_model_leaves_before_the_next_comes(
+    directory: Path, devices: tuple[str, ...], gpus: FakeAccelerator
+) -> None:
     journal = Journal()
     for key in ("a", "b"):
-        with lease_gpus(RecordingModel(key, journal), ("cpu",), directory=directory, keep=True):
+        with lease_gpus(large(key, journal, gpus), devices, directory=directory, keep=True):
             pass
-    give_back(("cpu",), directory)
-    assert journal.events == [("to_device", "a"), ("offload", "a"), ("to_device", "b"), ("offload", "b")]
+    give_back(devices, directory)
+    moves = list(dict.fromkeys(journal.events))
+    assert moves == [("to_device", "a"), ("offload", "a"), ("to_device", "b"), ("offload", "b")]
 
 
 def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerator_leaves_it_there(directory: Path) -> None:
@@ -73,62 +78,64 @@ def test_a_kept_model_is_not_moved_between_leases_and_a_model_without_accelerato
 
 
 @pytest.mark.parametrize("failure", [ValueError("x"), KeyboardInterrupt(), SystemExit(3), ModelError("m")])
-def test_whatever_ends_the_block_the_device_is_free_again(directory: Path, failure: BaseException) -> None:
+def test_whatever_ends_the_block_the_device_is_free_again(
+    directory: Path, devices: tuple[str, ...], failure: BaseException
+) -> None:
     journal, monitor = Journal(), ThroughputMonitor()
     with (
         pytest.raises(type(failure)),
-        lease_gpus(RecordingModel("a", journal), ("cpu",), directory=directory, monitor=monitor, keep=True),
+        lease_gpus(RecordingModel("a", journal), devices, directory=directory, monitor=monitor, keep=True),
     ):
         raise failure
-    assert journal.events == [("to_device", "a"), ("offload", "a")]
+    assert list(dict.fromkeys(journal.events)) == [("to_device", "a"), ("offload", "a")]
     assert _events(monitor) == [("acquire", "a"), ("release", "a")]
-    with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+    with lease_gpus(RecordingModel("b"), devices, directory=directory, timeout=0.0):
         pass
 
 
-def test_a_model_that_cannot_be_placed_leaves_the_device_free(directory: Path) -> None:
+def test_a_model_that_cannot_be_placed_leaves_the_device_free(directory: Path, devices: tuple[str, ...]) -> None:
     class Broken(RecordingModel):
         def to_device(self, device: str) -> RecordingEncoder:
             raise ModelError("no weights")
 
     monitor = ThroughputMonitor()
-    with pytest.raises(ModelError, match="no weights"), lease_gpus(Broken("a"), ("cpu",), directory=directory, monitor=monitor):
+    with pytest.raises(ModelError, match="no weights"), lease_gpus(Broken("a"), devices, directory=directory, monitor=monitor):
         pytest.fail("there is no lease without a model")
     assert _events(monitor) == [("acquire", "a"), ("release", "a")]
-    with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+    with lease_gpus(RecordingModel("b"), devices, directory=directory, timeout=0.0):
         pass
 
 
-def test_a_model_is_read_from_disk_before_its_device_is_waited_for(directory: Path) -> None:
+def test_a_model_is_read_from_disk_before_its_device_is_waited_for(directory: Path, devices: tuple[str, ...]) -> None:
     class Unreadable(RecordingModel):
         def load(self) -> None:
             raise ModelError("no weights")
 
     monitor = ThroughputMonitor()
     with (
-        lease_gpus(RecordingModel("a"), ("cpu",), directory=directory),
+        lease_gpus(RecordingModel("a"), devices, directory=directory),
         pytest.raises(ModelError, match="no weights"),
-        lease_gpus(Unreadable("b"), ("cpu",), directory=directory, monitor=monitor),
+        lease_gpus(Unreadable("b"), devices, directory=directory, monitor=monitor),
     ):
         pytest.fail("there is no lease without a model")
     assert _events(monitor) == []
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_a_thread_cannot_take_a_second_lease(directory: Path, exclusive: bool) -> None:
+def test_a_thread_cannot_take_a_second_lease(directory: Path, devices: tuple[str, ...], exclusive: bool) -> None:
     with (
-        lease_gpus(RecordingModel("a"), ("cpu",), directory=directory, exclusive=exclusive),
+        lease_gpus(RecordingModel("a"), devices, directory=directory, exclusive=exclusive),
         pytest.raises(LeaseError, match="already holds a lease"),
         lease_gpus(RecordingModel("b"), ("cpu:1",), directory=directory),
     ):
         pytest.fail("a nested lease was given")
-    with lease_gpus(RecordingModel("c"), ("cpu",), directory=directory, timeout=0.0):
+    with lease_gpus(RecordingModel("c"), devices, directory=directory, timeout=0.0):
         pass
 
 
-def test_without_devices_there_is_nothing_to_wait_for(directory: Path) -> None:
+def test_without_devices_there_is_nothing_to_wait_for(directory: Path, devices: tuple[str, ...]) -> None:
     with (
-        lease_gpus(RecordingModel("a"), ("cpu",), directory=directory),
+        lease_gpus(RecordingModel("a"), devices, directory=directory),
         lease_gpus(RecordingModel("query"), (), directory=directory, timeout=0.0) as lease,
     ):
         assert len(lease.encoder.encode_queries(["x"])) == 1
@@ -142,12 +149,15 @@ def test_a_lease_without_devices_leaves_nothing_to_look_after(directory: Path) -
 
 
 @pytest.mark.parametrize("exclusive", [True, False])
-def test_threads_of_one_process_take_turns(directory: Path, exclusive: bool) -> None:
+def test_threads_of_one_process_take_turns(
+    directory: Path, devices: tuple[str, ...], gpus: FakeAccelerator, exclusive: bool
+) -> None:
     journal = Journal()
 
     def work(key: str) -> None:
         for _ in range(20):
-            with lease_gpus(RecordingModel(key, journal), ("cpu",), directory=directory, exclusive=exclusive, keep=True) as lease:
+            model = large(key, journal, gpus)
+            with lease_gpus(model, devices, directory=directory, exclusive=exclusive, keep=True) as lease:
                 lease.encoder.encode_documents([key] * 50)
 
     threads = [threading.Thread(target=work, args=(key,)) for key in "abc"]
@@ -155,7 +165,7 @@ def test_threads_of_one_process_take_turns(directory: Path, exclusive: bool) -> 
         thread.start()
     for thread in threads:
         thread.join()
-    give_back(("cpu",), directory)
+    give_back(devices, directory)
     assert journal.collisions == []
     assert len(journal.batches) == 60
     moves = [event for event in journal.events if event[0] in {"to_device", "offload"}]
@@ -168,34 +178,34 @@ def test_threads_of_one_process_take_turns(directory: Path, exclusive: bool) -> 
             present.discard(key)
 
 
-def test_a_thread_that_waits_in_vain_is_told(directory: Path) -> None:
+def test_a_thread_that_waits_in_vain_is_told(directory: Path, devices: tuple[str, ...]) -> None:
     outcome: list[BaseException] = []
 
     def wait() -> None:
         try:
-            with lease_gpus(RecordingModel("b"), ("cpu",), directory=directory, timeout=0.0):
+            with lease_gpus(RecordingModel("b"), devices, directory=directory, timeout=0.0):
                 pass
         except LeaseTimeoutError as error:
             outcome.append(error)
 
-    with lease_gpus(RecordingModel("a"), ("cpu",), directory=directory):
+    with lease_gpus(RecordingModel("a"), devices, directory=directory):
         thread = threading.Thread(target=wait)
         thread.start()
         thread.join()
     assert "another thread of this process" in str(outcome[0])
 
 
-def test_the_lease_directory_is_private(directory: Path) -> None:
-    with lease_gpus(RecordingModel("a"), ("cpu",), directory=directory):
+def test_the_lease_directory_is_private(directory: Path, devices: tuple[str, ...]) -> None:
+    with lease_gpus(RecordingModel("a"), devices, directory=directory):
         pass
     assert directory.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_lease_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
+def test_a_lease_directory_that_cannot_be_made_is_an_error(tmp_path: Path, devices: tuple[str, ...]) -> None:
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(LeaseError, match="cannot create"),
-        lease_gpus(RecordingModel("a"), ("cpu",), directory=tmp_path / "file" / "x"),
+        lease_gpus(RecordingModel("a"), devices, directory=tmp_path / "file" / "x"),
     ):
         pass
 
