@@ -101,6 +101,7 @@ class BatchRunner:
             if key not in self._models:
                 raise UnknownModelError(f"no model of this ensemble is called {key!r}: it has {', '.join(self._models)}")
         self._window += 1
+        self._stopping.clear()  # a run that failed has set it
         wanted = [model for key, model in self._models.items() if key in texts]
         remote = [model for model in wanted if model.runs_on == "remote"]
         local = [model for model in wanted if model.runs_on != "remote"]
@@ -117,7 +118,6 @@ class BatchRunner:
         check: Callable[[Model, Encoder], None] | None,
     ) -> dict[str, Encoded]:
         """Run the passes of remote models in threads, while those of local models follow each other in this one."""
-        self._stopping.clear()
         with ThreadPoolExecutor(len(remote), thread_name_prefix="remote") as pool:
             running = {model.key: pool.submit(self._pass, model, texts[model.key], check) for model in remote}
             try:

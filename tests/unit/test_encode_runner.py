@@ -378,3 +378,17 @@ def test_without_exclusive_mode_no_other_process_is_shut_out(directory: Path) ->
     with _runner([RecordingModel("a")], directory, config=config) as runner:
         runner.run({"a": ["x"]})
         assert list(directory.iterdir()) == []
+
+
+def test_a_runner_whose_run_failed_beside_a_remote_model_encodes_again(directory: Path) -> None:
+    failures = iter([RuntimeError("the driver is gone")])
+
+    def fail_once(_: Sequence[str]) -> None:
+        if error := next(failures, None):
+            raise error
+
+    models = [RecordingModel("here", before_batch=fail_once), RecordingModel("there", runs_on="remote")]
+    with _runner(models, directory) as runner:
+        with pytest.raises(RuntimeError, match="the driver is gone"):
+            runner.run({"here": ["x"], "there": ["x"]})
+        assert _dense(runner.run({"here": ["x"]})["here"]).tolist() == [vector_of("x").tolist()]
