@@ -30,6 +30,7 @@ class PassState:
         texts: distinct texts.
         rows: index in `texts` of each text of the pass; None if all differ.
         lengths: tokens of each distinct text.
+        sizes: by which texts are compared: tokens, or characters if the model counts none.
         counted: whether the model counts tokens.
         matrix: vectors of a dense model, `vectors` those of a sparse one; a row per distinct text.
         failed: index of a distinct text → reason.
@@ -45,6 +46,7 @@ class PassState:
     texts: list[str]
     rows: Indices | None
     lengths: NDArray[np.int64]
+    sizes: NDArray[np.int64]
     counted: bool
     queue: BatchQueue
     matrix: NDArray[np.float32] | None
@@ -81,6 +83,7 @@ class PassState:
             texts=distinct,
             rows=None if len(distinct) == len(texts) else np.fromiter(map(row_of.__getitem__, texts), np.intp, len(texts)),
             lengths=lengths,
+            sizes=np.fromiter(map(len, distinct), np.int64, len(distinct)) if limit is None else lengths,
             counted=limit is not None,
             queue=_queue(model, lengths, possible),
             matrix=None if model.dim is None else np.zeros((len(distinct), model.dim), np.float32),
@@ -122,7 +125,7 @@ class PassState:
             for index in np.flatnonzero(finite):
                 self.vectors[batch[index]] = vectors[index]
         with self._lock:
-            self.longest = max(self.longest, *map(self._size, batch))
+            self.longest = max(self.longest, int(self.sizes[batch].max()))
             self.encoded += int(finite.sum())
             if self.counted:
                 self.tokens += int(self.lengths[batch].sum())
@@ -150,19 +153,16 @@ class PassState:
     def check_room(self) -> None:
         """Raise `DeviceMemoryError` if a device, and no text, is to blame for a text that did not fit alone.
 
-        That is so if a longer text has a vector, or none has one. Else a GPU that another program fills would have every document
-        rejected.
+        That is so if a text of at least that size has a vector, or none has one. Otherwise a GPU that another program fills would
+        have every document rejected.
         """
         for index, device in self.no_room.items():
-            if self.encoded == 0 or self._size(index) <= self.longest:
+            if self.encoded == 0 or self.sizes[index] <= self.longest:
                 instead = ", or use device cpu" if is_accelerator(device) else ""
                 raise DeviceMemoryError(
                     f"{device} has no memory for even one text of {self.model.key}: stop other programs that use it{instead}",
                     device=device,
                 )
-
-    def _size(self, index: int) -> int:
-        return int(self.lengths[index]) if self.counted else len(self.texts[index])
 
     def result(self) -> Encoded:
         """Return the vectors and failures in the order of the texts of the pass."""
