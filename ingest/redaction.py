@@ -11,7 +11,7 @@ _SECRET_PART = re.compile(r"(?<=://)[^/]*(?=@)|(?<=\?).+=.*")
 _SECRET_OPTION = re.compile(r"(.*_)?(key|token|secret|password|auth\w*|headers?)", re.IGNORECASE)
 """An option under which somebody may have written a key, although no model has it."""
 
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 """The name of an environment variable, which is all that `api_key_env` may be."""
 
 
@@ -29,6 +29,6 @@ def shown_option(option: str, value: Any) -> Any:
     """Return the value of a model's option for people, `***` if it may be a key in a wrong place."""
     if isinstance(value, bool):
         return value
-    if _SECRET_OPTION.fullmatch(option) or (option == "api_key_env" and not _VARIABLE.fullmatch(str(value))):
+    if _SECRET_OPTION.fullmatch(option) or (option == "api_key_env" and not VARIABLE.fullmatch(str(value))):
         return "***"
     return shown_location(value) if isinstance(value, str) else value

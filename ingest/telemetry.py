@@ -257,7 +257,7 @@ class ThroughputMonitor:
             )
 
     def expect_documents(self, total: int | None) -> None:
-        """Note how many documents the run will read. None: nobody knows."""
+        """Note how many documents the run will read. None: the number is not known."""
         self._total = total
 
     def log_documents(self, read: int, done: int) -> None:

@@ -1,4 +1,4 @@
-"""What a search tells once: notes that would be the same under every search."""
+"""Notes of a search that are printed once on a machine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ingest.search.answer import Answer
 
 
 def shown_note(answer: Answer, directory: Path) -> str | None:
-    """Return the note to print with an answer: the first time that a reranker is missing one line, after that none.
+    """Return the note to print with an answer. If a reranker is missing, that is one line the first time, and None after that.
 
     Args:
         directory: folder that remembers, for each reranker of this machine, that it was told. If it cannot be written, the line

@@ -63,11 +63,12 @@ def summarize(receipt: Receipt, *, rejects: str) -> Iterator[Text]:
 
 def _describe_rejects(rejects: str) -> Iterator[Text]:
     """Yield the most frequent reasons of rejects: `rejected: reading .pdf requires … (a.pdf and 2 more)`."""
-    for reason, number, position in common_reasons(Path(rejects), MAX_REASONS) if rejects else []:
+    if not rejects:
+        return
+    for reason, number, position in common_reasons(Path(rejects), MAX_REASONS):
         where = position if number == 1 else f"{position} and {number - 1:,} more"
         yield Text(plain(f"rejected: {reason} ({where})"), style="yellow")
-    if rejects:
-        yield Text(plain(f"rejected records are in {rejects}"), style="yellow")
+    yield Text(plain(f"rejected records are in {rejects}"), style="yellow")
 
 
 def _describe_chunks(receipt: Receipt) -> str:

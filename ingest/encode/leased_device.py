@@ -86,7 +86,7 @@ class LeasedDevice:
     def hold(self, seconds: float) -> bool:
         """Exclude other processes, after those that wait already. Returns False if that takes longer than `seconds`.
 
-        A lock whose file was deleted, as cleaners of temporary files do after days, excludes nobody: it is taken again.
+        A lock whose file was deleted, as cleaners of temporary files do after days, no longer excludes others: it is taken again.
         """
         if self.held:
             if self._file == _identity(self._lock):

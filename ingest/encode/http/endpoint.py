@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from types import MappingProxyType
@@ -22,6 +21,7 @@ from ingest.parameters import (
     parse_number,
     parse_text,
 )
+from ingest.redaction import VARIABLE
 
 ApiName = Literal["openai", "tei", "ollama", "cohere", "voyage", "jina"]
 
@@ -44,8 +44,6 @@ _MOST_TEXTS: Mapping[ApiName, int] = MappingProxyType(
     {"openai": 256, "tei": 32, "ollama": 32, "cohere": 96, "voyage": 128, "jina": 128}
 )
 """Default texts per request: what the API takes, or fewer where more would only make retries dearer."""
-
-_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 _PORTS = {"http": 80, "https": 443}
 
@@ -165,7 +163,7 @@ def _parse_url(value: object) -> str:
 
 
 def _parse_variable(value: object) -> str:
-    if not isinstance(value, str) or not _VARIABLE.fullmatch(value):
+    if not isinstance(value, str) or not VARIABLE.fullmatch(value):
         raise InvalidValueError(
             "this must be the name of an environment variable in capital letters, such as OPENAI_API_KEY, never a key"
         )

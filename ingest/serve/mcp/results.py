@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.parse import quote
@@ -118,18 +118,7 @@ class TextChunk:
 
     @classmethod
     def of(cls, stored: StoredChunk) -> Self:
-        return cls(
-            stored.id,
-            stored.chunk,
-            stored.start,
-            stored.end,
-            stored.text,
-            stored.section,
-            stored.table_header,
-            stored.page,
-            stored.anchor,
-            stored.line,
-        )
+        return cls(**{each.name: getattr(stored, each.name) for each in fields(cls)})
 
 
 class Excerpt(Result):
