@@ -18,7 +18,8 @@ install() {
 install_torch() {
     if ! command -v nvidia-smi >/dev/null; then
         install --retries 0 --timeout 10 --index-url https://download.pytorch.org/whl/cpu torch 2>/dev/null && return
-        echo "PyTorch's index of CPU builds does not answer: installing torch from elsewhere, perhaps with 3 GB of CUDA" >&2
+        echo "PyTorch's index of CPU builds does not answer: installing torch from elsewhere, perhaps with CUDA" >&2
+        install --dry-run --report - torch | .venv/bin/python scripts/download_size.py >&2 2>/dev/null || true
     fi
     install torch
 }
