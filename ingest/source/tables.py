@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic_core import from_json
 
+from ingest.errors import SourceError
 from ingest.records import Document, Rejected
 from ingest.source.csv_tables import read_csv
 from ingest.source.encodings import find_encoding
@@ -128,34 +130,34 @@ class Table:
 
     def row_groups(self, stream: ByteStream) -> list[int]:
         """Return the bytes per row group of a Parquet file. Raise `SourceError`, or `Unusable` if it yields no documents."""
-        with _parquet_errors(f"read {stream.where} as Parquet"):
-            file = pq.ParquetFile(stream.seekable())
+        reads = _Reads(stream.seekable())
+        with _parquet_errors(f"read {stream.where} as Parquet", reads):
+            file = pq.ParquetFile(cast("BinaryIO", reads))
             groups = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
         self.fields.check(list(file.schema_arrow.names), stream.where)
         return groups
 
     def _parquet(self, stream: ByteStream, part: FilePart | None) -> Iterator[Document | Rejected]:
-        with _parquet_errors(f"read {stream.where} as Parquet"):
+        reads = _Reads(stream.seekable())
+        with _parquet_errors(f"read {stream.where} as Parquet", reads):
             # Pages are read on demand: a row group may be larger than memory.
-            file = pq.ParquetFile(stream.seekable(), buffer_size=BLOCK, pre_buffer=False)
+            file = pq.ParquetFile(cast("BinaryIO", reads), buffer_size=BLOCK, pre_buffer=False, page_checksum_verification=True)
             names = list(file.schema_arrow.names)
             groups = range(file.metadata.num_row_groups)[part.start : part.end] if part else range(file.metadata.num_row_groups)
             number = sum(file.metadata.row_group(group).num_rows for group in range(groups.start))
         self.fields.check(names, stream.where)
         chosen = self._without_binary(file.schema_arrow, stream.where)
-        batches = file.iter_batches(_PARQUET_ROWS, row_groups=list(groups), columns=chosen, use_threads=False)
-        while True:
-            with _parquet_errors(f"read {stream.where} after row {number}"):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            for row in _rows(batch):
-                number += 1
-                position = f"{stream.where}: row {number}"
-                if isinstance(row, str):
-                    yield Rejected(position, row)
-                else:
-                    yield self.document(row, position)
+        for group in groups:  # one at a time: the rows before a damaged group are read
+            batches = file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=chosen, use_threads=False)
+            while True:
+                with _parquet_errors(f"read {stream.where} after row {number}", reads):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                for row in _rows(batch):
+                    number += 1
+                    position = f"{stream.where}: row {number}"
+                    yield Rejected(position, row) if isinstance(row, str) else self.document(row, position)
 
     def _without_binary(self, schema: pa.Schema, where: str) -> list[str]:
         """Return the columns to read: those of a document, without binary ones among the metadata."""
@@ -192,14 +194,43 @@ class Table:
         return self._document(dict(record), position, data)
 
 
+class _Reads(io.RawIOBase):
+    """A file that remembers whether reading from it failed: Arrow raises `OSError` for that and for damaged content alike."""
+
+    def __init__(self, opened: BinaryIO) -> None:
+        self._opened = opened
+        self.failed = False
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._opened.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._opened.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._opened.read(size)
+        except Exception:
+            self.failed = True
+            raise
+
+
 @contextmanager
-def _parquet_errors(doing: str) -> Iterator[None]:
-    """Raise `Unusable` for content that is not Parquet, which concerns one file, and `SourceError` if reading fails."""
+def _parquet_errors(doing: str, reads: _Reads) -> Iterator[None]:
+    """Raise `SourceError` if reading failed, and `Unusable` for damaged content, which concerns one file."""
     try:
-        with source_errors(doing, passing=(pa.ArrowInvalid,)):
+        with source_errors(doing):
             yield
-    except pa.ArrowInvalid as exc:
-        raise Unusable(f"cannot {doing}: {first_line(exc)}; fix it and run again") from exc
+    except SourceError as exc:
+        if reads.failed:
+            raise
+        raise Unusable(str(exc)) from exc
 
 
 def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:

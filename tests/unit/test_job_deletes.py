@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from job_bench import PARAGRAPHS, Bench, counts, document
 
@@ -14,6 +16,7 @@ from ingest.errors import (
     SourceError,
 )
 from ingest.records import Document, Point, Rejected
+from ingest.source import open_source
 from ingest.store.edge.store import EdgeStore
 from ingest.sync.plan import DeleteMode
 from ingest.testing import Crash, ListSource
@@ -37,6 +40,29 @@ def test_a_source_that_dies_half_way_deletes_nothing(bench: Bench, delete: Delet
     with pytest.raises(SourceError):
         bench.run(ListSource([document("d0", PARAGRAPHS[7]), Crash()]), delete=delete, max_delete=1.0)
     assert before.keys() <= bench.stored().keys()
+
+
+@pytest.mark.parametrize("delete", DeleteMode)
+def test_a_parquet_file_damaged_within_deletes_nothing_and_the_other_files_go_on(
+    bench: Bench, tmp_path: Path, delete: DeleteMode
+) -> None:
+    path = tmp_path / "files" / "b.parquet"
+    path.parent.mkdir()
+    columns = {"id": [f"d{number}" for number in range(8)], "text": PARAGRAPHS}
+    pq.write_table(pa.table(columns), path, row_group_size=4, use_dictionary=False, compression="none", write_page_checksum=True)
+    (path.parent / "gone.md").write_text("Gone")
+    bench.run([open_source(path.parent)])
+    before = bench.doc_ids()
+    texts = pq.ParquetFile(path).metadata.row_group(1).column(1)
+    at = texts.data_page_offset + texts.total_compressed_size - 1
+    data = path.read_bytes()
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    (path.parent / "gone.md").unlink()
+    (path.parent / "new.md").write_text("New")
+    receipt = bench.run([open_source(path.parent)], delete=delete, max_delete=1.0)
+    assert counts(receipt) == {"read": 6, "written": 1, "unchanged": 4, "rejected": 1}
+    assert receipt.balanced
+    assert bench.doc_ids() == {*before, "new.md"}
 
 
 def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench: Bench) -> None:

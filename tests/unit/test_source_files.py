@@ -8,7 +8,7 @@ import os
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -221,6 +221,30 @@ def test_a_table_that_breaks_off_concerns_itself_alone_in_a_folder(tmp_path: Pat
     [rejected] = [each for each in found if isinstance(each, Rejected)]
     assert rejected.unidentified  # its records may be missing, so nothing is deleted
     assert rejected.position.endswith(name)
+
+
+@pytest.mark.parametrize(("codec", "checksums"), [("none", True), ("gzip", False)])  # gzip has checksums of its own
+def test_a_parquet_file_with_a_damaged_page_is_rejected_with_the_row_before_it(
+    tmp_path: Path, codec: Literal["none", "gzip"], checksums: bool
+) -> None:
+    path = tree(tmp_path, {"a.md": "text", "c.md": "text"}) / "b.parquet"
+    columns = {"id": [f"{number:03}" for number in range(512)], "text": [f"text {number}" for number in range(512)]}
+    pq.write_table(
+        pa.table(columns), path, row_group_size=256, compression=codec, use_dictionary=False, write_page_checksum=checksums
+    )
+    data = path.read_bytes()
+    second = pq.ParquetFile(path).metadata.row_group(1).column(1)
+    at = second.data_page_offset + second.total_compressed_size - 1
+    path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    found = list(open_source(tmp_path).read())
+    assert [each.id for each in found if isinstance(each, Document)] == [
+        "a.md",
+        *(f"b.parquet//{number:03}" for number in range(256)),
+        "c.md",
+    ]
+    [rejected] = [each for each in found if isinstance(each, Rejected)]
+    assert rejected.unidentified
+    assert rejected.reason.startswith(f"cannot read {path} after row 256: ")
 
 
 def test_compressed_files_are_read(tmp_path: Path) -> None:

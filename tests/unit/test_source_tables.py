@@ -23,6 +23,8 @@ from ingest.errors import ConfigurationError, SourceError
 from ingest.records import RAW_LIMIT, Document, Rejected
 from ingest.source import FieldMap, open_source
 from ingest.source.reading_report import report_of
+from ingest.source.streams import ByteStream
+from ingest.source.tables import Table
 
 Item = Document | Rejected
 
@@ -251,6 +253,20 @@ def test_a_parquet_damaged_within_is_a_broken_source(tmp_path: Path) -> None:
     write(path, bytes(data))
     with pytest.raises(SourceError, match=r"cannot read .*a\.parquet after row \d+"):
         read(path)
+
+
+def test_a_disk_that_fails_within_a_parquet_file_breaks_the_source_also_in_a_folder(tmp_path: Path) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() == 4:  # the first page
+                raise OSError("the disk is gone")
+            return super().read(size)
+
+    file = io.BytesIO()
+    pq.write_table(pa.table({"id": ["a"], "text": ["t"]}), file)
+    table = Table(FieldMap(), 2**20)
+    with pytest.raises(SourceError, match=r"cannot read a\.parquet after row 0: the disk is gone"):
+        list(table.read(ByteStream(Failing(file.getvalue()), "a.parquet"), "parquet"))
 
 
 @pytest.mark.parametrize(("suffix", "codec"), [("gz", "gzip"), ("zst", "zstd")])
