@@ -19,7 +19,7 @@ from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 from ingest.errors import MissingExtraError, SourceError
 from ingest.records import Document, FileFacts, Rejected
 from ingest.source.column_types import guess_type, typed
-from ingest.source.convert import check_format, document_from_file, is_converted_apart
+from ingest.source.convert import check_format, document_from_file, is_converted_apart, is_text
 from ingest.source.fields import NoRecordsError, Unusable, raw_of
 from ingest.source.formats import FileFormat, as_records, format_of_path
 from ingest.source.ignore_files import IgnoreFiles
@@ -323,7 +323,7 @@ def _document(data: bytes | None, table: Table, file_format: FileFormat, doc_id:
 
 def _as_utf8(data: bytes, encoding: str | None, file_format: FileFormat) -> bytes:
     """Return a text in UTF-8 with a mark, which every converter obeys, if its encoding is given."""
-    if encoding is None or is_converted_apart(file_format.name):
+    if encoding is None or not is_text(file_format.name):
         return data
     try:
         return data.decode(encoding).removeprefix("\ufeff").encode("utf-8-sig")

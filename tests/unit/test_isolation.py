@@ -26,6 +26,7 @@ from ingest.source.convert.isolation import convert_apart
 from ingest.source.convert.registry import convert_here
 from ingest.source.fields import Unusable
 from ingest.source.formats import format_of_path
+from ingest.source.read_options import ReadOptions
 
 
 def reason(tmp_path: Path, name: str, data: bytes) -> str:
@@ -55,6 +56,16 @@ def test_a_file_that_takes_too_long_is_rejected() -> None:
     with pytest.raises(Unusable, match=r"the file takes more than 0.1 s to read as pdf"):
         convert_apart(page, "pdf", seconds=0.1)
     assert convert_apart(page, "pdf").text == "Words"
+
+
+def test_a_web_page_that_takes_too_long_is_rejected_and_a_worker_knows_what_to_keep_of_the_next() -> None:
+    page = b"<link rel=canonical href='https://example.org/a'><nav>Start</nav><main><p>Words</main>"
+    convert_apart(page, "html")
+    os.kill(worker().pid, signal.SIGSTOP)
+    with pytest.raises(Unusable, match=r"the file takes more than 0.1 s to read as html"):
+        convert_apart(page, "html", seconds=0.1)
+    whole = convert_apart(page, "html", ReadOptions(html_content="all"))
+    assert (convert_apart(page, "html").text, whole.text, whole.url) == ("Words", "Start\n\nWords", "https://example.org/a")
 
 
 def test_a_forked_child_starts_its_own_worker() -> None:

@@ -14,6 +14,6 @@ registry  format → converter                      isolation     conversions in
 archives  ZIP archives of XML, within bounds      markup        blocks of Office files → HTML
 """
 
-from ingest.source.convert.registry import check_format, document_from_file, is_converted_apart
+from ingest.source.convert.registry import check_format, document_from_file, is_converted_apart, is_text
 
-__all__ = ["check_format", "document_from_file", "is_converted_apart"]
+__all__ = ["check_format", "document_from_file", "is_converted_apart", "is_text"]

@@ -63,7 +63,7 @@ CONVERTERS: Mapping[str, Converter] = {
     "latex": Converter(latex_page),
     "subtitles": Converter(subtitles_page),
 }
-"""By the name of the format. Pages are converted by the options for them, and every other format is text."""
+"""By the name of the format. Web pages are converted by the options for them, and every other format is text."""
 
 
 def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
@@ -75,7 +75,12 @@ def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
 
 def is_converted_apart(format: str) -> bool:  # noqa: A002  as above
     """Return whether files of a format are converted in worker processes, several at a time."""
-    return format in CONVERTERS
+    return format == "html" or format in CONVERTERS
+
+
+def is_text(format: str) -> bool:  # noqa: A002  as above
+    """Return whether files of a format are text in an encoding that the user may name."""
+    return format not in CONVERTERS
 
 
 def convert_here(data: bytes, format: str, options: ReadOptions = AS_FOUND) -> Page:  # noqa: A002  as above
@@ -107,7 +112,7 @@ def document_from_file(
     """
     checked_id(doc_id)
     check_format(format)
-    page = convert_apart(data, format) if is_converted_apart(format) else convert_here(data, format, options)
+    page = (convert_apart if is_converted_apart(format) else convert_here)(data, format, options)
     return Document(
         id=doc_id,
         text=checked_text(page.text),

@@ -1,8 +1,8 @@
 """The process that converts files which could crash, hang or fill the memory: it calls `serve`.
 
 Reads requests from standard input and writes replies to standard output, each preceded by its length in eight bytes. A request is
-the name of a format, a newline, and the content of a file; a reply is a `Page` as JSON, or the reason why there is none. Ends
-when its input does, or after `IDLE_SECONDS` without a request.
+a line and the content of a file; the line has the name of the format and, for a web page, the content to keep (`HtmlContent`). A
+reply is a `Page` as JSON, or the reason why there is none. Ends when its input does, or after `IDLE_SECONDS` without a request.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ import json
 import os
 import select
 import sys
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+if TYPE_CHECKING:
+    from ingest.source.read_options import HtmlContent
 
 IDLE_SECONDS = 30
 MEMORY = 4 * 2**30
@@ -55,21 +58,23 @@ def _read(file: BinaryIO, size: int) -> bytes:
 def _reply(request: bytes) -> dict[str, object]:
     from ingest.source.convert.registry import convert_here  # noqa: PLC0415  within the memory limit
     from ingest.source.fields import Unusable  # noqa: PLC0415  as above
+    from ingest.source.read_options import ReadOptions  # noqa: PLC0415  as above
     from ingest.source.streams import first_line  # noqa: PLC0415  as above
 
-    name, _, data = request.partition(b"\n")
+    header, _, data = request.partition(b"\n")
     del request
+    name, html_content = header.decode().split()
     try:
-        page = convert_here(data, name.decode())
+        page = convert_here(data, name, ReadOptions(html_content=cast("HtmlContent", html_content)))
     except Unusable as exc:
         return {"reason": str(exc)}
     except RecursionError:
-        return {"reason": f"the {name.decode()} is nested too deeply"}
+        return {"reason": f"the {name} is nested too deeply"}
     except MemoryError:
-        return {"reason": f"the {name.decode()} takes more than {MEMORY:,} bytes of memory to read"}
+        return {"reason": f"the {name} takes more than {MEMORY:,} bytes of memory to read"}
     except Exception as exc:  # noqa: BLE001  a fault of ours in one file must not end the run
-        return {"reason": f"the file cannot be read as {name.decode()}: {type(exc).__name__}: {first_line(exc)}"}
-    facts = {"title": page.title, "metadata": dict(page.metadata), "pages": page.pages, "anchors": page.anchors}
+        return {"reason": f"the file cannot be read as {name}: {type(exc).__name__}: {first_line(exc)}"}
+    facts = {"title": page.title, "metadata": dict(page.metadata), "url": page.url, "pages": page.pages, "anchors": page.anchors}
     return {"text": page.text, "format": page.format, **facts}
 
 
