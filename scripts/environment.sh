@@ -24,15 +24,28 @@ install_torch() {
     install torch
 }
 
+# The tests of the pages need Chromium, which is no Python package. Where it cannot be installed, they say what is missing.
+install_chromium() {
+    local name
+    for name in chromium-headless-shell chromium google-chrome; do
+        if command -v "$name" >/dev/null; then return; fi
+    done
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium-headless-shell
+    fi
+}
+
 # shellcheck disable=SC2034  # read by the caller
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 stamp=.venv/.installed-$1
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ scripts/constraints.txt -nt "$stamp" ]; then
     echo "installing qdrant-ingest[$1] into .venv (a minute or two the first time)" >&2
+    if [[ ",$1," == *,dev,* ]]; then install_chromium >/dev/null 2>&1 & fi # while packages are downloaded
     .venv/bin/python -c 'import torch' 2>/dev/null || install_torch
     # uv installs the rest in a quarter of the time that pip takes.
     install uv
     .venv/bin/uv pip install --quiet --python .venv/bin/python -c scripts/constraints.txt -e ".[$1]"
+    wait
     touch "$stamp"
 fi
 unset PYTHONDONTWRITEBYTECODE # or every process would compile torch and Ray anew

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import uvicorn
 from starlette.applications import Starlette
 
 import ingest
 from ingest.serve.app import create_app
 from ingest.serve.options import ServeOptions
 from ingest.serve.served import ServedCollections
+from ingest.serve.server import address_of, bind
 from ingest.store.contract import Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.testing import FlakyStore, HashEncoder
@@ -86,13 +88,20 @@ class ApiClient:
         return self.request("POST", path, **arguments)
 
 
+def application(
+    store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = (), **more: Any
+) -> Starlette:
+    """The API over the collections of a store."""
+    served = ServedCollections(store, lambda name: opened(store, name, folder), _normalize_collection_name, names)
+    return create_app(served, options, **more)
+
+
 @contextmanager
 def api(
     store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = (), **more: Any
 ) -> Iterator[ApiClient]:
     """A client of the API, whose lifespan has begun."""
-    served = ServedCollections(store, lambda name: opened(store, name, folder), _normalize_collection_name, names)
-    app = create_app(served, options, **more)
+    app = application(store, folder, options, names=names, **more)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -116,3 +125,17 @@ def api(
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+@contextmanager
+def on_port(app: Starlette) -> Iterator[str]:
+    """The URL of an application on a free port of this machine, answered by a thread of this process."""
+    with bind("127.0.0.1", 0, public=False) as listening:
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+        thread.start()
+        try:
+            yield address_of(listening)
+        finally:
+            server.should_exit = True
+            thread.join()

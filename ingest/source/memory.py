@@ -47,7 +47,18 @@ class RecordsSource:
             return self._checked(dict(record) if isinstance(record, Mapping) else record, self.fields, position)
         plain = {"id": record.id, "text": record.text, "title": record.title, "metadata": dict(record.metadata)}
         checked = self._checked(plain, _OF_DOCUMENTS, record.position or position)
-        return replace(checked, format=record.format) if isinstance(checked, Document) else checked
+        if isinstance(checked, Rejected):
+            return checked
+        same = checked.text == record.text  # other line ends have other offsets
+        return replace(
+            checked,
+            format=record.format,
+            url=record.url,
+            pages=record.pages if same else (),
+            anchors=record.anchors if same else (),
+            first_line=record.first_line,
+            file=record.file,
+        )
 
     def _checked(self, record: Any, fields: FieldMap, position: str) -> Document | Rejected:
         return document_from(

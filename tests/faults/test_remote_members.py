@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any
 import command
 import numpy as np
 import pytest
-import uvicorn
 from endpoint import FakeEndpoint, Refusal
 from faulty_proxy import Answer, Delay, Fault, FaultyProxy, Request
-from serving import stored_rules
+from serving import on_port, stored_rules
 
 import ingest
 from ingest.encode.embedder import Embedder
@@ -26,7 +24,6 @@ from ingest.serve.app import create_app
 from ingest.serve.models_api import model_endpoints
 from ingest.serve.options import ServeOptions
 from ingest.serve.served import ServedCollections
-from ingest.serve.server import address_of, bind
 from ingest.store.schema import _normalize_collection_name
 from ingest.testing import HashEncoder
 
@@ -43,15 +40,8 @@ def served_embeddings(folder: Path) -> Iterator[str]:
     with stored_rules(folder) as store:
         collections = ServedCollections(store, lambda name: ingest.Collection(name, store=store), _normalize_collection_name, ())
         app = create_app(collections, ServeOptions(), more=model_endpoints(embedder, reranker))
-        listening = bind("127.0.0.1", 0, public=False)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-        thread.start()
-        try:
-            yield f"{address_of(listening)}/v1"
-        finally:
-            server.should_exit = True
-            thread.join()
+        with on_port(app) as url:
+            yield f"{url}/v1"
 
 
 def far(url: str, **changes: Any) -> dict[str, dict[str, Any]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from serving import ApiClient, api, stored_rules
 
-from ingest.records import Hit
 from ingest.search.document import StoredChunk
 from ingest.serve.app import STATIC
-from ingest.serve.schemas import SearchAnswer, SearchBody
+from ingest.serve.schemas import FoundHit, SearchAnswer, SearchBody
 
 FILES = sorted(STATIC.iterdir())
 IMPORTED = re.compile(r'from "\./([\w.]+)"')
@@ -59,7 +59,7 @@ def test_every_element_that_the_script_looks_up_is_in_the_page() -> None:
 
 def test_the_script_reads_fields_that_hits_have_and_sends_options_that_a_search_has() -> None:
     scripts = "".join((STATIC / name).read_text() for name in ("page.js", "results.js"))
-    assert set(re.findall(r"\bhit\.(\w+)", scripts)) <= set(Hit.__slots__)
+    assert set(re.findall(r"\bhit\.(\w+)", scripts)) <= {each.name for each in fields(FoundHit)}
     assert set(re.findall(r"\bchunk\.(\w+)", scripts)) <= set(StoredChunk.__slots__)
     assert set(re.findall(r"\banswer\.(\w+)", scripts)) <= set(SearchAnswer.__slots__)
     sent = re.search(r"const body = \{(.*)\};", scripts)

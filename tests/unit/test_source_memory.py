@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
@@ -24,6 +25,14 @@ def test_mappings_become_documents_and_other_fields_metadata() -> None:
 def test_documents_keep_their_format_position_and_metadata() -> None:
     document = Document("a", "# A\n\ntext", None, {"tags": ["x"]}, format="markdown", position="a.md")
     assert list(records_source([document], name="s").read()) == [document]
+
+
+def test_documents_keep_their_url_and_what_is_known_of_their_places() -> None:
+    document = Document("a", "one\ntwo", url="https://example.org/a", pages=((1, 0), (2, 4)), anchors=(("two", 4),), first_line=3)
+    [kept] = records_source([document], name="notes").read()
+    assert kept == replace(document, position="notes record 1")
+    [other_ends] = records_source([replace(document, text="one\r\ntwo")], name="notes").read()
+    assert other_ends == replace(kept, pages=(), anchors=())  # their offsets are those of the other text
 
 
 @pytest.mark.parametrize(

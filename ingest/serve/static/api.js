@@ -18,7 +18,12 @@ export async function ask(path, body, signal) {
   const token = sessionStorage.getItem(TOKEN);
   if (token) headers.Authorization = `Bearer ${token}`;
   if (body) headers["Content-Type"] = "application/json";
-  const response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+  const response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal }).catch(
+    (error) => {
+      if (error.name === "AbortError") throw error;
+      throw new Problem(0, "The server does not answer: is it running?");
+    },
+  );
   const answer = await response.json().catch(() => ({}));
   if (!response.ok) throw new Problem(response.status, answer.detail ?? `the server answered ${response.status}`);
   return answer;

@@ -1,48 +1,69 @@
-// Shows /openapi.json: one section for each operation.
+// Shows /openapi.json: one section for each operation, and one for each type that they name.
 
 import { element, table } from "./dom.js";
 
 const response = await fetch("/openapi.json");
 const described = await response.json();
+const types = described.components.schemas;
 
-document
-  .getElementById("operations")
-  .replaceChildren(
-    ...Object.entries(described.paths).flatMap(([path, operations]) =>
-      Object.entries(operations).map(([method, operation]) => section(method, path, operation)),
-    ),
-  );
+document.getElementById("operations").replaceChildren(
+  ...Object.entries(described.paths).flatMap(([path, operations]) =>
+    Object.entries(operations).map(([method, operation]) => operationSection(method, path, operation)),
+  ),
+  ...Object.entries(types).map(([name, schema]) => typeSection(name, schema)),
+);
 
-function section(method, path, operation) {
-  const made = element(
+function operationSection(method, path, operation) {
+  const heading = element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), " ", element("code", {}, path));
+  const parameters = operation.parameters.map((each) => [each.name, each.schema, each.description]);
+  const body = operation.requestBody?.content["application/json"].schema;
+  return element(
     "section",
     { class: "operation" },
-    element("h2", {}, element("span", { class: "method" }, method.toUpperCase()), " ", element("code", {}, path)),
+    heading,
     element("p", {}, operation.summary),
+    fieldTable("Parameters", parameters),
+    body && fieldTable("JSON body", fields(body)),
+    fieldTable("Answer", fields(Object.values(operation.responses["200"].content)[0].schema)),
   );
-  const headings = ["name", "type", "what it is"];
-  const parameters = operation.parameters.map((each) => [each.name, typeOf(each.schema), each.description ?? ""]);
-  if (parameters.length) made.append(table("Parameters", headings, parameters));
-  const body = operation.requestBody?.content["application/json"].schema;
-  if (body) made.append(table("JSON body", headings, properties(body)));
-  const rows = properties(Object.values(operation.responses["200"].content)[0].schema);
-  if (rows.length) made.append(table("Answer", headings, rows));
-  return made;
 }
 
-function properties(schema) {
-  return Object.entries(resolved(schema).properties ?? {}).map(([name, each]) => [name, typeOf(each), each.description ?? ""]);
+function typeSection(name, schema) {
+  return element(
+    "section",
+    { class: "operation", id: name },
+    element("h2", {}, element("code", {}, name)),
+    // What it is, without the list of its fields, which the table has.
+    element("p", {}, (schema.description ?? "").split("\n\nAttributes:")[0]),
+    fieldTable("Fields", fields(schema)),
+  );
 }
 
-function resolved(schema) {
-  return schema.$ref ? described.components.schemas[schema.$ref.split("/").pop()] : schema;
+function fieldTable(caption, rows) {
+  if (!rows.length) return null;
+  const told = rows.some(([, , description]) => description);
+  const headings = told ? ["name", "type", "what it is"] : ["name", "type"];
+  const cells = rows.map(([name, schema, description]) => [name, element("span", {}, ...typeOf(schema)), description ?? ""]);
+  return table(caption, headings, cells.map((row) => row.slice(0, headings.length)));
 }
 
+function fields(schema) {
+  const resolved = schema.$ref ? types[schema.$ref.split("/").pop()] : schema;
+  return Object.entries(resolved.properties ?? {}).map(([name, each]) => [name, each, each.description]);
+}
+
+// The type as text, and links to the types that it names.
 function typeOf(schema) {
-  if (schema.$ref) return schema.$ref.split("/").pop();
-  if (schema.anyOf) return schema.anyOf.map(typeOf).join(" | ");
-  if (schema.enum) return schema.enum.map((value) => JSON.stringify(value)).join(" | ");
-  if (schema.const !== undefined) return JSON.stringify(schema.const);
-  if (schema.type === "array") return `${typeOf(schema.items ?? {})}[]`;
-  return schema.type ?? "any";
+  if (schema.$ref) {
+    const name = schema.$ref.split("/").pop();
+    return [element("a", { href: `#${name}` }, name)];
+  }
+  if (schema.anyOf) return schema.anyOf.flatMap((each, number) => [...(number ? [" | "] : []), ...typeOf(each)]);
+  if (schema.enum) return [schema.enum.map((value) => JSON.stringify(value)).join(" | ")];
+  if (schema.const !== undefined) return [JSON.stringify(schema.const)];
+  if (schema.type === "array") return ["list of ", ...typeOf(schema.items ?? {})];
+  if (schema.type === "object" && schema.additionalProperties?.type !== undefined) {
+    return ["map of ", ...typeOf(schema.additionalProperties)];
+  }
+  return [schema.type ?? "any"];
 }

@@ -14,7 +14,7 @@ export function element(name, attributes = {}, ...children) {
 export function table(caption, headings, rows) {
   return element(
     "div",
-    { class: "scrolls", role: "region", "aria-label": caption, tabindex: "0" },
+    { class: "scrolls", role: "group", "aria-label": caption, tabindex: "0" },
     element(
       "table",
       {},

@@ -73,6 +73,7 @@ async function search(offset = 0) {
   const query = found.query.value.trim();
   if (!query) return tell("Type something to search for.");
   history.replaceState(null, "", `?${new URLSearchParams({ collection: found.collection.value, q: query })}`);
+  document.title = `${query} · ingest`;
   tell("Searching…");
   await guarded(async () => {
     const name = found.collection.value;
@@ -112,7 +113,8 @@ function showFilters(facets) {
 
 function filterGroup(field, values) {
   const chosen = (state.chosen[field] ??= new Set());
-  const listed = Object.entries(values).slice(0, MOST_VALUES);
+  const frequent = Object.entries(values).sort(([, one], [, other]) => other - one); // an object has numbers first
+  const listed = frequent.slice(0, MOST_VALUES);
   const missing = [...chosen].filter((value) => !(value in values)).map((value) => [value, 0]);
   return element(
     "fieldset",
@@ -139,11 +141,11 @@ async function showJobs() {
     status.job,
     collection,
     status.error ? `${status.status}: ${status.error}` : status.status,
+    receipt(status.receipt),
     time(status.last_success),
     time(status.next_run),
-    receipt(status.receipt),
   ]);
-  const headings = ["job", "collection", "status", "last success", "next run", "last receipt, in documents"];
+  const headings = ["job", "collection", "status", "last receipt", "last success", "next run"];
   found.jobs.querySelector("div").replaceChildren(table("Scheduled jobs", headings, rows));
 }
 

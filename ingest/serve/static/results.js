@@ -7,8 +7,8 @@ const percent = new Intl.NumberFormat(undefined, { style: "percent", maximumFrac
 const decimals = new Intl.NumberFormat(undefined, { maximumFractionDigits: 3 });
 
 export function hitItem(hit, collection) {
-  const place = [hit.section.join(" › "), hit.page === null ? "" : `page ${hit.page}`].filter(Boolean).join(" · ");
   const title = hit.title ?? hit.doc_id;
+  const section = hit.section.slice(hit.section[0] === title ? 1 : 0).join(" › "); // the first heading is often the title
   return element(
     "li",
     {},
@@ -16,9 +16,9 @@ export function hitItem(hit, collection) {
       "article",
       { class: "hit" },
       element("h2", {}, titleOf(hit, title)),
-      place ? element("p", { class: "place" }, place) : null,
+      section ? element("p", { class: "place" }, section) : null,
       element("p", { class: "snippet" }, ...highlighted(hit.snippet ?? hit.text, hit.highlights)),
-      element("p", { class: "origin" }, `${hit.doc_id} · ${hit.source}`),
+      element("p", { class: "origin" }, `${hit.place} · ${hit.source}`),
       element("div", { class: "more" }, why(hit, title), otherChunks(hit, collection, title)),
     ),
   );
@@ -51,13 +51,13 @@ function why(hit, title) {
     decimals.format(hit.vector_scores[vector] ?? 0),
     percent.format((hit.contributions[vector] ?? 0) / total),
   ]);
-  const scores = [`fused score ${decimals.format(hit.fused_score)}`];
-  if (hit.rerank_score !== null) scores.push(`rerank score ${decimals.format(hit.rerank_score)}`);
+  const scores = [`Fused score: ${decimals.format(hit.fused_score)}`];
+  if (hit.rerank_score !== null) scores.push(`rerank score, which decides: ${decimals.format(hit.rerank_score)}`);
   return element(
     "details",
     {},
     element("summary", { "aria-label": `Why this hit: ${title}` }, "Why this hit"),
-    table("Vectors that found it", ["vector", "rank", "score", "share"], rows),
+    table("Vectors that found it, and their shares of the score", ["vector", "rank", "score", "share"], rows),
     element("p", {}, scores.join(" · ")),
   );
 }
