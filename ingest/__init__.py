@@ -10,7 +10,7 @@ search/     queries                          cluster/        the same job on Ray
 serve/      search over HTTP                 integrations/   adapters for frameworks
 cli/        the command line                 testing         public fakes
 telemetry   progress and metrics             metrics_server  /metrics and /healthz
-retry       retry policies
+retry       retry policies                   plugins         sources, formats and models of other packages
 
 Imports point one way: cli → serve, integrations → collection → cluster → verify, reindex, export, schedule, search → sync →
 store, encode, source → telemetry → records, errors. The names below are imported when they are first used.
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         MissingExtraError,
         ModelError,
         ModelUnavailableError,
+        PluginError,
         PrecisionError,
         RequestTooLargeError,
         SourceError,
@@ -101,6 +102,7 @@ if TYPE_CHECKING:
     from ingest.searchable import Delete, Duration, OnProgress, Share
     from ingest.source.chunking import ChunkingOptions
     from ingest.source.column_types import ColumnType
+    from ingest.source.convert.page import Page
     from ingest.source.fields import FieldMap
     from ingest.source.inputs import SourceLike
     from ingest.source.memory import Record, RecordsSource, records_source
@@ -156,7 +158,7 @@ _NAMES = {
         "CollectionNotFoundError ConfigurationError DeletionBrakeError DeviceError DeviceMemoryError "
         "ForeignCollectionError ForkError IngestError "
         "JobRunningError LeaseError LeaseTimeoutError ManifestMismatchError MissingExtraError ModelError "
-        "ModelUnavailableError PrecisionError RequestTooLargeError SourceError StoreError StoreLockedError "
+        "ModelUnavailableError PluginError PrecisionError RequestTooLargeError SourceError StoreError StoreLockedError "
         "StoreUnavailableError UnknownModelError"
     ),
     "ingest.records": (
@@ -182,6 +184,7 @@ _NAMES = {
     "ingest.searchable": "Delete Duration OnProgress Share",
     "ingest.source.chunking": "ChunkingOptions",
     "ingest.source.column_types": "ColumnType",
+    "ingest.source.convert.page": "Page",
     "ingest.source.fields": "FieldMap",
     "ingest.source.inputs": "SourceLike",
     "ingest.source.memory": "Record RecordsSource records_source",
@@ -286,10 +289,12 @@ __all__ = [
     "ModelUnavailableError",
     "OnProgress",
     "Operator",
+    "Page",
     "PartSize",
     "PassReport",
     "Payload",
     "PayloadIndex",
+    "PluginError",
     "Point",
     "Precision",
     "PrecisionError",

@@ -19,6 +19,7 @@
     │   ├── StoreLockedError       exit 1   another process has locked the embedded store
     │   ├── CollectionNotFoundError exit 1  no such collection
     │   └── ForeignCollectionError exit 1   another tool made the collection
+    ├── PluginError                exit 1   a plugin cannot be loaded, or does not do what its protocol says
     ├── ForkError                  exit 1   an object was used in a forked child of the process that opened it
     ├── JobRunningError            exit 1   another process runs this job
     └── DeletionBrakeError         exit 4   the run would delete more than it is allowed to
@@ -150,6 +151,10 @@ class CollectionNotFoundError(StoreError):
 
 class ForeignCollectionError(StoreError):
     """The collection has no manifest, so another tool made it. This package neither writes to it nor drops it."""
+
+
+class PluginError(IngestError):
+    """A plugin cannot be loaded, or does not do what its protocol says. The message names it and its package."""
 
 
 class ForkError(IngestError):

@@ -35,7 +35,7 @@ from ingest.search.searcher import DEFAULT_STORE, Searcher
 from ingest.search.self_test import SELF_TEST_QUERIES, SelfTest, run_self_test
 from ingest.search.tenant import Tenant, parse_tenant
 from ingest.search.why import Why
-from ingest.source.chunking import ChunkingOptions
+from ingest.source.chunking import ChunkingOptions, borders_of
 from ingest.source.inputs import SourceLike, sources_of
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
@@ -301,6 +301,7 @@ class SearchableCollection:
         sources = sources_of(source, name=name, include=include, exclude=exclude)
         job = self._job(None, **options)
         check_move(job.moved_from, sources)
+        borders_of(job.chunking)
         check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
         if self._chosen:
             self._model_maker(None, self._local_encoding)()

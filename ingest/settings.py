@@ -106,6 +106,7 @@ class RunSettings(Table):
 
     chunk_tokens: int | None = Field(None, ge=8, description="Maximum tokens per chunk. Default: what every model accepts.")
     chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next chunk repeats.")
+    chunker: str | None = Field(None, description="Plugin that cuts documents. Default: they are cut along their structure.")
     fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
     types: dict[str, ColumnType] = Field(
         default_factory=dict,

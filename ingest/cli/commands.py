@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "bench": ("ingest.cli.bench:bench", "Measure how fast this machine encodes."),
         "collections": ("ingest.cli.collections:app", "List, describe and drop the collections of a store."),
         "models": ("ingest.cli.models:app", "List, check, convert and download models."),
+        "plugins": ("ingest.cli.plugins:plugins", "List the installed plugins and what each brings."),
     }
 )
 """Name of a command → its function or group, as `module:name`, and its line in the list of commands."""

@@ -15,6 +15,7 @@ from ingest.cli.terminal import output
 from ingest.encode.check import check_model
 from ingest.encode.contract import ModelKind
 from ingest.encode.openvino.ahead import convert_ahead
+from ingest.encode.plugin_config import plugin_configs
 from ingest.encode.registry import VERIFIED_WITH, find_model, known_models
 from ingest.encode.resolve import pull, status
 
@@ -28,9 +29,10 @@ Key = Annotated[str, typer.Argument(metavar="KEY", help="Registry key of the mod
 
 @app.command("list")
 def list_models(context: typer.Context, as_json: options.Json = False) -> None:
-    """List every model of the registries and the settings, and whether it is on this machine."""
+    """List every model of the registries, the settings and plugins, and whether it is on this machine."""
     invocation: Invocation = context.obj
-    models = known_models(invocation.settings().models).values()
+    known = known_models(invocation.settings().models)
+    models = [*known.values(), *(model for model in plugin_configs() if model.key not in known)]
     if as_json:
         print_json(
             {

@@ -22,7 +22,8 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on std
 Sources = Annotated[
     list[str],
     typer.Argument(
-        help="Folders, globs, files (text, HTML, code, JSON, YAML, CSV, Parquet …; .gz, .zst), URLs, or - for stdin.",
+        help="Folders, globs, files (text, HTML, code, JSON, YAML, CSV, Parquet …; .gz, .zst), URLs, NAME:… of a plugin, or -"
+        " for stdin.",
         metavar="SOURCE...",
         show_default=False,
     ),
@@ -150,6 +151,9 @@ ChunkTokens = Annotated[
 ChunkOverlap = Annotated[
     float | None, typer.Option("--chunk-overlap", help="Share of a chunk that the next one repeats. [default: 0]")
 ]
+Chunker = Annotated[
+    str | None, typer.Option("--chunker", help="Plugin that cuts documents. [default: along their structure]", show_default=False)
+]
 Engine = Annotated[
     str | None, typer.Option("--engine", help="Where to run: local (this process) or ray (a cluster). [default: local]")
 ]
@@ -243,6 +247,7 @@ class ModelOptions:
     device: Device = None
     chunk_tokens: ChunkTokens = None
     chunk_overlap: ChunkOverlap = None
+    chunker: Chunker = None
 
     @property
     def overrides(self) -> dict[str, Any]:

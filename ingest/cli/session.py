@@ -59,7 +59,7 @@ def collection_of(
         store=settings.store if store is None else store,
         models=models,
         language=settings.language,
-        chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap),
+        chunking=ChunkingOptions(tokens=settings.chunk_tokens, overlap=settings.chunk_overlap, chunker=settings.chunker),
         weights=settings.weights,
         distance=settings.layout.distance,
         layout=CollectionOptions(**settings.layout.model_dump(exclude={"distance"}), index=settings.index),

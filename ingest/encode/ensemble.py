@@ -145,8 +145,8 @@ class EncodingOptions:
 
         Sends requests, and none without such a model. Raises what `prove` raises.
         """
-        known = known_models(self.custom_models)
-        remote = [known[each] for each in chosen if isinstance(each, str) and known[each].endpoint and self._uses(known[each])]
+        configs = [find_model(each, custom=self.custom_models) for each in chosen if isinstance(each, str)]
+        remote = [config for config in configs if config.endpoint and self._uses(config)]
         if not remote:
             return self
         from ingest.encode.http.proving import prove  # noqa: PLC0415 - only a run needs it

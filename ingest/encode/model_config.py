@@ -12,8 +12,9 @@ from typing import Any, Literal
 from ingest.encode.contract import ModelKind
 from ingest.encode.http.endpoint import ENDPOINT_OPTIONS, Endpoint, parse_endpoint
 from ingest.errors import ConfigurationError
+from ingest.plugins import Plugin
 
-ModelBackend = Literal["torch", "onnx", "qdrant", "http"]
+ModelBackend = Literal["torch", "onnx", "qdrant", "http", "plugin"]
 
 Verified = Literal["weights", "architecture"]
 
@@ -53,6 +54,8 @@ class ModelConfig:
         requires: import names of packages that only this model requires.
         own_prompts: whether the prompts are the user's own, so that they may differ from those of the model's files.
         endpoint: where a model with the backend `http` is computed; None for others.
+        plugin: the plugin of a model with the backend `plugin`; None for others.
+        moves: whether a model of a plugin can compute on a GPU.
         verified: what this project has checked of a built-in model: its published `weights`, its `architecture` with random
             weights, or None if nothing.
     """
@@ -84,6 +87,8 @@ class ModelConfig:
     requires: tuple[str, ...] = ()
     own_prompts: bool = False
     endpoint: Endpoint | None = None
+    plugin: Plugin | None = None
+    moves: bool = False
     verified: Verified | None = None
 
     @property
@@ -91,6 +96,11 @@ class ModelConfig:
         """The dimension of the stored vectors."""
         requested = self.endpoint.dimensions if self.endpoint else None
         return self.truncate_dim or requested or self.dim
+
+    @property
+    def has_files(self) -> bool:
+        """Whether it is computed here from files that may have to be downloaded."""
+        return self.backend in ("torch", "onnx")
 
 
 _FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = MappingProxyType(
@@ -162,7 +172,7 @@ def _computed_elsewhere(config: ModelConfig) -> ModelConfig:
 
 
 def _check(config: ModelConfig, of_endpoint: Collection[str]) -> None:
-    local = config.backend not in ("qdrant", "http")
+    local = config.has_files
     problem = None
     if config.kind not in ("dense", "sparse", "reranker"):
         problem = f"unknown kind {config.kind!r}; use dense, sparse or reranker"

@@ -21,6 +21,7 @@ from ingest.encode.openvino.cache import ConvertedModel
 from ingest.encode.openvino.choice import BackendOptions, choose_backend
 from ingest.encode.openvino.conversion import is_installed
 from ingest.encode.openvino.model import OpenVinoModel
+from ingest.encode.plugin_model import PluginModel
 from ingest.encode.precision import float_precision, precision_note
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig, find_model
 from ingest.encode.resolve import resolve, status
@@ -109,6 +110,8 @@ class ModelManager:
     def _dense_model(self, config: ModelConfig) -> Model:
         if config.backend == "http":
             return HttpModel(config, self._proofs.get(config.key))
+        if config.backend == "plugin":
+            return PluginModel(config)
         if config.backend == "onnx":
             return OnnxModel(config, on_loaded=self._record_model_dtype)
         return self._torch_model(DenseModel, config)
@@ -116,6 +119,8 @@ class ModelManager:
     def _sparse_model(self, config: ModelConfig) -> Model:
         if config.backend == "http":
             return HttpModel(config, self._proofs.get(config.key))
+        if config.backend == "plugin":
+            return PluginModel(config)
         if config.backend == "qdrant":
             return Bm25Model(config, bm25_options(config, None, Bm25Options))
         return self._torch_model(AttentionModel if config.pooling == "attention" else SpladeModel, config)

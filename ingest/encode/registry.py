@@ -12,8 +12,10 @@ from typing import Any
 
 from ingest.encode.contract import ModelKind
 from ingest.encode.model_config import ModelConfig, configured, nearest
+from ingest.encode.plugin_config import plugin_config
 from ingest.errors import ConfigurationError, UnknownModelError
 from ingest.parameters import checked, parse_boolean, parse_mapping, parse_texts, parse_weight, set_fields
+from ingest.plugins import plugin_names
 
 __all__ = [
     "KAGGLE_OPTIMIZED_MODELS",
@@ -246,7 +248,7 @@ CustomModels = Mapping[str, Mapping[str, Any]]
 
 
 def known_models(custom: CustomModels | None = None) -> dict[str, ModelConfig]:
-    """Return every model by key: the built-in ones and the user's own.
+    """Return every model by key but those of plugins: the built-in ones and the user's own.
 
     A model of the user's that has the key of a built-in one overrides the fields it names. Raises `ConfigurationError` for an
     invalid one.
@@ -260,11 +262,17 @@ def known_models(custom: CustomModels | None = None) -> dict[str, ModelConfig]:
 def find_model(
     key: str, *, custom: CustomModels | None = None, kinds: Collection[ModelKind] = ("dense", "sparse")
 ) -> ModelConfig:
-    """Return the model with that key among `kinds`. Raises `UnknownModelError`, which names the most similar known keys."""
-    models = {name: model for name, model in known_models(custom).items() if model.kind in kinds}
-    if key not in models:
-        raise UnknownModelError(f"no {' or '.join(kinds)} model is called {key!r}: {nearest(key, models)}")
-    return models[key]
+    """Return the model with that key among `kinds`: a built-in one, one of the user's own, or else one of a plugin.
+
+    Raises `UnknownModelError`, which names the most similar known keys, and `PluginError` for a plugin that cannot be loaded.
+    """
+    known = known_models(custom)
+    found = known[key] if key in known else plugin_config(key, kinds)
+    if found is None or found.kind not in kinds:
+        names = {name for name, model in known.items() if model.kind in kinds}
+        names.update(*(plugin_names("reranker" if kind == "reranker" else "model") for kind in kinds))
+        raise UnknownModelError(f"no {' or '.join(kinds)} model is called {key!r}: {nearest(key, names)}")
+    return found
 
 
 _REMOVED_OPTIONS: Mapping[str, str] = MappingProxyType(

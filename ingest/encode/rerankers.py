@@ -21,6 +21,7 @@ from ingest.encode.feeding import Replica
 from ingest.encode.file_model import max_tokens
 from ingest.encode.http.reranker import HttpReranker
 from ingest.encode.model_config import ModelConfig, nearest
+from ingest.encode.plugin_model import PluginReranker
 from ingest.encode.registry import CustomModels, find_model, known_models
 from ingest.encode.resolve import resolve
 from ingest.encode.tokens import DocumentTokens
@@ -251,10 +252,15 @@ def reranker_config(
     return replace(config, max_tokens=max_length) if max_length else config
 
 
-def make_reranker(config: ModelConfig, dtype: str) -> Reranker | HttpReranker:
+AnyReranker = Reranker | HttpReranker | PluginReranker
+
+
+def make_reranker(config: ModelConfig, dtype: str) -> AnyReranker:
     """Return the model, its files found or downloaded, not loaded yet. Raises `ModelError` with instructions to get it."""
     if config.backend == "http":
         return HttpReranker(config)
+    if config.backend == "plugin":
+        return PluginReranker(config)
     config = with_token_limit(config)
     return _MODEL_TYPES[config.pooling](config, dtype=dtype, trust_remote_code=config.needs_remote_code)
 

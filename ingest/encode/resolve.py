@@ -15,6 +15,7 @@ from ingest.errors import ModelError
 Origin = Literal["path", "cache", "wheel", "hub"]
 Availability = Literal["installed", "cached", "missing", "remote"]
 
+_COMPUTED_BY = {"http": "an endpoint", "plugin": "a plugin"}
 _WEIGHTS = {"torch": "*.safetensors", "onnx": "*.onnx"}
 
 
@@ -45,10 +46,10 @@ def resolve(config: ModelConfig) -> ModelFiles:
 
 
 def status(config: ModelConfig) -> Availability:
-    """Return `installed` (built in, a path, or a wheel), `cached` (from the hub), `missing` or `remote`. Uses no network."""
+    """Return `installed` (built in, a path, wheel or plugin), `cached` (from the hub), `missing` or `remote`. Uses no network."""
     if config.backend == "http":
         return "remote"
-    if config.backend == "qdrant":
+    if not config.has_files:
         return "installed"
     try:
         files = locate(config)
@@ -65,8 +66,8 @@ _HUB_TIMEOUT = 10.0
 
 def pull(config: ModelConfig) -> ModelFiles:
     """Download the pinned revision into the hub cache, or finish an interrupted download. Raises `ModelError`."""
-    if config.backend == "http":
-        raise ModelError(f"model {config.key!r} is computed by an endpoint: there is nothing to download")
+    if config.backend in ("http", "plugin"):
+        raise ModelError(f"model {config.key!r} is computed by {_COMPUTED_BY[config.backend]}: there is nothing to download")
     if config.hub_id is None:
         raise ModelError(f"model {config.key!r} has no hub_id to download from")
     from huggingface_hub import HfApi, snapshot_download  # noqa: PLC0415 - takes 0.4 s, and only a download needs it

@@ -17,15 +17,14 @@ import numpy as np
 from ingest.context import heading_path, path_line
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import check_devices, compute_dtype, default_devices
-from ingest.encode.http.reranker import HttpReranker
 from ingest.encode.lease import give_back
 from ingest.encode.openvino.reranker import converted_reranker
 from ingest.encode.precision import reranker_precision
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
-from ingest.encode.rerankers import Reranker, make_reranker, reranker_config
+from ingest.encode.rerankers import AnyReranker, make_reranker, reranker_config
 from ingest.encode.resolve import locate
 from ingest.encode.runner import BatchRunner
-from ingest.errors import DeviceError, LeaseTimeoutError, ModelError, ModelUnavailableError
+from ingest.errors import DeviceError, LeaseTimeoutError, ModelError, ModelUnavailableError, PluginError
 from ingest.parameters import (
     checked,
     optional,
@@ -127,14 +126,15 @@ class RerankPipeline(NotCopied):
         )
         self._home = HomeProcess("this RerankPipeline")
         self._is_remote = self.config.backend == "http"
-        self._devices = () if self._is_remote else _leased(default_devices() if devices is None else devices)
+        self._moves = self.config.moves or self.config.has_files
+        self._devices = _leased(default_devices() if devices is None else devices) if self._moves else ()
         self._lease_timeout = checked("lease_timeout", parse_number, lease_timeout)
         self._lease_directory = checked("lease_directory", optional(parse_path), lease_directory)
         self._ensemble = EnsembleConfig((self.config.key,), exclusive_mode=exclusive)
         self._monitor = monitor
         self._cache_directory = checked("cache_directory", optional(parse_path), cache_directory)
         self._controller = controller or AdaptiveBatchController({self.config.key: self.config.batch_tokens})
-        self._models: dict[str, Reranker | HttpReranker] = {}
+        self._models: dict[str, AnyReranker] = {}
         self._lock = threading.Lock()
         self._failure = _RecentFailure()
 
@@ -175,11 +175,11 @@ class RerankPipeline(NotCopied):
     def set_cross_encoder_device(self, device: str) -> None:
         """Rerank on this device from now on. Waits for a query under way. Raises `ConfigurationError` if it does not exist.
 
-        An endpoint has no device here: nothing changes.
+        An endpoint has no device here, and some plugins compute on the CPU alone: nothing changes.
         """
         devices = _leased([device])
         self._home.check()
-        if self._is_remote:
+        if not self._moves:
             return
         with self._lock:
             give_back(self._devices, self._lease_directory)
@@ -206,7 +206,7 @@ class RerankPipeline(NotCopied):
         """
         if (reason := self._failure.recent()) is not None:
             return reason
-        if self._is_remote:
+        if not self.config.has_files:
             return None
         try:
             if locate(self.config) is not None:
@@ -218,7 +218,7 @@ class RerankPipeline(NotCopied):
     def is_here(self) -> bool:
         """Return whether this machine has files of the model, broken ones included, or needs none."""
         try:
-            return self._is_remote or locate(self.config) is not None
+            return not self.config.has_files or locate(self.config) is not None
         except ModelError:
             return True
 
@@ -256,7 +256,7 @@ class RerankPipeline(NotCopied):
         scores: list[float] = np.asarray(encoded.vectors)[:, 0].tolist()
         return scores
 
-    def _load(self, dtype: str) -> Reranker | HttpReranker:
+    def _load(self, dtype: str) -> AnyReranker:
         if dtype not in self._models:
             try:
                 model = self._make(dtype)
@@ -268,8 +268,8 @@ class RerankPipeline(NotCopied):
             self._failure.keep(None)
         return self._models[dtype]
 
-    def _make(self, dtype: str) -> Reranker | HttpReranker:
-        if not self._is_remote and dtype == "float32" and self._cache_directory is not None:
+    def _make(self, dtype: str) -> AnyReranker:
+        if self.config.has_files and dtype == "float32" and self._cache_directory is not None:
             converted = converted_reranker(self.config, self._cache_directory)
             if converted is not None:
                 return converted
@@ -284,8 +284,8 @@ def rerank_or_explain(
     Args:
         pipeline: returns the reranker; not called if `mode` is `off`.
 
-    Raises what `pipeline` raises, `ConfigurationError` for an unknown mode and, with `on`, `ModelError` if the model is
-    unavailable.
+    Raises what `pipeline` raises, `ConfigurationError` for an unknown mode and, with `on`, `ModelError` or `PluginError` if the
+    model is unavailable.
     """
     fused = tuple(hits[:limit])
     mode = checked("rerank", parse_rerank, mode)
@@ -300,7 +300,7 @@ def rerank_or_explain(
         return Answer(fused, reranked=False, note=f"not reranked: {reason}", missing_reranker=missing)
     try:
         return _reranked(reranker.rerank(query, hits, limit))
-    except ModelError as exc:
+    except (ModelError, PluginError) as exc:
         return Answer(fused, reranked=False, note=f"not reranked: {exc}")
 
 

@@ -12,12 +12,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from operator import itemgetter
+from typing import Any
 
 from ingest.context import heading_path, path_line
 from ingest.errors import ConfigurationError
 from ingest.identity import chunk_id, digest
-from ingest.parameters import normalize, optional, parse_integer, parse_number
+from ingest.parameters import normalize, optional, parse_integer, parse_number, parse_text
 from ingest.records import Chunk, Document, Rejected, TokenLimit
+from ingest.source.borders import Borders, PluginBorders
+from ingest.source.fields import Unusable
 from ingest.source.outline import Outline, outline_of
 from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_version, trim
 
@@ -44,16 +47,33 @@ class ChunkingOptions:
     Attributes:
         tokens: most tokens of a chunk with its context, without prompts and special tokens; None: the models' limit.
         overlap: share of a chunk repeated at the start of the next, 0 to 0.5.
+        chunker: name of the plugin that cuts documents, whose chunks are cut again if they are too large; None: along their
+            structure.
 
     Raises `ConfigurationError` for a value out of range.
     """
 
     tokens: int | None = None
     overlap: float = 0.0
+    chunker: str | None = None
 
     def __post_init__(self) -> None:
         normalize(self, "tokens", optional(parse_integer), least=1)
         normalize(self, "overlap", parse_number, most=MAX_OVERLAP)
+        normalize(self, "chunker", optional(parse_text))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the options as a manifest keeps them."""
+        chunker = {} if self.chunker is None else {"chunker": self.chunker}
+        return {"tokens": self.tokens, "overlap": self.overlap, **chunker}
+
+
+def borders_of(options: ChunkingOptions) -> Borders | None:
+    """Return what decides the borders of chunks; None: the structure of a document.
+
+    Raises `ConfigurationError` if the plugin is not installed, and `PluginError` if it cannot be loaded.
+    """
+    return None if options.chunker is None else PluginBorders(options.chunker)
 
 
 class Chunker:
@@ -67,19 +87,22 @@ class Chunker:
     def __init__(self, limits: Sequence[TokenLimit], options: ChunkingOptions = ChunkingOptions()) -> None:
         self._limits = tuple(limits)
         self._options = options
+        self._borders = borders_of(options)
         self._gauge = _TokenGauge(self._limits, options.tokens) if limits else _CharacterGauge(options.tokens)
 
     def fingerprint(self, format: str) -> str:  # noqa: A002  as in `Document.format`
         """Return a digest of everything that decides the borders in a document of this format. Loads no tokenizer."""
         kind = splitter_kind(format)
         limits = [[limit.model, limit.max_tokens] for limit in self._limits]
-        return digest([_ALGORITHM, self._options.tokens, self._options.overlap, limits, kind, splitter_version(kind)])
+        own = [] if self._borders is None else [self._borders.fingerprint]
+        return digest([_ALGORITHM, self._options.tokens, self._options.overlap, limits, kind, splitter_version(kind), *own])
 
     def chunk(self, documents: Sequence[Document], doc_keys: Sequence[str]) -> list[list[Chunk] | Rejected]:
         """Return the chunks of each document in order, or `Rejected` if it cannot be cut small enough.
 
         Together the chunks contain all of the text but whitespace; they have none at their ends, and fit every limit. A document
-        that fits whole is one chunk. A document with more words than tokens, or over 131,072 characters, is cut without counting.
+        that fits whole is one chunk, unless a plugin cuts it. A document with more words than tokens, or over 131,072 characters,
+        is cut without counting.
 
         Args:
             documents: the documents to cut.
@@ -108,7 +131,7 @@ class Chunker:
         text = document.text.strip()
         if not text:
             return Rejected(document.position, "the text is empty", "", document.id)
-        if not self._gauge.surely_fits(_encoded(context, text)):
+        if self._borders is not None or not self._gauge.surely_fits(_encoded(context, text)):
             return []
         start = document.text.index(text)
         outline = outline_of(document.text) if document.format == "markdown" and _may_have_headings(text) else Outline()
@@ -116,6 +139,12 @@ class Chunker:
 
     def _first_pieces(self, draft: _Draft) -> Iterator[_Piece]:
         text = draft.document.text
+        if self._borders is not None:
+            try:
+                yield from [_Piece(draft, cut) for cut in self._borders.cuts(draft.document, self._gauge.characters)]
+            except Unusable as exc:
+                draft.unfit = str(exc)
+            return
         start, end = trim(text, (0, len(text)))
         whole = _Piece(draft, Cut(start, start, end))
         if self._gauge.may_fit(whole.text):

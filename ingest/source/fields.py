@@ -21,6 +21,9 @@ ID_FIELDS = ("id", "_id", "doc_id")
 TEXT_FIELDS = ("text", "content", "body", "page_content")
 TITLE_FIELDS = ("title",)
 
+MAX_RECORD_BYTES = 16 * 2**20
+"""The default of the size above which a record or file is rejected."""
+
 MAX_ID = 1_000
 """Characters."""
 MAX_DEPTH = 64

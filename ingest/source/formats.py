@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from ingest.errors import ConfigurationError
+from ingest.plugins import plugin_names
 from ingest.source.streams import COMPRESSIONS, Compression
 
 VALUES = ("json", "yaml", "xml-records")
@@ -36,7 +37,7 @@ CONVERTED = (
     *("latex", "subtitles"),
 )
 FORMATS = (*TABLES, "text", "markdown", "html", *CONVERTED)
-"""The format names a user may give, beside `code:<language>`; each may be followed by `.gz` or `.zst`."""
+"""The format names a user may give, beside `code:<language>` and those of plugins; each may be followed by `.gz` or `.zst`."""
 
 _SUFFIXES: Mapping[str, str] = {
     ".jsonl": "jsonl",
@@ -114,7 +115,7 @@ class FileFormat:
     """The format of a file.
 
     Attributes:
-        name: one of `FORMATS` or `code:<language>`.
+        name: one of `FORMATS`, `code:<language>`, or the name of a plugin.
         compression: the compression around it, if any.
     """
 
@@ -132,7 +133,14 @@ def format_of_path(path: str) -> FileFormat | None:
     stem, compression = _without_compression(PurePosixPath(path).name.lower())
     suffix = PurePosixPath(stem).suffix
     name = _SUFFIXES.get(suffix) or _CODE.get(suffix)
+    if name is None and suffix[1:] in plugin_names("converter"):
+        name = suffix[1:]
     return FileFormat(name, compression) if name else None
+
+
+def is_built_in(name: str) -> bool:
+    """Return whether the package itself reads files of a format or suffix of this name."""
+    return name in FORMATS or name.startswith("code:") or f".{name}" in {*_SUFFIXES, *_CODE, *COMPRESSIONS}
 
 
 def as_records(file_format: FileFormat) -> FileFormat:
@@ -144,7 +152,9 @@ def format_named(format: str, path: str = "") -> FileFormat:  # noqa: A002  as i
     """Return the format a user named; the path may add a compression. Raise `ConfigurationError` for an unknown name."""
     stem, compression = _without_compression(format)
     if stem not in FORMATS and not (stem.startswith("code:") and stem != "code:"):
-        raise ConfigurationError(f"no format is called {format!r}: use {', '.join(FORMATS)} or code:<language>")
+        plugins = plugin_names("converter")
+        if stem not in plugins:
+            raise ConfigurationError(f"no format is called {format!r}: use {', '.join((*FORMATS, *plugins))} or code:<language>")
     return FileFormat(stem, compression or _without_compression(path.lower())[1])
 
 

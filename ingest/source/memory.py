@@ -8,8 +8,7 @@ from typing import Any
 
 from ingest.errors import ConfigurationError, SourceError
 from ingest.records import Document, Rejected
-from ingest.source.fields import GUESSED, FieldMap, document_from, raw_json
-from ingest.source.open import MAX_RECORD_BYTES
+from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap, document_from, raw_json
 
 Record = Document | Mapping[str, Any]
 """A document, or a mapping with at least a text: see `FieldMap` for the names that are recognized."""

@@ -9,17 +9,18 @@ from typing import Any
 
 from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import checked, optional, parse_instance, parse_integer, parse_text, parse_texts
+from ingest.plugins import Plugin
 from ingest.records import Source
 from ingest.source.convert import check_format
-from ingest.source.fields import GUESSED, FieldMap
+from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
 from ingest.source.formats import FORMATS, VALUES, as_records, format_named, format_of_path
+from ingest.source.plugin_source import PluginSource, find_source
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
 from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
 from ingest.source.tables import Table
 
-MAX_RECORD_BYTES = 16 * 2**20
 _MAGIC = re.compile(r"[*?\[]")
 
 
@@ -40,7 +41,7 @@ def open_source(
     """Return the source at a location. Checks that it exists; does not read it yet.
 
     Args:
-        location: a folder, a glob, a file, `-` for standard input, any fsspec URL, or an SQLAlchemy URL.
+        location: a folder, a glob, a file, `-` for standard input, any fsspec URL, an SQLAlchemy URL, or `name:…` of a plugin.
         name: the source's name, part of every id, so it must stay the same; default: the resolved path, or the URL without
             secrets. Required for a URL with a query, `?key=value`.
         format: the format of the file, or of every file: one of `formats.FORMATS` or `code:<language>`, optionally followed by
@@ -52,8 +53,8 @@ def open_source(
         storage_options: options for the fsspec file system.
         options: how to read files whose content does not tell: encoding, delimiter, columns, types.
 
-    Raises `SourceError` if the location does not exist, `ConfigurationError` if the arguments do not fit it, and
-    `MissingExtraError` if reading it requires an optional dependency.
+    Raises `SourceError` if the location does not exist, `ConfigurationError` if the arguments do not fit it,
+    `MissingExtraError` if reading it requires an optional dependency, and `PluginError`.
     """
     location = checked("location", parse_instance, str(location) if isinstance(location, Path) else location, str)
     for parameter, text in (("name", name), ("format", format), ("query", query), ("table", table)):
@@ -65,6 +66,8 @@ def open_source(
         raise ConfigurationError("the location is empty, perhaps from a variable that is not set: use a path (. is this folder)")
     checked("options", parse_instance, options, ReadOptions)
     records = Table(fields, max_record_bytes, options=options)
+    if (plugin := find_source(location)) is not None:
+        return _of_plugin(plugin, location, name, records, (format, query, table))
     if query is not None or table is not None or is_database(location):
         return _database(location, name, query, table, records)
     if location == "-":
@@ -94,6 +97,12 @@ def open_source(
     )
     next(folder.files(), None)  # raises now if the folder cannot be listed
     return folder
+
+
+def _of_plugin(plugin: Plugin, location: str, name: str | None, records: Table, others: Sequence[str | None]) -> Source:
+    if any(other is not None for other in others):
+        raise ConfigurationError(f"{location} is read by {plugin}, which takes no format, query or table: leave it out")
+    return PluginSource(name or location, location.partition(":")[2], plugin, records.fields, records.max_bytes)
 
 
 def _database(location: str, name: str | None, query: str | None, table: str | None, records: Table) -> Source:

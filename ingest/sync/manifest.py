@@ -60,7 +60,7 @@ def wanted_manifest(
             )
             for model in models
         ),
-        chunking={"tokens": chunking.tokens, "overlap": chunking.overlap},
+        chunking=chunking.to_json(),
         weights=dict(weights),
     )
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from ingest.encode.ensemble import Ensemble
 from ingest.records import Receipt, Source
+from ingest.source.chunking import borders_of
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name
 from ingest.store.similarity import note_sigmas
@@ -108,6 +109,7 @@ def check_run(job: Job, sources: Sequence[Source]) -> Sequence[Source]:
     """Return the sources. Raises `ConfigurationError` if the job cannot be run with them; touches nothing."""
     sources = check_sources(sources, deletes_missing=job.delete == DeleteMode.FULL)
     check_move(job.moved_from, sources)
+    borders_of(job.chunking)
     check_name(_normalize_collection_name(job.collection, job.aliases))
     return sources
 

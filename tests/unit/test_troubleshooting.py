@@ -187,6 +187,16 @@ def _search() -> None:
     globals()["inherited"].search("refunds")
 
 
+@causes(ingest.PluginError)
+def _(desk: Desk) -> None:
+    info = desk.folder / "example-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: example\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[ingest.models]\nfar = nothing_of_that_name:Far\n")
+    desk.monkeypatch.syspath_prepend(str(desk.folder))
+    desk.collection(models=["far"])
+
+
 @causes(ingest.ForkError)
 def _(desk: Desk) -> None:
     searcher = desk.synced().searcher

@@ -28,15 +28,18 @@ SECONDS = 120
 
 @dataclass(slots=True)
 class _Worker:
-    """A worker process, used by one thread at a time."""
+    """A worker process, used by one thread at a time. It finds packages, and so plugins, in `path`."""
 
     process: subprocess.Popen[bytes]
+    path: tuple[str, ...] = field(default_factory=lambda: tuple(sys.path))
     free_since: float = field(default_factory=time.monotonic)
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the worker was used so recently that it cannot end before it reads the next request."""
-        return self.process.poll() is None and time.monotonic() - self.free_since < IDLE_SECONDS / 2
+        """Whether it finds the same packages, and was used so recently that it cannot end before it reads the next request."""
+        return (
+            self.path == tuple(sys.path) and self.process.poll() is None and time.monotonic() - self.free_since < IDLE_SECONDS / 2
+        )
 
     def ask(self, header: str, data: bytes, seconds: float) -> bytes | None:
         """Return the reply, or None if the process ended or was ended before it."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
+from ingest.plugins import find_plugin
 from ingest.records import Document
 from ingest.source.convert.book import book_page
 from ingest.source.convert.html import html_page
@@ -18,6 +20,7 @@ from ingest.source.convert.outlook import check_outlook, outlook_page
 from ingest.source.convert.page import Page
 from ingest.source.convert.pdf import check_pdf, pdf_page
 from ingest.source.convert.plain_markup import asciidoc_page, org_page, rst_page
+from ingest.source.convert.plugin_page import plugin_page
 from ingest.source.convert.rtf import rtf_page
 from ingest.source.convert.sheets import check_workbooks, workbook_page
 from ingest.source.convert.slides import slides_page
@@ -25,7 +28,8 @@ from ingest.source.convert.subtitles import subtitles_page
 from ingest.source.convert.text import text_page
 from ingest.source.convert.word import word_page
 from ingest.source.convert.xml import xml_page
-from ingest.source.fields import checked_id, checked_text
+from ingest.source.fields import Unusable, checked_id, checked_text
+from ingest.source.formats import FORMATS
 from ingest.source.read_options import AS_FOUND, ReadOptions
 
 
@@ -63,31 +67,41 @@ CONVERTERS: Mapping[str, Converter] = {
     "latex": Converter(latex_page),
     "subtitles": Converter(subtitles_page),
 }
-"""By the name of the format. Web pages are converted by the options for them, and every other format is text."""
+"""By the name of the format. Web pages are converted by the options for them, and every other format without a plugin is text."""
+
+
+def _converter(format: str) -> Converter | None:  # noqa: A002  as in `Document.format`
+    """Return the converter of a format, built in or of a plugin."""
+    if format in FORMATS or format.startswith("code:"):
+        return CONVERTERS.get(format)
+    plugin = find_plugin("converter", format)
+    return None if plugin is None else Converter(partial(plugin_page, plugin))
 
 
 def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
     """Raise `MissingExtraError` if the library that reads a format is not installed."""
-    converter = CONVERTERS.get(format)
+    converter = _converter(format)
     if converter is not None and converter.check is not None:
         converter.check()
 
 
 def is_converted_apart(format: str) -> bool:  # noqa: A002  as above
     """Return whether files of a format are converted in worker processes, several at a time."""
-    return format == "html" or format in CONVERTERS
+    return format == "html" or _converter(format) is not None
 
 
 def is_text(format: str) -> bool:  # noqa: A002  as above
     """Return whether files of a format are text in an encoding that the user may name."""
-    return format not in CONVERTERS
+    return _converter(format) is None
 
 
 def convert_here(data: bytes, format: str, options: ReadOptions = AS_FOUND) -> Page:  # noqa: A002  as above
     """Convert a file in this process."""
     if format == "html":
         return html_page(data, options.html_content)
-    converter = CONVERTERS.get(format)
+    converter = _converter(format)
+    if converter is None and format not in FORMATS and not format.startswith("code:"):
+        raise Unusable(f"no converter reads {format}: install the plugin that brings it")
     return converter.convert(data) if converter else text_page(data, format=format)
 
 
