@@ -299,11 +299,15 @@ class LeaseEvent:
 
 @dataclass(frozen=True, slots=True)
 class ChunkCounts:
-    """The number of chunks written, reused and deleted in a run."""
+    """The number of chunks written, reused and deleted in a run.
+
+    `copied` of those written have a vector that was not encoded, but copied from a stored point of the same text.
+    """
 
     written: int
     reused: int
     deleted: int
+    copied: int = 0
 
 
 @dataclass(frozen=True, slots=True)

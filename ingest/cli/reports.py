@@ -62,6 +62,7 @@ def print_preview(preview: Preview) -> None:
         "in_grace_period",
         "stale_chunks",
         "payload_only",
+        "copied",
     )
     for name in names:
         if name == "read" or getattr(preview, name):

@@ -32,6 +32,7 @@ from ingest.store.contract import Manifest, Store
 from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
+from ingest.sync.copying import stored_vectors
 from ingest.sync.effects import WindowResult
 from ingest.sync.job import Job
 from ingest.sync.pipeline import CollectionSink, Sink, SourceRun
@@ -149,6 +150,7 @@ class Worker:
         self._shards = shards
         self._store = setup.open_store()
         self._models = setup.make_models()
+        self._vectors = stored_vectors(self._store, collection, job.manifest(self._models), self._models)
         self._controller = AdaptiveBatchController(soft_limit_gb=setup.memory_limit_gb)
         self._metrics = WorkerMetrics()
 
@@ -201,6 +203,7 @@ class Worker:
                     result.tally,
                     seen,
                     lambda _name, rejected: result.rejects.append(rejected),
+                    find_copies=self._vectors.find,
                 )
                 run.run(reports.stop, known_empty=part.known_empty and started.attempt == 1)
             seen.flush()

@@ -26,11 +26,14 @@ INGEST_FIELD = "_ingest"
 
 DOC_KEY_FIELD = "_ingest.doc_key"
 
+TEXT_FP_FIELD = "_ingest.text_fp"
+
 SOFT_DELETED_FIELD = "_ingest.soft_deleted_at"
 """When a document was soft-deleted; only points of soft-deleted documents have it."""
 
 INDEXED_FIELDS: Mapping[str, PayloadIndex] = {
     DOC_KEY_FIELD: PayloadIndex("uuid"),
+    TEXT_FP_FIELD: PayloadIndex("keyword"),
     SOFT_DELETED_FIELD: PayloadIndex("keyword"),
     "source": PayloadIndex("keyword"),
     "doc_id": PayloadIndex("keyword"),

@@ -17,6 +17,7 @@ class Tally:
 
     Attributes:
         chunks_inserted: written chunks that were not stored in any form before.
+        chunks_copied: written chunks with a vector that was copied from a stored point of the same text.
     """
 
     read: int = 0
@@ -28,6 +29,7 @@ class Tally:
     rejected: int = 0
     chunks_inserted: int = 0
     chunks_written: int = 0
+    chunks_copied: int = 0
     chunks_reused: int = 0
     chunks_deleted: int = 0
     points_moved: int = 0
@@ -48,6 +50,7 @@ class Tally:
         self.updated += result.updated
         self.chunks_inserted += result.chunks_inserted
         self.chunks_written += result.chunks_written
+        self.chunks_copied += result.chunks_copied
         self.chunks_reused += result.chunks_reused
 
 
@@ -100,7 +103,7 @@ def make_receipt(
         deleted=tally.deleted,
         soft_deleted=tally.soft_deleted,
         rejected=tally.rejected,
-        chunks=ChunkCounts(tally.chunks_written, tally.chunks_reused, tally.chunks_deleted),
+        chunks=ChunkCounts(tally.chunks_written, tally.chunks_reused, tally.chunks_deleted, tally.chunks_copied),
         balanced=read == tally.done and complete,
         seconds=round(seconds, 3),
         models=monitor.model_reports(),

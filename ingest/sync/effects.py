@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from ingest.encode.contract import Encoded
 from ingest.records import Fingerprint, Payload, Point, Vector
 from ingest.store.schema import with_fingerprint
 from ingest.store.writer import Effects
-from ingest.sync.plan import DocumentPlan
+from ingest.sync.plan import ChunkAction, DocumentPlan
 from ingest.sync.reading import PlannedDocument
+
+Copies = Mapping[str, Mapping[str, Vector]]
+"""Digest of a text (`Fingerprint.text_fp`) → stored vectors of it that need not be encoded, by name."""
+
+NO_COPIES: Copies = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +35,7 @@ class WindowResult:
     Attributes:
         documents: documents without a failure.
         vectors: point id → named vectors to replace.
+        chunks_copied: written chunks with a vector that was copied.
         stale: stored points to delete once the source has ended.
     """
 
@@ -42,6 +49,7 @@ class WindowResult:
     updated: int = 0
     chunks_inserted: int = 0
     chunks_written: int = 0
+    chunks_copied: int = 0
     chunks_reused: int = 0
 
     @property
@@ -77,28 +85,45 @@ class WindowResult:
         self.updated += plan.status == "updated"
 
 
-def wanted_texts(documents: Sequence[PlannedDocument], models: Sequence[str]) -> dict[str, list[str]]:
+def wanted_texts(documents: Sequence[PlannedDocument], models: Sequence[str], copies: Copies = NO_COPIES) -> dict[str, list[str]]:
     """Return model key → the texts it must encode, in the order in which `collect_effects` expects their vectors."""
     texts: dict[str, list[str]] = {model: [] for model in models}
     for planned in documents:
-        for action, chunk in zip(planned.plan.actions, planned.chunks, strict=True):
+        for action, chunk, fingerprint in zip(planned.plan.actions, planned.chunks, planned.fingerprints, strict=True):
             if action.vectors:
-                text = chunk.encoded_text
+                text, copied = chunk.encoded_text, copied_vectors(action, fingerprint, copies)
                 for name in action.vectors:
-                    texts[name].append(text)
+                    if name not in copied:
+                        texts[name].append(text)
     return texts
 
 
-def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, Encoded]) -> WindowResult:
-    """Return the writes of a window. A document with a chunk that failed is left out as a whole."""
+def copied_vectors(action: ChunkAction, fingerprint: Fingerprint, copies: Copies) -> dict[str, Vector]:
+    """Return those of the vectors that an action requires that need not be encoded, by name."""
+    stored = copies.get(fingerprint.text_fp)
+    return {name: stored[name] for name in action.vectors if name in stored} if stored else {}
+
+
+def collect_effects(
+    documents: Sequence[PlannedDocument], encoded: Mapping[str, Encoded], copies: Copies = NO_COPIES
+) -> WindowResult:
+    """Return the writes of a window. A document with a chunk that failed is left out as a whole.
+
+    Args:
+        encoded: model key → what it made of the `wanted_texts` of the same documents and copies.
+    """
     result = WindowResult()
     cursors = dict.fromkeys(encoded, 0)
     for planned in documents:
         rows: list[dict[str, Vector]] = []
         failure: Failure | None = None
-        for action in planned.plan.actions:
-            row: dict[str, Vector] = {}
+        copied = 0
+        for action, fingerprint in zip(planned.plan.actions, planned.fingerprints, strict=True):
+            row = copied_vectors(action, fingerprint, copies)
+            copied += bool(row)
             for name in action.vectors:
+                if name in row:
+                    continue
                 texts, at = encoded[name], cursors[name]
                 cursors[name] = at + 1
                 row[name] = texts.vectors[at]
@@ -108,6 +133,7 @@ def collect_effects(documents: Sequence[PlannedDocument], encoded: Mapping[str, 
         if failure is None:
             result.documents.append(planned)
             result.add(planned.plan, planned.payloads, planned.fingerprints, rows)
+            result.chunks_copied += copied
         else:
             result.failures.append(failure)
     return result

@@ -17,10 +17,10 @@ from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
-from ingest.sync.effects import Failure, WindowResult, collect_effects, wanted_texts
+from ingest.sync.effects import NO_COPIES, Copies, Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.plan import DeleteMode
 from ingest.sync.prefetch import Prefetch
-from ingest.sync.reading import Reader, Seen, Window
+from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
 from ingest.sync.sizing import WindowSizing
 
 
@@ -76,6 +76,7 @@ class SourceRun:
         read: number of records read so far.
         unidentified: number of rejected records without a readable id.
         check: a check of each model before it encodes.
+        find_copies: returns the stored vectors of texts that documents need encoded. Called from the reader's thread.
     """
 
     source: Source
@@ -90,6 +91,7 @@ class SourceRun:
     read: int = 0
     unidentified: int = 0
     check: Callable[[Model, Encoder], None] | None = None
+    find_copies: Callable[[Sequence[PlannedDocument]], Copies] = lambda _documents: NO_COPIES
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.
@@ -107,11 +109,12 @@ class SourceRun:
             bounds=lambda: self.sizing.bounds,
             known_empty=known_empty,
         )
-        with Prefetch(reader.windows(), stop=stop) as windows:
-            for window in windows:
-                self._process(window)
+        planned = ((window, self.find_copies(window.documents)) for window in reader.windows())
+        with Prefetch(planned, stop=stop) as windows:
+            for window, copies in windows:
+                self._process(window, copies)
 
-    def _process(self, window: Window) -> None:
+    def _process(self, window: Window, copies: Copies) -> None:
         tally = self.tally
         tally.read += window.read
         tally.unchanged += window.unchanged
@@ -121,9 +124,9 @@ class SourceRun:
         self.unidentified += window.unidentified
         self.ensemble.monitor.log_documents(tally.read, tally.done)
         if window.documents:
-            wanted = wanted_texts(window.documents, [model.key for model in self.ensemble.models])
+            wanted = wanted_texts(window.documents, [model.key for model in self.ensemble.models], copies)
             encoded = self.ensemble.runner.run(wanted, check=self.check)
-            result = collect_effects(window.documents, encoded)
+            result = collect_effects(window.documents, encoded, copies)
             for failure in result.failures:
                 self._fail(failure)
             self.sink.write(result)

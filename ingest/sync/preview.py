@@ -15,8 +15,9 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.reading_report import merged, report_of
 from ingest.store.contract import Store
+from ingest.sync.copying import StoredVectors, stored_vectors
 from ingest.sync.deletion import find_missing, is_braked, note_stored
-from ingest.sync.effects import wanted_texts
+from ingest.sync.effects import Copies, copied_vectors, wanted_texts
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_manifest
 from ingest.sync.pipeline import count_points
@@ -37,6 +38,8 @@ class Preview:
         exists: whether the collection has points.
         added, updated, unchanged: documents that the run would write, write again, and skip.
         chunks: model key → number of chunks to encode.
+        copied: chunks with a vector that would be copied from a stored point of the same text. Texts that the run itself stores
+            may save it more.
         payload_only: chunks of which only the payload would change.
         deleted: documents that `full` would delete now.
         stale_chunks: chunks that would be deleted, of those documents or because of an edit.
@@ -66,6 +69,7 @@ class Preview:
     in_grace_period: int = 0
     stale_chunks: int = 0
     payload_only: int = 0
+    copied: int = 0
     brake: bool = False
     rejects: list[Rejected] = field(default_factory=list)
     rates: Mapping[str, float] = field(default_factory=dict)
@@ -123,14 +127,18 @@ def preview_job(
     except CollectionNotFoundError:
         exists = False
     preview = Preview(wanted.collection, exists, dict.fromkeys((model.key for model in models), 0), vector_bytes(models))
+    vectors = stored_vectors(store, wanted.collection if exists else None, wanted, models)
     for source in sources:
-        _preview_source(preview, job, source, store, models, now=now())
+        _preview_source(preview, job, source, vectors, models, now=now())
     found = merged(map(report_of, sources))
     preview.skipped, preview.types, preview.notes = dict(found.skipped), found.types, tuple(found.notes)
     return preview
 
 
-def _preview_source(preview: Preview, job: Job, source: Source, store: Store, models: Sequence[Model], *, now: float) -> None:
+def _preview_source(
+    preview: Preview, job: Job, source: Source, vectors: StoredVectors, models: Sequence[Model], *, now: float
+) -> None:
+    store = vectors.store
     known_empty = not preview.exists or count_points(store, preview.collection, source) == 0
 
     def reject(_source: str, rejected: Rejected) -> None:
@@ -157,16 +165,19 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
             preview.unchanged += window.unchanged
             preview.rejected += window.rejected
             unidentified += window.unidentified
-            _add_costs(preview, window, models)
+            copies = vectors.find(window.documents)
+            _add_costs(preview, window, models, copies)
             for planned in window.documents:
                 added = planned.plan.status == "written"
                 preview.added += added
                 preview.updated += not added
                 deletes.add_stale(planned.plan.stale)
-                for action in planned.plan.actions:
+                for action, fingerprint in zip(planned.plan.actions, planned.fingerprints, strict=True):
                     preview.payload_only += action.write == "payload"
+                    copied = copied_vectors(action, fingerprint, copies)
+                    preview.copied += bool(copied)
                     for vector in action.vectors:
-                        preview.chunks[vector] += 1
+                        preview.chunks[vector] += vector not in copied
         preview.read += read
         preview.unidentified += unidentified
         if not unidentified:
@@ -180,12 +191,12 @@ def _preview_source(preview: Preview, job: Job, source: Source, store: Store, mo
         preview.stale_chunks += sum(map(len, going))
 
 
-def _add_costs(preview: Preview, window: Window, models: Sequence[Model]) -> None:
+def _add_costs(preview: Preview, window: Window, models: Sequence[Model], copies: Copies) -> None:
     """Add the price of the texts that endpoints would encode. A run sends each text of a window once."""
     remote = [model for model in models if isinstance(model, HttpModel)]
     if not remote:
         return
-    texts = wanted_texts(window.documents, [model.key for model in models])
+    texts = wanted_texts(window.documents, [model.key for model in models], copies)
     for model in remote:
         price = model.price(list(dict.fromkeys(texts[model.key])))
         if price is not None:

@@ -21,6 +21,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.store.similarity import note_sigmas
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
+from ingest.sync.copying import stored_vectors
 from ingest.sync.deletion import SourceDeletes, check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_still_in_use, ensure_collection
@@ -64,6 +65,7 @@ def run_job(
     monitor.start()
     if monitor.on_progress is not None:
         monitor.expect_documents(count_documents(sources))
+    wanted = job.manifest(ensemble.models)
     with ExitStack() as state:
         seen = [state.enter_context(SeenDocuments()) for _ in sources]
         pending = [state.enter_context(PendingDeletes()) for _ in sources]
@@ -71,6 +73,7 @@ def run_job(
         def read(opened: OpenRun) -> ReadResult:
             sizing = WindowSizing(job.bounds, monitor)
             probe = VectorProbe(store, opened.collection)
+            vectors = stored_vectors(store, opened.collection, wanted, ensemble.models)
             with Writer(store, opened.collection) as writer:
                 for number, (source, deletes) in enumerate(zip(sources, opened.deletes, strict=True)):
                     if stop():
@@ -88,6 +91,7 @@ def run_job(
                         seen[number],
                         rejects.add,
                         check=probe.check,
+                        find_copies=vectors.find,
                     )
                     run.run(stop, known_empty=opened.points_before[number] == 0)
                     deletes.read, deletes.unidentified = run.read, run.unidentified
@@ -95,7 +99,7 @@ def run_job(
 
         return complete_run(
             job,
-            job.manifest(ensemble.models),
+            wanted,
             sources,
             store=store,
             monitor=monitor,

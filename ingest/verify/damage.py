@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 from ingest.identity import doc_key
 from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector
 from ingest.store.schema import encoded_text, fingerprint_of
+from ingest.store.vector_faults import find_faults
 from ingest.sync.fingerprints import digest_stored_payload
-
-LENGTH_TOLERANCE = 0.01
-"""Allowed deviation of a dense vector's length from 1. Encoders return unit vectors; float32 rounding is about a millionth."""
 
 SPARSE_TOLERANCE = 1e-3
 """Allowed absolute or relative deviation of a term's weight. A neural model rounds differently on another CPU."""
@@ -93,7 +91,7 @@ def inspect_vectors(points: Sequence[StoredPoint], dimensions: Mapping[str, int 
         for point in points:
             if name not in point.vectors:
                 yield point, Damage(FindingKind.MISSING_VECTORS, name, "is missing")
-        for point, fault in _sparse_faults(present) if dim is None else _dense_faults(present, dim):
+        for point, fault in find_faults(present, dim):
             yield point, Damage(FindingKind.DAMAGED_VECTORS, name, fault)
 
 
@@ -135,39 +133,6 @@ def _payload_fault(point: StoredPoint, source: str, fingerprint: Fingerprint) ->
     if encoded_text(payload, fingerprint) is None:
         return "its text is not the text that was encoded"
     return None
-
-
-def _dense_faults(vectors: Sequence[tuple[StoredPoint, Vector]], dim: int) -> Iterator[tuple[StoredPoint, str]]:
-    fitting: list[tuple[StoredPoint, NDArray[np.float32]]] = []
-    for point, vector in vectors:
-        if isinstance(vector, np.ndarray) and vector.shape == (dim,):
-            fitting.append((point, vector))
-        else:
-            yield point, f"does not have {dim} dimensions"
-    if not fitting:
-        return
-    rows = np.stack([vector for _, vector in fitting])
-    finite = np.logical_and.reduce(np.isfinite(rows), axis=1)
-    lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
-    for (point, _), is_finite, length in zip(fitting, finite, lengths, strict=True):
-        if not is_finite:
-            yield point, "is not finite"
-        elif length == 0:
-            yield point, "is all zeros"
-        elif abs(length - 1) > LENGTH_TOLERANCE:
-            yield point, f"has length {length:.3g} instead of 1"
-
-
-def _sparse_faults(vectors: Sequence[tuple[StoredPoint, Vector]]) -> Iterator[tuple[StoredPoint, str]]:
-    for point, vector in vectors:
-        if not isinstance(vector, SparseVector):
-            yield point, "is dense instead of sparse"
-        elif len(vector.indices) != len(vector.values):
-            yield point, f"has {len(vector.indices)} indices for {len(vector.values)} values"
-        elif not np.isfinite(vector.values).all():
-            yield point, "is not finite"
-        elif (np.diff(vector.indices.astype(np.int64)) <= 0).any():
-            yield point, "has unordered or repeated indices"
 
 
 def _weights(vector: SparseVector, terms: NDArray[np.uint32]) -> NDArray[np.float32]:

@@ -42,7 +42,7 @@ EFFECTS = 8
 
 
 def ensemble(revision: int) -> list[Model]:
-    return [HashEncoder("first", 4), HashEncoder("second", 3, revision=str(revision)), BM25]
+    return [HashEncoder("first", 4, record=True), HashEncoder("second", 3, revision=str(revision), record=True), BM25]
 
 
 class LostError(StoreError):
@@ -52,7 +52,7 @@ class LostError(StoreError):
 # --- what happens
 
 
-ChangeKind = Literal["add", "edit", "annotate", "move", "rename", "delete", "restore", "break", "mend"]
+ChangeKind = Literal["add", "edit", "annotate", "move", "copy", "rename", "delete", "restore", "break", "mend"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Shelf:
     broken: set[str] = field(default_factory=set)
     made: int = 0
 
-    def apply(self, change: Change) -> None:
+    def apply(self, change: Change) -> None:  # noqa: C901  one case a kind
         if change.kind == "restore":
             self.documents |= self.deleted
             return
@@ -128,6 +128,8 @@ class Shelf:
                 self.documents[id_] = (letters, year + 1)
             case "move":
                 self.documents[id_] = (letters[at:] + letters[:at], year)
+            case "copy":
+                self.documents[self._new_id()] = self.documents[id_]
             case "rename":
                 self.documents[self._new_id()] = self.documents.pop(id_)
             case "delete":
@@ -225,8 +227,12 @@ class World:
         crashed = with_crashes(
             lambda store: self.bench.run(self.shelf.records(), store=store, **changes), self.bench.store, round_.crashes
         )
+        changes["models"] = ensemble(self.revision)
         receipt = self.bench.run(self.shelf.records(), **changes)
         assert receipt.balanced, receipt.errors
+        for model in changes["models"]:
+            if isinstance(model, HashEncoder):
+                assert known_texts(before, model).isdisjoint(model.encoded), "a text with a stored vector is never encoded"
         assert self.bench.stored() == expected(before, self.ingested_afresh(), self.shelf, round_, self.bench.clock)
         return crashed
 
@@ -263,6 +269,13 @@ class World:
             lambda runner, models, _rejects: reindex(self.bench.job(), store=store, ensemble=Ensemble(runner), keep_old=False),
             ensemble(self.revision),
         )
+
+
+def known_texts(stored: Stored, model: Model) -> set[str]:
+    """The texts that the model has encoded, of documents without a title."""
+    return {
+        payload["text"] for payload, _ in stored.values() if payload["_ingest"]["vectors"].get(model.key) == model.fingerprint
+    }
 
 
 def all_but(column: str, stored: Stored) -> Stored:

@@ -1,0 +1,128 @@
+"""Vectors that need not be encoded, because their text is stored already with a vector of the same model.
+
+A renamed file, a moved folder or a paragraph that forty contracts share has the digest (`Fingerprint.text_fp`) of a stored text.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from ingest.encode.contract import Model
+from ingest.errors import StoreError, StoreUnavailableError
+from ingest.records import Fingerprint, StoredPoint, Vector
+from ingest.store.contract import Condition, Manifest, Store, VectorSpec
+from ingest.store.request_sizes import batches
+from ingest.store.schema import INGEST_FIELD, TEXT_FP_FIELD, fingerprint_of
+from ingest.store.vector_faults import find_faults
+from ingest.sync.effects import Copies
+from ingest.sync.reading import PlannedDocument
+
+logger = logging.getLogger(__name__)
+
+BATCH_TEXTS = 256
+"""Number of texts in one request."""
+
+PAGE_POINTS = 256
+"""Maximum number of points in one response, with their vectors."""
+
+_Page = list[tuple[StoredPoint, Fingerprint]]
+
+
+def stored_vectors(store: Store, collection: str | None, manifest: Manifest, models: Sequence[Model]) -> StoredVectors:
+    """Return the vectors that a run may copy.
+
+    There are none without a collection, if that is empty or has no index of its texts (an older one gets it when its next run
+    begins), and if every model is cheaper than a request, as BM25 is.
+
+    Args:
+        manifest: the vectors that the run wants.
+    """
+    cheap = all(model.runs_on == "anywhere" for model in models)
+    if collection is None or cheap or store.count(collection) == 0 or TEXT_FP_FIELD not in store.indexes(collection):
+        return StoredVectors(store, {})
+    return StoredVectors(store, {collection: manifest.vectors})
+
+
+@dataclass(slots=True)
+class StoredVectors:
+    """The vectors that collections have stored, by text. Use it from one thread.
+
+    Attributes:
+        vectors: collection → the named vectors to copy from it. The collections are searched in this order. One that refuses is
+            left out from then on, and its texts are encoded again.
+    """
+
+    store: Store
+    vectors: dict[str, tuple[VectorSpec, ...]]
+
+    def find(self, documents: Sequence[PlannedDocument]) -> Copies:
+        """Return the stored vectors of the texts that these documents need encoded, without damaged ones."""
+        needed = _needed(documents)
+        found: dict[str, dict[str, Vector]] = {}
+        for collection, specs in tuple(self.vectors.items()):
+            texts = [text for text, names in needed.items() if not names <= found.get(text, {}).keys()]
+            try:
+                for batch in batches(texts, lambda _: 1, BATCH_TEXTS, BATCH_TEXTS):
+                    for page in self._pages(collection, specs, batch):
+                        _add_sound(page, specs, found)
+            except StoreUnavailableError:
+                raise
+            except StoreError as exc:
+                del self.vectors[collection]
+                logger.warning("texts that %s has already are encoded again: %s", collection, exc)
+        return found
+
+    def _pages(self, collection: str, specs: Sequence[VectorSpec], texts: Sequence[str]) -> Iterator[_Page]:
+        """Yield pages of points with these texts, until each text that is stored had a point.
+
+        Thousands of points may have the same text, so the texts of a full page are not asked for again.
+        """
+        pending = set(texts)
+        while pending:
+            points = list(
+                islice(
+                    self.store.scroll(
+                        collection,
+                        [Condition(TEXT_FP_FIELD, "any", tuple(sorted(pending)))],
+                        payload=[INGEST_FIELD],
+                        vectors=[spec.name for spec in specs],
+                        page=PAGE_POINTS,
+                    ),
+                    PAGE_POINTS,
+                )
+            )
+            signed = ((point, fingerprint_of(point.id, point.payload)) for point in points)
+            page = [(point, found) for point, found in signed if found is not None and isinstance(found.text_fp, str)]
+            yield page
+            answered = {fingerprint.text_fp for _, fingerprint in page}
+            if len(points) < PAGE_POINTS or not answered:
+                return
+            pending -= answered
+
+
+def _add_sound(page: _Page, specs: Sequence[VectorSpec], found: dict[str, dict[str, Vector]]) -> None:
+    """Add the vectors of a page that the right model made and that have no fault."""
+    for spec in specs:
+        vectors = [
+            (fingerprint.text_fp, point.vectors[spec.name])
+            for point, fingerprint in page
+            if fingerprint.vectors.get(spec.name) == spec.fingerprint and spec.name in point.vectors
+        ]
+        numbered = [(number, vector) for number, (_, vector) in enumerate(vectors)]
+        faulty = {number for number, _ in find_faults(numbered, spec.dim)}
+        for number, (text, vector) in enumerate(vectors):
+            if number not in faulty:
+                found.setdefault(text, {}).setdefault(spec.name, vector)
+
+
+def _needed(documents: Sequence[PlannedDocument]) -> dict[str, set[str]]:
+    """Return text → names of the vectors that are to be encoded from it."""
+    needed: dict[str, set[str]] = {}
+    for planned in documents:
+        for action, fingerprint in zip(planned.plan.actions, planned.fingerprints, strict=True):
+            if action.vectors:
+                needed.setdefault(fingerprint.text_fp, set()).update(action.vectors)
+    return needed

@@ -1,0 +1,145 @@
+"""A text that is stored with a vector of the same model is never encoded again, in every store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from sync_bench import SyncBench, counts, document, paragraph
+
+from ingest.encode.contract import Model
+from ingest.encode.models import ModelManager
+from ingest.encode.registry import EnsembleConfig
+from ingest.errors import StoreError, StoreUnavailableError
+from ingest.records import Point, StoredPoint
+from ingest.source import open_source
+from ingest.store.contract import Store
+from ingest.sync.preview import preview_job
+from ingest.testing import FlakyStore, HashEncoder, ListSource
+
+BM25 = ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members
+
+
+@pytest.fixture
+def bench(store: Store, collection: str, tmp_path: Path) -> SyncBench:
+    return SyncBench(store, collection, tmp_path)
+
+
+def recording() -> list[HashEncoder]:
+    return [HashEncoder("first", 8, record=True), HashEncoder("second", 4, record=True)]
+
+
+def fresh(bench: SyncBench) -> SyncBench:
+    return SyncBench(bench.store, f"{bench.collection}_fresh", bench.folder)
+
+
+def test_a_renamed_folder_is_not_encoded_again(bench: SyncBench, tmp_path: Path) -> None:
+    old = tmp_path / "handbook" / "old"
+    old.mkdir(parents=True)
+    for name in "abcde":
+        (old / f"{name}.md").write_text(f"# Rule {name}\n\n{paragraph(name)}\n\n{paragraph(name.upper())}\n")
+    first = bench.run([open_source(str(old.parent), name="handbook")], models=[*recording(), *BM25])
+    old.rename(old.with_name("new"))
+    handbook, models = open_source(str(old.parent), name="handbook"), recording()
+    receipt = bench.run([handbook], models=[*models, *BM25], delete="full", max_delete=1.0)
+    assert counts(receipt) == {"read": 5, "written": 5, "deleted": 5}
+    assert [model.encoded for model in models] == [[], []]
+    assert receipt.models == ()
+    assert receipt.chunks.copied == receipt.chunks.written == first.chunks.written > 5
+    compared = fresh(bench)
+    compared.run([handbook], models=[*recording(), *BM25])
+    assert bench.stored() == compared.stored()
+
+
+def test_a_text_that_another_document_has_is_copied_and_only_the_rest_is_encoded(bench: SyncBench) -> None:
+    bench.run([ListSource([document("gone", "ab"), document("kept", "c")], name="contracts")], models=recording())
+    bench.full([ListSource([document("kept", "c")], name="contracts")], models=recording())
+    assert bench.soft_deleted().keys() == {"gone"}
+    models = recording()
+    receipt = bench.run([ListSource([document("new", "axbc")], name="letters")], models=models)
+    assert [model.encoded for model in models] == [[paragraph("x").strip()]] * 2
+    assert (receipt.chunks.written, receipt.chunks.copied) == (4, 3)
+    compared = fresh(bench)
+    compared.run([ListSource([document("new", "axbc")], name="letters")], models=recording())
+    assert bench.stored(source="letters") == compared.stored()
+
+
+def test_each_vector_is_copied_by_itself(bench: SyncBench) -> None:
+    bench.run([document("old", "ab")], models=recording())
+    swapped = [recording()[0], HashEncoder("second", 4, revision="2", record=True)]
+    bench.agree_to(swapped)
+    receipt = bench.run([document("new", "ab")], models=swapped)
+    assert [len(model.encoded) for model in swapped] == [0, 2]
+    assert [(model.key, model.chunks) for model in receipt.models] == [("second", 2)]
+    compared = fresh(bench)
+    compared.run([document("new", "ab")], models=swapped)
+    assert bench.stored(doc_id="new") == compared.stored()
+
+
+def without_second(point: StoredPoint) -> Point:
+    return Point(point.id, {"first": point.vectors["first"]}, point.payload)
+
+
+def zero_second(point: StoredPoint) -> Point:
+    return Point(point.id, {**point.vectors, "second": np.zeros(4, np.float32)}, point.payload)
+
+
+def second_of_an_unknown_model(point: StoredPoint) -> Point:
+    made = point.payload["_ingest"]
+    return Point(point.id, point.vectors, {**point.payload, "_ingest": {**made, "vectors": {"first": made["vectors"]["first"]}}})
+
+
+@pytest.mark.parametrize("damage", [without_second, zero_second, second_of_an_unknown_model])
+def test_a_damaged_vector_is_never_copied(bench: SyncBench, damage: Callable[[StoredPoint], Point]) -> None:
+    bench.run([document("old", "ab")], models=recording())
+    stored = list(bench.store.scroll(bench.collection, vectors=True))
+    bench.store.upsert(bench.collection, list(map(damage, stored)))
+    models = recording()
+    bench.run([document("new", "ab")], models=models)
+    assert [len(model.encoded) for model in models] == [0, 2]
+    compared = fresh(bench)
+    compared.run([document("new", "ab")], models=recording())
+    assert bench.stored(doc_id="new") == compared.stored()
+
+
+def test_a_text_that_a_thousand_documents_have_does_not_hide_the_others(
+    bench: SyncBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.sync.copying.PAGE_POINTS", 3)
+    bench.run([document(f"d{number}", "a") for number in range(20)] + [document("other", "bcdefg")], models=recording())
+    models = recording()
+    receipt = bench.run([document("new", "abcdefg")], models=models)
+    assert (receipt.chunks.copied, [model.encoded for model in models]) == (7, [[], []])
+
+
+def refusing(store: Store, error: StoreError) -> Store:
+    return cast("Store", FlakyStore(store, lambda _name, _call: ("before", error), methods=frozenset({"scroll"})))
+
+
+def test_a_store_that_refuses_to_search_for_texts_costs_the_copies_and_not_the_run(
+    bench: SyncBench, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.run([document("old", "ab")], models=recording())
+    models = recording()
+    receipt = bench.run([document("new", "ab")], models=models, store=refusing(bench.store, StoreError("strict mode")))
+    assert (receipt.chunks.copied, receipt.balanced, len(models[0].encoded)) == (0, True, 2)
+    assert "strict mode" in caplog.text
+    with pytest.raises(StoreUnavailableError):
+        bench.run([document("third", "ab")], store=refusing(bench.store, StoreUnavailableError("gone")), models=recording())
+
+
+def test_a_plan_counts_what_would_be_copied(bench: SyncBench) -> None:
+    bench.run([document("old", "ab")], models=recording())
+    wanted = ListSource([document("old", "ab"), document("new", "abx")])
+    preview = preview_job(bench.job(), [wanted], store=bench.store, models=recording())
+    assert (preview.copied, preview.chunks) == (2, {"first": 1, "second": 1})
+
+
+def test_vectors_that_cost_less_than_a_request_are_computed(bench: SyncBench) -> None:
+    models: list[Model] = list(BM25)
+    bench.run([document("old", "ab")], models=models)
+    receipt = bench.run([document("new", "ab")], models=models)
+    assert (receipt.chunks.written, receipt.chunks.copied) == (2, 0)
