@@ -158,6 +158,11 @@ class RemoteModel(Protocol):
         ...
 
 
+def as_remote(model: Model) -> RemoteModel | None:
+    """Return a remote model as one, and None for any other model, at once: `isinstance` alone reads all of its attributes."""
+    return model if model.runs_on == "remote" and isinstance(model, RemoteModel) else None
+
+
 @runtime_checkable
 class AsyncEncoder(Encoder, Protocol):
     """An `Encoder` that returns while its device still computes, so that the caller can prepare the next batch."""

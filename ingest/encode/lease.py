@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ingest.encode.contract import Encoder, Model, RemoteModel
+from ingest.encode.contract import Encoder, Model, as_remote
 from ingest.encode.devices import (
     GIBIBYTE,
     GPUMemorySnapshot,
@@ -62,7 +62,8 @@ def devices_of(model: Model, chosen: Sequence[str] | None = None) -> tuple[str, 
 def places_of(model: Model, devices: tuple[str, ...]) -> tuple[str, ...]:
     """Return where a model that leases `devices` computes: the devices, `cpu`, or `remote` once for each request at a time."""
     if model.runs_on == "remote":
-        return ("remote",) * (model.concurrency if isinstance(model, RemoteModel) else 1)
+        remote = as_remote(model)
+        return ("remote",) * (remote.concurrency if remote else 1)
     return devices or ("cpu",)
 
 

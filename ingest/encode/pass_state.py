@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ingest.encode.batching import BatchQueue, Indices, RequestQueue
-from ingest.encode.contract import Encoded, FallbackModel, Model, RemoteModel, Vectors
+from ingest.encode.contract import Encoded, FallbackModel, Model, Vectors, as_remote
 from ingest.encode.devices import is_accelerator
 from ingest.encode.vectors import finite_rows, not_finite
 from ingest.errors import DeviceMemoryError
@@ -177,6 +177,6 @@ class PassState:
 
 
 def _queue(model: Model, lengths: NDArray[np.int64], possible: Indices) -> BatchQueue:
-    if isinstance(model, RemoteModel):
-        return RequestQueue(lengths, possible, lambda: model.batch_texts)
+    if remote := as_remote(model):
+        return RequestQueue(lengths, possible, lambda: remote.batch_texts)
     return BatchQueue(lengths, possible)

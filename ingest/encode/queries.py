@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from ingest.encode.bert.encoder import BertQueryEncoder, open_query_encoder
-from ingest.encode.contract import Encoder, FallbackModel, Model, ModelKind, RemoteModel, RunsOn, Vectors
+from ingest.encode.contract import Encoder, FallbackModel, Model, ModelKind, RemoteModel, RunsOn, Vectors, as_remote
 from ingest.encode.devices import is_accelerator
 from ingest.encode.file_model import FileModel
 from ingest.encode.openvino.model import OpenVinoModel
@@ -162,8 +162,8 @@ def as_queries(model: Model, *, once: bool = False) -> QueryModel:
     """
     if isinstance(model, FileModel) and model.config.backend == "torch" and (model.kind, model.dtype) in _LIGHT:
         return _CpuQueryModel(model, model, once=once)
-    if isinstance(model, RemoteModel):
-        return _RemoteQueryModel(model)
+    if remote := as_remote(model):
+        return _RemoteQueryModel(remote)
     return _FallbackQueryModel(model) if isinstance(model, FallbackModel) else QueryModel(model)
 
 

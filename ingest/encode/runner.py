@@ -14,7 +14,7 @@ from typing import Self
 
 from ingest.encode.batch_stream import BatchStream, Failure
 from ingest.encode.batching import AdaptiveBatchController, Indices
-from ingest.encode.contract import CalibratedModel, Encoded, Encoder, FallbackModel, Model, RemoteModel
+from ingest.encode.contract import CalibratedModel, Encoded, Encoder, FallbackModel, Model, as_remote
 from ingest.encode.devices import check_devices, identity_of, is_accelerator, memory_snapshots, release_cached_memory
 from ingest.encode.lease import DEFAULT_TIMEOUT, GPULease, devices_of, give_back, lease_gpus, name_places
 from ingest.encode.pass_state import PassState
@@ -244,7 +244,7 @@ class BatchRunner:
         except BaseException:
             state.queue.clear()
             raise
-        if isinstance(model, RemoteModel):
+        if as_remote(model):
             return stream.computed_seconds
         seconds = time.monotonic() - started
         memory = memory_snapshots([device]).get(device)
@@ -255,9 +255,8 @@ class BatchRunner:
         """Return the next batch of a pass, none if the run is stopping."""
         if self._stopping.is_set():
             state.queue.clear()
-        return state.take(
-            model.batch_tokens if isinstance(model, RemoteModel) else self._controller.budget(model.key, learned_on)
-        )
+        remote = as_remote(model)
+        return state.take(remote.batch_tokens if remote else self._controller.budget(model.key, learned_on))
 
     def _sleep(self, seconds: float) -> None:
         """Wait between two attempts. Raises `ModelUnavailableError` if the run is stopping."""
@@ -266,7 +265,8 @@ class BatchRunner:
 
 
 def _report(model: Model, lease: GPULease, state: PassState, window: int) -> PassReport:
-    usage = model.take_usage() if isinstance(model, RemoteModel) else 0
+    remote = as_remote(model)
+    usage = remote.take_usage() if remote else 0
     return PassReport(
         key=model.key,
         kind=model.kind,

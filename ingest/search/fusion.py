@@ -81,18 +81,24 @@ def fuse(
         most: number of candidates to return, the best ones. None: all.
     """
     unweighted = _contributions(rankings, method, sigmas or {})
-    ranks: dict[str, dict[str, int]] = {}
-    scores: dict[str, dict[str, float]] = {}
-    contributions: dict[str, dict[str, float]] = {}
+    weighted = {name: [weights.get(name, 1.0) * value for value in values] for name, values in unweighted.items()}
+    totals: dict[str, float] = {}
     for name, ranking in rankings.items():
-        weight = weights.get(name, 1.0)
-        for rank, (point, value) in enumerate(zip(ranking, unweighted[name], strict=True), start=1):
+        for point, value in zip(ranking, weighted[name], strict=True):
+            totals[point.id] = totals.get(point.id, 0.0) + value
+    if most is not None and most < len(totals):  # records of the others would take longer than all the rest
+        least = sorted(totals.values(), reverse=True)[most - 1]
+        totals = {id_: total for id_, total in totals.items() if total >= least}
+    ranks: dict[str, dict[str, int]] = {id_: {} for id_ in totals}
+    scores: dict[str, dict[str, float]] = {id_: {} for id_ in totals}
+    contributions: dict[str, dict[str, float]] = {id_: {} for id_ in totals}
+    for name, ranking in rankings.items():
+        for rank, (point, value) in enumerate(zip(ranking, weighted[name], strict=True), start=1):
             id_ = point.id
-            if id_ not in ranks:
-                ranks[id_], scores[id_], contributions[id_] = {}, {}, {}
-            ranks[id_][name], scores[id_][name], contributions[id_][name] = rank, point.score, weight * value
-    order = sorted((-sum(contributions[id_].values()), min(ranks[id_].values()), id_) for id_ in ranks)
-    return [Fused(id_, -opposite, ranks[id_], scores[id_], contributions[id_]) for opposite, _, id_ in order[:most]]
+            if id_ in totals:
+                ranks[id_][name], scores[id_][name], contributions[id_][name] = rank, point.score, value
+    order = sorted((-total, min(ranks[id_].values()), id_) for id_, total in totals.items())
+    return [Fused(id_, totals[id_], ranks[id_], scores[id_], contributions[id_]) for _, _, id_ in order[:most]]
 
 
 def documents(candidates: Sequence[Fused], rankings: Rankings) -> list[str]:
