@@ -228,7 +228,8 @@ class Store(Protocol):
 
     A write is acknowledged when the call returns, and then survives a SIGKILL of either side. All writes are idempotent. The
     points of one call are one request; the writer keeps it under the byte limit. An alias is accepted wherever a collection is
-    named, and means the collection it points to at that moment.
+    named, and means the collection it points to at that moment. The id of a point is a UUID; one of another tool may have a
+    number, as text.
 
     Raises `StoreUnavailableError` for a request worth retrying, `RequestTooLargeError` for one worth splitting,
     `CollectionNotFoundError`, otherwise `StoreError`. The store that `open_store` returns retries and splits by itself.

@@ -11,14 +11,18 @@ from ingest.records import ScoredPoint, SparseVector, StoredPoint, Vector
 
 
 def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
-    """Convert a vendor record, without unnamed vectors, which this package never writes. `sparse`: the vendor's sparse vector."""
-    vectors: dict[str, Vector] = {
+    """Convert a vendor record. `sparse`: the vendor's sparse vector."""
+    return StoredPoint(str(record.id), record.payload or {}, named_vectors(record.vector, sparse))
+
+
+def named_vectors(vectors: Any, sparse: type[Any]) -> dict[str, Vector]:
+    """Convert the vectors of a vendor record. Unnamed ones are left out: this package never writes any."""
+    return {
         name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
         if isinstance(value, sparse)
         else np.asarray(value, np.float32)
-        for name, value in (record.vector.items() if isinstance(record.vector, dict) else ())
+        for name, value in (vectors.items() if isinstance(vectors, dict) else ())
     }
-    return StoredPoint(str(record.id), record.payload or {}, vectors)
 
 
 def scored_point(found: Any) -> ScoredPoint:

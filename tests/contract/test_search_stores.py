@@ -123,6 +123,7 @@ def test_points_of_other_tools_are_not_shown(searcher: Searcher, filled: Store, 
     vectors = NOTES[0].vectors
     payloads: list[dict[str, Any]] = [{}, {"text": "theirs"}, {"doc_id": 1, "source": "theirs"}, {"_ingest": "theirs"}]
     filled.upsert(collection, [Point(chunk_id("theirs", "", n), vectors, payload) for n, payload in enumerate(payloads)])
+    filled.upsert(collection, [Point("7", vectors, {"text": "theirs", "number": 7})])
     answer = searcher.search("note 0", limit=20)
     assert (answer[0].text, len(answer)) == ("note 0", 7)
 

@@ -54,7 +54,9 @@ class EdgeStore(EdgeCollections):
     def upsert(self, collection: str, points: Sequence[Point]) -> None:
         with self._changing(collection) as opened:
             converted = [
-                engine.Point(point.id, {name: vector_to(value) for name, value in point.vectors.items()}, point.payload)
+                engine.Point(
+                    point_id_to(point.id), {name: vector_to(value) for name, value in point.vectors.items()}, point.payload
+                )
                 for point in points
             ]
             opened.shard.update(UpdateOperation.upsert_points(converted))
@@ -63,7 +65,7 @@ class EdgeStore(EdgeCollections):
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         with self._changing(collection) as opened:
             converted = [
-                engine.PointVectors(point_id, {name: vector_to(value) for name, value in named.items()})
+                engine.PointVectors(point_id_to(point_id), {name: vector_to(value) for name, value in named.items()})
                 for point_id, named in vectors.items()
             ]
             opened.shard.update(UpdateOperation.update_vectors(converted))
@@ -72,12 +74,12 @@ class EdgeStore(EdgeCollections):
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         with self._changing(collection) as opened:
             for point_id, payload in payloads.items():
-                opened.shard.update(UpdateOperation.overwrite_payload([point_id], payload))
+                opened.shard.update(UpdateOperation.overwrite_payload([point_id_to(point_id)], payload))
             self._wrote(opened, len(payloads))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         with self._changing(collection) as opened:
-            opened.shard.update(UpdateOperation.delete_points(list(ids)))
+            opened.shard.update(UpdateOperation.delete_points([*map(point_id_to, ids)]))
 
     def scroll(
         self,
@@ -116,7 +118,7 @@ class EdgeStore(EdgeCollections):
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
         with self._using(collection) as opened:
-            records = opened.shard.retrieve(list(ids), selection_to(payload), selection_to(vectors))
+            records = opened.shard.retrieve([*map(point_id_to, ids)], selection_to(payload), selection_to(vectors))
         return [stored_point(record) for record in records]
 
     def query(

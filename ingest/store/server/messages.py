@@ -1,4 +1,4 @@
-"""Records as gRPC messages. Pure. The models of the client in between would take more time than the messages."""
+"""Records as gRPC messages, and back. Pure. The models of the client in between would take more time than the messages."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
-from qdrant_client import grpc
-from qdrant_client.conversions.conversion import payload_to_grpc
+from qdrant_client import grpc, models
+from qdrant_client.conversions.conversion import GrpcToRest, grpc_to_payload, payload_to_grpc
 
 from ingest.errors import StoreError
-from ingest.records import Payload, Point, SparseVector, Vector
+from ingest.records import Payload, Point, ScoredPoint, SparseVector, StoredPoint, Vector
+from ingest.store.wire import named_vectors, point_id_to
 
 _FLOATS_FIELD = b"\x0a"
 """The tag of the packed floats of a `DenseVector`: field 1, wire type 2. Their length in bytes follows."""
@@ -22,16 +23,14 @@ _CONTINUED = 1 << 7
 def point_messages(points: Sequence[Point]) -> list[grpc.PointStruct]:
     """Return points as messages. Raises `StoreError` for a payload that is not JSON."""
     return [
-        grpc.PointStruct(
-            id=grpc.PointId(uuid=point.id), vectors=_vectors(point.vectors), payload=_payload(point.id, point.payload)
-        )
+        grpc.PointStruct(id=id_message(point.id), vectors=_vectors(point.vectors), payload=_payload(point.id, point.payload))
         for point in points
     ]
 
 
 def vector_messages(vectors: Mapping[str, Mapping[str, Vector]]) -> list[grpc.PointVectors]:
     """Return the vectors of points (point id → vector name → vector) as messages."""
-    return [grpc.PointVectors(id=grpc.PointId(uuid=point_id), vectors=_vectors(named)) for point_id, named in vectors.items()]
+    return [grpc.PointVectors(id=id_message(point_id), vectors=_vectors(named)) for point_id, named in vectors.items()]
 
 
 def payload_messages(payloads: Mapping[str, Payload]) -> list[grpc.PointsUpdateOperation]:
@@ -40,11 +39,36 @@ def payload_messages(payloads: Mapping[str, Payload]) -> list[grpc.PointsUpdateO
         grpc.PointsUpdateOperation(
             overwrite_payload=grpc.PointsUpdateOperation.OverwritePayload(
                 payload=_payload(point_id, payload),
-                points_selector=grpc.PointsSelector(points=grpc.PointsIdsList(ids=[grpc.PointId(uuid=point_id)])),
+                points_selector=grpc.PointsSelector(points=grpc.PointsIdsList(ids=[id_message(point_id)])),
             )
         )
         for point_id, payload in payloads.items()
     ]
+
+
+def scored_points(found: Sequence[grpc.ScoredPoint]) -> list[ScoredPoint]:
+    """Return the results of a query."""
+    return [ScoredPoint(_id(each.id), each.score, grpc_to_payload(each.payload)) for each in found]
+
+
+def stored_points(found: Sequence[grpc.RetrievedPoint]) -> list[StoredPoint]:
+    """Return points with their named vectors."""
+    return [StoredPoint(_id(each.id), grpc_to_payload(each.payload), _stored_vectors(each)) for each in found]
+
+
+def id_message(id_: str) -> grpc.PointId:
+    """Return the id of a point, a UUID or a number."""
+    vendor_id = point_id_to(id_)
+    return grpc.PointId(num=vendor_id) if isinstance(vendor_id, int) else grpc.PointId(uuid=vendor_id)
+
+
+def _id(point_id: grpc.PointId) -> str:
+    return point_id.uuid or str(point_id.num)
+
+
+def _stored_vectors(point: grpc.RetrievedPoint) -> dict[str, Vector]:
+    vectors = GrpcToRest.convert_vectors_output(point.vectors) if point.HasField("vectors") else None
+    return named_vectors(vectors, models.SparseVector)
 
 
 def _payload(point_id: str, payload: Payload) -> dict[str, grpc.Value]:

@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from qdrant_client import grpc, models
+from qdrant_client.conversions.conversion import RestToGrpc
 
 from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
 from ingest.parameters import checked, optional, parse_boolean, parse_instance, parse_integer, parse_number, parse_path
@@ -20,7 +21,14 @@ from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import BAD_REQUEST, has_status
-from ingest.store.server.messages import payload_messages, point_messages, vector_messages
+from ingest.store.server.messages import (
+    id_message,
+    payload_messages,
+    point_messages,
+    scored_points,
+    stored_points,
+    vector_messages,
+)
 from ingest.store.server.wire import point_to, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
@@ -125,7 +133,7 @@ class ServerStore(ServerCollections):
             send = partial(self._client.grpc_points.UpdateVectors, request, timeout=self._connection.timeout)
         else:
             changes = [
-                models.PointVectors(id=point_id, vector={name: vector_to(value) for name, value in named.items()})
+                models.PointVectors(id=point_id_to(point_id), vector={name: vector_to(value) for name, value in named.items()})
                 for point_id, named in vectors.items()
             ]
             send = partial(self._client.update_vectors, collection, changes, wait=True)
@@ -141,7 +149,9 @@ class ServerStore(ServerCollections):
             send = partial(self._client.grpc_points.UpdateBatch, request, timeout=self._connection.timeout)
         else:
             operations = [
-                models.OverwritePayloadOperation(overwrite_payload=models.SetPayload(points=[point_id], payload=payload))
+                models.OverwritePayloadOperation(
+                    overwrite_payload=models.SetPayload(points=[point_id_to(point_id)], payload=payload)
+                )
                 for point_id, payload in payloads.items()
             ]
             send = partial(self._client.batch_update_points, collection, operations, wait=True)
@@ -151,7 +161,7 @@ class ServerStore(ServerCollections):
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         if not ids:
             return  # the server refuses to do nothing
-        selector = models.PointIdsList(points=list(ids))
+        selector = models.PointIdsList(points=[*map(point_id_to, ids)])
         with self._connection.translated(collection):
             self._client.delete(collection, selector, wait=True)
 
@@ -191,11 +201,18 @@ class ServerStore(ServerCollections):
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
+        fields, names = selection_to(payload), selection_to(vectors)
         with self._connection.translated(collection):
-            records = self._client.retrieve(
-                collection, list(ids), with_payload=selection_to(payload), with_vectors=selection_to(vectors)
+            if not self._connection.grpc:
+                records = self._client.retrieve(collection, [*map(point_id_to, ids)], with_payload=fields, with_vectors=names)
+                return [stored_point(record) for record in records]
+            request = grpc.GetPoints(
+                collection_name=collection,
+                ids=map(id_message, ids),
+                with_payload=RestToGrpc.convert_with_payload_interface(fields),
+                with_vectors=RestToGrpc.convert_with_vectors(names),
             )
-        return [stored_point(record) for record in records]
+            return stored_points(self._client.grpc_points.Get(request, timeout=self._connection.timeout).result)
 
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
@@ -213,8 +230,13 @@ class ServerStore(ServerCollections):
             for query in queries
         ]
         with self._limited(collection, max_query_limit=max((query.limit for query in queries), default=0)):
-            responses = self._client.query_batch_points(collection, requests)
-        return [[scored_point(hit) for hit in response.points] for response in responses]
+            if not self._connection.grpc:
+                responses = self._client.query_batch_points(collection, requests)
+                return [[scored_point(hit) for hit in response.points] for response in responses]
+            messages = [RestToGrpc.convert_query_request(request, collection) for request in requests]
+            batch = grpc.QueryBatchPoints(collection_name=collection, query_points=messages)
+            answer = self._client.grpc_points.QueryBatch(batch, timeout=self._connection.timeout)
+        return [scored_points(result.result) for result in answer.result]
 
     def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         selected = self._filter(collection, conditions)

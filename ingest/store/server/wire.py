@@ -93,7 +93,7 @@ stored_point = partial(wire.stored_point, sparse=models.SparseVector)
 
 def point_to(point: Point) -> models.PointStruct:
     vectors = {name: vector_to(value) for name, value in point.vectors.items()}
-    return models.PointStruct(id=point.id, vector=vectors, payload=point.payload)
+    return models.PointStruct(id=wire.point_id_to(point.id), vector=vectors, payload=point.payload)
 
 
 def vector_to(value: Vector) -> list[float] | models.SparseVector:

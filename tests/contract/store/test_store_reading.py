@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from faulty_proxy import FaultyProxy
 from qdrant_server import Address
-from store_data import everything, manifest, point, sparse, vectors
+from store_data import assert_same_vectors, everything, manifest, point, sparse, vectors
 
 from ingest.errors import StoreError
 from ingest.records import Point
@@ -56,6 +56,19 @@ def test_points_of_other_tools_are_found_but_have_no_fingerprint(
     assert (best.id, best.payload) == (foreign.id, payload)
     key = point(1).payload["_ingest"]["doc_key"]
     assert [made.id for made in ready.fingerprints(collection, [key])] == [point(1).id]
+
+
+def test_points_of_other_tools_may_have_numbers_as_ids(ready: Store, collection: str) -> None:
+    foreign = Point("7", {"dense": vectors(2)["dense"]}, {"other": 1})
+    ready.upsert(collection, [point(1), foreign])
+    ready.set_payload(collection, {"7": {"other": 2}})
+    ready.update_vectors(collection, {"7": {"dense": vectors(3)["dense"]}})
+    [[best]] = ready.query(collection, [VectorQuery("dense", vectors(3)["dense"], 1)])
+    [stored] = ready.retrieve(collection, ["7"], vectors=["dense"])
+    assert (best.id, stored.id, stored.payload) == ("7", "7", {"other": 2})
+    assert_same_vectors(stored, Point("7", {"dense": vectors(3)["dense"]}, {}))
+    ready.delete(collection, ["7"])
+    assert everything(ready, collection).keys() == {point(1).id}
 
 
 # --- reading
