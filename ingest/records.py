@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
-DenseMatrix = NDArray[np.float32]
-"""`(n, dim) float32`, C-contiguous, unit norm per row."""
+    DenseMatrix = NDArray[np.float32]
+    """`(n, dim) float32`, C-contiguous, unit norm per row."""
 
 Metadata = Mapping[str, Any]
 """JSON-representable values under string keys; belongs to the user and is filterable as `metadata.<key>`."""
@@ -137,8 +138,9 @@ class SparseVector:
     values: NDArray[np.float32]
 
 
-Vector = NDArray[np.float32] | SparseVector
-"""One dense `(dim,) float32` row, or one sparse vector."""
+if TYPE_CHECKING:
+    Vector = NDArray[np.float32] | SparseVector
+    """One dense `(dim,) float32` row, or one sparse vector."""
 
 Payload = dict[str, Any]
 """JSON-representable."""
@@ -389,3 +391,15 @@ class TokenLimit:
     model: str
     max_tokens: int
     count: TokenCounter
+
+
+def __getattr__(name: str) -> Any:
+    """Return an alias of arrays: numpy is imported when the first module asks for one, and listing collections does without."""
+    if name not in {"DenseMatrix", "Vector"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import numpy as np  # noqa: PLC0415
+    from numpy.typing import NDArray  # noqa: PLC0415
+
+    dense = NDArray[np.float32]
+    globals().update(np=np, NDArray=NDArray, DenseMatrix=dense, Vector=dense | SparseVector)
+    return globals()[name]

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Any, Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
 
 from ingest.parameters import normalize, parse_boolean, parse_choice, parse_integer
-from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 from ingest.store.payload_index import FILE_INDEXES, PayloadIndex, parse_indexes
+
+if TYPE_CHECKING:
+    from ingest.records import Vector
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 Quantization = Literal["none", "scalar", "binary"]

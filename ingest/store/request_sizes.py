@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from ingest.records import Payload, Point, SparseVector, Vector
+from ingest.records import Payload, Point, SparseVector
 from ingest.store.contract import VectorQuery
+
+if TYPE_CHECKING:
+    from ingest.records import Vector
 
 _FLOAT_BYTES = 21
 """A float32 in JSON, written as the equal float64, with its comma."""

@@ -8,15 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ingest.errors import CollectionNotFoundError, RequestTooLargeError, StoreError
-from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Filter, Manifest, Store, VectorQuery
 from ingest.store.payload_index import PayloadIndex
 from ingest.store.request_sizes import id_bytes, payload_bytes, point_bytes, query_bytes, vectors_bytes
 from ingest.store.splitting import RequestLimits, joined, pages_of
+
+if TYPE_CHECKING:
+    from ingest.records import Vector
 
 T = TypeVar("T")
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from ingest.records import ScoredPoint, SparseVector, StoredPoint
 
-from ingest.records import ScoredPoint, SparseVector, StoredPoint, Vector
+if TYPE_CHECKING:
+    from ingest.records import Vector
 
 
 def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
@@ -17,6 +18,8 @@ def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
 
 def named_vectors(vectors: Any, sparse: type[Any]) -> dict[str, Vector]:
     """Convert the vectors of a vendor record. Unnamed ones are left out: this package never writes any."""
+    import numpy as np  # noqa: PLC0415  see `ingest.records`
+
     return {
         name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
         if isinstance(value, sparse)

@@ -22,6 +22,9 @@ FOR_OUR_OWN_ROOMS = {
     "RetryingStore",  # what `open_store` returns is a `Store`
 }
 
+ALIASES = {"Vector": ingest.Vector}
+"""What modules of the store import for type checkers alone, so that they do without numpy."""
+
 
 def signatures(value: object) -> Iterator[tuple[object, str]]:
     """Yield every public annotation of a class or function, with the object that its names belong to."""
@@ -53,7 +56,7 @@ def is_our_own(name: str, value: object) -> bool:
 def mentioned(value: object) -> Iterator[tuple[str, object]]:
     """Yield the names of this package that the signatures of a class or function mention, and what they stand for."""
     for owner, annotation in signatures(value):
-        space = vars(sys.modules[owner.__module__])
+        space = {**ALIASES, **vars(sys.modules[owner.__module__])}
         for node in ast.walk(ast.parse(annotation, mode="eval")):
             if isinstance(node, ast.Name) and not hasattr(builtins, node.id) and is_our_own(node.id, space[node.id]):
                 yield node.id, space[node.id]

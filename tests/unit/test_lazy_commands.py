@@ -41,10 +41,6 @@ def test_listing_the_commands_imports_none(option: str, tmp_path: Path) -> None:
     assert not imported(option, cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS, *BASICS}
 
 
-def test_listing_the_collections_imports_no_models_and_no_sources(tmp_path: Path) -> None:
-    assert not imported("collections", "list", cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS}
-
-
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A working directory with a collection `c`."""
@@ -52,6 +48,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with Collection("c", store=folder / ".ingest" / "qdrant", state=folder / ".ingest") as collection:
         collection.sync([Document("a", "a refund is approved by the finance team")], name="s")
     return folder
+
+
+def test_listing_the_collections_imports_no_models_no_sources_and_no_arrays(searched: Path) -> None:
+    assert not imported("collections", "list", cwd=searched) & {*MODELS, *SOURCES, *CLIENTS, "numpy"}
 
 
 @pytest.mark.parametrize("options", [[], ["--vectors", "bm25"]])

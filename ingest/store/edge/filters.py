@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import qdrant_edge as engine
 
 from ingest.errors import ConfigurationError
@@ -71,6 +70,8 @@ def _condition(json: Any) -> engine.ConditionType:  # noqa: C901, PLR0911, PLR09
 def _match(match: dict[str, Any]) -> Any:  # noqa: PLR0911  one case a form
     match match:
         case {"value": bool() as value}:  # the engine reads Python's True as 1, but not NumPy's
+            import numpy as np  # noqa: PLC0415  see `ingest.records`
+
             return engine.MatchValue(np.bool_(value))  # type: ignore[arg-type]  # see above
         case {"value": value}:
             return engine.MatchValue(value)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import qdrant_edge as engine
 from qdrant_edge import UpdateOperation
 
-from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
+from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
 from ingest.store.edge.collections import EdgeCollections, OpenCollection
 from ingest.store.edge.filters import filter_to
@@ -18,6 +18,9 @@ from ingest.store.edge.pages import release_pages
 from ingest.store.edge.wire import stored_point, vector_to
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
+
+if TYPE_CHECKING:
+    from ingest.records import Vector
 
 _PAGE = 5_000
 """Fingerprints fetched at a time."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as engine
 
-from ingest.records import SparseVector, Vector
+from ingest.records import SparseVector
 from ingest.store import wire
 from ingest.store.contract import CollectionOptions, Manifest
 from ingest.store.payload_index import IndexType, PayloadIndex
+
+if TYPE_CHECKING:
+    from ingest.records import Vector
 
 INDEXING_THRESHOLD = 1_000_000
 """Kilobytes of one named dense vector from which `finalize` builds an HNSW graph. Below it, a search compares with all vectors:
