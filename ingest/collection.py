@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ingest.cluster.engine import run_on_ray
+from ingest.editable import EditableCollection
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import EncodingOptions
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES, WORTH_CONVERTING_CHUNKS
@@ -19,24 +20,20 @@ from ingest.records import Receipt, Source
 from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.search.gate import choose_gate
-from ingest.searchable import Delete, Duration, OnProgress, SearchableCollection, Share
+from ingest.searchable import Delete, Duration, OnProgress, Share
 from ingest.source.inputs import SourceLike, reads_once, sources_of
 from ingest.source.sampling import SampledSources
 from ingest.source.sizes import hold_bytes
-from ingest.store.contract import CollectionInfo
 from ingest.sync.cancellation import run_in_thread
-from ingest.sync.deletion import delete_documents, undelete
-from ingest.sync.ownership import check_spelling, find_droppable
 from ingest.sync.preview import Preview, preview_job
 from ingest.sync.rates import load_rates, measured_rates, remember_rates
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run import run_job
-from ingest.sync.stored_sources import Forgotten, forget_source
 from ingest.telemetry import ThroughputMonitor
 from ingest.verify.verification import Verification, verify_job
 
 
-class Collection(SearchableCollection):
+class Collection(EditableCollection):
     """One collection: planned, synced, searched, verified, reindexed. See `SearchableCollection.__init__` for its arguments.
 
     Its store and its models are opened by the first method that needs them. Searches are safe from several threads; of the other
@@ -57,9 +54,10 @@ class Collection(SearchableCollection):
         delete: Delete = "incremental",
         delete_after: Duration | None = None,
         max_delete: Share = Fraction(1, 5),
+        reuse: Sequence[str] = (),
     ) -> Preview:
         """Return what `sync` with the same arguments would do, without doing it."""
-        options = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete}
+        options = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete, "reuse": reuse}
         sources, stored = self._check(source, name, include, exclude, **options), self._stored()
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
         encoding = self._encoding_for(stored, self._local_encoding, sampled.texts)
@@ -79,6 +77,7 @@ class Collection(SearchableCollection):
         max_delete: Share = Fraction(1, 5),
         accept_fingerprints: bool = False,
         moved_from: str | None = None,
+        reuse: Sequence[str] = (),
         rejects: str | Path | None = None,
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -94,6 +93,7 @@ class Collection(SearchableCollection):
             max_delete: share of a source's documents that `full` may delete before the run stops.
             accept_fingerprints: accept the stored vectors as compatible with the models although their fingerprints differ.
             moved_from: former name of the only source, whose points are moved to it without encoding.
+            reuse: other collections in the store, or `["all"]`, whose vectors of equal texts are copied.
             rejects: the rejects file. None: `rejects/NAME.jsonl` in the state folder.
             on_progress: called with each `Progress`, from the run's threads, instead of the monitor's own function.
             stop: called after each window; once it returns True the run ends without deleting missing documents.
@@ -102,7 +102,7 @@ class Collection(SearchableCollection):
         in float32.
         """
         options: dict[str, Any] = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete}
-        options |= {"accept_fingerprints": accept_fingerprints, "moved_from": moved_from}
+        options |= {"accept_fingerprints": accept_fingerprints, "moved_from": moved_from, "reuse": reuse}
         sources = self._check(source, name, include, exclude, **options)
         path = Path(rejects or self._state / "rejects" / f"{self.name}.jsonl")
         run = partial(self._run, sources=sources, options=options, rejects=path, monitor=self._monitored(on_progress), stop=stop)
@@ -169,29 +169,6 @@ class Collection(SearchableCollection):
         done = roll_back(self._raw_name, store=self.store, aliases=self._aliases)
         self._chosen, self._searcher = (), None
         return done
-
-    def undelete(self, *, sources: Sequence[str] = (), doc_ids: Sequence[str] = ()) -> int:
-        """Bring back soft-deleted documents, of these sources and ids or of all, and return how many."""
-        return undelete(self.store, self.name, sources, doc_ids)
-
-    def delete(self, doc_ids: Sequence[str], *, source: str | None = None) -> int:
-        """Delete documents by id, of one source or of all, and return how many. See `delete_documents`."""
-        return delete_documents(self.store, self.name, doc_ids, source)
-
-    def forget(self, source: str, *, delete_after: Duration | None = None) -> Forgotten:
-        """Delete all documents of a source by its name, or soft-delete them first. See `forget_source`."""
-        return forget_source(self.store, self.name, source, delete_after=delete_after)
-
-    def droppable(self) -> CollectionInfo:
-        """Return the stored collection that `drop` would delete. Raises as `find_droppable`."""
-        check_spelling(self._raw_name, self.name)
-        return find_droppable(self.store, self.name)
-
-    def drop(self) -> CollectionInfo:
-        """Delete the collection and everything in it, and return what it was. Raises as `find_droppable`."""
-        info = self.droppable()
-        self.store.drop(info.name)
-        return info
 
     def export(
         self,

@@ -148,6 +148,11 @@ class RunSettings(Table):
         " `keyword tenant`: table `[index]`.",
     )
 
+    reuse: Names = Field(
+        default_factory=list,
+        description="Other collections whose vectors of equal texts are copied, if the same models made them; `all` for all.",
+    )
+
     engine: Literal["local", "ray"] = Field(
         "local", description="Where a run executes: `local` (this process) or `ray` (a Ray cluster)."
     )

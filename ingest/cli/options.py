@@ -189,6 +189,13 @@ MovedFrom = Annotated[
     str | None,
     typer.Option("--moved-from", help="Former name of the source. Its stored points are moved to the new name without encoding."),
 ]
+Reuse = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--reuse",
+        help="Other collection of the same models whose vectors of equal texts are copied, or all. May be repeated.",
+    ),
+]
 Accept = Annotated[
     bool,
     typer.Option(

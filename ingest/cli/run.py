@@ -32,6 +32,7 @@ def run(
     metrics_port: options.MetricsPort = None,
     accept_fingerprints: options.Accept = False,
     moved_from: options.MovedFrom = None,
+    reuse: options.Reuse = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a collection equal to its sources.
@@ -40,7 +41,7 @@ def run(
     """
     invocation: Invocation = context.obj
     groups = {**source.overrides, **models.overrides, **deletion.overrides, **engine.overrides}
-    settings = invocation.settings(**groups, store=store, rejects=rejects, max_rejects=max_rejects)
+    settings = invocation.settings(**groups, store=store, rejects=rejects, max_rejects=max_rejects, reuse=reuse or None)
     path = rejects_path(settings, collection)
     keys, cluster = models_of(settings), cluster_of(settings)
     with (
@@ -53,6 +54,7 @@ def run(
             **deletion_of(settings),
             accept_fingerprints=accept_fingerprints,
             moved_from=moved_from,
+            reuse=settings.reuse,
             rejects=path,
             stop=stop,
         )

@@ -134,7 +134,7 @@ def _request_of(settings: Settings, name: str) -> dict[str, Any]:
     """Return what a job asks of its collection, as arguments of `Collection.sync`."""
     job, own = settings.jobs[name], job_settings(settings, name)
     sources = sources_of(own, job.source, name=job.name, data_format=job.format, query=job.query)
-    return {"source": sources, **deletion_of(own), "moved_from": job.moved_from}
+    return {"source": sources, **deletion_of(own), "moved_from": job.moved_from, "reuse": own.reuse}
 
 
 def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignals) -> None:

@@ -40,6 +40,7 @@ from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
 from ingest.store.contract import Store
 from ingest.store.writer import DEFER_FROM, defer_indexing
+from ingest.sync.copying import reusable_vectors
 from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run import OpenRun, ReadResult, check_run, complete_run
@@ -122,6 +123,7 @@ def run_on_ray(
         workers = cluster.workers or gpus or cpus or 1
         splits = [split(source, cluster.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
         wanted = run_task(build_manifest, job, setup, **resources)
+        reusable_vectors(store, job.reuse, wanted, job.aliases)  # raises before anything is written
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
 
         def read(opened: OpenRun) -> ReadResult:

@@ -32,7 +32,7 @@ from ingest.store.contract import Manifest, Store
 from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
-from ingest.sync.copying import stored_vectors
+from ingest.sync.copying import reusable_vectors, stored_vectors
 from ingest.sync.effects import WindowResult
 from ingest.sync.job import Job
 from ingest.sync.pipeline import CollectionSink, Sink, SourceRun
@@ -150,7 +150,9 @@ class Worker:
         self._shards = shards
         self._store = setup.open_store()
         self._models = setup.make_models()
-        self._vectors = stored_vectors(self._store, collection, job.manifest(self._models), self._models)
+        wanted = job.manifest(self._models)
+        reusable = reusable_vectors(self._store, job.reuse, wanted, job.aliases)
+        self._vectors = stored_vectors(self._store, collection, wanted, self._models, reusable)
         self._controller = AdaptiveBatchController(soft_limit_gb=setup.memory_limit_gb)
         self._metrics = WorkerMetrics()
 

@@ -6,16 +6,19 @@ A renamed file, a moved folder or a paragraph that forty contracts share has the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from types import MappingProxyType
+
+import numpy as np
 
 from ingest.encode.contract import Model
-from ingest.errors import StoreError, StoreUnavailableError
+from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.records import Fingerprint, StoredPoint, Vector
 from ingest.store.contract import Condition, Manifest, Store, VectorSpec
 from ingest.store.request_sizes import batches
-from ingest.store.schema import INGEST_FIELD, TEXT_FP_FIELD, fingerprint_of
+from ingest.store.schema import INGEST_FIELD, TEXT_FP_FIELD, _normalize_collection_name, fingerprint_of
 from ingest.store.vector_faults import find_faults
 from ingest.sync.effects import Copies
 from ingest.sync.reading import PlannedDocument
@@ -31,19 +34,60 @@ PAGE_POINTS = 256
 _Page = list[tuple[StoredPoint, Fingerprint]]
 
 
-def stored_vectors(store: Store, collection: str | None, manifest: Manifest, models: Sequence[Model]) -> StoredVectors:
-    """Return the vectors that a run may copy.
+Vectors = Mapping[str, Sequence[VectorSpec]]
+"""Collection → its vectors that a run may copy."""
 
-    There are none without a collection, if that is empty or has no index of its texts (an older one gets it when its next run
-    begins), and if every model is cheaper than a request, as BM25 is.
+NO_VECTORS: Vectors = MappingProxyType({})
+
+ALL = "all"
+"""Stands for every other collection, in place of a name."""
+
+
+def reusable_vectors(store: Store, names: Sequence[str], wanted: Manifest, aliases: Mapping[str, str]) -> Vectors:
+    """Return the vectors of other collections that the same models made as those of `wanted`.
+
+    A collection without an index of its texts is left out. Reads only.
+
+    Args:
+        names: the collections in any spelling, or `ALL`.
+
+    Raises `ConfigurationError` for a named collection of which no vector can be copied, `CollectionNotFoundError`.
+    """
+    if ALL in names:
+        others = [info.manifest for info in store.collections() if info.manifest is not None]
+    else:
+        others = [store.manifest(_normalize_collection_name(name, aliases)) for name in names]
+    own = store.aliases().get(wanted.collection, wanted.collection)
+    found: dict[str, Sequence[VectorSpec]] = {}
+    for other in others:
+        if other.collection == own:
+            continue
+        made = {(spec.name, spec.fingerprint, spec.distance) for spec in other.vectors}
+        specs = tuple(spec for spec in wanted.vectors if (spec.name, spec.fingerprint, spec.distance) in made)
+        if specs and TEXT_FP_FIELD in store.indexes(other.collection):
+            found[other.collection] = specs
+        elif ALL not in names:
+            reason = "its texts have no index before its next ingest run" if specs else "other models made its vectors"
+            raise ConfigurationError(f"no vectors of {other.collection} can be reused for {wanted.collection}: {reason}")
+    return found
+
+
+def stored_vectors(
+    store: Store, collection: str | None, manifest: Manifest, models: Sequence[Model], reusable: Vectors = NO_VECTORS
+) -> StoredVectors:
+    """Return the vectors that a run may copy, from its collection and the `reusable` ones of others.
+
+    The collection has none if it is None, empty, or without an index of its texts (an older one gets it when its next run
+    begins). Nothing is copied if every model is cheaper than a request, as BM25 is.
 
     Args:
         manifest: the vectors that the run wants.
     """
-    cheap = all(model.runs_on == "anywhere" for model in models)
-    if collection is None or cheap or store.count(collection) == 0 or TEXT_FP_FIELD not in store.indexes(collection):
-        return StoredVectors(store, {})
-    return StoredVectors(store, {collection: manifest.vectors})
+    if all(model.runs_on == "anywhere" for model in models):
+        return StoredVectors(store, None, {})
+    if collection is None or store.count(collection) == 0 or TEXT_FP_FIELD not in store.indexes(collection):
+        return StoredVectors(store, collection, dict(reusable))
+    return StoredVectors(store, collection, {collection: manifest.vectors, **reusable})
 
 
 @dataclass(slots=True)
@@ -51,12 +95,14 @@ class StoredVectors:
     """The vectors that collections have stored, by text. Use it from one thread.
 
     Attributes:
+        own: the collection to write to, whose vectors are stored as exactly as the copies will be.
         vectors: collection → the named vectors to copy from it. The collections are searched in this order. One that refuses is
             left out from then on, and its texts are encoded again.
     """
 
     store: Store
-    vectors: dict[str, tuple[VectorSpec, ...]]
+    own: str | None
+    vectors: dict[str, Sequence[VectorSpec]]
 
     def find(self, documents: Sequence[PlannedDocument]) -> Copies:
         """Return the stored vectors of the texts that these documents need encoded, without damaged ones."""
@@ -67,7 +113,7 @@ class StoredVectors:
             try:
                 for batch in batches(texts, lambda _: 1, BATCH_TEXTS, BATCH_TEXTS):
                     for page in self._pages(collection, specs, batch):
-                        _add_sound(page, specs, found)
+                        _add_sound(page, specs, found, exact=collection == self.own)
             except StoreUnavailableError:
                 raise
             except StoreError as exc:
@@ -103,8 +149,8 @@ class StoredVectors:
             pending -= answered
 
 
-def _add_sound(page: _Page, specs: Sequence[VectorSpec], found: dict[str, dict[str, Vector]]) -> None:
-    """Add the vectors of a page that the right model made and that have no fault."""
+def _add_sound(page: _Page, specs: Sequence[VectorSpec], found: dict[str, dict[str, Vector]], *, exact: bool) -> None:
+    """Add the vectors of a page that the right model made and that have no fault. Unless `exact`, they may be rounded."""
     for spec in specs:
         vectors = [
             (fingerprint.text_fp, point.vectors[spec.name])
@@ -114,8 +160,13 @@ def _add_sound(page: _Page, specs: Sequence[VectorSpec], found: dict[str, dict[s
         numbered = [(number, vector) for number, (_, vector) in enumerate(vectors)]
         faulty = {number for number, _ in find_faults(numbered, spec.dim)}
         for number, (text, vector) in enumerate(vectors):
-            if number not in faulty:
+            if number not in faulty and (exact or not _is_rounded(vector)):
                 found.setdefault(text, {}).setdefault(spec.name, vector)
+
+
+def _is_rounded(vector: Vector) -> bool:
+    """Return whether a dense vector fits into float16, as after it was stored as that or as integers."""
+    return isinstance(vector, np.ndarray) and bool((vector.astype(np.float16) == vector).all())
 
 
 def _needed(documents: Sequence[PlannedDocument]) -> dict[str, set[str]]:

@@ -21,6 +21,7 @@ from ingest.parameters import (
     parse_mapping,
     parse_share,
     parse_text,
+    parse_texts,
     parse_weight,
     set_fields,
 )
@@ -53,6 +54,8 @@ class Job:
             Dimensions and distances must be the same.
         moved_from: the former name of the job's only source: what is stored under it is taken along before the source is read
             (`ingest.sync.moving.move_source`).
+        reuse: other collections of the store whose vectors of equal texts are copied, if the same models made them; `all` for
+            every collection that has any.
 
     Raises `ConfigurationError` that names the parameter, its value and what is allowed.
     """
@@ -69,6 +72,7 @@ class Job:
     distance: Distance
     accept_fingerprints: bool
     moved_from: str | None
+    reuse: tuple[str, ...]
 
     def __init__(
         self,
@@ -85,6 +89,7 @@ class Job:
         distance: Distance = "cosine",
         accept_fingerprints: bool = False,
         moved_from: str | None = None,
+        reuse: Sequence[str] = (),
     ) -> None:
         set_fields(
             self,
@@ -100,6 +105,7 @@ class Job:
             distance=checked("distance", parse_choice, distance, get_args(Distance)),
             accept_fingerprints=checked("accept_fingerprints", parse_boolean, accept_fingerprints),
             moved_from=checked("moved_from", optional(parse_text), moved_from),
+            reuse=checked("reuse", parse_texts, reuse),
         )
         _normalize_collection_name(self.collection, self.aliases)  # raises for a name that cannot be one
 

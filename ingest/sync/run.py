@@ -21,7 +21,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.store.similarity import note_sigmas
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
-from ingest.sync.copying import stored_vectors
+from ingest.sync.copying import reusable_vectors, stored_vectors
 from ingest.sync.deletion import SourceDeletes, check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_still_in_use, ensure_collection
@@ -66,6 +66,7 @@ def run_job(
     if monitor.on_progress is not None:
         monitor.expect_documents(count_documents(sources))
     wanted = job.manifest(ensemble.models)
+    reusable = reusable_vectors(store, job.reuse, wanted, job.aliases)
     with ExitStack() as state:
         seen = [state.enter_context(SeenDocuments()) for _ in sources]
         pending = [state.enter_context(PendingDeletes()) for _ in sources]
@@ -73,7 +74,7 @@ def run_job(
         def read(opened: OpenRun) -> ReadResult:
             sizing = WindowSizing(job.bounds, monitor)
             probe = VectorProbe(store, opened.collection)
-            vectors = stored_vectors(store, opened.collection, wanted, ensemble.models)
+            vectors = stored_vectors(store, opened.collection, wanted, ensemble.models, reusable)
             with Writer(store, opened.collection) as writer:
                 for number, (source, deletes) in enumerate(zip(sources, opened.deletes, strict=True)):
                     if stop():

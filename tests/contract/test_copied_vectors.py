@@ -13,8 +13,8 @@ from sync_bench import SyncBench, counts, document, paragraph
 from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
-from ingest.errors import StoreError, StoreUnavailableError
-from ingest.records import Point, StoredPoint
+from ingest.errors import CollectionNotFoundError, ConfigurationError, StoreError, StoreUnavailableError
+from ingest.records import Point, StoredPoint, Vector
 from ingest.source import open_source
 from ingest.store.contract import Store
 from ingest.sync.preview import preview_job
@@ -143,3 +143,43 @@ def test_vectors_that_cost_less_than_a_request_are_computed(bench: SyncBench) ->
     bench.run([document("old", "ab")], models=models)
     receipt = bench.run([document("new", "ab")], models=models)
     assert (receipt.chunks.written, receipt.chunks.copied) == (2, 0)
+
+
+def test_another_collection_of_the_same_documents_encodes_nothing(bench: SyncBench) -> None:
+    documents = [document(f"d{letter}", letter) for letter in "abcde"]
+    bench.run(documents, models=[*recording(), *BM25])
+    stranger = SyncBench(bench.store, f"{bench.collection}_stranger", bench.folder)
+    stranger.run(documents, models=[HashEncoder("first", 3), HashEncoder("third", 2)])
+    for number, reuse in enumerate(([bench.collection], [bench.collection.upper()], ["all"])):
+        models = recording()
+        other = SyncBench(bench.store, f"{bench.collection}_other_{number}", bench.folder)
+        receipt = other.run(documents, models=[*models, *BM25], reuse=reuse)
+        assert ([model.encoded for model in models], receipt.chunks.copied) == ([[], []], 5)
+        assert other.stored() == bench.stored()
+
+
+def test_a_collection_without_vectors_to_reuse_is_refused_before_anything_is_made(bench: SyncBench) -> None:
+    bench.run([document("old", "ab")], models=recording())
+    other = SyncBench(bench.store, f"{bench.collection}_other", bench.folder)
+    with pytest.raises(ConfigurationError, match="other models made its vectors"):
+        other.run([document("old", "ab")], models=[HashEncoder("third", 2)], reuse=[bench.collection])
+    with pytest.raises(CollectionNotFoundError):
+        other.run([document("old", "ab")], models=recording(), reuse=[f"{bench.collection}_never"])
+    assert other.collection not in bench.store.aliases()
+
+
+def test_vectors_that_another_collection_has_rounded_are_not_reused(bench: SyncBench) -> None:
+    bench.run([document("old", "ab")], models=recording(), distance="dot")
+    rounded = [
+        Point(point.id, {name: _in_float16(vector) for name, vector in point.vectors.items()}, point.payload)
+        for point in bench.store.scroll(bench.collection, vectors=True)
+    ]
+    bench.store.upsert(bench.collection, rounded)
+    models = recording()
+    other = SyncBench(bench.store, f"{bench.collection}_other", bench.folder)
+    receipt = other.run([document("old", "ab")], models=models, distance="dot", reuse=[bench.collection])
+    assert (receipt.chunks.copied, [len(model.encoded) for model in models]) == (0, [2, 2])
+
+
+def _in_float16(vector: Vector) -> Vector:
+    return np.asarray(vector).astype(np.float16).astype(np.float32)
