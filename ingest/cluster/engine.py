@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
 from types import TracebackType
@@ -40,7 +40,7 @@ from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
 from ingest.store.contract import Store
 from ingest.store.writer import DEFER_FROM, defer_indexing
-from ingest.sync.copying import reusable_vectors
+from ingest.sync.copying import reusable_vectors, vectors_to_copy
 from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run import OpenRun, ReadResult, check_run, complete_run
@@ -123,7 +123,7 @@ def run_on_ray(
         workers = cluster.workers or gpus or cpus or 1
         splits = [split(source, cluster.part_size or PartSize(PARTS_PER_WORKER * workers)) for source in sources]
         wanted = run_task(build_manifest, job, setup, **resources)
-        reusable_vectors(store, job.reuse, wanted, job.aliases)  # raises before anything is written
+        reusable = reusable_vectors(store, job.reuse, wanted, job.aliases)
         shards = Shards(len(sources), min(SHARDS, -(-workers // 2)))
 
         def read(opened: OpenRun) -> ReadResult:
@@ -133,10 +133,10 @@ def run_on_ray(
             coordinator = start_actor(Coordinator, max_concurrency=1000)
             if meeting := [part for part in parts if splits[part.source].ids_may_meet]:
                 map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
+            to_copy = vectors_to_copy(store, opened.collection, wanted, reusable)
+            arguments = [job, opened.collection, replace(setup, to_copy=to_copy), coordinator, shards]
             with _Watch(coordinator, monitor, stop):
-                results = map_in_actors(
-                    parts, Worker, [job, opened.collection, setup, coordinator, shards], workers=workers, resources=resources
-                )
+                results = map_in_actors(parts, Worker, arguments, workers=workers, resources=resources)
                 totals = _gather(
                     results,
                     opened,

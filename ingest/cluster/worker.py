@@ -32,7 +32,7 @@ from ingest.store.contract import Manifest, Store
 from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
-from ingest.sync.copying import reusable_vectors, stored_vectors
+from ingest.sync.copying import Vectors, stored_vectors
 from ingest.sync.effects import WindowResult
 from ingest.sync.job import Job
 from ingest.sync.pipeline import CollectionSink, Sink, SourceRun
@@ -59,6 +59,7 @@ class WorkerSetup:
         devices: devices to compute on; None for the GPU that Ray assigned to the worker, or the CPU if it assigned none.
         memory_limit_gb: see `AdaptiveBatchController`.
         retry: limits on the retries of a batch while its model is unavailable; the store has its own.
+        to_copy: stored vectors that the run may copy, see `vectors_to_copy`. The run sets it.
     """
 
     open_store: Callable[[], RetryingStore]
@@ -66,6 +67,7 @@ class WorkerSetup:
     devices: tuple[str, ...] | None = None
     memory_limit_gb: float | None = None
     retry: RetryPolicy = RetryPolicy()
+    to_copy: Vectors = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,9 +152,7 @@ class Worker:
         self._shards = shards
         self._store = setup.open_store()
         self._models = setup.make_models()
-        wanted = job.manifest(self._models)
-        reusable = reusable_vectors(self._store, job.reuse, wanted, job.aliases)
-        self._vectors = stored_vectors(self._store, collection, wanted, self._models, reusable)
+        self._vectors = stored_vectors(self._store, collection, setup.to_copy, self._models)
         self._controller = AdaptiveBatchController(soft_limit_gb=setup.memory_limit_gb)
         self._metrics = WorkerMetrics()
 

@@ -9,7 +9,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from types import MappingProxyType
 
 import numpy as np
 
@@ -36,8 +35,6 @@ _Page = list[tuple[StoredPoint, Fingerprint]]
 
 Vectors = Mapping[str, Sequence[VectorSpec]]
 """Collection → its vectors that a run may copy."""
-
-NO_VECTORS: Vectors = MappingProxyType({})
 
 ALL = "all"
 """Stands for every other collection, in place of a name."""
@@ -72,22 +69,20 @@ def reusable_vectors(store: Store, names: Sequence[str], wanted: Manifest, alias
     return found
 
 
-def stored_vectors(
-    store: Store, collection: str | None, manifest: Manifest, models: Sequence[Model], reusable: Vectors = NO_VECTORS
-) -> StoredVectors:
-    """Return the vectors that a run may copy, from its collection and the `reusable` ones of others.
+def vectors_to_copy(store: Store, collection: str, wanted: Manifest, reusable: Vectors) -> Vectors:
+    """Return the vectors that a run may copy when it begins: those of its own collection, and the `reusable` ones of others.
 
-    The collection has none if it is None, empty, or without an index of its texts (an older one gets it when its next run
-    begins). Nothing is copied if every model is cheaper than a request, as BM25 is.
-
-    Args:
-        manifest: the vectors that the run wants.
+    The own collection has none if it is empty, or without an index of its texts (an older one gets it when its next run begins).
     """
-    if all(model.runs_on == "anywhere" for model in models):
-        return StoredVectors(store, None, {})
-    if collection is None or store.count(collection) == 0 or TEXT_FP_FIELD not in store.indexes(collection):
-        return StoredVectors(store, collection, dict(reusable))
-    return StoredVectors(store, collection, {collection: manifest.vectors, **reusable})
+    if store.count(collection) == 0 or TEXT_FP_FIELD not in store.indexes(collection):
+        return reusable
+    return {collection: wanted.vectors, **reusable}
+
+
+def stored_vectors(store: Store, own: str, vectors: Vectors, models: Sequence[Model]) -> StoredVectors:
+    """Return the stored vectors that a run with these models looks up: none if each is cheaper than a request, as BM25 is."""
+    cheap = all(model.runs_on == "anywhere" for model in models)
+    return StoredVectors(store, own, {} if cheap else dict(vectors))
 
 
 @dataclass(slots=True)
@@ -101,7 +96,7 @@ class StoredVectors:
     """
 
     store: Store
-    own: str | None
+    own: str
     vectors: dict[str, Sequence[VectorSpec]]
 
     def find(self, documents: Sequence[PlannedDocument]) -> Copies:

@@ -15,7 +15,7 @@ from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
 from ingest.source.reading_report import merged, report_of
 from ingest.store.contract import Store
-from ingest.sync.copying import StoredVectors, reusable_vectors, stored_vectors
+from ingest.sync.copying import StoredVectors, reusable_vectors, stored_vectors, vectors_to_copy
 from ingest.sync.deletion import find_missing, is_braked, note_stored
 from ingest.sync.effects import Copies, copied_vectors, wanted_texts
 from ingest.sync.job import Job
@@ -127,8 +127,10 @@ def preview_job(
     except CollectionNotFoundError:
         exists = False
     preview = Preview(wanted.collection, exists, dict.fromkeys((model.key for model in models), 0), vector_bytes(models))
-    reusable = reusable_vectors(store, job.reuse, wanted, job.aliases)
-    vectors = stored_vectors(store, wanted.collection if exists else None, wanted, models, reusable)
+    to_copy = reusable_vectors(store, job.reuse, wanted, job.aliases)
+    if exists:
+        to_copy = vectors_to_copy(store, wanted.collection, wanted, to_copy)
+    vectors = stored_vectors(store, wanted.collection, to_copy, models)
     for source in sources:
         _preview_source(preview, job, source, vectors, models, now=now())
     found = merged(map(report_of, sources))

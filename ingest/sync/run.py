@@ -21,7 +21,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.store.similarity import note_sigmas
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
-from ingest.sync.copying import reusable_vectors, stored_vectors
+from ingest.sync.copying import reusable_vectors, stored_vectors, vectors_to_copy
 from ingest.sync.deletion import SourceDeletes, check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_still_in_use, ensure_collection
@@ -74,7 +74,8 @@ def run_job(
         def read(opened: OpenRun) -> ReadResult:
             sizing = WindowSizing(job.bounds, monitor)
             probe = VectorProbe(store, opened.collection)
-            vectors = stored_vectors(store, opened.collection, wanted, ensemble.models, reusable)
+            to_copy = vectors_to_copy(store, opened.collection, wanted, reusable)
+            vectors = stored_vectors(store, opened.collection, to_copy, ensemble.models)
             with Writer(store, opened.collection) as writer:
                 for number, (source, deletes) in enumerate(zip(sources, opened.deletes, strict=True)):
                     if stop():
