@@ -372,6 +372,9 @@ class Source(Protocol):
 
     Optional: `count() -> int | None`, the number of documents that `read` will yield, for the progress of a run. None: counting
     them is not cheap.
+
+    Optional: `size() -> int | None`, the bytes of the files that `read` will read, for the progress of a run that cannot count
+    its documents, and `position: int`, about how many of these bytes the records yielded so far take. None: not known.
     """
 
     @property

@@ -35,6 +35,7 @@ class Progress:
         encoded: distinct texts encoded in this pass.
         chunks: distinct texts of this pass.
         total: documents of the sources, or None if counting them is not cheap.
+        read_share: share of the sources' bytes that the documents read take, 0 to 1, or None if that is not known.
     """
 
     read: int
@@ -43,14 +44,17 @@ class Progress:
     encoded: int = 0
     chunks: int = 0
     total: int | None = None
+    read_share: float | None = None
 
     @property
     def share(self) -> float | None:
         """About how much of the run is done, 0 to 1: documents, and what a model has encoded of those in the window."""
-        if not self.total:
-            return None
         under_way = (self.read - self.done) * self.encoded / self.chunks if self.chunks else 0.0
-        return min(1.0, (self.done + under_way) / self.total)
+        if self.total:
+            return min(1.0, (self.done + under_way) / self.total)
+        if self.read_share is None or not self.read:
+            return None
+        return min(1.0, (self.done + under_way) / self.read * self.read_share)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,12 +188,16 @@ class ThroughputMonitor:
         wall_clock: seconds since the epoch, for `time` in `stream`; the same for all processes of a host.
         stream: stream to which each event is written as one JSON line, flushed at once, or None.
         on_progress: called with each `Progress`, from the run's threads; it must not block or raise.
+
+    Attributes:
+        position: bytes of the sources' files that the documents read so far take.
     """
 
     clock: Clock = time.monotonic
     wall_clock: Clock = time.time
     stream: TextIO | None = None
     on_progress: Callable[[Progress], object] | None = None
+    position: int = field(init=False, default=0)
     _started: float = field(init=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _lease_events: list[LeaseEvent] = field(init=False, default_factory=list)
@@ -198,6 +206,7 @@ class ThroughputMonitor:
     _error_count: int = field(init=False, default=0)
     _documents: tuple[int, int] = field(init=False, default=(0, 0))
     _total: int | None = field(init=False, default=None)
+    _bytes: int | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         self.start()
@@ -211,7 +220,8 @@ class ThroughputMonitor:
             self._errors.clear()
             self._error_count = 0
             self._documents = (0, 0)
-            self._total = None
+            self._total = self._bytes = None
+            self.position = 0
 
     def elapsed(self) -> float:
         """Return the seconds since the run started."""
@@ -256,21 +266,25 @@ class ThroughputMonitor:
                 }
             )
 
-    def expect_documents(self, total: int | None) -> None:
-        """Note how many documents the run will read. None: the number is not known."""
-        self._total = total
+    def expect(self, documents: int | None, size: int | None) -> None:
+        """Note how many documents the run will read, and how many bytes their files have. None: not known."""
+        self._total, self._bytes = documents, size
 
     def log_documents(self, read: int, done: int) -> None:
         """Report that `read` documents were read so far, and `done` of them are stored, unchanged or rejected."""
         with self._lock:
             self._documents = (read, done)
         if self.on_progress is not None:
-            self.on_progress(Progress(read, done, total=self._total))
+            self.on_progress(self._progress())
 
     def log_encoding(self, model: str, encoded: int, chunks: int) -> None:
         """Report that a model has encoded `encoded` of the `chunks` of its pass."""
         if self.on_progress is not None:
-            self.on_progress(Progress(*self.documents, model, encoded, chunks, self._total))
+            self.on_progress(self._progress(model, encoded, chunks))
+
+    def _progress(self, model: str | None = None, encoded: int = 0, chunks: int = 0) -> Progress:
+        share = min(1.0, self.position / self._bytes) if self._bytes else None
+        return Progress(*self.documents, model, encoded, chunks, self._total, share)
 
     @property
     def documents(self) -> tuple[int, int]:

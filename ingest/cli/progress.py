@@ -24,7 +24,9 @@ STEPS = 1000
 
 
 class TerminalProgress:
-    """One bar with what is done, in percent if the documents are counted, and with the time left. Leaves nothing behind.
+    """One bar with what is done, in percent if the documents or the bytes of the sources are known, and with the time left.
+
+    Leaves nothing behind.
 
     A context manager to be called with each `Progress`.
     """
@@ -83,9 +85,9 @@ class LogProgress:
 
 
 def describe_progress(progress: Progress) -> str:
-    """Return how far a run is: `120 of 418 documents, all-miniLM-l6 at chunk 512 of 2,048`."""
-    total = progress.read if progress.total is None else progress.total
-    documents = f"{progress.done:,} of {total:,} documents"
+    """Return how far a run is: `120 of 418 documents, all-miniLM-l6 at chunk 512 of 2,048`, or `120 of 418 documents read, …`."""
+    total = f"{progress.read:,} documents read" if progress.total is None else f"{progress.total:,} documents"
+    documents = f"{progress.done:,} of {total}"
     if progress.model is None:
         return documents
     return f"{documents}, {progress.model} at chunk {progress.encoded:,} of {progress.chunks:,}"

@@ -53,6 +53,7 @@ class _Row(NamedTuple):
     cells: list[str]
     position: str
     raw: bytes
+    size: int
 
 
 @dataclass(slots=True)
@@ -108,10 +109,13 @@ def read_csv(stream: ByteStream, records: Records, suffix_delimiter: str) -> Ite
     lines = CsvLines(stream, records.max_bytes)
     if said:
         next(lines, None)
-    yield from _records(lines, csv_rows(lines, delimiter), records, stream.where)
+    yield from _records(lines, csv_rows(lines, delimiter), records, stream)
 
 
-def _records(lines: CsvLines, rows: Iterator[list[str] | str], records: Records, where: str) -> Iterator[Document | Rejected]:
+def _records(
+    lines: CsvLines, rows: Iterator[list[str] | str], records: Records, stream: ByteStream
+) -> Iterator[Document | Rejected]:
+    where = stream.where
     names = list(records.options.columns or ())
     if not names:
         header = next(rows, None)
@@ -126,7 +130,11 @@ def _records(lines: CsvLines, rows: Iterator[list[str] | str], records: Records,
     cells = [each.cells for each in sample if isinstance(each, _Row)]
     columns = _Columns(where, names, _column_types(names, cells, records))
     for each in chain(sample, _failing(failure), whole):
-        yield records.row(columns.record(each), each.position, each.raw) if isinstance(each, _Row) else each
+        if isinstance(each, _Row):
+            records.report.position += stream.stored_bytes(each.size)
+            yield records.row(columns.record(each), each.position, each.raw)
+        else:
+            yield each
     columns.report_to(records.report)
 
 
@@ -162,7 +170,7 @@ def _whole_rows(
         elif len(row) != len(names):
             yield Rejected(lines.position, f"the row has {len(row)} fields and {expected}", raw_of(lines.raw))
         else:
-            yield _Row(row, lines.position, lines.raw)
+            yield _Row(row, lines.position, lines.raw, lines.size)
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -246,13 +254,14 @@ class CsvLines:
         ended: whether there are no more lines.
         too_large: whether the row is larger than `limit`.
         raw: the first bytes of the row.
+        size: bytes of the row.
     """
 
     def __init__(self, stream: ByteStream, limit: int) -> None:
         self._lines = read_lines(stream, limit)
         self._where = stream.where
         self._number = 0
-        self._size = 0
+        self.size = 0
         self._first = 0
         self.limit = limit
         self.ended = False
@@ -262,7 +271,7 @@ class CsvLines:
     def begin(self) -> None:
         """Start a new row at the next line."""
         self._first = self._number + 1
-        self._size = 0
+        self.size = 0
         self.too_large = False
         self.raw = b""
 
@@ -285,14 +294,14 @@ class CsvLines:
             self.ended = True
             raise StopIteration
         self._number = line.number
-        self._size += len(line.data) + 1
+        self.size += len(line.data) + 1
         if len(self.raw) < RAW_LIMIT:
             self.raw += line.data[:RAW_LIMIT] + b"\n"
         if line.too_long:
             raise _TooLargeError
         # Bytes that are not UTF-8 become lone surrogates, which the check of the record finds in their field.
         text = line.data.decode(errors="surrogateescape") + "\n"
-        if self._size > self.limit:
+        if self.size > self.limit:
             self.too_large = True
             return _skeleton(text)
         return text

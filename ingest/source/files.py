@@ -63,6 +63,14 @@ class FileSource:
     def report(self) -> ReadingReport:
         return self.table.report
 
+    def size(self) -> int | None:
+        """Return the bytes of a table that is read record by record, else None. See `Source`."""
+        return self.place.facts().size if self.file_format.has_lines and self.part is None else None
+
+    @property
+    def position(self) -> int:
+        return self.report.position
+
     def read(self) -> Iterator[Document | Rejected]:
         self.report.clear()
         try:
@@ -157,6 +165,21 @@ class FolderSource:
             files += file_format is not None
         return files
 
+    def size(self) -> int | None:
+        """Return the bytes of the files of a local folder, or None if one of them is Parquet. See `Source`."""
+        if not self._is_local:
+            return None
+        total = 0
+        for entry, file_format in self._chosen():
+            if file_format is not None and file_format.name == "parquet":  # its rows tell no bytes
+                return None
+            total += (entry.facts.size or 0) if file_format is not None else 0
+        return total
+
+    @property
+    def position(self) -> int:
+        return self.report.position
+
     @property
     def _is_local(self) -> bool:
         return isinstance(self.place.system, LocalFileSystem)
@@ -223,6 +246,8 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
     doc_id = None if file_format.is_table else printable(entry.relative)
     own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
     folders = partition_facts(entry.relative)
+    if not file_format.has_lines:
+        table.report.position += entry.facts.size or 0
     try:
         with _open(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
             if not is_converted_apart(file_format.name):

@@ -13,6 +13,8 @@ from ingest.source.streams import COMPRESSIONS, Compression
 VALUES = ("json", "yaml", "xml-records")
 """Files that are one value, with records in it."""
 
+LINES = ("jsonl", "csv", "tsv")
+"""Tables whose records are read one by one, so that the bytes of each are known."""
 TABLES = ("jsonl", "csv", "tsv", "parquet", *VALUES)
 CONVERTED = (
     *(
@@ -126,6 +128,11 @@ class FileFormat:
     def is_table(self) -> bool:
         """Return whether the file is a table of records; otherwise it is one document."""
         return self.name in TABLES
+
+    @property
+    def has_lines(self) -> bool:
+        """Return whether the size of each record is known as it is read."""
+        return self.name in LINES
 
 
 def format_of_path(path: str) -> FileFormat | None:

@@ -24,21 +24,27 @@ class ReadingReport:
         skipped: suffix, or name without one → number of files that are not read because their format is unknown.
         types: column → its type in CSV files; several types are joined by `or`.
         notes: sentences about what was guessed or changed, at most `MAX_NOTES`.
+        position: bytes of the records that were read, as they are stored: compressed, if their file is.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
     types: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    position: int = 0
+    _named: set[str] = field(default_factory=set)
 
     def clear(self) -> None:
         self.skipped.clear()
         self.types.clear()
         self.notes.clear()
+        self.position = 0
 
     def skip(self, path: str) -> None:
-        """Count a file that is not read."""
+        """Count a file that is not read. The log names it once, although a run lists its files several times."""
         self.skipped[printable(PurePosixPath(path).suffix.lower() or PurePosixPath(path).name)] += 1
-        logger.debug("not read: %s", printable(path))
+        if logger.isEnabledFor(logging.DEBUG) and path not in self._named:
+            self._named.add(path)
+            logger.debug("not read: %s", printable(path))
 
     def note(self, note: str) -> None:
         if note not in self.notes and len(self.notes) < MAX_NOTES:

@@ -126,6 +126,10 @@ class ByteStream:
         self._bytes += len(data)
         return data
 
+    def stored_bytes(self, size: int) -> int:
+        """Return about how many bytes of the file `size` bytes of its content take, by what was read so far."""
+        return size if self._packed is None else round(size * self._packed.bytes / max(1, self._bytes))
+
     def read_all(self, limit: int) -> bytes | None:
         """Return the remaining bytes, or None if there are more than `limit`. Uses little more memory than `limit`."""
         parts: list[bytes] = []

@@ -96,6 +96,7 @@ class Table:
 
     def _jsonl(self, stream: ByteStream) -> Iterator[Document | Rejected]:
         for line in read_lines(stream, self.max_bytes):
+            self.report.position += stream.stored_bytes(len(line.data) + 1)
             if line.data.isspace() or not line.data:
                 continue
             position = f"{stream.where}:{line.number}"

@@ -77,6 +77,7 @@ class SourceRun:
         unidentified: number of rejected records without a readable id.
         check: a check of each model before it encodes.
         find_copies: returns the stored vectors of texts that documents need encoded. Called from the reader's thread.
+        bytes_before: bytes of the files of the sources before this one.
     """
 
     source: Source
@@ -92,6 +93,7 @@ class SourceRun:
     unidentified: int = 0
     check: Callable[[Model, Encoder], None] | None = None
     find_copies: Callable[[Sequence[PlannedDocument]], Copies] = lambda _documents: NO_COPIES
+    bytes_before: int = 0
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.
@@ -109,6 +111,7 @@ class SourceRun:
             bounds=lambda: self.sizing.bounds,
             known_empty=known_empty,
         )
+        self.bytes_before = self.ensemble.monitor.position
         planned = ((window, self.find_copies(window.documents)) for window in reader.windows())
         with Prefetch(planned, stop=stop) as windows:
             for window, copies in windows:
@@ -122,6 +125,7 @@ class SourceRun:
         tally.chunks_reused += window.reused
         self.read += window.read
         self.unidentified += window.unidentified
+        self.ensemble.monitor.position = self.bytes_before + window.position
         self.ensemble.monitor.log_documents(tally.read, tally.done)
         if window.documents:
             wanted = wanted_texts(window.documents, [model.key for model in self.ensemble.models], copies)

@@ -59,6 +59,7 @@ class Window:
         reused: chunks of unchanged documents.
         chunks: chunks of `documents`.
         bytes: memory of `documents`: texts, chunks and vectors.
+        position: bytes of the source's files up to the end of this window, see `Source`.
     """
 
     documents: list[PlannedDocument] = field(default_factory=list)
@@ -69,6 +70,7 @@ class Window:
     reused: int = 0
     chunks: int = 0
     bytes: int = 0
+    position: int = 0
 
     def add(self, planned: PlannedDocument, *, vector_bytes: int) -> None:
         """Add a document. `vector_bytes` is the size of one chunk's vectors."""
@@ -148,6 +150,7 @@ class Reader:
         """Yield the windows of the source to its end. Raises the errors of the source, the chunker and the store."""
         for batch in _batches(self._source.read()):
             self._window.read += len(batch)
+            self._window.position = getattr(self._source, "position", 0)
             for planned in self._plan_batch(batch):
                 self._window.add(planned, vector_bytes=self._vector_bytes)
                 if self._is_full():
@@ -161,7 +164,7 @@ class Reader:
         return window.chunks >= bounds.chunks or window.bytes >= bounds.bytes or window.read >= bounds.documents
 
     def _take_window(self) -> Window:
-        window, self._window = self._window, Window()
+        window, self._window = self._window, Window(position=self._window.position)
         return window
 
     def _plan_batch(self, batch: Sequence[Document | Rejected]) -> Iterator[PlannedDocument]:

@@ -33,7 +33,7 @@ from ingest.sync.probe import VectorProbe
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.sources import are_files, check_sources, count_documents
+from ingest.sync.sources import are_files, check_sources, count_bytes, count_documents
 from ingest.sync.stored_sources import note_runs, warn_of_other_names
 from ingest.telemetry import ThroughputMonitor
 
@@ -64,7 +64,8 @@ def run_job(
     monitor = ensemble.monitor
     monitor.start()
     if monitor.on_progress is not None:
-        monitor.expect_documents(count_documents(sources))
+        documents = count_documents(sources)
+        monitor.expect(documents, count_bytes(sources) if documents is None else None)
     wanted = job.manifest(ensemble.models)
     reusable = reusable_vectors(store, job.reuse, wanted, job.aliases)
     with ExitStack() as state:

@@ -61,6 +61,21 @@ def count_documents(sources: Sequence[Source]) -> int | None:
     return total
 
 
+def count_bytes(sources: Sequence[Source]) -> int | None:
+    """Return the bytes of the files that the sources read, or None if one of them does not know its own. See `Source`."""
+    total = 0
+    for source in sources:
+        tell = getattr(source, "size", None)
+        try:
+            size = tell() if callable(tell) else None
+        except (SourceError, OSError):  # reading it reports the error
+            return None
+        if size is None:
+            return None
+        total += size
+    return total
+
+
 def _check_names(names: Sequence[str]) -> None:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ConfigurationError(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import json
 import logging
 import re
 from dataclasses import replace
@@ -18,12 +20,14 @@ from ingest.cli.answers import print_hits
 from ingest.cli.notes import shown_note
 from ingest.cli.progress import TerminalProgress
 from ingest.cli.receipts import describe_seconds, summarize
+from ingest.collection import Collection
 from ingest.errors import ConfigurationError
 from ingest.records import ChunkCounts, Hit, ModelReport, Receipt
 from ingest.search.answer import Answer
 from ingest.settings import load_settings
 from ingest.source import open_source
-from ingest.sync.sources import count_documents
+from ingest.sync.reading import WindowBounds
+from ingest.sync.sources import count_bytes, count_documents
 from ingest.telemetry import Progress
 from ingest.testing import ListSource
 
@@ -155,6 +159,8 @@ def test_the_share_of_a_run_counts_what_a_model_has_encoded_of_a_window() -> Non
     assert Progress(8, 4, total=16).share == 0.25
     assert Progress(8, 4, "m", 50, 100, total=16).share == 0.375
     assert Progress(9, 9, total=8).share == 1.0
+    assert Progress(8, 4, "m", 50, 100, read_share=0.5).share == 0.375
+    assert Progress(0, 0, read_share=0.0).share is None
 
 
 def test_documents_are_counted_where_that_is_cheap(tmp_path: Path) -> None:
@@ -165,6 +171,39 @@ def test_documents_are_counted_where_that_is_cheap(tmp_path: Path) -> None:
     assert count_documents([folder, ListSource([], "list")]) is None
     (tmp_path / "d.csv").write_text("id,text\n1,x\n")
     assert count_documents([open_source(str(tmp_path))]) is None, "a table has many"
+    assert count_bytes([open_source(str(tmp_path))]) == 2 * len("text") + (tmp_path / "d.csv").stat().st_size
+    assert count_bytes([open_source(str(tmp_path)), ListSource([], "list")]) is None
+    assert count_bytes([open_source(str(tmp_path / "a.md"))]) is None, "a document is read at once"
+    (tmp_path / "e.parquet").touch()
+    assert count_bytes([open_source(str(tmp_path))]) is None, "rows of Parquet tell no bytes"
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl", "rows.csv.gz", "rows.jsonl.gz"])
+def test_the_records_of_a_table_tell_how_much_of_it_is_read(name: str, tmp_path: Path) -> None:
+    lines = ["id,text", *(f"{n},Row {n} of many." for n in range(4000))]
+    if "jsonl" in name:
+        lines = [json.dumps({"id": n, "text": f"Row {n} of many."}) for n in range(4000)]
+    content = "\n".join(lines).encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    for location in (tmp_path / name, tmp_path):
+        source: Any = open_source(str(location))
+        size = source.size()
+        positions = [source.position for _ in source.read()]
+        assert size == (tmp_path / name).stat().st_size
+        assert positions[1999] == pytest.approx(size / 2, rel=0.1)
+        assert positions[-1] == pytest.approx(size, rel=0.1)
+
+
+def test_a_run_over_tables_shows_how_far_it_is(tmp_path: Path) -> None:
+    for table in ("a", "b"):
+        write_jsonl(tmp_path / f"{table}.jsonl", [{"id": f"{table}{n}", "text": f"Row {n}."} for n in range(600)])
+    seen: list[Progress] = []
+    window = WindowBounds(documents=256)
+    with Collection("rows", store=tmp_path / "q", state=tmp_path / "s", models=["bm25"], window=window) as collection:
+        collection.sync([tmp_path / "a.jsonl", tmp_path / "b.jsonl"], on_progress=seen.append)
+    shown = [each for each in seen if each.model is None]
+    assert [each.share for each in shown] == pytest.approx([each.done / 1200 for each in shown], abs=0.02)
+    assert shown[-1].share == 1.0
 
 
 def test_a_missing_reranker_is_told_once_for_each_model(tmp_path: Path) -> None:
