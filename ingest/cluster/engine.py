@@ -38,6 +38,7 @@ from ingest.errors import ConfigurationError, IngestError, SourceError
 from ingest.parameters import normalize, optional, parse_instance, parse_integer, parse_text
 from ingest.records import Receipt, Source
 from ingest.source.partitions import PartSize, Split, split
+from ingest.source.reading_report import report_of
 from ingest.store.contract import Store
 from ingest.store.writer import DEFER_FROM, defer_indexing
 from ingest.sync.copying import reusable_vectors, vectors_to_copy
@@ -117,6 +118,8 @@ def run_on_ray(
     """
     sources = check_run(job, sources)
     monitor.start()
+    for source in sources:
+        report_of(source).clear()
     with connected(cluster.address), ExitStack() as state:
         gpus, cpus = (int(cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         resources = {"num_gpus": 1} if gpus else {"num_cpus": 1}
@@ -140,6 +143,7 @@ def run_on_ray(
                 totals = _gather(
                     results,
                     opened,
+                    sources,
                     coordinator=coordinator,
                     rejects=rejects,
                     monitor=monitor,
@@ -172,6 +176,7 @@ def _number_parts(splits: Sequence[Split], points_before: Sequence[int]) -> list
 def _gather(
     results: Iterator[PartResult],
     opened: OpenRun,
+    sources: Sequence[Source],
     *,
     coordinator: Any,
     rejects: RejectsFile,
@@ -198,6 +203,7 @@ def _gather(
         deletes.read += result.tally.read
         deletes.unidentified += result.unidentified
         opened.tally.add(result.tally)
+        report_of(sources[result.source]).add(result.report)
         totals.window = max(totals.window, result.window)
         totals.stopped |= result.stopped
         indexing.written(opened.tally.chunks_written)

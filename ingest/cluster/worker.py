@@ -28,6 +28,7 @@ from ingest.identity import doc_key
 from ingest.records import Document, Fingerprint, Rejected
 from ingest.retry import RetryPolicy
 from ingest.source.partitions import Partition
+from ingest.source.reading_report import ReadingReport, report_of
 from ingest.store.contract import Manifest, Store
 from ingest.store.retrying import RetryingStore
 from ingest.store.writer import Writer
@@ -95,6 +96,7 @@ class PartResult:
         unidentified: rejected records whose id could not be read.
         stale: ids of the points to delete once all parts have ended, 16 bytes each.
         window: maximum number of chunks of the last window.
+        report: findings made while the part was read.
         stopped: True if the run was stopped before the part was read to its end.
     """
 
@@ -107,6 +109,7 @@ class PartResult:
     passes: list[PassReport] = field(default_factory=list)
     errors: tuple[str, ...] = ()
     window: int = 0
+    report: ReadingReport = field(default_factory=ReadingReport)
     stopped: bool = False
     failure: IngestError | None = None
 
@@ -213,6 +216,7 @@ class Worker:
         result.unidentified = run.unidentified
         result.errors = monitor.errors
         result.window = run.sizing.bounds.chunks
+        result.report = report_of(source)
         result.stopped = reports.stop()
 
     def _runner(self, monitor: ThroughputMonitor) -> BatchRunner:

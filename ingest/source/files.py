@@ -208,7 +208,12 @@ class PiecesSource:
     table: Table
     pieces: tuple[Piece, ...]
 
+    @property
+    def report(self) -> ReadingReport:
+        return self.table.report
+
     def read(self) -> Iterator[Document | Rejected]:
+        self.report.clear()
         return read_pieces(self.place, self.table, self.pieces)
 
 

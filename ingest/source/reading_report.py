@@ -46,6 +46,13 @@ class ReadingReport:
             self._named.add(path)
             logger.debug("not read: %s", printable(path))
 
+    def add(self, other: ReadingReport) -> None:
+        """Add the findings of another part of the source, or of another source."""
+        self.skipped.update(other.skipped)
+        self.add_types(other.types)
+        for note in other.notes:
+            self.note(note)
+
     def note(self, note: str) -> None:
         if note not in self.notes and len(self.notes) < MAX_NOTES:
             self.notes.append(note)
@@ -55,8 +62,8 @@ class ReadingReport:
             before = self.types.get(column)
             if before is None and len(self.types) < MAX_COLUMNS:
                 self.types[column] = column_type
-            elif before is not None and column_type not in before.split(" or "):
-                self.types[column] = f"{before} or {column_type}"
+            elif before is not None:
+                self.types[column] = " or ".join(dict.fromkeys([*before.split(" or "), *column_type.split(" or ")]))
 
 
 def report_of(source: object) -> ReadingReport:
@@ -69,8 +76,5 @@ def merged(reports: Iterable[ReadingReport]) -> ReadingReport:
     """Return one report for several sources."""
     whole = ReadingReport()
     for report in reports:
-        whole.skipped.update(report.skipped)
-        whole.add_types(report.types)
-        for note in report.notes:
-            whole.note(note)
+        whole.add(report)
     return whole

@@ -94,6 +94,8 @@ def every_kind(folder: Path) -> list[Source]:
     for number in range(8):
         (notes / f"{number}.md").write_text(f"# Note {number}\n\n{text_of('cd')}")
     write_lines(notes / "inner.jsonl", [record(number) for number in range(20)])
+    (notes / "prices.csv").write_text(f"id;text;price\n1;{text_of('g')};2.5\n2;{text_of('h')};3.5\n")
+    (notes / "left.out").write_text("of an unknown format")
     lines = [record(number) for number in range(30)]
     corpus = write_lines(folder / "corpus.jsonl", [*lines, {"id": "bad"}, record(3, "another"), record(99)])
     rows = [record(number, "e") for number in range(40)]
@@ -118,6 +120,8 @@ def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothin
     assert counts(spread) == counts(alone)
     assert counts(spread)["rejected"] == 2
     assert (spread.chunks, spread.errors) == (alone.chunks, alone.errors)
+    assert (spread.types, spread.skipped, spread.notes) == (alone.types, alone.skipped, alone.notes)
+    assert (spread.types, spread.skipped) == ({"price": "number"}, {".out": 1})
     (model,) = spread.models
     assert 0 < model.chunks <= spread.chunks.written  # equal texts of a window once
     assert ray_bench.stored() == ray_bench.alone.stored()
