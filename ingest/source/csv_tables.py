@@ -109,7 +109,9 @@ def read_csv(stream: ByteStream, records: Records, suffix_delimiter: str) -> Ite
     lines = CsvLines(stream, records.max_bytes)
     if said:
         next(lines, None)
-    yield from _records(lines, csv_rows(lines, delimiter), records, stream)
+    first = next(iter(_probe(head, delimiter)), [])
+    spaced = len(first) > 1 and all(cell.startswith(" ") for cell in first[1:])
+    yield from _records(lines, csv_rows(lines, delimiter, spaced=spaced), records, stream)
 
 
 def _records(
@@ -162,15 +164,15 @@ def _sample(rows: Iterator[_Row | Rejected]) -> tuple[list[_Row | Rejected], Sou
 def _whole_rows(
     lines: CsvLines, rows: Iterator[list[str] | str], names: Sequence[str], *, has_header: bool
 ) -> Iterator[_Row | Rejected]:
-    """Yield the rows that have a cell for each column, and reject the others."""
+    """Yield the rows that have a cell for each column, and reject the others. Blank cells behind the last column are left out."""
     expected = f"the header has {len(names)}" if has_header else f"{len(names)} columns are named"
     for row in rows:
         if isinstance(row, str):
             yield Rejected(lines.position, row, raw_of(lines.raw))
-        elif len(row) != len(names):
+        elif len(row) < len(names) or any(row[len(names) :]):
             yield Rejected(lines.position, f"the row has {len(row)} fields and {expected}", raw_of(lines.raw))
         else:
-            yield _Row(row, lines.position, lines.raw, lines.size)
+            yield _Row(row[: len(names)], lines.position, lines.raw, lines.size)
 
 
 def _names(header: Sequence[str]) -> list[str]:
@@ -219,9 +221,12 @@ class _TooLargeError(Exception):
     pass
 
 
-def csv_rows(lines: CsvLines, delimiter: str) -> Iterator[list[str] | str]:
-    """Yield the rows that are not empty, or the reason a row cannot be read. Raise `Unusable` if a quote is never closed."""
-    rows = csv.reader(lines, delimiter=delimiter, strict=True)
+def csv_rows(lines: CsvLines, delimiter: str, *, spaced: bool = False) -> Iterator[list[str] | str]:
+    """Yield the rows that are not empty, or the reason a row cannot be read. Raise `Unusable` if a quote is never closed.
+
+    `spaced`: whether spaces behind a delimiter belong to it.
+    """
+    rows = csv.reader(lines, delimiter=delimiter, skipinitialspace=spaced, strict=True)
     while True:
         lines.begin()
         try:

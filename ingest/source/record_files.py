@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from html.entities import html5
 from typing import Any
 from xml.parsers import expat
 
@@ -58,7 +59,7 @@ def _items(values: list[Any]) -> list[Any]:
 def _parsed(data: bytes, format: str) -> list[Any]:  # noqa: A002
     try:
         text = data.decode().removeprefix("\ufeff")
-        return load_yaml(text) if format == "yaml" else [json.loads(text, object_pairs_hook=_once)]
+        return load_yaml(text) if format == "yaml" else [json.loads(text, object_pairs_hook=unique_names)]
     except UnicodeDecodeError as exc:
         reason = f"the file is not UTF-8 (byte {exc.start + 1}): --encoding names another encoding"
     except RecursionError:
@@ -68,7 +69,8 @@ def _parsed(data: bytes, format: str) -> list[Any]:  # noqa: A002
     raise Unusable(reason)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the names and values of a JSON object. Raise `ValueError` if a name is there twice."""
     record = dict(pairs)
     if len(record) != len(pairs):
         names = [name for name, _ in pairs]
@@ -82,10 +84,12 @@ def _xml_records(stream: ByteStream, path: Sequence[str], max_bytes: int) -> Ite
     reader = _XmlReader(tuple(path))
     parser = expat.ParserCreate(None if stream.encoding.startswith("utf-8") else "utf-8")
     parser.buffer_text = True
+    parser.UseForeignDTD(True)  # an unknown entity is then skipped, not malformed
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
     parser.EntityDeclHandler = reader.entity
+    parser.SkippedEntityHandler = reader.skipped
     found, since, done = False, 0, False
     while not done:
         data = stream.read(BLOCK)
@@ -142,6 +146,9 @@ class _XmlReader:
             self._open[-1].add_element(name, element)
         else:
             self.records.append(element.record())
+
+    def skipped(self, name: str, _is_parameter: bool) -> None:
+        self.text(html5.get(f"{name};", f"&{name};"))
 
     def entity(self, *_: object) -> None:
         raise Unusable("the XML declares entities, which may hide a bomb")

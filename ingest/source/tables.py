@@ -21,7 +21,7 @@ from ingest.source.fields import FieldMap, Unusable, document_from, raw_json, ra
 from ingest.source.lines import read_lines, too_large
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.reading_report import ReadingReport
-from ingest.source.record_files import read_values
+from ingest.source.record_files import read_values, unique_names
 from ingest.source.streams import BLOCK, ByteStream, first_line, source_errors
 
 _PARQUET_ROWS = 256
@@ -108,7 +108,8 @@ class Table:
             except ValueError:
                 yield self._slowly(line.data, position)
             else:
-                yield self._document(record, position, line.data)
+                certain = line.data.count(b'":') <= _count_names(record)  # otherwise a name may be there twice
+                yield self._document(record, position, line.data) if certain else self._slowly(line.data, position)
 
     def _values(self, stream: ByteStream, format: str) -> Iterator[Document | Rejected]:  # noqa: A002  as in `Document.format`
         values = read_values(stream, format, self.options.record_path, fields=self.fields, max_bytes=self.max_bytes)
@@ -116,9 +117,12 @@ class Table:
             yield self.document(record, f"{stream.where}: record {number}")
 
     def _slowly(self, data: bytes, position: str) -> Document | Rejected:
-        """Read a line the fast parser refused. The standard parser names the reason, and finds the id if only a string is bad."""
+        """Read a line the fast parser refused, or perhaps read only in part.
+
+        The standard parser names the reason, and finds the id if only a string is bad.
+        """
         try:
-            record = json.loads(data.decode())
+            record = json.loads(data.decode(), object_pairs_hook=unique_names)
         except UnicodeDecodeError as exc:
             reason = f"the line is not UTF-8 (byte {exc.start + 1})"
         except RecursionError:
@@ -193,6 +197,13 @@ class Table:
     def row(self, record: Mapping[str, Any], position: str, data: bytes) -> Document | Rejected:
         """Return a row of a text file as a document; `data` is the row as it is written."""
         return self._document(dict(record), position, data)
+
+
+def _count_names(value: Any) -> int:
+    """Return the number of names in the objects of a JSON value."""
+    if isinstance(value, dict):
+        return len(value) + sum(map(_count_names, value.values()))
+    return sum(map(_count_names, value)) if isinstance(value, list) else 0
 
 
 class _Reads(io.RawIOBase):

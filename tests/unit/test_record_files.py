@@ -94,6 +94,12 @@ def test_numbers_that_json_does_not_have_are_null_or_rejected(tmp_path: Path) ->
     assert isinstance(infinity, Rejected)
 
 
+def test_a_named_character_is_read_although_the_file_does_not_declare_it(tmp_path: Path) -> None:
+    [record] = read(tmp_path / "a.xml", "<r><d><text>5&nbsp;&euro; &odd;</text></d></r>", records="d")
+    assert isinstance(record, Document)
+    assert record.text == "5\xa0€ &odd;"
+
+
 BOMB = "a: &a [x, x]\n" + "".join(f"{new}: &{new} [*{old}, *{old}]\n" for old, new in zip("abcdefgh", "bcdefghi", strict=True))
 
 

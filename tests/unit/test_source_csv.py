@@ -246,3 +246,20 @@ def test_options_that_cannot_be(option: str, value: Any) -> None:
 def test_a_file_without_text_names_the_columns_it_has(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="its columns: a, b, c"):
         read(tmp_path / "a.csv", "a;b;c\n1;2;3\n")
+
+
+def test_blank_cells_behind_the_last_column_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("id,text,year\n1,one,2020,\n2,two,2021,,\n3,three,2022,more\n")
+    one, two, more = open_source(tmp_path / "a.csv").read()
+    assert isinstance(one, Document)
+    assert isinstance(two, Document)
+    assert [one.metadata, two.metadata] == [{"year": 2020}, {"year": 2021}]
+    assert isinstance(more, Rejected)
+
+
+def test_spaces_behind_delimiters_belong_to_them_where_the_header_has_them(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('id, text, note\n1, "hello, you", x\n2, plain, y\n')
+    (tmp_path / "b.csv").write_text("id,text\n1, indented\n")
+    found = [each for each in open_source(tmp_path).read() if isinstance(each, Document)]
+    assert [each.text for each in found] == ["hello, you", "plain", " indented"]
+    assert [each.metadata for each in found] == [{"note": "x"}, {"note": "y"}, {}]

@@ -314,6 +314,22 @@ def test_a_table_compressed_from_nothing_has_no_records(tmp_path: Path, suffix: 
     assert read(write(tmp_path / f"a.jsonl.{suffix}", compress(b"", codec))) == []
 
 
+def test_a_name_that_is_twice_in_a_record_is_rejected(tmp_path: Path) -> None:
+    lines = [
+        '{"id": "a", "text": "x", "text": "y"}',
+        '{"id": "b", "text": "x", "m": [{"n": 1, "n": 2}]}',
+        '{"id": "c", "text": "{\\"n\\":1}"}',
+    ]
+    first, second, third = read(write(tmp_path / "a.jsonl", "\n".join(lines)))
+    assert isinstance(first, Rejected)
+    assert isinstance(second, Rejected)
+    assert [first.reason, second.reason] == [
+        f"the line is not JSON: the name '{name}' is there twice in one object" for name in ("text", "n")
+    ]
+    assert isinstance(third, Document)
+    assert third.text == '{"n":1}'
+
+
 def test_the_format_can_be_forced(tmp_path: Path) -> None:
     path = write(tmp_path / "export.dat", b'{"id": "a", "text": "t"}\n')
     with pytest.raises(ConfigurationError, match="name it with --format"):

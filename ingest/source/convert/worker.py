@@ -63,7 +63,7 @@ def _reply(request: bytes) -> dict[str, object]:
 
     header, _, data = request.partition(b"\n")
     del request
-    name, html_content = header.decode().split()
+    name, _, html_content = header.decode().rpartition(" ")
     try:
         page = convert_here(data, name, ReadOptions(html_content=cast("HtmlContent", html_content)))
     except Unusable as exc:
