@@ -10,6 +10,7 @@ from pathlib import Path
 import office_documents
 import other_documents
 import reported_mixed_documents
+import reported_odd_documents
 import reported_office_documents
 import reported_page_documents
 
@@ -100,6 +101,7 @@ def main() -> None:
         **reported_page_documents.FILES,
         **reported_office_documents.FILES,
         **reported_mixed_documents.FILES,
+        **reported_odd_documents.FILES,
     }.items():
         (FOLDER / name).write_bytes(data)
 

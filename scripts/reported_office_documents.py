@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from office_files import (
     MATH,
@@ -231,25 +231,25 @@ SLIDE_FILES = {
     ),
 }
 
-FORMATS = (
+FORMATS: Sequence[str] = (
     *("0.0%;[Red]-0.0%", "&quot;INV-&quot;00000", "000\\-00\\-0000", "[$€-407] #,##0.00", "#,##0.00 &quot;kg&quot;", "# ?/?"),
     *("[h]:mm", "hh:mm", "[Red]0.00", "mmm yy", "#,##0.00_);[Red]\\(#,##0.00\\)"),
 )
 
 
-def styled(*rows: str, more: str = "", workbook: str = "") -> bytes:
-    """Return a workbook whose cells may have the formats above, from 1."""
+def styled(*rows: str, more: str = "", workbook: str = "", formats: Sequence[str] = FORMATS) -> bytes:
+    """Return a workbook whose cells may have these formats, from 1."""
     data = xlsx(("Sheet", "visible", "".join(rows)))
-    formats = "".join(f'<numFmt numFmtId="{200 + at}" formatCode="{code}"/>' for at, code in enumerate(FORMATS, 1))
-    used = "".join(f'<xf numFmtId="{each and 200 + each}" xfId="0"/>' for each in range(len(FORMATS) + 1))
+    codes = "".join(f'<numFmt numFmtId="{200 + at}" formatCode="{code}"/>' for at, code in enumerate(formats, 1))
+    used = "".join(f'<xf numFmtId="{each and 200 + each}" xfId="0"/>' for each in range(len(formats) + 1))
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         styles = archive.read("xl/styles.xml").decode()
         book = archive.read("xl/workbook.xml").decode()
         sheet = archive.read("xl/worksheets/sheet1.xml").decode()
     start, end = styles.index("<numFmts"), styles.index("<fonts")
-    styles = f'{styles[:start]}<numFmts count="{len(FORMATS)}">{formats}</numFmts>{styles[end:]}'
+    styles = f'{styles[:start]}<numFmts count="{len(formats)}">{codes}</numFmts>{styles[end:]}'
     start, end = styles.index("<cellXfs"), styles.index("</cellXfs>")
-    styles = f'{styles[:start]}<cellXfs count="{len(FORMATS) + 1}">{used}{styles[end:]}'
+    styles = f'{styles[:start]}<cellXfs count="{len(formats) + 1}">{used}{styles[end:]}'
     return changed(
         data,
         {

@@ -25,7 +25,10 @@ _WESTERN_SHARE = 3
 
 
 _WEB = {  # Python's name of a declared encoding → the encoding browsers read it in
-    **{name: name for name in ("utf-8", "koi8-r", "koi8-u", "mac-roman", "cp866", "euc_jp", "iso2022_jp", "gb18030")},
+    **{
+        name: name
+        for name in ("utf-8", "koi8-r", "koi8-u", "mac-roman", "mac-cyrillic", "cp866", "euc_jp", "iso2022_jp", "gb18030")
+    },
     **{f"cp125{number}": f"cp125{number}" for number in range(9)},
     **{f"iso8859-{number}": f"iso8859-{number}" for number in (2, 3, 4, 5, 6, 7, 8, 10, 13, 14, 15, 16)},
     **dict.fromkeys(("ascii", "iso8859-1"), "cp1252"),
@@ -35,6 +38,24 @@ _WEB = {  # Python's name of a declared encoding → the encoding browsers read 
     **dict.fromkeys(("euc_kr", "cp949"), "cp949"),
     **dict.fromkeys(("iso8859-11", "tis-620", "cp874"), "cp874"),
     "iso8859-9": "cp1254",
+}
+_LABELS = {  # that Python does not know
+    **dict.fromkeys(("iso-8859-8-i", "iso-8859-8-e", "csiso88598i", "csiso88598e", "logical", "visual"), "iso8859-8"),
+    **dict.fromkeys(("x-big5", "cn-big5", "csbig5"), "big5"),
+    **dict.fromkeys(("gb_2312", "gb_2312-80", "csiso58gb231280", "chinese"), "gb2312"),
+    **dict.fromkeys(("ks_c_5601-1989", "iso-ir-149", "csksc56011987", "korean"), "euc_kr"),
+    **dict.fromkeys(("csiso88596i", "csiso88596e", "iso-8859-6-i", "iso-8859-6-e"), "iso8859-6"),
+    **dict.fromkeys(("unicode-1-1-utf-8", "unicode11utf8", "unicode20utf8", "x-unicode20utf8"), "utf-8"),
+    "dos-874": "cp874",
+    "csshiftjis": "shift_jis",
+    "ms932": "cp932",
+    "cseucpkdfmtjapanese": "euc_jp",
+    "csiso2022jp": "iso2022_jp",
+    "mac": "mac-roman",
+    "mac-cyrillic": "mac-cyrillic",
+    "mac-ukrainian": "mac-cyrillic",
+    "koi": "koi8-r",
+    "koi8-ru": "koi8-u",
 }
 
 
@@ -47,8 +68,9 @@ class Encoding(NamedTuple):
 
 def web_encoding(label: str) -> str | None:
     """Return the encoding in which browsers read what declares a label, such as cp1252 for iso-8859-1, or None if unknown."""
+    label = label.strip().lower().removeprefix("x-").replace("windows-", "cp")
     try:
-        return _WEB.get(codecs.lookup(label.lower().removeprefix("x-").replace("windows-", "cp")).name)
+        return _WEB.get(codecs.lookup(_LABELS.get(label, label)).name)
     except (LookupError, ValueError):
         return None
 

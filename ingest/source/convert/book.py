@@ -10,7 +10,7 @@ from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
 from ingest.source.fields import Unusable
 
-_CHAPTERS = {"application/xhtml+xml", "text/html", "text/x-oeb1-document"}
+_CHAPTERS = {"application/xhtml+xml", "text/html", "text/x-oeb1-document", "application/xml", "text/xml", ""}
 
 
 def book_page(data: bytes) -> Page:
@@ -26,7 +26,8 @@ def book_page(data: bytes) -> Page:
         texts = []
         for reference in children(package, "spine"):
             item = items.get(attribute(reference, "idref"))
-            if item is None or attribute(item, "media-type") not in _CHAPTERS:
+            kind = (attribute(item, "media-type") or "").partition(";")[0].strip().lower()
+            if item is None or kind not in _CHAPTERS:
                 continue
             if "nav" in (attribute(item, "properties") or "").split():
                 continue

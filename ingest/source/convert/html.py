@@ -59,7 +59,7 @@ def html_page(data: bytes, content: HtmlContent = "all") -> Page:
     names: list[str] = []
     markable = MARKS.isdisjoint(markup)
     if markable:
-        repair(tree)
+        repair(tree, markup)
         mark_struck_out(tree)
         names = mark_anchors(tree)
     if content == "main":

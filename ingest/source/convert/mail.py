@@ -1,7 +1,8 @@
 """E-mail: messages (`eml`) and mailboxes (`mbox`, a section per message).
 
 Subject, sender, recipients and date are metadata, and so are the names of attachments, whose content is left out. The text is
-that of all parts in order; of a message in several versions the plain one, or the HTML version if there is no plain one.
+that of all parts in order; of a message in several versions the plain one, or the HTML version if there is no plain one. A report
+on a delivery has its text and the message it is about, without the part for machines.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ from ingest.source.fields import Unusable, one_line_end
 _HEADERS = {"from": "from", "to": "to", "cc": "cc", "message-id": "message_id", "in-reply-to": "in_reply_to"}
 _START = re.compile(rb"^From [^\n]*\d:\d\d[^\n]*\n(?=[!-9;-~]+:)", re.MULTILINE)  # the next line is a header
 _HEADING = re.compile(r"^(#{1,6}\s)", re.MULTILINE)  # in Markdown
+_UNDECLARED = re.compile("[\udc80-\udcff]")  # bytes beyond ASCII, without a word about their encoding
+_UUENCODED = re.compile(r"^begin [0-7]{3,4} (\S[^\n]*)\n(?:[!-M][ -`]*\n)*[ `]?\n?end[ \t]*$", re.MULTILINE)
+_OLD_CHARSETS = {"utf-7", "cp437", "cp850", "cp852", "cp858", "cp860", "cp861", "cp863", "cp865", "hz", "iso2022_kr", "johab"}
 _QUOTED_START = re.compile(r"^>(>*From )", re.MULTILINE)
 
 
@@ -82,10 +86,11 @@ def _facts(message: EmailMessage) -> dict[str, str]:
 
 def _header(message: EmailMessage, name: str) -> str:
     """Return a header as one line, or "" if there is none or it cannot be read."""
+    raw = next((str(raw) for key, raw in message.raw_items() if key.lower() == name), "")
     try:
-        value = str(message[name] or "")
+        value = decode(raw.encode(errors="surrogateescape")) if _UNDECLARED.search(raw) else str(message[name] or "")
     except Exception:  # noqa: BLE001  the parser of the standard library fails in many ways on malformed headers
-        value = next((str(raw) for key, raw in message.raw_items() if key.lower() == name), "")
+        value = raw
     return " ".join(value.encode(errors="replace").decode().split())
 
 
@@ -108,11 +113,11 @@ class _Body:
 def _body(part: EmailMessage) -> _Body:
     """Return the content of a message: of alternatives the plain text, if it is not blank; of other parts all texts in order."""
     kind = part.get_content_type()
-    if part.get_content_disposition() == "attachment":
-        return _Body(attachments=_name(part))
     inner = [each for each in part.get_payload() if isinstance(each, EmailMessage)] if part.is_multipart() else []
     if kind == "message/rfc822" and inner:
         return _forwarded(inner[0])
+    if part.get_content_disposition() == "attachment":
+        return _Body(attachments=_name(part))
     if inner:
         bodies = [_body(each) for each in inner]
         kept = bodies
@@ -124,12 +129,14 @@ def _body(part: EmailMessage) -> _Body:
             tuple(text for body in kept for text in body.texts), tuple(name for body in bodies for name in body.attachments)
         )
     if kind == "text/html":
-        text, markdown = html_page(_text(part).encode("utf-8-sig")).text, True
+        text, markdown, attached = html_page(_text(part).encode("utf-8-sig")).text, True, []
     elif _is_shown(part):
-        text, markdown = _plain(part).strip(), False
+        text, markdown = _plain(part), False
+        attached = [name.strip() for name in _UUENCODED.findall(text)]
+        text = (_UUENCODED.sub("", text) if attached else text).strip()
     else:
         return _Body(attachments=_name(part))
-    return _Body(((text, markdown),) if text else ())
+    return _Body(((text, markdown),) if text else (), tuple(attached))
 
 
 def _forwarded(message: EmailMessage) -> _Body:
@@ -185,9 +192,18 @@ def _plain(part: EmailMessage) -> str:
 def _text(part: EmailMessage) -> str:
     payload = part.get_payload(decode=True)
     data = payload if isinstance(payload, bytes) else b""
-    charset = web_encoding(part.get_content_charset() or "")
+    label = part.get_content_charset() or ""
+    charset = web_encoding(label) or _old_charset(label)
     for name in ("utf-8", charset) if charset == "cp1252" else (charset,):  # UTF-8 is often declared as ASCII or Latin 1
         with suppress(UnicodeDecodeError):
             if name is not None:
                 return one_line_end(data.decode(name))
     return decode(data)
+
+
+def _old_charset(label: str) -> str | None:
+    """Return the encoding of a label that only mail has, or None."""
+    with suppress(LookupError, ValueError):
+        name = codecs.lookup(label).name
+        return name if name in _OLD_CHARSETS else None
+    return None

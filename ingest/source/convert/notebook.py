@@ -9,10 +9,10 @@ from typing import Any
 
 from ingest.source.convert.html import html_page
 from ingest.source.convert.page import Page
-from ingest.source.convert.text import decode, markdown_anchors, markdown_title, without_data_addresses
+from ingest.source.convert.text import decode, markdown_anchors, markdown_title, shown_in_terminal, without_data_addresses
 from ingest.source.fields import Unusable
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_SAYS_NOTHING = re.compile(r"\s*(?:<[\w.]+ object(?: at 0x[0-9a-f]+)?>)?\s*")
 _BACKTICKS = re.compile(r"`{3,}")
 
 
@@ -68,9 +68,9 @@ def _output(output: Mapping[str, Any]) -> str:
         return fenced(_shown(f"{output.get('ename')}: {output.get('evalue')}"), "text")
     if "text/markdown" in data:
         return _text(data["text/markdown"])
-    text = _text(output.get("text") or data.get("text/plain"))
+    text = _text(output.get("text") or data.get("text/plain") or data.get("text/latex"))
     markup = _text(data.get("text/html"))
-    if "<table" in markup or (markup and not text.strip()):  # as plain text the columns of a table run together
+    if "<table" in markup or (markup and _SAYS_NOTHING.fullmatch(text)):  # as plain text the columns of a table run together
         return html_page(markup.encode("utf-8-sig")).text
     plain = _shown(text)
     pictured = any(name.startswith("image/") for name in data)  # the text then only names the object
@@ -79,7 +79,7 @@ def _output(output: Mapping[str, Any]) -> str:
 
 def _shown(text: str) -> str:
     """Return what a terminal shows of an output: no control sequences, and of a line that was written over the last version."""
-    lines = (line.rstrip("\r").rpartition("\r")[2] for line in _ANSI.sub("", text).split("\n"))
+    lines = (line.rstrip("\r").rpartition("\r")[2] for line in shown_in_terminal(text).split("\n"))
     return "\n".join(lines)
 
 

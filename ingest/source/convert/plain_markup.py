@@ -24,7 +24,11 @@ _ORG_LEFT_OUT = re.compile(r"\s*(?:#(?:\s|$)|#\+(?!begin_|end_|caption)\w+:|:[\w
 _ADOC_HEADING = re.compile(r"(={1,6}|#{1,6})\s+(.+?)(?:\s+\1)?\s*$")
 _ADOC_SOURCE = re.compile(r"\[(?:source|,)\s*,?\s*([\w+-]*)")
 _ADOC_BORDER = re.compile(r"(?:={4,}|\*{4,}|_{4,}|\+{4,}|--)$")  # of a block; Markdown would make headings of them
-_ADOC_LEFT_OUT = re.compile(r"//(?!/)|:!?[\w-]+!?:(?:\s|$)|\[\[[^\]]*\]\]\s*$|\[[#.%][^\]]*\]\s*$|include::")
+_ADOC_ATTRIBUTE = re.compile(r":([\w-]+):\s+(.+)")
+_ADOC_REFERENCE = re.compile(r"\{([\w-]+)\}")
+_ADOC_LEFT_OUT = re.compile(
+    r"//(?!/)|(?:include|ifdef|ifndef|ifeval|endif)::|:!?[\w-]+!?:(?:\s|$)|\[\[[^\]]*\]\]\s*$|\[[#.%][^\]]*\]\s*$"
+)
 
 
 def rst_page(data: bytes) -> Page:
@@ -155,6 +159,12 @@ def _linked(line: str) -> str:
 
 
 def _asciidoc(lines: list[str]) -> Iterator[str | tuple[int, str]]:
+    attributes = {match[1].lower(): match[2] for line in lines if (match := _ADOC_ATTRIBUTE.fullmatch(line))}
+
+    def filled(text: str) -> str:
+        """Return a text with the values of the attributes that the file sets."""
+        return _ADOC_REFERENCE.sub(lambda name: attributes.get(name[1].lower(), name[0]), text)
+
     at = 0
     language = ""
     while at < len(lines):
@@ -172,6 +182,6 @@ def _asciidoc(lines: list[str]) -> Iterator[str | tuple[int, str]]:
                 yield fenced("\n".join(lines[at:end]), language)
             at, language = end + 1, ""
         elif heading := _ADOC_HEADING.match(line):
-            yield len(heading[1]), heading[2]
+            yield len(heading[1]), filled(heading[2])
         elif not _ADOC_LEFT_OUT.match(line):
-            yield line
+            yield filled(line)

@@ -1,7 +1,7 @@
 """Rich Text Format, by way of HTML.
 
 Left out: hidden and deleted text, comments, headers and footers, pictures, emphasis. Footnotes stand in brackets where they are
-referred to.
+referred to, text boxes below their paragraph.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from html import escape
 from ingest.source.convert.html import html_page
 from ingest.source.convert.markup import Block, Paragraph, Table, TableCell, markup_of
 from ingest.source.convert.page import Page
+from ingest.source.convert.symbols import in_font
 from ingest.source.fields import Unusable
 
 _TOKEN = re.compile(
@@ -68,7 +69,10 @@ class _Reader:
     level: int | None = None
     in_table: bool = False
     pieces: list[tuple[str, str, bool]] = field(default_factory=list)
-    outer: list[tuple[int, list[tuple[str, str, bool]]]] = field(default_factory=list)
+    outer: list[tuple[int, list[tuple[str, str, bool]], bool]] = field(default_factory=list)
+    boxes: list[Block] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    unicode_place: str = "text"
     pending: bytes = b""
     cell: list[Block] = field(default_factory=list)
     row: list[TableCell] = field(default_factory=list)
@@ -136,8 +140,11 @@ def _close(reader: _Reader) -> None:
         raise Unusable("the file cannot be read as rtf: it closes more groups than it opens")
     if reader.outer and reader.outer[-1][0] == len(reader.stack):
         text = _inline(reader.pieces).strip()
-        _, reader.pieces = reader.outer.pop()
-        reader.pieces.append((f" [{text}]" if text else "", "html", False))
+        _, reader.pieces, is_box = reader.outer.pop()
+        if is_box:
+            reader.boxes.append(Paragraph(text))
+        else:
+            reader.pieces.append((f" [{text}]" if text else "", "html", False))
     reader.state = reader.stack.pop()
 
 
@@ -173,10 +180,15 @@ def _word(reader: _Reader, name: str, number: int | None) -> None:  # noqa: C901
         reader.state = replace(state, hidden=on)
     elif name == "plain":
         reader.state = replace(state, raised="", struck=False, hidden=False)
-    elif name == "footnote":
-        reader.outer.append((len(reader.stack), reader.pieces))
+    elif name in {"footnote", "shptxt"}:  # shptxt: the text of a box
+        reader.outer.append((len(reader.stack), reader.pieces, name == "shptxt"))
         reader.pieces = []
         reader.state = replace(state, place="text", raised="")
+    elif name == "upr":  # the same text twice: in the codepage, as far as that has it, and as `ud` in Unicode
+        reader.unicode_place = state.place
+        reader.state = replace(state, place="")
+    elif name == "ud":
+        reader.state = replace(state, place=reader.unicode_place)
     elif name in _SIGNS:
         _write(reader, _SIGNS[name])
     elif state.place != "text":
@@ -187,11 +199,13 @@ def _word(reader: _Reader, name: str, number: int | None) -> None:  # noqa: C901
         reader.in_table = True
     elif name == "outlinelevel" and number is not None:
         reader.level = number + 1 if number < 6 else None  # noqa: PLR2004  the levels of Markdown
-    elif name in {"par", "sect", "page"}:
+    elif name in {"par", "sect", "page", "column"}:
         if reader.outer:
             _write(reader, " ")
         else:
             _end_paragraph(reader)
+    elif name == "nestcell":
+        _end_paragraph(reader, to_cell=True)
     elif name == "cell":
         _end_paragraph(reader, to_cell=True)
         reader.row.append(TableCell(reader.cell))
@@ -215,8 +229,12 @@ def _flush(reader: _Reader) -> None:
     """Decode the bytes since the last control word."""
     if reader.pending:
         data, reader.pending = reader.pending, b""
-        if reader.state.place not in {"", "fonts"}:
-            _write(reader, data.decode(reader.fonts.get(reader.state.font, reader.encoding), errors="replace"))
+        state = reader.state
+        if state.place == "fonts":
+            reader.names[reader.font] = reader.names.get(reader.font, "") + data.decode("latin-1").rstrip(";")
+        elif state.place:
+            text = data.decode(reader.fonts.get(state.font, reader.encoding), errors="replace")
+            _write(reader, in_font(text, reader.names.get(state.font)))
     reader.left = 0
 
 
@@ -255,11 +273,12 @@ def _end_paragraph(reader: _Reader, *, to_cell: bool = False) -> None:
     html = _inline(reader.pieces)
     reader.pieces = []
     block = Paragraph(html, reader.level)
+    boxes, reader.boxes = reader.boxes, []
     if to_cell or reader.in_table:
-        reader.cell.append(block)
+        reader.cell += [block, *boxes]
         return
     _end_table(reader)
-    reader.blocks.append(block)
+    reader.blocks += [block, *boxes]
 
 
 def _end_table(reader: _Reader) -> None:

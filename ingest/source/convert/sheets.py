@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from importlib.util import find_spec
 from itertools import zip_longest
 from typing import Any
@@ -26,6 +27,9 @@ from ingest.source.streams import first_line
 _MOST_CELLS = 2**21
 _PERCENT = re.compile(r"[#0,?]*0(?:\.([0#?]+))?\s?%")
 _FORMAT_PART = re.compile(r"""\[\$([^\]-]*)[^\]]*\]|\[[^\]]*\]|"([^"]*)"|\\(.)|_.|\*.|([#0?,.]+)|(.)""", re.DOTALL)
+_PARTS = re.compile(r';(?=(?:[^"]*"[^"]*")*[^"]*$)')
+_CONDITION = re.compile(r"\[[<>=]")
+_NO_TEXT = re.compile(r"\[(?!\$)[^\]]*\]|_.")  # colors, and space as wide as a character
 _NO_VALUE = re.compile(rb"(?:</f>|<f[^<>]*/>)\s*(?:<v\s*/>|<v></v>)?\s*</c>")
 _LITERAL = " $€£¥+-():!^&'~{}<>="
 _SIGNS = " -+()"
@@ -145,10 +149,28 @@ def shown(value: Any, number_format: str) -> str:  # noqa: PLR0911  one return a
         return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
     if not isinstance(value, int | float):
         return unescaped(str(value))
-    shown_format = re.sub(r"\[(?!\$)[^\]]*\]", "", number_format.partition(";")[0])
-    if percent := _PERCENT.fullmatch(shown_format):
+    return _formatted(value, number_format)
+
+
+def _formatted(value: float, number_format: str) -> str:
+    """Return a number as the part of its format shows it that is for numbers of its sign."""
+    positive, *others = _parts(number_format)
+    if percent := _PERCENT.fullmatch(positive):
         return f"{value * 100:.{len(percent[1] or '')}f}%"
-    return _in_format(plain_number(value), shown_format)
+    if value < 0 and others:
+        digits = plain_number(-value)
+        text = _in_format(digits, others[0])
+        return f"-{text}" if text in {digits, _in_format(digits, positive)} else text  # or in red, or in brackets
+    zero = others[1] if value == 0 and len(others) > 1 else positive
+    return _in_format(plain_number(value), zero)
+
+
+@lru_cache(maxsize=1024)
+def _parts(number_format: str) -> tuple[str, ...]:
+    """Return the parts of a format: for positive numbers, for negative ones and for zero."""
+    if _CONDITION.search(number_format):  # in thousands or millions, for example: the number is then shown as typed
+        return ("",)
+    return tuple(_NO_TEXT.sub("", part) for part in _PARTS.split(number_format))
 
 
 def plain_number(value: float) -> str:
@@ -174,7 +196,7 @@ def _in_format(number: str, number_format: str) -> str:
         for group in reversed(places[1:]):
             digits, texts[-2:] = digits[: -len(group)], [f"{texts[-2]}{digits[-len(group) :]}{texts[-1]}"]
         return f"{texts[0]}{digits}{texts[1]}".strip()
-    if len(places) != 1 or not "".join(texts).strip(_SIGNS):
+    if len(places) != 1 or places[0].endswith(",") or not "".join(texts).strip(_SIGNS):  # a comma behind: in thousands
         return number
     sign, digits = ("-", number[1:]) if number.startswith("-") else ("", number)
     return f"{sign}{texts[0].lstrip()}{digits}{texts[1].rstrip()}"

@@ -20,6 +20,8 @@ _DATA_ADDRESS = re.compile(r"(data:[\w.+-]+/[\w.+-]+)(?:;[\w.=+-]+)*;base64,[A-Z
 _ANCHOR = re.compile(r"""<a\s+(?:name|id)\s*=\s*["']?([^"'\s>]+)[^>\n]*>""", re.IGNORECASE)
 _ATTRIBUTES = re.compile(r"[ \t]*\{[^{}\n]*#([\w:.-]+)[^{}\n]*\}[ \t#]*$")
 _LINK = re.compile(r"!?\[([^\[\]]*)\]\((?:[^()\n]|\([^()\n]*\))*\)")
+_SEQUENCE = re.compile(r"\x1b(?:\[[0-9;?]*[A-Za-z]|\][^\x07\x1b\n]*(?:\x07|\x1b\\))")
+_STRUCK_OVER = re.compile(r"[^\n\x08]\x08")
 _ANCHOR_ABOVE = 300  # characters above a heading in which an anchor of it is looked for
 
 
@@ -28,6 +30,8 @@ def text_page(data: bytes, *, format: str) -> Page:  # noqa: A002  as in `Docume
     encoding = find_encoding(data)
     text = decode(data)
     metadata: dict[str, Any] = {"encoding": encoding.name} if encoding is not None and encoding.guessed else {}
+    if format == "text":
+        text = shown_in_terminal(text)
     if format != "markdown":
         return Page(text, format, metadata=metadata, first_line=1)
     whole = text
@@ -39,6 +43,13 @@ def text_page(data: bytes, *, format: str) -> Page:  # noqa: A002  as in `Docume
         facts["title"], title = title, None
     title = title.strip() if title else markdown_title(text)
     return Page(text, format, title, {**facts, **metadata}, anchors=markdown_anchors(text), first_line=first_line)
+
+
+def shown_in_terminal(text: str) -> str:
+    """Return what a terminal shows of a text: without control sequences, and letters once that were struck over others."""
+    if "\x1b" in text:
+        text = _SEQUENCE.sub("", text)
+    return _STRUCK_OVER.sub("", text) if "\b" in text else text
 
 
 def without_data_addresses(text: str) -> str:

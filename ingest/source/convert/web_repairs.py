@@ -26,6 +26,20 @@ _LINKED = (
 )
 _FRAMED = "h1, h2, h3, h4, h5, h6, p, div, ul, ol, table"
 _SHOWN_FIELDS = {"text", "search", "email", "url", "tel", "number", "date", "time", "submit", "button", "reset"}
+_TAG = re.compile(r"<([a-z][a-z0-9-]*)", re.IGNORECASE)
+_MOST_TAGS = 200
+_BOXES = ("object", "canvas", "audio", "video", "marquee")
+_KNOWN = """
+a abbr acronym address area article aside audio b base basefont bdi bdo big blockquote body br button canvas caption center
+cite code col colgroup data datalist dd del details dfn dialog dir div dl dt em embed fieldset figcaption figure font footer
+form frame frameset h1 h2 h3 h4 h5 h6 head header hgroup hr html i iframe image img input ins kbd label legend li link listing
+main map mark marquee math menu meta meter nav nobr noembed noframes noscript object ol optgroup option output p param picture
+plaintext pre progress q rb rp rt rtc ruby s samp script search section select slot small source span strike strong style sub
+summary sup svg table tbody td template textarea tfoot th thead time title tr track tt u ul var video wbr xmp annotation
+maction menclose merror mfenced mfrac mglyph mi mmultiscripts mn mo mover mpadded mphantom mroot mrow ms mspace msqrt mstyle
+msub msubsup msup mtable mtd mtext mtr munder munderover semantics
+"""
+_KNOWN_TAGS = frozenset(_KNOWN.split())
 _LINE_NUMBERS = re.compile(r"line-?n|gutter", re.IGNORECASE)
 
 
@@ -41,14 +55,17 @@ def as_html(markup: str) -> str:
     return _SELF_CLOSED.sub(lambda tag: tag[0] if tag[1].lower() in _VOID else f"<{tag[1]}{tag[2]}></{tag[1]}>", "".join(parts))
 
 
-def repair(tree: LexborHTMLParser) -> None:
-    """Repair the tree of a page.
+def repair(tree: LexborHTMLParser, markup: str) -> None:
+    """Repair the tree of a page that was parsed from some markup.
 
     Emphasis that begins or ends inside a word is dropped, inline elements that a style makes blocks get a line of their own,
     code beside line numbers stays a code block, items of lists keep letters and odd numbers, a link around blocks becomes a link
-    in the first of them, a table of one column of blocks is a frame, and what stands in fields of a form is text. Formulas are
-    repaired by `web_formulas`.
+    in the first of them, a table of one column of blocks is a frame, and what stands in fields of a form is text. Elements that a
+    page defines itself, and boxes such as `canvas`, are kept apart from each other; `xmp`, `listing` and `plaintext` are code.
+    Formulas are repaired by `web_formulas`.
     """
+    _free_raw_text(tree)
+    _part_boxes(tree, markup)
     _show_frames(tree)
     _show_fields(tree)
     _part_blocks(tree)
@@ -62,6 +79,32 @@ def repair(tree: LexborHTMLParser) -> None:
     for node in tree.css(_EMPHASIS):
         if _is_in_word(node):
             node.unwrap()
+
+
+def _free_raw_text(tree: LexborHTMLParser) -> None:
+    """Replace obsolete elements for text as it is typed with blocks of code."""
+    for node in tree.css("xmp, listing, plaintext"):
+        block = tree.create_node("pre")
+        if node.tag == "listing":
+            for each in list(node.iter(include_text=True)):
+                block.insert_child(each, move=True)
+        else:
+            block.insert_child(node.text())
+        node.replace_with(block)
+
+
+def _part_boxes(tree: LexborHTMLParser, markup: str) -> None:
+    """Keep elements apart that are boxes of their own, or that the page itself defines: a line end between these is lost."""
+    own = {tag[1].lower() for tag in _TAG.finditer(markup)} - _KNOWN_TAGS
+    names = {*_BOXES, *sorted(own)[:_MOST_TAGS]}
+    for node in tree.css(", ".join(sorted(names))):
+        before, after = node.prev, node.next
+        if before is not None and before.is_text_node and before.text().isspace():
+            before.replace_with(" ")
+        if after is not None and after.is_text_node and after.text().isspace():
+            after.replace_with(" ")
+        elif after is not None and after.tag in names:
+            node.insert_after(" ")
 
 
 def _is_in_word(node: LexborNode) -> bool:
@@ -171,6 +214,12 @@ def _show_fields(tree: LexborHTMLParser) -> None:
         shown = field.attributes.get("value") or field.attributes.get("placeholder") or ""
         if kind in _SHOWN_FIELDS and shown.strip():
             field.insert_before(f" {' '.join(shown.split())} ")
+        elif kind in {"radio", "checkbox"} and (field.parent is None or field.parent.tag != "li"):  # whose box Markdown has
+            labelled = field.parent is not None and field.parent.tag == "label" and field.prev is None
+            place = field.parent if labelled and field.parent is not None else field
+            place.insert_before(" ☒ " if "checked" in field.attributes else " ☐ ")
+    for group in tree.css("optgroup[label]"):
+        group.insert_before(f" {' '.join((group.attributes.get('label') or '').split())}: ")
 
 
 def _classes(node: LexborNode, until: LexborNode) -> str:

@@ -19,6 +19,7 @@ from ingest.source.convert.mail import markup_of_message
 from ingest.source.convert.markup import Block, Item, Paragraph, Table, TableCell, markup_of
 from ingest.source.convert.page import Page
 from ingest.source.convert.rtf import rtf_markup
+from ingest.source.convert.symbols import in_font, symbol
 from ingest.source.convert.text import decode
 from ingest.source.convert.web_repairs import as_html
 from ingest.source.convert.word_lists import Lists, small_number
@@ -38,17 +39,8 @@ _WRAPPERS = {
     "drawing",
 }
 _LEFT_OUT = {"del", "moveFrom", "rPr", "pPr", "instrText", "delText", "sdtPr", "sdtEndPr", "tblPr", "tblGrid"}
+_DELETED = ("del", "moveFrom")
 _PLAIN = {"tab": " ", "ptab": " ", "br": "<br>", "cr": "<br>", "noBreakHyphen": "-", "softHyphen": ""}
-_WINGDINGS = {"F0E0": "→", "F0DF": "←", "F0FC": "✓", "F0FB": "✗", "F0A7": "▪", "F0B7": "•", "F0A8": "☐", "F0FE": "☑", "F06F": "☐"}
-_SYMBOL_FONT = {  # the font Symbol, whose characters Word stores from U+F020
-    0xF000 + first + at: sign
-    for first, signs in (
-        (0x22, "∀#∃%&∋()∗+,−"),
-        (0x40, "≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼"),
-        (0xA0, "€ϒ′≤⁄∞ƒ♣♦♥♠↔←↑→↓°±″≥×∝∂•÷≠≡≈…⏐⎯↵ℵℑℜ℘⊗⊕∅∩∪⊃⊇⊄⊂⊆∈∉∠∇®©™∏√⋅¬∧∨⇔⇐⇑⇒⇓◊〈®©™∑"),
-    )
-    for at, sign in enumerate(signs)
-}
 _OPEN, _CLOSE = {"superscript": "<sup>", "subscript": "<sub>"}, {"superscript": "</sup>", "subscript": "</sub>"}
 _HEADING_LEVELS = 6
 _DEEPEST_PASTED = 3
@@ -88,6 +80,8 @@ class _Reader:
     links: dict[str, tuple[str, str]] = field(default_factory=dict)
     fields: list[str] = field(default_factory=list)
     boxes: list[Block] = field(default_factory=list)
+    font: str | None = None
+    joined: str = ""  # paragraphs whose mark was deleted, which the next one continues
     depth: int = 0
 
     def markup(self) -> str:
@@ -109,6 +103,7 @@ class _Reader:
                 yield from self.paragraph(element)
                 yield from self._boxed()
             elif name == "tbl":
+                yield from self._rest()
                 yield Table([list(self._cells(row)) for row in _rows(element)])
             elif name == "AlternateContent":
                 yield from self.blocks(_choice(element))
@@ -118,6 +113,12 @@ class _Reader:
                 continue
             elif name not in _LEFT_OUT:
                 yield from self.blocks(element)
+        yield from self._rest()
+
+    def _rest(self) -> Iterator[Block]:
+        if self.joined:
+            rest, self.joined = self.joined, ""
+            yield Paragraph(rest)
 
     def paragraph(self, element: Element) -> Iterator[Block]:
         properties = child(element, "pPr")
@@ -125,7 +126,11 @@ class _Reader:
         if style.name.startswith("toc "):
             return
         self.fields = [part for part in self.fields if part != "code"]  # of a field that was not completed
-        text = self.inline(element)
+        before, self.joined = self.joined, ""
+        text = before + self.inline(element)
+        if any(child(properties, "rPr", change) is not None for change in _DELETED):
+            self.joined = text
+            return
         outline = attribute(child(properties, "outlineLvl"), "val")
         level = int(outline) if outline and outline.isdigit() else style.level
         if level is not None and level >= _HEADING_LEVELS:
@@ -149,11 +154,11 @@ class _Reader:
         if name == "t":
             text = element.text or "" if "code" not in self.fields else ""
             kept = attribute(element, "space") == "preserve"
-            return escape(text if kept else text.strip(" \t\r\n"), quote=False)
+            return escape(in_font(text if kept else text.strip(" \t\r\n"), self.font), quote=False)
         if name in _PLAIN:
             return _PLAIN[name]
         if name == "sym":
-            return "" if "code" in self.fields else _symbol(attribute(element, "font") or "", attribute(element, "char") or "")
+            return "" if "code" in self.fields else _symbol(element)
         if name in {"footnoteReference", "endnoteReference"}:
             return self._note(name.removesuffix("Reference") + "s", attribute(element, "id") or "")
         if name == "fldChar":
@@ -179,6 +184,13 @@ class _Reader:
             return "".join(self.inline(each) for each in (base,) if each is not None) + (
                 f" ({self.inline(above)})" if above is not None else ""
             )
+        if name in _DELETED:  # a field may begin or end in there
+            outer, self.boxes = self.boxes, []
+            self.inline(element)
+            self.boxes = outer
+            return ""
+        if name == "textpath":
+            return escape(f" {attribute(element, 'string') or ''} ", quote=False)
         self.boxes += drawn(self.archive, element, self.links)
         return "" if name in _LEFT_OUT else self.inline(element)
 
@@ -203,11 +215,11 @@ class _Reader:
         def look(name: str) -> Element | None:
             return next((found for each in looks if (found := child(each, name)) is not None), None)
 
+        outer, self.font = self.font, attribute(look("rFonts"), "ascii")
         text = self.inline(run)  # also of hidden text, in which a field may begin
+        self.font = outer
         if _is_on(look("vanish")):
             return ""
-        if attribute(look("rFonts"), "ascii") == "Symbol":
-            text = text.translate(_SYMBOL_FONT)
         if not text or text.isspace():
             return text
         position = attribute(look("vertAlign"), "val") or ""
@@ -329,15 +341,13 @@ def _styles(root: Element | None) -> dict[str, _Style]:
     return styles
 
 
-def _symbol(font: str, code: str) -> str:
-    """Return a character of a font of symbols, which is in the private area of Unicode."""
+def _symbol(element: Element) -> str:
+    """Return a character that is given by its font and code."""
     try:
-        at = int(code, 16)
+        code = int(attribute(element, "char") or "", 16)
     except ValueError:
         return "□"
-    if not 0xF000 <= at <= 0xF0FF:  # noqa: PLR2004  the private area that Word uses
-        return escape(chr(at), quote=False) if 0x20 <= at < 0xD800 else "□"  # noqa: PLR2004  neither control nor surrogate
-    return _SYMBOL_FONT.get(at, "□") if font == "Symbol" else _WINGDINGS.get(code.upper(), "□")
+    return escape(symbol(attribute(element, "font") or "", code), quote=False)
 
 
 def _form_field(data: Element | None) -> str:

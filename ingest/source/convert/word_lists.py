@@ -12,12 +12,19 @@ from ingest.source.convert.numbering import counted
 
 @dataclass(frozen=True, slots=True)
 class _Level:
-    """A level of a numbered list. `family`: its abstract definition. `restarts`: the list starts anew where it is first used."""
+    """A level of a numbered list.
+
+    Attributes:
+        family: its abstract definition.
+        legal: whether the numbers of the levels above are decimal in its labels.
+        restarts: whether the list starts anew where it is first used.
+    """
 
     format: str
     text: str
     start: int
     family: str
+    legal: bool = False
     restarts: bool = False
 
 
@@ -52,7 +59,7 @@ class Lists:
         for at in range(depth + 1):
             own = levels.get(at, level)
             count = own.start + max(self._counts[family, at], 1) - 1
-            label = label.replace(f"%{at + 1}", counted(count, own.format))
+            label = label.replace(f"%{at + 1}", counted(count, "decimal" if level.legal else own.format))
         return (level.format, label)
 
 
@@ -101,4 +108,5 @@ def _level(element: Element, family: str) -> tuple[int, _Level]:
         attribute(child(element, "lvlText"), "val") or "",
         small_number(attribute(child(element, "start"), "val"), 1),
         family,
+        child(element, "isLgl") is not None,
     )

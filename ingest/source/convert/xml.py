@@ -25,6 +25,7 @@ def xml_page(data: bytes) -> Page:
         data = decode(data, encoding).encode()
     parser = expat.ParserCreate("utf-8" if encoding is not None else None)
     parser.buffer_text = True
+    parser.UseForeignDTD(True)  # an unknown entity is then skipped, not malformed
     parser.StartElementHandler = reader.start
     parser.EndElementHandler = reader.end
     parser.CharacterDataHandler = reader.text
