@@ -191,6 +191,8 @@ def parse_query(query: object) -> str:
 def parse_query_or_like(query: object, request: SearchRequest) -> str:
     """Return the query, or an empty text if the request has `like` in its place. Raises `ConfigurationError`."""
     if request.like is None:
+        if query is None:
+            raise ConfigurationError("query: give the text to search for, or the id of a document with like")
         return parse_query(query)
     if query is not None:
         raise ConfigurationError("like: pass a query or like, not both")

@@ -129,6 +129,7 @@ class Searcher(NotCopied):
         tenant: Tenant | None = None,
         pool: ModelPool | None = None,
         clock: Callable[[], float] = time.monotonic,
+        preload: bool = False,
         api_key: str | None = None,
         ca_file: str | Path | None = None,
         timeout: float | None = None,
@@ -141,6 +142,7 @@ class Searcher(NotCopied):
 
         Args:
             store: an open store, which stays open; or a path or URL, whose store is closed with the searcher.
+            preload: load the models now, so that the first query does not wait for them. Raises `ModelError`, too.
             api_key, ca_file, timeout, prefer_grpc, grpc_port, allow_plain_http_key: as in `open_store`, for a path or URL. The
                 environment is not read: pass `api_key=os.environ["INGEST_API_KEY"]`.
             retry: as in `open_store`. None: `SEARCH_RETRY`.
@@ -175,6 +177,11 @@ class Searcher(NotCopied):
                 clock=clock,
             )
             searcher._closing = closing.pop_all()
+        if preload:
+            with ExitStack() as undoing:
+                undoing.callback(searcher.close)
+                searcher.view().load_models()
+                undoing.pop_all()
         return searcher
 
     def close(self) -> None:

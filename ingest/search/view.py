@@ -125,6 +125,10 @@ class CollectionView:
             for query, answer, each in zip(queries, map(partial(self._answer, request), queries, hits), best, strict=True)
         ]
 
+    def load_models(self) -> None:
+        """Load the models of queries by encoding one, except remote models: a request to them costs time and money."""
+        self._encoded(["query"], [name for name, shared in self.models.items() if shared.model.runs_on != "remote"])
+
     def rankings(
         self, query: str, *, depth: int, conditions: tuple[Filter, ...] = (), vectors: Sequence[str] | None = None
     ) -> dict[str, list[ScoredPoint]]:

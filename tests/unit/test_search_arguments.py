@@ -111,6 +111,10 @@ def test_a_wrong_query_is_refused(searcher: Searcher, query: object) -> None:
         assert_refused(lambda ask=ask: ask(query), "query")  # type: ignore[misc]
 
 
+def test_a_search_for_nothing_says_what_is_missing(searcher: Searcher) -> None:
+    assert_refused(searcher.search, "give the text to search for, or the id of a document with like")
+
+
 @pytest.mark.parametrize("queries", ["a red table", b"x", None, 5, {"a": 1}, ["a", ""], ["a", 5], [["a"]], [None]])
 def test_a_wrong_batch_is_refused_also_where_it_is_one_text(searcher: Searcher, queries: object) -> None:
     assert_refused(lambda: anything(searcher).search_batch(queries), "quer")

@@ -13,7 +13,14 @@ import pytest
 from ingest.encode.contract import Model, RunsOn
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, ModelUnavailableError, StoreError
+from ingest.errors import (
+    CollectionNotFoundError,
+    ConfigurationError,
+    ManifestMismatchError,
+    ModelError,
+    ModelUnavailableError,
+    StoreError,
+)
 from ingest.records import DenseMatrix, Document
 from ingest.search import Answer, Searcher
 from ingest.search.fusion import fuse
@@ -62,6 +69,36 @@ def test_the_text_itself_is_the_best_hit_of_every_vector(searcher: Searcher) -> 
         best.score == best.fused_score == pytest.approx(3 / 60)
     )  # 2/60 by the collection's weight of the first, 1/60 by the second
     assert len(rest) == 3
+
+
+def test_models_are_loaded_as_the_searcher_is_opened_if_that_is_asked_for(root: Path) -> None:
+    loaded: list[str] = []
+
+    class Loading(HashEncoder):
+        def load(self) -> None:
+            loaded.append(self.key)
+
+    def models(keys: Sequence[str]) -> list[Model]:
+        return [Loading(key, dim=64, revision=key) for key in keys]
+
+    with Searcher.open("furniture & more", root, models=models):
+        assert not loaded
+    with Searcher.open("furniture & more", root, models=models, preload=True) as searcher:
+        assert set(loaded) == {"first", "second"}
+        assert searcher.search("a red table")[0].doc_id == "table"
+
+
+def test_a_model_that_cannot_be_loaded_closes_what_was_opened(root: Path) -> None:
+    class Missing(HashEncoder):
+        def load(self) -> None:
+            raise ModelError("it is not on this machine")
+
+    with pytest.raises(ModelError, match="not on this machine"):
+        Searcher.open(
+            "furniture & more", root, models=lambda keys: [Missing(key, dim=64, revision=key) for key in keys], preload=True
+        )
+    with Searcher.open("furniture & more", root, models=two_models) as searcher:
+        assert searcher.search("a red table")
 
 
 def test_limits_vectors_and_conditions(searcher: Searcher) -> None:
