@@ -43,6 +43,7 @@ MAIL = {
     ),
     "attached_message.eml": message("Subject: Fwd", "MIME-Version: 1.0", MIXED.format("mixed"), body=ATTACHED),
     "raw_latin1_subject.eml": b"From: ann@example.org\r\nSubject: R\xfcckgabe f\xfcr Gr\xf6\xdfe\r\n\r\nText\r\n",
+    "utf16.eml": "From: ann@example.org\r\nSubject: Grüße\r\n\r\nMaß\r\n".encode("utf-16"),
     "split_word.eml": message("Subject: =?utf-8?B?R3LDvMM=?= =?utf-8?B?n2U=?=", body="Text\n"),
     "utf7.eml": message("Subject: Greeting", "Content-Type: text/plain; charset=utf-7", body="Gr+APwA3w-e\n"),
     "cp850.eml": message("Subject: Size", "Content-Type: text/plain; charset=cp850", body="Größe 5\n", charset="cp850"),
@@ -62,6 +63,7 @@ MAIL = {
     "line_ends.mbox": b"From a@example.org Mon Mar  2 10:00:00 2026\r\nSubject: One\r\n\r\nFirst\r\n\r\nFrom b@example.org Mon Mar  2 10:00:00 2026\r\nSubject: Two\r\n\r\nSecond\r\n",
 }
 TEXTS = {
+    "raw_heading.md": '<p align="center"><img src=a.png></p>\n<h1 align="center">\n  Pump &amp; <em>tools</em>\n</h1>\n\n# Use\n',
     "colors.log": "\x1b[31mERROR\x1b[0m disk full\n\x1b]8;;https://example.org\x07OK\x1b]8;;\x07 done\n",
     "struck_over.txt": "N\bNA\bAM\bME\bE\n     _\bp_\bu_\bm_\bp - moves water\n",
     "old_line_ends.txt": "one\rtwo\rthree",
@@ -135,6 +137,10 @@ WORD_FILES = {
     "legal_numbers.docx": changed(
         docx(para(run("Scope"), more=listed(1)) + para(run("Terms"), more=listed(1, 1))), {"word/numbering.xml": LEGAL}
     ),
+    "undefined_styles.docx": changed(
+        docx(para(run("Manual"), style="Title") + para(run("Setup"), style="Heading1") + para(run("Text"), style="BodyText")),
+        {"word/styles.xml": f"<w:styles {WORD}/>"},
+    ),
     "page_break.docx": docx(
         para('<w:r><w:br w:type="page"/></w:r>', run("Setup"), style="berschrift1")
         + para(run("Line"), "<w:r><w:br/></w:r>", run("two"), style="berschrift2")
@@ -169,6 +175,9 @@ SHEET_FILES = {
         ("account", "-7.5", "#,##0.00_);(#,##0.00)"),
         ("share", "0.125", "0.00%_)"),
         ("degrees", "-4.5", '0.0 "°C"'),
+    ),
+    "empty_result.xlsx": styled(
+        line(1, A="'x") + '<row r="2"><c r="A2" t="str"><f>IF(A1="","y","")</f><v></v></c><c r="B2"><f>A1&amp;"z"</f></c></row>'
     ),
     "phonetic.xlsx": with_relations(
         styled('<row r="1"><c r="A1" t="s"><v>0</v></c><c r="B1" t="s"><v>1</v></c></row>'),

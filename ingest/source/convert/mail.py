@@ -69,6 +69,8 @@ def markup_of_message(data: bytes) -> str:
 
 
 def _parsed(data: bytes) -> EmailMessage:
+    if data[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}:
+        data = data.decode("utf-16", errors="replace").encode()
     message = email.message_from_bytes(data.removeprefix(codecs.BOM_UTF8), _class=EmailMessage, policy=email.policy.default)
     if not any(name in message for name in ("from", "to", "subject", "date", "message-id")):
         raise Unusable("the file cannot be read as e-mail: it has no headers")

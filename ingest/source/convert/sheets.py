@@ -115,6 +115,8 @@ def _rows(rows: Iterable[Iterable[Any]], formulas: Iterable[Iterable[Any]]) -> I
 def _cell(cell: Any, formula: Any) -> str:
     if cell is not None and cell.value is not None:
         return shown(cell.value, str(getattr(cell, "number_format", "")))
+    if getattr(cell, "data_type", "") == "str":  # the formula yields an empty text
+        return ""
     value = getattr(formula, "value", None)
     text = str(getattr(value, "text", value))  # of an array formula
     return text if text.startswith("=") else ""

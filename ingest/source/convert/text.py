@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from html import unescape
 from typing import Any
 
 from ingest.source.convert.front_matter import split_front_matter
@@ -14,6 +15,8 @@ from ingest.source.outline import outline_of
 
 _FENCE = re.compile(r" {0,3}(```|~~~)")
 _HEADING = re.compile(r" {0,3}#{1,6}[ \t]+(.+?)[ \t]*#*[ \t]*$")
+_RAW_HEADING = re.compile(r" {0,3}<h1\b[^<>]*>(.{1,2000}?)</h1>", re.IGNORECASE | re.DOTALL)
+_TAG = re.compile("<[^<>]*>")
 _UNDERLINE = re.compile(r" {0,3}=+[ \t]*$")
 _COMMENT = re.compile(r" {0,3}<!--")
 _DATA_ADDRESS = re.compile(r"(data:[\w.+-]+/[\w.+-]+)(?:;[\w.=+-]+)*;base64,[A-Za-z0-9+/=_%-]{64,}")
@@ -95,6 +98,7 @@ def markdown_title(text: str) -> str | None:
     fence: str | None = None
     comment = False
     before = ""
+    at = 0
     for line in io.StringIO(text):
         if comment:
             comment = "-->" not in line
@@ -107,6 +111,9 @@ def markdown_title(text: str) -> str | None:
                 return _without_links(_ATTRIBUTES.sub("", heading[1])) or None
             elif before.strip() and _UNDERLINE.match(line):
                 return _without_links(before)
+            elif (raw := _RAW_HEADING.match(text, at)) and (title := " ".join(unescape(_TAG.sub(" ", raw[1])).split())):
+                return title
+        at += len(line)
         before = line if fence is None and not comment else ""
     return None
 

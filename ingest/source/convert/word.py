@@ -122,7 +122,8 @@ class _Reader:
 
     def paragraph(self, element: Element) -> Iterator[Block]:
         properties = child(element, "pPr")
-        style = self.styles.get(attribute(child(properties, "pStyle"), "val") or "", _Style())
+        key = attribute(child(properties, "pStyle"), "val") or ""
+        style = self.styles.get(key) or _undefined(key)
         if style.name.startswith("toc "):
             return
         self.fields = [part for part in self.fields if part != "code"]  # of a field that was not completed
@@ -339,6 +340,12 @@ def _styles(root: Element | None) -> dict[str, _Style]:
             at = elements[base]
         styles[key] = style
     return styles
+
+
+def _undefined(key: str) -> _Style:
+    """Return a style that the document uses but does not define: what Word names so is a title or a heading."""
+    number = key.removeprefix("Heading")
+    return _Style(level=0 if key == "Title" else int(number) - 1 if number in set("123456") else None)
 
 
 def _symbol(element: Element) -> str:
