@@ -80,7 +80,9 @@ if TYPE_CHECKING:
         StoredPoint,
         TokenCounter,
         TokenLimit,
+        Unread,
         Vector,
+        Versioned,
     )
     from ingest.reindex.reindex import Reindexed
     from ingest.retry import RetryPolicy
@@ -99,7 +101,7 @@ if TYPE_CHECKING:
     from ingest.search.together import search_together
     from ingest.search.tuning import Tuned, TunedHalf
     from ingest.search.why import VectorPlace, Why, WhyCause
-    from ingest.searchable import Delete, Duration, OnProgress, Share
+    from ingest.searchable import CheckMode, Delete, Duration, OnProgress, Share
     from ingest.source.chunking import ChunkingOptions
     from ingest.source.column_types import ColumnType
     from ingest.source.convert.page import Page
@@ -135,6 +137,7 @@ if TYPE_CHECKING:
     from ingest.sync.rejects import RejectsFile
     from ingest.sync.run import run_job
     from ingest.sync.stored_sources import Forgotten, StoredSource
+    from ingest.sync.versions import Check
     from ingest.telemetry import Clock, PassReport, Progress, ThroughputMonitor
     from ingest.verify.damage import FindingKind
     from ingest.verify.inspection import Finding
@@ -163,7 +166,7 @@ _NAMES = {
     ),
     "ingest.records": (
         "ChunkCounts DenseMatrix Document FileFacts Fingerprint Hit LeaseEvent Metadata ModelReport Payload Point "
-        "Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Vector"
+        "Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Unread Vector Versioned"
     ),
     "ingest.reindex.reindex": "Reindexed",
     "ingest.retry": "RetryPolicy",
@@ -181,7 +184,7 @@ _NAMES = {
     "ingest.search.together": "search_together",
     "ingest.search.tuning": "Tuned TunedHalf",
     "ingest.search.why": "VectorPlace Why WhyCause",
-    "ingest.searchable": "Delete Duration OnProgress Share",
+    "ingest.searchable": "CheckMode Delete Duration OnProgress Share",
     "ingest.source.chunking": "ChunkingOptions",
     "ingest.source.column_types": "ColumnType",
     "ingest.source.convert.page": "Page",
@@ -206,6 +209,7 @@ _NAMES = {
     "ingest.sync.rejects": "RejectsFile",
     "ingest.sync.run": "run_job",
     "ingest.sync.stored_sources": "Forgotten StoredSource",
+    "ingest.sync.versions": "Check",
     "ingest.telemetry": "Clock PassReport Progress ThroughputMonitor",
     "ingest.verify.damage": "FindingKind",
     "ingest.verify.inspection": "Finding",
@@ -221,6 +225,8 @@ __all__ = [
     "BackendOptions",
     "BatchRunner",
     "Boost",
+    "Check",
+    "CheckMode",
     "ChunkCounts",
     "ChunkingOptions",
     "Clock",
@@ -343,12 +349,14 @@ __all__ = [
     "Tuned",
     "TunedHalf",
     "UnknownModelError",
+    "Unread",
     "Vector",
     "VectorPlace",
     "VectorQuery",
     "VectorSpec",
     "Vectors",
     "Verification",
+    "Versioned",
     "Where",
     "Why",
     "WhyCause",

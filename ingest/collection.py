@@ -20,7 +20,7 @@ from ingest.records import Receipt, Source
 from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.search.gate import choose_gate
-from ingest.searchable import Delete, Duration, OnProgress, Share
+from ingest.searchable import CheckMode, Delete, Duration, OnProgress, Share
 from ingest.source.inputs import SourceLike, reads_once, sources_of
 from ingest.source.sampling import SampledSources
 from ingest.source.sizes import hold_bytes
@@ -55,9 +55,10 @@ class Collection(EditableCollection):
         delete_after: Duration | None = None,
         max_delete: Share = Fraction(1, 5),
         reuse: Sequence[str] = (),
+        check: CheckMode = "version",
     ) -> Preview:
         """Return what `sync` with the same arguments would do, without doing it."""
-        options = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete, "reuse": reuse}
+        options = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete, "reuse": reuse, "check": check}
         sources, stored = self._check(source, name, include, exclude, **options), self._stored()
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
         encoding = self._encoding_for(stored, self._local_encoding, sampled.texts)
@@ -78,6 +79,8 @@ class Collection(EditableCollection):
         accept_fingerprints: bool = False,
         moved_from: str | None = None,
         reuse: Sequence[str] = (),
+        check: CheckMode = "version",
+        full_check: Duration | None = None,
         rejects: str | Path | None = None,
         on_progress: OnProgress | None = None,
         stop: Callable[[], bool] = lambda: False,
@@ -94,6 +97,8 @@ class Collection(EditableCollection):
             accept_fingerprints: accept the stored vectors as compatible with the models although their fingerprints differ.
             moved_from: former name of the only source, whose points are moved to it without encoding.
             reuse: other collections in the store, or `["all"]`, whose vectors of equal texts are copied.
+            check: `version`: documents whose version is the stored one are not read. `content`: everything is read.
+            full_check: time after which everything is read again, such as `7d`. None: never.
             rejects: the rejects file. None: `rejects/NAME.jsonl` in the state folder.
             on_progress: called with each `Progress`, from the run's threads, instead of the monitor's own function.
             stop: called after each window; once it returns True the run ends without deleting missing documents.
@@ -101,8 +106,9 @@ class Collection(EditableCollection):
         Raises what `run_job` and `run_on_ray` raise. If int8 is not accurate enough and no precision is configured, it runs again
         in float32.
         """
-        options: dict[str, Any] = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete}
+        options: dict[str, Any] = {"delete": delete, "delete_after": delete_after, "max_delete": max_delete, "check": check}
         options |= {"accept_fingerprints": accept_fingerprints, "moved_from": moved_from, "reuse": reuse}
+        options["full_check"] = full_check
         sources = self._check(source, name, include, exclude, **options)
         path = Path(rejects or self._state / "rejects" / f"{self.name}.jsonl")
         run = partial(self._run, sources=sources, options=options, rejects=path, monitor=self._monitored(on_progress), stop=stop)

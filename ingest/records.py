@@ -5,9 +5,9 @@ Text offsets are characters, 0-based, half-open. Times are seconds. Sizes are by
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,6 +54,7 @@ class Document:
         anchors: name (the fragment of a URL) and start of each place that a link can name, in the order of the text.
         first_line: number of the line of its file on which the text begins, from 1; None if its lines are not those of a file.
         file: facts about the file that the document is, or None.
+        version: changes whenever the document may have changed, and is known without reading it; None if unknown. See `Unread`.
     """
 
     id: str
@@ -67,6 +68,22 @@ class Document:
     anchors: tuple[tuple[str, int], ...] = ()
     first_line: int | None = None
     file: FileFacts | None = field(default=None, compare=False)
+    version: str | None = field(default=None, compare=False)
+
+
+class Versioned(NamedTuple):
+    """A document that a source has, before it is read: its id and its version."""
+
+    id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A document that the source has and did not read, because its version is the stored one."""
+
+    id: str
+    position: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +204,8 @@ class Fingerprint:
         vectors: vector name → fingerprint of its model.
         soft_deleted_at: when its document was soft-deleted (ISO 8601, UTC); None if it was not.
         context: the text that was encoded in front of the chunk's text; None for the title on one line.
+        version: the version of its document when it was read last, see `ingest.sync.versions`; None if unknown. No part of
+            comparisons: a point is as good with an old version, but its document has to be read again.
     """
 
     id: str
@@ -198,6 +217,7 @@ class Fingerprint:
     vectors: Mapping[str, str]
     soft_deleted_at: str | None = None
     context: str | None = None
+    version: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +345,7 @@ class Receipt:
         swap_share: share of the run (0 to 1) spent moving models on and off devices.
         stopped: the run was stopped before its sources ended; what it read is stored, and nothing was deleted.
         moved: points moved from the source's former name.
+        skipped_unread: unchanged documents that were not read, because their version is the stored one.
         skipped: suffix → number of files that were not read, because their format is unknown.
         types: column of the CSV files → its type: text, integer, number, boolean or date.
         notes: what reading guessed or left out, in sentences.
@@ -348,6 +369,7 @@ class Receipt:
     soft_deleted: int = 0
     stopped: bool = False
     moved: int = 0
+    skipped_unread: int = 0
     skipped: Mapping[str, int] = field(default_factory=dict)
     types: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -370,6 +392,10 @@ class Source(Protocol):
 
     Optional: `yields_files: bool`, False if absent. Whether its documents are files, whose facts are then indexed.
 
+    Optional: `read_changed(unchanged) -> Iterator[Document | Rejected | Unread]`, like `read`, but without reading documents that
+    have not changed. It passes ids and versions of documents to `unchanged`, some hundreds at a time, and yields `Unread` for the
+    ids that it returns. A document that it reads has the `version` that was known before it was read.
+
     Optional: `count() -> int | None`, the number of documents that `read` will yield, for the progress of a run. None: counting
     them is not cheap.
 
@@ -382,6 +408,9 @@ class Source(Protocol):
 
     def read(self) -> Iterator[Document | Rejected]: ...
 
+
+Unchanged = Callable[[Sequence[Versioned]], Collection[str]]
+"""Return the ids of the documents that are stored with the given version, so that they need not be read."""
 
 TokenCounter = Callable[[Sequence[str]], Sequence[int]]
 """Return the tokens of each text for a model, document prompt and special tokens included, nothing truncated."""

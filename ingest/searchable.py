@@ -50,9 +50,11 @@ from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import rejected_because
 from ingest.sync.sources import check_sources
 from ingest.sync.stored_sources import StoredSource, list_sources
+from ingest.sync.versions import Check
 from ingest.telemetry import Progress, ThroughputMonitor
 
 OnProgress = Callable[[Progress], object]
+CheckMode = Check | Literal["version", "content"]
 Delete = DeleteMode | Literal["none", "incremental", "full"]
 Duration = float | str | timedelta
 Share = float | str | Fraction

@@ -136,6 +136,9 @@ class RunSettings(Table):
         None,
         description="Grace period: how long `full` keeps missing documents soft-deleted before it purges them. Default: none.",
     )
+    check: Literal["version", "content"] = Field(
+        "version", description="How a run finds changed documents: by their `version`, without reading the others, or `content`."
+    )
     max_rejects: Allowance = Field(
         "10%", description="Rejected records allowed, as a share or a number; more make the exit code 3."
     )
@@ -178,6 +181,11 @@ class JobSettings(RunSettings):
     query: str | None = Field(None, description="For an SQL source, the query whose rows are the documents.")
     schedule: Cron | None = Field(None, description="When the daemon runs the job: a cron expression, in local time.")
     every: Duration | None = Field(None, ge=1, description="Or the time from one start to the next, such as 15m or 6h.")
+    full_check: Duration = Field(
+        7 * 86_400.0,
+        validate_default=False,
+        description="Time after which a run of the job reads everything, whatever `check` is.",
+    )
     time_limit: Duration | None = Field(
         None, ge=1, description="Maximum time of a run. It stops at the end of a window; the next run continues."
     )
@@ -324,9 +332,9 @@ def job_settings(settings: Settings, name: str) -> Settings:
     return merged.model_copy(update={"weights": {model: weight for model, weight in merged.weights.items() if model in weighted}})
 
 
-def with_max_delete(settings: Settings, names: Iterable[str], max_delete: str) -> Settings:
-    """Return the settings with another `max_delete` for these jobs."""
-    changed = {name: settings.jobs[name].model_copy(update={"max_delete": max_delete}) for name in names}
+def with_jobs_changed(settings: Settings, names: Iterable[str], **changes: Any) -> Settings:
+    """Return the settings with other values of these settings for these jobs."""
+    changed = {name: settings.jobs[name].model_copy(update=changes) for name in names}
     return settings.model_copy(update={"jobs": {**settings.jobs, **changed}})
 
 

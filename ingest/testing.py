@@ -21,7 +21,7 @@ from ingest.encode.contract import ModelKind, RunsOn
 from ingest.encode.gpu_errors import translate
 from ingest.errors import DeviceError, DeviceMemoryError, SourceError
 from ingest.identity import digest
-from ingest.records import DenseMatrix, Document, Rejected, TokenLimit
+from ingest.records import DenseMatrix, Document, Rejected, TokenLimit, Unchanged, Unread, Versioned
 from ingest.store.contract import Store
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ __all__ = [
     "FlakyStore",
     "HashEncoder",
     "ListSource",
+    "VersionedSource",
     "generated_documents",
     "use_accelerator",
 ]
@@ -59,6 +60,32 @@ class ListSource:
         for item in self.items:
             if isinstance(item, Crash):
                 raise item.error
+            yield item
+
+
+@dataclass(slots=True)
+class VersionedSource(ListSource):
+    """A `ListSource` that leaves documents unread whose version has not changed.
+
+    `documents_read` has the ids of the documents that it yielded when it was read last.
+    """
+
+    documents_read: list[str] = field(default_factory=list)
+
+    def read(self) -> Iterator[Document | Rejected]:
+        return (item for item in self.read_changed(lambda _: ()) if not isinstance(item, Unread))
+
+    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
+        self.reads += 1
+        self.documents_read.clear()
+        for item in self.items:
+            if isinstance(item, Crash):
+                raise item.error
+            if isinstance(item, Document):
+                if item.version is not None and unchanged([Versioned(item.id, item.version)]):
+                    yield Unread(item.id, item.position)
+                    continue
+                self.documents_read.append(item.id)
             yield item
 
 

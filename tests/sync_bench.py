@@ -20,7 +20,7 @@ from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run import run_job
-from ingest.testing import Crash, FlakyStore, HashEncoder, ListSource
+from ingest.testing import Crash, FlakyStore, HashEncoder, VersionedSource
 
 T = TypeVar("T")
 
@@ -131,6 +131,11 @@ def document(id_: str, letters: str, **metadata: Any) -> Document:
     return Document(id_, text_of(letters), metadata=metadata)
 
 
+def versioned(id_: str, letters: str, version: str) -> Document:
+    """A document with a version."""
+    return replace(document(id_, letters), version=version)
+
+
 def counts(receipt: Receipt) -> Mapping[str, int]:
     """Of documents, without zeros. The receipt must balance."""
     assert receipt.balanced, receipt.errors
@@ -141,7 +146,7 @@ def counts(receipt: Receipt) -> Mapping[str, int]:
 def _sources(items: Sequence[Item | Source]) -> list[Source]:
     records = [item for item in items if isinstance(item, Document | Rejected | Crash)]
     sources = [item for item in items if not isinstance(item, Document | Rejected | Crash)]
-    return sources or [ListSource(records)]
+    return sources or [VersionedSource(records)]
 
 
 def _plain(vector: Vector) -> Any:

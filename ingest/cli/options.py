@@ -73,6 +73,13 @@ MaxDelete = Annotated[
     str | None,
     typer.Option("--max-delete", help="Share of the documents that full may delete before the run stops. [default: 20%]"),
 ]
+Check = Annotated[
+    str | None,
+    typer.Option(
+        "--check",
+        help="How to find changed documents: version (files that have not changed are not read), content. [default: version]",
+    ),
+]
 Rerank = Annotated[
     str | None, typer.Option("--rerank", help="When to rerank: auto (if the model is available), on, off. [default: auto]")
 ]

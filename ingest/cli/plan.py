@@ -24,19 +24,21 @@ def plan(
     engine: options.EngineOptions,
     machines: options.MachineOptions,
     reuse: options.Reuse = None,
+    check: options.Check = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
     """Print what run would do, without doing it; with --engine ray also what it takes at other sizes."""
     invocation: Invocation = context.obj
     groups = {**source.overrides, **models.overrides, **deletion.overrides, **engine.overrides}
-    settings = invocation.settings(**groups, reuse=reuse or None, store=store)
+    settings = invocation.settings(**groups, reuse=reuse or None, check=check, store=store)
     keys, cluster = models_of(settings), cluster_of(settings)
     with collection_of(settings, collection, models=keys, cluster=cluster) as opened:
         preview = opened.plan(
             sources_of(settings, **source.given),
             **deletion_of(settings),
             reuse=settings.reuse,
+            check=settings.check,
         )
     assumptions = Assumptions(replicas=settings.layout.replicas, **machines.assumed)
     sizing = size_plan(preview, assumptions) if cluster else None

@@ -111,6 +111,7 @@ def _table(receipt: Receipt) -> Table:
     table = Table(title=f"{receipt.collection}: {receipt.seconds:.1f} s", title_justify="left", show_header=False)
     for name in DOCUMENT_COUNTS:
         table.add_row(name.replace("_", "-"), f"{getattr(receipt, name):,}")
+    table.add_row("not read", f"{receipt.skipped_unread:,} unchanged documents")
     chunks = receipt.chunks
     table.add_row("chunks", f"{chunks.written:,} written, {chunks.reused:,} reused, {chunks.deleted:,} deleted")
     if chunks.copied:

@@ -56,6 +56,7 @@ def print_preview(preview: Preview) -> None:
         "added",
         "updated",
         "unchanged",
+        "skipped_unread",
         "rejected",
         "deleted",
         "soft_deleted",

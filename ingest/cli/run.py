@@ -33,6 +33,7 @@ def run(
     accept_fingerprints: options.Accept = False,
     moved_from: options.MovedFrom = None,
     reuse: options.Reuse = None,
+    check: options.Check = None,
     as_json: options.Json = False,
 ) -> None:
     """Make a collection equal to its sources.
@@ -41,7 +42,8 @@ def run(
     """
     invocation: Invocation = context.obj
     groups = {**source.overrides, **models.overrides, **deletion.overrides, **engine.overrides}
-    settings = invocation.settings(**groups, store=store, rejects=rejects, max_rejects=max_rejects, reuse=reuse or None)
+    given = {"rejects": rejects, "max_rejects": max_rejects, "reuse": reuse or None, "check": check}
+    settings = invocation.settings(**groups, **given, store=store)
     path = rejects_path(settings, collection)
     keys, cluster = models_of(settings), cluster_of(settings)
     with (
@@ -55,6 +57,7 @@ def run(
             accept_fingerprints=accept_fingerprints,
             moved_from=moved_from,
             reuse=settings.reuse,
+            check=settings.check,
             rejects=path,
             stop=stop,
         )

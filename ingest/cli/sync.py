@@ -19,7 +19,7 @@ from ingest.cli.reports import print_statuses
 from ingest.cli.session import cluster_of, collection_of, deletion_of, models_of, sources_of
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError, SourceError
-from ingest.parameters import parse_share_or_number
+from ingest.parameters import checked, parse_choice, parse_share_or_number
 from ingest.records import Receipt
 from ingest.schedule.health import JobsHealth, Limits
 from ingest.schedule.status import JobRecord, JobStatus, run_recorded, status_json, wall_clock
@@ -32,8 +32,9 @@ from ingest.schedule.timetable import (
     run_on_schedule,
     worst_exit_code,
 )
-from ingest.settings import JobSettings, Settings, job_settings, nearest_hint, with_max_delete
+from ingest.settings import JobSettings, Settings, job_settings, nearest_hint, with_jobs_changed
 from ingest.store.schema import _normalize_collection_name
+from ingest.sync.versions import Check
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ def sync(
         str | None,
         typer.Option("--max-delete", help="Share that may be deleted, such as 50%, in this run of the named jobs."),
     ] = None,
+    check: options.Check = None,
     store: options.Store = None,
     as_json: options.Json = False,
 ) -> None:
@@ -66,7 +68,9 @@ def sync(
                 "--max-delete lifts the deletion limit once, for the jobs that you name: ingest sync JOB --max-delete"
                 f" {max_delete}; for every run, set max_delete in the table of the job"
             )
-        settings = with_max_delete(settings, names, max_delete)
+        settings = with_jobs_changed(settings, names, max_delete=max_delete)
+    if check is not None:
+        settings = with_jobs_changed(settings, names, check=checked("--check", parse_choice, check, list(Check)))
     _check(settings, names)
     records = {name: JobRecord(settings.jobs_dir, name) for name in names}
     with StopSignals() as stop:
@@ -134,7 +138,8 @@ def _request_of(settings: Settings, name: str) -> dict[str, Any]:
     """Return what a job asks of its collection, as arguments of `Collection.sync`."""
     job, own = settings.jobs[name], job_settings(settings, name)
     sources = sources_of(own, job.source, name=job.name, data_format=job.format, query=job.query)
-    return {"source": sources, **deletion_of(own), "moved_from": job.moved_from, "reuse": own.reuse}
+    found = {"moved_from": job.moved_from, "reuse": own.reuse, "check": own.check, "full_check": job.full_check}
+    return {"source": sources, **deletion_of(own), **found}
 
 
 def _stay(settings: Settings, records: Mapping[str, JobRecord], stop: StopSignals) -> None:

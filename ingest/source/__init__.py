@@ -6,7 +6,8 @@ memory      documents and mappings from Python                    partitions  a 
 tables      JSON Lines, CSV, TSV, Parquet → records               formats     suffix → format
 fields      record → document, or the reason for its rejection    sizes       bytes of a source
 convert     file → document: HTML, office documents, titles
-streams     bytes from any file system, decompressed
+streams     bytes from any file system, decompressed            pieces      the files of a folder, read in order
+versions    tokens that change with a file
 chunking    documents → chunks that fit every model               splitting   borders at which a text may be cut
 """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from posixpath import splitext
 
 from ingest.errors import ConfigurationError
 from ingest.plugins import plugin_names
@@ -130,6 +130,11 @@ class FileFormat:
         return self.name in TABLES
 
     @property
+    def is_own(self) -> bool:
+        """Return whether the package itself reads files of this format, without a plugin."""
+        return self.name in FORMATS or self.name.startswith("code:")
+
+    @property
     def has_lines(self) -> bool:
         """Return whether the size of each record is known as it is read."""
         return self.name in LINES
@@ -137,8 +142,8 @@ class FileFormat:
 
 def format_of_path(path: str) -> FileFormat | None:
     """Return the format that the suffixes of a file name stand for, in any case, or None if they are unknown."""
-    stem, compression = _without_compression(PurePosixPath(path).name.lower())
-    suffix = PurePosixPath(stem).suffix
+    stem, compression = _without_compression(path.rpartition("/")[2].lower())
+    suffix = splitext(stem)[1]
     name = _SUFFIXES.get(suffix) or _CODE.get(suffix)
     if name is None and suffix[1:] in plugin_names("converter"):
         name = suffix[1:]

@@ -15,8 +15,9 @@ from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import normalize, parse_integer
 from ingest.records import Source
 from ingest.source.fields import Unusable
-from ingest.source.files import FileSource, FolderSource, Piece, PiecesSource, StdinSource
+from ingest.source.files import FileSource, FolderSource, StdinSource
 from ingest.source.formats import FileFormat
+from ingest.source.pieces import Piece, PiecesSource
 from ingest.source.sql import SqlSource, absolute_location
 from ingest.source.streams import Place, source_errors
 from ingest.source.tables import FilePart, Table

@@ -72,5 +72,7 @@ class _Begun:
         yield from self.rest
 
     def __getattr__(self, name: str) -> Any:
-        """Return an optional attribute of the source."""
+        """Return an optional attribute of the source, except for another way to read it, which would lack the first records."""
+        if name == "read_changed":
+            raise AttributeError(name)
         return getattr(self.source, name)

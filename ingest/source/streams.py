@@ -13,21 +13,24 @@ import re
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, cast
 
 import fsspec  # type: ignore[import-untyped]
 import pyarrow as pa
+from fsspec.implementations.cached import CachingFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
 from ingest.records import FileFacts
 from ingest.redaction import without_secrets
+from ingest.source.versions import local_version, modified_at, remote_version
 
 Compression = Literal["gzip", "zstd"]
 COMPRESSIONS: Mapping[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
@@ -172,11 +175,27 @@ codecs.register_error(_UNDECODABLE, _mark_undecodable)
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A regular file below a place: `path` as its file system writes it, `relative` as a POSIX path from the place."""
+    """A regular file below a place, or at it.
+
+    Attributes:
+        path: the path as its file system writes it.
+        relative: the POSIX path from the place, or the name of the file.
+        size: bytes; None if the file system does not tell.
+        modified: when it was changed last, in UTC; None if the file system does not tell.
+        version: see `ingest.source.versions`; None if unknown.
+    """
 
     path: str
     relative: str
-    facts: FileFacts
+    size: int | None = None
+    modified: datetime | None = None
+    version: str | None = None
+
+    @property
+    def facts(self) -> FileFacts:
+        """What a document keeps about the file."""
+        modified = None if self.modified is None else self.modified.strftime("%Y-%m-%dT%H:%M:%SZ")
+        return FileFacts(printable(self.relative), self.size, modified)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +243,12 @@ class Place:
             self.system.invalidate_cache()
             return str(self.system.ukey(path))
 
-    def facts(self) -> FileFacts:
-        """Return the facts about the file at this path."""
+    def entry(self) -> Entry:
+        """Return the file at this path. Does not translate `FileNotFoundError` and `PermissionError`, see `open`."""
+        now = time.time()
         with source_errors(f"access {self.name}", passing=(FileNotFoundError, PermissionError)):
-            return _file_facts(self.file_name, self.system.info(self.path))
+            self.system.invalidate_cache()
+            return self._entry(self.path, self.file_name, self.system.info(self.path), now)
 
     def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
         """Yield all regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.
@@ -240,28 +261,27 @@ class Place:
         yield from self._files(self.path, "", skip)
 
     def _files(self, folder: str, relative: str, skip: Callable[[str], bool]) -> Iterator[Entry]:
+        now = time.time()
         with source_errors(f"list {printable(f'{self.name}/{relative}').rstrip('/')}"):
             entries = [(str(info["name"]).rstrip("/"), info) for info in self.system.ls(folder, detail=True)]
         for path, info in sorted(entries, key=lambda entry: entry[0]):
-            name = PurePosixPath(path).name
+            name = path.rpartition("/")[2]
             if path == folder or skip(name):
                 continue
             if info["type"] == "directory":
                 yield from self._files(path, f"{relative}{name}/", skip)
             elif info["type"] == "file":
-                yield Entry(path, relative + name, _file_facts(relative + name, info))
+                yield self._entry(path, relative + name, info, now)
 
-
-def _file_facts(relative: str, info: Mapping[str, Any]) -> FileFacts:
-    """Return the facts that a file system tells: local ones say `mtime` in seconds, object stores `LastModified`."""
-    size, modified = info.get("size"), info.get("mtime", info.get("LastModified"))
-    if isinstance(modified, int | float):
-        modified = datetime.fromtimestamp(modified, UTC)
-    return FileFacts(
-        printable(relative),
-        size if isinstance(size, int) else None,
-        modified.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") if isinstance(modified, datetime) else None,
-    )
+    def _entry(self, path: str, relative: str, info: Mapping[str, Any], now: float) -> Entry:
+        """Return an entry. `now`: a time before the file system was asked, in seconds since 1970."""
+        version = None
+        if isinstance(self.system, LocalFileSystem):
+            version = local_version(info, now)
+        elif not isinstance(self.system, CachingFileSystem):  # it may list another version than it has
+            version = remote_version(info, now)
+        size = info.get("size")
+        return Entry(path, relative, size if isinstance(size, int) else None, modified_at(info), version)
 
 
 def place_of(location: str, storage_options: Mapping[str, Any] | None = None) -> Place:

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, BinaryIO, cast
 
 import pyarrow as pa
@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from pydantic_core import from_json
 
 from ingest.errors import SourceError
+from ingest.identity import digest
 from ingest.records import Document, Rejected
 from ingest.source.csv_tables import read_csv
 from ingest.source.encodings import find_encoding
@@ -59,6 +60,11 @@ class Table:
     prefix: str = ""
     options: ReadOptions = AS_FOUND
     report: ReadingReport = field(default_factory=ReadingReport, compare=False)
+
+    @property
+    def options_digest(self) -> str:
+        """Return a digest of the options that may make another document of the same file."""
+        return digest([asdict(self.options), self.max_bytes])
 
     def read(
         self,

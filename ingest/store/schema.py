@@ -2,7 +2,8 @@
 
 Payload of a point: `text`, `title`?, `section`?, `table_header`?, `page`?, `url`?, `anchor`?, `line`?, `metadata{…}`, `source`,
 of a file `folders`, `ext`, `size`? and `modified`? (no part of `payload_fp`), `doc_id`, `chunk`, `start`, `end`, and
-`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?}`.
+`_ingest{doc_key, doc_fp, doc_chunks, text_fp, payload_fp, vectors{name: model fingerprint}, schema, soft_deleted_at?, context?,
+version?}`.
 """
 
 from __future__ import annotations
@@ -147,6 +148,8 @@ def with_fingerprint(visible: Payload, fingerprint: Fingerprint) -> Payload:
     }
     if fingerprint.context is not None:
         record["context"] = fingerprint.context
+    if fingerprint.version is not None:
+        record["version"] = fingerprint.version
     stored = {**visible, INGEST_FIELD: record}
     return stored if fingerprint.soft_deleted_at is None else with_soft_delete(stored, fingerprint.soft_deleted_at)
 
@@ -170,7 +173,7 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
     record = payload.get(INGEST_FIELD)
     if not isinstance(record, dict) or record.get("schema") != SCHEMA_VERSION:
         return None
-    context = record.get("context")
+    context, version = record.get("context"), record.get("version")
     if not (context is None or isinstance(context, str)):
         return None
     try:
@@ -185,6 +188,7 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
             vectors=vectors if isinstance(vectors, dict) else {},
             soft_deleted_at=record.get("soft_deleted_at"),
             context=context,
+            version=version if isinstance(version, str) else None,
         )
     except KeyError:
         return None

@@ -10,5 +10,5 @@ sources         the check of a job's sources            stored_sources  the sour
 moving          renaming a source                       run_state       the state of a run, on disk
 account         the tally and the receipt               preview         what a run would do
 rates           measured rates of models                rejects         the rejects file
-cancellation    stopping a run
+cancellation    stopping a run                          versions        documents that need not be read
 """

@@ -16,6 +16,7 @@ class Tally:
     """The counts of a run, in documents or, where the name says so, in chunks or points.
 
     Attributes:
+        unread: unchanged documents that were not read.
         chunks_inserted: written chunks that were not stored in any form before.
         chunks_copied: written chunks with a vector that was copied from a stored point of the same text.
     """
@@ -24,6 +25,7 @@ class Tally:
     written: int = 0
     updated: int = 0
     unchanged: int = 0
+    unread: int = 0
     deleted: int = 0
     soft_deleted: int = 0
     rejected: int = 0
@@ -113,4 +115,5 @@ def make_receipt(
         swap_share=round(monitor.swap_seconds / seconds, 4) if seconds else 0.0,
         stopped=stopped,
         moved=tally.points_moved,
+        skipped_unread=tally.unread,
     )

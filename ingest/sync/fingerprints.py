@@ -35,9 +35,14 @@ def digest_document(document: Document, chunker: str) -> DocumentDigest:
 
 
 def fingerprint_chunks(
-    chunks: Sequence[Chunk], doc_key: str, document: DocumentDigest, models: Mapping[str, str]
+    chunks: Sequence[Chunk], doc_key: str, document: DocumentDigest, models: Mapping[str, str], version: str | None = None
 ) -> tuple[Fingerprint, ...]:
-    """Return the fingerprint of each chunk of a document. `models`: vector name → fingerprint of its model."""
+    """Return the fingerprint of each chunk of a document.
+
+    Args:
+        models: vector name → fingerprint of its model.
+        version: the version to store with the document, see `ingest.sync.versions`; None if unknown.
+    """
     fingerprints = [
         Fingerprint(
             id=chunk.id,
@@ -53,6 +58,7 @@ def fingerprint_chunks(
             ),
             vectors=models,
             context=None if chunk.context == document.title else chunk.context,
+            version=version,
         )
         for chunk in chunks
     ]

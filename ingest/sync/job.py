@@ -31,6 +31,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.sync.manifest import wanted_manifest
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
+from ingest.sync.versions import Check
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -56,6 +57,9 @@ class Job:
             (`ingest.sync.moving.move_source`).
         reuse: other collections of the store whose vectors of equal texts are copied, if the same models made them; `all` for
             every collection that has any.
+        check: how a run finds out whether a document has changed: a `Check`, or its text (`version`, `content`).
+        full_check: time in seconds after which a run reads everything, even if `check` is `version`; None for never. Also text
+            such as `7d`, or a `timedelta`.
 
     Raises `ConfigurationError` that names the parameter, its value and what is allowed.
     """
@@ -73,6 +77,8 @@ class Job:
     accept_fingerprints: bool
     moved_from: str | None
     reuse: tuple[str, ...]
+    check: Check
+    full_check: float | None
 
     def __init__(
         self,
@@ -90,6 +96,8 @@ class Job:
         accept_fingerprints: bool = False,
         moved_from: str | None = None,
         reuse: Sequence[str] = (),
+        check: Check | Literal["version", "content"] = Check.VERSION,
+        full_check: float | str | timedelta | None = None,
     ) -> None:
         set_fields(
             self,
@@ -106,6 +114,8 @@ class Job:
             accept_fingerprints=checked("accept_fingerprints", parse_boolean, accept_fingerprints),
             moved_from=checked("moved_from", optional(parse_text), moved_from),
             reuse=checked("reuse", parse_texts, reuse),
+            check=checked("check", parse_choice, check, list(Check)),
+            full_check=checked("full_check", optional(parse_duration), full_check),
         )
         _normalize_collection_name(self.collection, self.aliases)  # raises for a name that cannot be one
 

@@ -20,7 +20,7 @@ from ingest.sync.account import Tally
 from ingest.sync.effects import NO_COPIES, Copies, Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.plan import DeleteMode
 from ingest.sync.prefetch import Prefetch
-from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
+from ingest.sync.reading import FindVersions, PlannedDocument, Reader, Seen, Window
 from ingest.sync.sizing import WindowSizing
 
 
@@ -78,6 +78,7 @@ class SourceRun:
         check: a check of each model before it encodes.
         find_copies: returns the stored vectors of texts that documents need encoded. Called from the reader's thread.
         bytes_before: bytes of the files of the sources before this one.
+        find_versions, notes_versions: see `Reader`.
     """
 
     source: Source
@@ -94,6 +95,8 @@ class SourceRun:
     check: Callable[[Model, Encoder], None] | None = None
     find_copies: Callable[[Sequence[PlannedDocument]], Copies] = lambda _documents: NO_COPIES
     bytes_before: int = 0
+    find_versions: FindVersions | None = None
+    notes_versions: bool = False
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.
@@ -110,6 +113,8 @@ class SourceRun:
             reject=self.reject,
             bounds=lambda: self.sizing.bounds,
             known_empty=known_empty,
+            find_versions=self.find_versions,
+            notes_versions=self.notes_versions,
         )
         self.bytes_before = self.ensemble.monitor.position
         planned = ((window, self.find_copies(window.documents)) for window in reader.windows())
@@ -121,6 +126,7 @@ class SourceRun:
         tally = self.tally
         tally.read += window.read
         tally.unchanged += window.unchanged
+        tally.unread += window.unread
         tally.rejected += window.rejected
         tally.chunks_reused += window.reused
         self.read += window.read

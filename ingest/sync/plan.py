@@ -56,6 +56,7 @@ class DocumentPlan(NamedTuple):
     """The plan for one document.
 
     Attributes:
+        status: `unchanged` also if the version that is stored with the document is all that differs.
         actions: one for each wanted chunk, in their order.
         stale: ids of stored points to delete once the source has ended.
     """
@@ -64,9 +65,16 @@ class DocumentPlan(NamedTuple):
     actions: tuple[ChunkAction, ...]
     stale: tuple[str, ...]
 
+    @property
+    def has_work(self) -> bool:
+        """Whether anything is to be written or deleted."""
+        return bool(self.stale) or any(action.write != "nothing" for action in self.actions)
 
-def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str, str], delete: DeleteMode) -> bool:
-    """Return whether every chunk of this version of a document is stored with vectors of these models.
+
+def is_unchanged(
+    doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str, str], delete: DeleteMode, version: str | None = None
+) -> bool:
+    """Return whether every chunk of this version of a document is stored with vectors of these models, and with `version` if any.
 
     Such a document is not even chunked. The number of stored chunks must equal the number that each of them records, and none may
     be soft-deleted. Points of an older version make the document changed, unless the run may delete nothing.
@@ -75,7 +83,13 @@ def is_unchanged(doc_fp: str, stored: Sequence[Fingerprint], models: Mapping[str
     if not current or (len(current) != len(stored) and delete != DeleteMode.NONE):
         return False
     chunks = len(current)
-    return all(point.doc_chunks == chunks and point.vectors == models and point.soft_deleted_at is None for point in current)
+    return all(
+        point.doc_chunks == chunks
+        and point.vectors == models
+        and point.soft_deleted_at is None
+        and version in (None, point.version)
+        for point in current
+    )
 
 
 def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], delete: DeleteMode) -> DocumentPlan:
@@ -87,7 +101,7 @@ def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], 
     actions = tuple(_plan_chunk(chunk, by_id.get(chunk.id)) for chunk in wanted)
     keep = {chunk.id for chunk in wanted}
     stale = () if delete == DeleteMode.NONE else tuple(point.id for point in stored if point.id not in keep)
-    changed = stale or any(action.write != "nothing" for action in actions)
+    changed = stale or any(by_id.get(chunk.id) != chunk for chunk in wanted)
     return DocumentPlan("updated" if changed else "unchanged", actions, stale)
 
 
@@ -117,4 +131,5 @@ def _plan_chunk(wanted: Fingerprint, stored: Fingerprint | None) -> ChunkAction:
     vectors = tuple(name for name, fingerprint in wanted.vectors.items() if stored.vectors.get(name) != fingerprint)
     if vectors:
         return ChunkAction(wanted.id, "point" if vectors == every else "vectors", vectors)
-    return ChunkAction(wanted.id, "nothing" if stored == wanted else "payload")
+    same = stored == wanted and wanted.version in (None, stored.version)
+    return ChunkAction(wanted.id, "nothing" if same else "payload")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 
 from ingest.encode.contract import Model
-from ingest.encode.ensemble import vector_bytes
+from ingest.encode.ensemble import fingerprints, vector_bytes
 from ingest.encode.http.model import HttpModel
 from ingest.errors import CollectionNotFoundError
 from ingest.records import Rejected, Source
@@ -25,6 +25,7 @@ from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.reading import Reader, Window
 from ingest.sync.run import check_run
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
+from ingest.sync.versions import Check, StoredVersions
 
 MAX_REJECTS = 20
 """Maximum number of rejected records in a preview; all of them are counted."""
@@ -37,6 +38,7 @@ class Preview:
     Attributes:
         exists: whether the collection has points.
         added, updated, unchanged: documents that the run would write, write again, and skip.
+        skipped_unread: unchanged documents that were not read, because their version is the stored one.
         chunks: model key → number of chunks to encode.
         copied: chunks with a vector that would be copied from a stored point of the same text. Texts that the run itself stores
             may save it more.
@@ -62,6 +64,7 @@ class Preview:
     added: int = 0
     updated: int = 0
     unchanged: int = 0
+    skipped_unread: int = 0
     rejected: int = 0
     unidentified: int = 0
     deleted: int = 0
@@ -142,14 +145,18 @@ def _preview_source(
     preview: Preview, job: Job, source: Source, vectors: StoredVectors, models: Sequence[Model], *, now: float
 ) -> None:
     store = vectors.store
-    known_empty = not preview.exists or count_points(store, preview.collection, source) == 0
+    points = count_points(store, preview.collection, source) if preview.exists else 0
 
     def reject(_source: str, rejected: Rejected) -> None:
         if len(preview.rejects) < MAX_REJECTS:
             preview.rejects.append(rejected)
 
-    with SeenDocuments() as seen, PendingDeletes() as deletes:
-        if job.delete == DeleteMode.FULL and not known_empty:
+    with (
+        SeenDocuments() as seen,
+        PendingDeletes() as deletes,
+        StoredVersions(store, preview.collection, source.name, points, fingerprints(models)) as versions,
+    ):
+        if job.delete == DeleteMode.FULL and points:
             note_stored(store, preview.collection, source.name, deletes)
         read = unidentified = 0
         reader = Reader(
@@ -161,11 +168,13 @@ def _preview_source(
             seen=seen,
             reject=reject,
             bounds=lambda: job.bounds,
-            known_empty=known_empty,
+            known_empty=points == 0,
+            find_versions=versions.find if job.check is Check.VERSION else None,
         )
         for window in reader.windows():
             read += window.read
             preview.unchanged += window.unchanged
+            preview.skipped_unread += window.unread
             preview.rejected += window.rejected
             unidentified += window.unidentified
             copies = vectors.find(window.documents)

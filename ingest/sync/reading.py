@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import fingerprints, token_limits, vector_bytes
+from ingest.errors import SourceError
 from ingest.identity import doc_key
 from ingest.parameters import normalize, parse_integer
-from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source
+from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, Unread, Versioned
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
+from ingest.sync.versions import has_version, versioned
 
 BATCH_DOCUMENTS = 256
 """Number of documents looked up and chunked together, with one round trip to the store and one tokenizer call."""
@@ -25,6 +28,12 @@ BATCH_CHARACTERS = 4_000_000
 
 LookUp = Callable[[Sequence[str]], Sequence[Fingerprint]]
 """Document keys → fingerprints of their stored points."""
+
+FindVersions = Callable[[Collection[str]], Mapping[str, tuple[str, int]]]
+"""Document keys → version and number of chunks of those that are stored completely. See `StoredVersions.find`."""
+
+
+_Record = Document | Rejected | Unread
 
 
 class Seen(Protocol):
@@ -53,8 +62,9 @@ class Window:
     """The documents that are planned, encoded and written together, and the counts of those that require no work.
 
     Attributes:
-        documents: whole documents that require work.
+        documents: whole documents that require work; of an unchanged one, only its version is written.
         read: number of documents read from the source, rejected ones included.
+        unread: unchanged documents that were not read.
         unidentified: rejected records whose id could not be read.
         reused: chunks of unchanged documents.
         chunks: chunks of `documents`.
@@ -65,6 +75,7 @@ class Window:
     documents: list[PlannedDocument] = field(default_factory=list)
     read: int = 0
     unchanged: int = 0
+    unread: int = 0
     rejected: int = 0
     unidentified: int = 0
     reused: int = 0
@@ -74,8 +85,8 @@ class Window:
 
     def add(self, planned: PlannedDocument, *, vector_bytes: int) -> None:
         """Add a document. `vector_bytes` is the size of one chunk's vectors."""
-        if planned.plan.status == "unchanged":
-            self.unchanged += 1
+        self.unchanged += planned.plan.status == "unchanged"
+        if not planned.plan.has_work:
             self.reused += len(planned.chunks)
         else:
             self.documents.append(planned)
@@ -118,6 +129,8 @@ class Reader:
         reject: receives the name of the source and each rejected record.
         bounds: returns the current bounds, which may grow while the source is read.
         known_empty: True if no points of this source are stored, so no fingerprints are looked up.
+        find_versions: returns the stored versions of documents, so that unchanged ones are not read. None: everything is read.
+        notes_versions: whether the versions of the documents that are read become part of the plan.
     """
 
     def __init__(
@@ -132,6 +145,8 @@ class Reader:
         reject: Callable[[str, Rejected], None],
         bounds: Callable[[], WindowBounds],
         known_empty: bool,
+        find_versions: FindVersions | None = None,
+        notes_versions: bool = False,
     ) -> None:
         self._source = source
         self._look_up = look_up
@@ -143,12 +158,15 @@ class Reader:
         self._bounds = bounds
         self._vector_bytes = vector_bytes(models)
         self._known_empty = known_empty
+        self._find_versions = find_versions
+        self._notes_versions = notes_versions
+        self._unread: dict[str, tuple[str, int]] = {}  # document id → its key, and its number of chunks
         self._chunkers: dict[str, str] = {}
         self._window = Window()
 
     def windows(self) -> Iterator[Window]:
         """Yield the windows of the source to its end. Raises the errors of the source, the chunker and the store."""
-        for batch in _batches(self._source.read()):
+        for batch in _batches(self._records()):
             self._window.read += len(batch)
             self._window.position = getattr(self._source, "position", 0)
             for planned in self._plan_batch(batch):
@@ -159,6 +177,26 @@ class Reader:
                 yield self._take_window()
         yield self._take_window()
 
+    def _records(self) -> Iterator[_Record]:
+        read_changed = getattr(self._source, "read_changed", None)
+        if self._find_versions is None or self._known_empty or not callable(read_changed):
+            return self._source.read()
+        records: Iterator[_Record] = read_changed(partial(self._unchanged, self._find_versions))
+        return records
+
+    def _unchanged(self, find_versions: FindVersions, documents: Sequence[Versioned]) -> set[str]:
+        """Return the ids of the documents that need not be read. Called by the source while it is read."""
+        keys = {doc_key(self._source.name, each.id): each for each in documents}
+        if len(keys) < len(documents):  # two documents have one id: reading them tells which of them counts
+            return set()
+        unchanged = set()
+        for key, (stored, chunks) in find_versions(keys).items():
+            if has_version(stored, keys[key].version, self._chunker_fingerprint):
+                doc_id = keys[key].id
+                self._unread[doc_id] = (key, chunks)
+                unchanged.add(doc_id)
+        return unchanged
+
     def _is_full(self) -> bool:
         window, bounds = self._window, self._bounds()
         return window.chunks >= bounds.chunks or window.bytes >= bounds.bytes or window.read >= bounds.documents
@@ -167,14 +205,15 @@ class Reader:
         window, self._window = self._window, Window(position=self._window.position)
         return window
 
-    def _plan_batch(self, batch: Sequence[Document | Rejected]) -> Iterator[PlannedDocument]:
+    def _plan_batch(self, batch: Sequence[_Record]) -> Iterator[PlannedDocument]:
         """Yield the documents of a batch that are not known to be unchanged."""
         fresh = self._accept(batch)
         stored = self._stored(fresh)
         changed: dict[str, tuple[Document, DocumentDigest]] = {}
         for key, document in fresh.items():
             digests = digest_document(document, self._chunker_fingerprint(document.format))
-            if (points := stored.get(key)) and is_unchanged(digests.whole, points, self._models, self._delete):
+            version = self._version_of(document)
+            if (points := stored.get(key)) and is_unchanged(digests.whole, points, self._models, self._delete, version):
                 self._window.unchanged += 1
                 self._window.reused += sum(
                     point.doc_fp == digests.whole for point in points
@@ -188,28 +227,55 @@ class Reader:
             else:
                 yield self._plan_document(document, key, digests, chunks, stored.get(key, []))
 
-    def _accept(self, batch: Sequence[Document | Rejected]) -> dict[str, Document]:
-        """Return document key → document for the usable records, and reject the others."""
-        fresh: dict[str, Document] = {}
-        again: list[Document] = []
+    def _accept(self, batch: Sequence[_Record]) -> dict[str, Document]:
+        """Return document key → document for the usable records that were read. Count the unread ones, and reject the others."""
+        fresh: dict[str, Document | Unread] = {}
+        again: list[Document | Unread] = []
         for record in batch:
             if isinstance(record, Rejected):
                 self._reject(record)
-            elif (key := doc_key(self._source.name, record.id)) in fresh:
+            elif (key := self._key_of(record)) in fresh:
                 again.append(record)
             else:
                 fresh[key] = record
         again.extend(fresh.pop(key) for key in self._seen.see(fresh))
         for record in again:
             reason = f"the id {record.id!r} came before in this run: ids must be unique within a source"
-            self._reject(Rejected(record.position, reason, record.text[:200], record.id))
-        return fresh
+            text = record.text[:200] if isinstance(record, Document) else ""
+            self._reject(Rejected(record.position, reason, text, record.id))
+        for record in fresh.values():
+            if isinstance(record, Unread):
+                self._skip(record)
+        return {key: record for key, record in fresh.items() if isinstance(record, Document)}
+
+    def _key_of(self, record: Document | Unread) -> str:
+        known = self._unread.get(record.id) if isinstance(record, Unread) else None
+        return doc_key(self._source.name, record.id) if known is None else known[0]
+
+    def _skip(self, record: Unread) -> None:
+        """Count a document that was not read. Raise `SourceError` if it is not known to be unchanged."""
+        try:
+            _, chunks = self._unread.pop(record.id)
+        except KeyError:
+            raise SourceError(
+                f"{self._source.name} did not read {record.id!r}, which is not known to be unchanged: read everything with"
+                " --check content"
+            ) from None
+        self._window.unchanged += 1
+        self._window.unread += 1
+        self._window.reused += chunks
+
+    def _version_of(self, document: Document) -> str | None:
+        """Return the version to store with a document, or None if it has none or versions are not noted."""
+        if not self._notes_versions:
+            return None
+        return versioned(document.version, document.format, self._chunker_fingerprint)
 
     def _plan_document(
         self, document: Document, key: str, digests: DocumentDigest, chunks: Sequence[Chunk], stored: Sequence[Fingerprint]
     ) -> PlannedDocument:
         payloads = tuple([build_payload(document, chunk, self._source.name) for chunk in chunks])
-        fingerprints = fingerprint_chunks(chunks, key, digests, self._models)
+        fingerprints = fingerprint_chunks(chunks, key, digests, self._models, self._version_of(document))
         plan = plan_document(fingerprints, stored, self._delete)
         return PlannedDocument(document, plan, tuple(chunks), payloads, fingerprints)
 
@@ -234,8 +300,8 @@ class Reader:
             self._seen.protect(doc_key(self._source.name, rejected.doc_id))
 
 
-def _batches(records: Iterable[Document | Rejected]) -> Iterator[list[Document | Rejected]]:
-    batch: list[Document | Rejected] = []
+def _batches(records: Iterable[_Record]) -> Iterator[list[_Record]]:
+    batch: list[_Record] = []
     characters = 0
     for record in records:
         batch.append(record)

@@ -34,7 +34,8 @@ from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
 from ingest.sync.sources import are_files, check_sources, count_bytes, count_documents
-from ingest.sync.stored_sources import note_runs, warn_of_other_names
+from ingest.sync.stored_sources import is_check_due, note_runs, warn_of_other_names
+from ingest.sync.versions import Check, StoredVersions
 from ingest.telemetry import ThroughputMonitor
 
 
@@ -83,20 +84,24 @@ def run_job(
                         break
                     opened.note_stored(number)
                     sink = CollectionSink(store, opened.collection, writer, deletes.pending.add_stale)
-                    run = SourceRun(
-                        source,
-                        job.chunking,
-                        job.delete,
-                        ensemble,
-                        sink,
-                        sizing,
-                        opened.tally,
-                        seen[number],
-                        rejects.add,
-                        check=probe.check,
-                        find_copies=vectors.find,
-                    )
-                    run.run(stop, known_empty=opened.points_before[number] == 0)
+                    points = opened.points_before[number]
+                    with StoredVersions(store, opened.collection, source.name, points, ensemble.fingerprints) as versions:
+                        run = SourceRun(
+                            source,
+                            job.chunking,
+                            job.delete,
+                            ensemble,
+                            sink,
+                            sizing,
+                            opened.tally,
+                            seen[number],
+                            rejects.add,
+                            check=probe.check,
+                            find_copies=vectors.find,
+                            find_versions=versions.find if opened.checks[number] is Check.VERSION else None,
+                            notes_versions=True,
+                        )
+                        run.run(stop, known_empty=points == 0)
                     deletes.read, deletes.unidentified = run.read, run.unidentified
             return ReadResult(sizing.bounds.chunks, stop())
 
@@ -109,6 +114,7 @@ def run_job(
             tracked=list(zip(seen, pending, strict=True)),
             read=read,
             now=now,
+            check=job.check,
         )
 
 
@@ -130,12 +136,14 @@ class OpenRun:
         deletes: the deletes of each source, whose `read` and `unidentified` are set as the source is read.
         points_before: number of stored points of each source before the run.
         tally: the account, which reading adds to.
+        checks: how to find out which documents of each source have changed.
     """
 
     collection: str
     deletes: Sequence[SourceDeletes]
     points_before: Sequence[int]
     tally: Tally
+    checks: Sequence[Check]
 
     def note_stored(self, number: int) -> None:
         """Note the stored documents of a source that is about to be read. Only they can be missing when it has ended."""
@@ -165,6 +173,7 @@ def complete_run(
     tracked: Sequence[tuple[Container[str], PendingDeletes]],
     read: Callable[[OpenRun], ReadResult],
     now: Callable[[], float],
+    check: Check = Check.CONTENT,
 ) -> Receipt:
     """Open the collection, read the sources with `read`, delete what is stale or missing, and return the account.
 
@@ -173,8 +182,9 @@ def complete_run(
         tracked: for each source, the keys of the documents it has, and its pending deletes.
         read: notes what is stored of each source, reads, encodes and writes it. Everything it wrote is acknowledged when it
             returns.
+        check: how `read` finds out which documents have changed, unless everything is due to be read.
     """
-    opened = _open_run(job, wanted, sources, store=store, monitor=monitor, tracked=tracked)
+    opened = _open_run(job, wanted, sources, store=store, monitor=monitor, tracked=tracked, check=check, now=now())
     collection, tally = opened.collection, opened.tally
     window, stopped = read(opened)
     ended = now()
@@ -183,7 +193,9 @@ def complete_run(
     store.finalize(collection)
     note_sigmas(store, collection)
     if not stopped:
-        note_runs(store, collection, sources, ended)
+        checks = zip(sources, opened.checks, strict=True)
+        read_all = [source.name for source, check in checks if check is Check.CONTENT]
+        note_runs(store, collection, sources, ended, read_all=read_all)
     check_still_in_use(wanted, collection, store)
     return close_account(
         wanted.collection,
@@ -205,6 +217,8 @@ def _open_run(
     store: Store,
     monitor: ThroughputMonitor,
     tracked: Sequence[tuple[Container[str], PendingDeletes]],
+    check: Check,
+    now: float,
 ) -> OpenRun:
     options = replace(job.options, files=job.options.files or are_files(sources))
     collection = ensure_collection(wanted, options, store=store, accept_fingerprints=job.accept_fingerprints).collection
@@ -214,7 +228,12 @@ def _open_run(
         SourceDeletes(source.name, collection, job.delete, job.delete_after, store, monitor, seen, pending)
         for source, (seen, pending) in zip(sources, tracked, strict=True)
     ]
-    return OpenRun(collection, deletes, [count_points(store, collection, source) for source in sources], tally)
+    points_before = [count_points(store, collection, source) for source in sources]
+    due = [
+        points == 0 or tally.points_moved > 0 or is_check_due(store, collection, source, job.full_check, now)
+        for source, points in zip(sources, points_before, strict=True)
+    ]
+    return OpenRun(collection, deletes, points_before, tally, [Check.CONTENT if each else check for each in due])
 
 
 def _delete(opened: OpenRun, store: Store, job: Job, now: float) -> None:

@@ -91,7 +91,7 @@ class SeenDocuments(TemporaryDatabase):
         new = f"INSERT OR IGNORE INTO seen SELECT column1, ? FROM (VALUES {rows})"  # noqa: S608  placeholders only
         if self._database.execute(new, (self._calls, *packed)).rowcount == len(packed):
             return set()
-        before = f"SELECT doc_key FROM seen WHERE call < ? AND doc_key IN ({_placeholders(packed)})"  # noqa: S608  placeholders only
+        before = f"SELECT doc_key FROM seen WHERE call < ? AND doc_key IN ({placeholders(packed)})"  # noqa: S608  placeholders only
         return {packed[key] for (key,) in self._database.execute(before, (self._calls, *packed))}
 
     def protect(self, doc_key: str) -> None:
@@ -131,7 +131,7 @@ class ClaimedDocuments(TemporaryDatabase):
         self._database.executemany(
             "INSERT INTO claimed VALUES (?, ?, 1) ON CONFLICT (doc_key) DO UPDATE SET seen = 1", [(key, part) for key in packed]
         )
-        others = f"SELECT doc_key FROM claimed WHERE part <> ? AND doc_key IN ({_placeholders(packed)})"  # noqa: S608  placeholders only
+        others = f"SELECT doc_key FROM claimed WHERE part <> ? AND doc_key IN ({placeholders(packed)})"  # noqa: S608  placeholders only
         return {str(UUID(bytes=key)) for (key,) in self._database.execute(others, (part, *packed))}
 
     def protect(self, doc_keys: Iterable[str]) -> None:
@@ -255,7 +255,7 @@ class DamagedPoints(TemporaryDatabase):
         """Return point → its damaged parts, for the points that have any."""
         parts: dict[str, set[str]] = {}
         for packed in _in_groups(points):
-            rows = self._database.execute(f"SELECT point, part FROM damaged WHERE point IN ({_placeholders(packed)})", packed)  # noqa: S608
+            rows = self._database.execute(f"SELECT point, part FROM damaged WHERE point IN ({placeholders(packed)})", packed)  # noqa: S608
             for point, part in rows:
                 parts.setdefault(str(UUID(bytes=point)), set()).add(part)
         return parts
@@ -268,13 +268,14 @@ class DamagedPoints(TemporaryDatabase):
         """Return the points that are not wanted, in the given order."""
         unwanted: list[str] = []
         for packed in _in_groups(points):
-            rows = self._database.execute(f"SELECT point FROM wanted WHERE point IN ({_placeholders(packed)})", packed)  # noqa: S608
+            rows = self._database.execute(f"SELECT point FROM wanted WHERE point IN ({placeholders(packed)})", packed)  # noqa: S608
             wanted = {point for (point,) in rows}
             unwanted.extend(str(UUID(bytes=point)) for point in packed if point not in wanted)
         return unwanted
 
 
-def _placeholders(values: Collection[bytes]) -> str:
+def placeholders(values: Collection[bytes]) -> str:
+    """Return a placeholder for each value, for an SQL list."""
     return ",".join("?" * len(values))
 
 

@@ -3,14 +3,15 @@
 Documents and points are counted in the collection. The time and the location of the last run are a note that is stored with the
 collection (`Store.update_notes`), one for each source. A run that has read a source to its end replaces that source's note in one
 request, after everything else. So runs of different sources never overwrite each other's notes, and a crash loses only the note.
-Notes are informational: no decision depends on them. Beyond `MAX_NOTES`, the oldest notes are removed.
+Notes are informational. The only decision that depends on them is whether a run has to read everything again, which it does if
+the note is missing, damaged or of the future. Beyond `MAX_NOTES`, the oldest notes are removed.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -84,12 +85,16 @@ class Forgotten:
 
 @dataclass(frozen=True, slots=True)
 class _Note:
-    """The note of a source: its name, and the location, the end (ISO 8601, UTC) and the column types of its last run."""
+    """The note of a source: its name, and the location, the end (ISO 8601, UTC) and the column types of its last run.
+
+    `checked` is the end of the last run that read everything, or None.
+    """
 
     name: str
     location: str | None
     ended: str
     types: Mapping[str, str]
+    checked: str | None
 
 
 def location_of(source: Source) -> str | None:
@@ -117,15 +122,22 @@ def list_sources(store: Store, collection: str) -> list[StoredSource]:
     ]
 
 
-def note_runs(store: Store, collection: str, sources: Sequence[Source], now: float) -> None:
-    """Note that these sources were read to their ends at `now` (seconds since 1970). If the store refuses, log a warning."""
+def note_runs(store: Store, collection: str, sources: Sequence[Source], now: float, *, read_all: Collection[str] = ()) -> None:
+    """Note that these sources were read to their ends at `now` (seconds since 1970). If the store refuses, log a warning.
+
+    `read_all`: names of the sources of which every document was read, unchanged ones included.
+    """
     ended = datetime.fromtimestamp(now, UTC).isoformat(timespec="seconds")
     try:
         kept = _notes(store, collection)
         for source in sources:
             _warn_of_changed_types(source, kept)
         update: dict[str, dict[str, Any] | None] = {
-            _key(source.name): _note(source, ended) for source in sources if len(source.name) <= MAX_TEXT
+            (key := _key(source.name)): _note(
+                source, ended, ended if source.name in read_all else kept[key].checked if key in kept else None
+            )
+            for source in sources
+            if len(source.name) <= MAX_TEXT
         }
         others = sorted((note.ended, key) for key, note in kept.items() if key not in update)
         update.update(dict.fromkeys(key for _, key in others[: max(0, len(others) + len(update) - MAX_NOTES)]))
@@ -144,6 +156,21 @@ def _warn_of_changed_types(source: Source, kept: Mapping[str, _Note]) -> None:
                 *(source.name, column, old),
                 *(column_type, column, old.partition(" ")[0]),
             )
+
+
+def is_check_due(store: Store, collection: str, source: Source, every: float | None, now: float) -> bool:
+    """Return whether the last run that read all of a source was at least `every` seconds before `now`, or is unknown.
+
+    `every`: None for never due. `now`: seconds since 1970.
+    """
+    if every is None:
+        return False
+    note = _notes(store, collection).get(_key(source.name))
+    try:
+        since = now - datetime.fromisoformat(note.checked if note and note.checked else "").timestamp()
+    except ValueError:
+        return True
+    return not 0 <= since < every
 
 
 def other_names(store: Store, collection: str, source: Source) -> list[str]:
@@ -239,11 +266,13 @@ def _parsed(value: object) -> _Note | None:
     name, location, ended = (value.get(field) for field in ("source", "location", "ended"))
     if isinstance(name, str) and isinstance(ended, str) and (location is None or isinstance(location, str)):
         types = value.get("types")
-        return _Note(name, location, ended, types if isinstance(types, Mapping) else {})
+        checked = value.get("checked")
+        checked = checked if isinstance(checked, str) else None
+        return _Note(name, location, ended, types if isinstance(types, Mapping) else {}, checked)
     return None
 
 
-def _note(source: Source, ended: str) -> dict[str, Any]:
+def _note(source: Source, ended: str, checked: str | None) -> dict[str, Any]:
     location = location_of(source)
     types = report_of(source).types
     kept = {"types": types} if types and sum(map(len, types)) <= MAX_TEXT else {}
@@ -251,6 +280,7 @@ def _note(source: Source, ended: str) -> dict[str, Any]:
         "source": source.name,
         "location": location if location and len(location) <= MAX_TEXT else None,
         "ended": ended,
+        "checked": checked,
         **kept,
     }
 

@@ -33,6 +33,7 @@ from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.store.schema import with_soft_delete, without_soft_delete
 from ingest.sync.plan import DeleteMode
+from ingest.sync.versions import Check
 from ingest.testing import Crash, FlakyStore, HashEncoder, Moment
 
 BM25 = ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members[0]
@@ -52,12 +53,17 @@ class LostError(StoreError):
 # --- what happens
 
 
-ChangeKind = Literal["add", "edit", "annotate", "move", "copy", "rename", "delete", "restore", "break", "mend"]
+ChangeKind = Literal[
+    "add", "edit", "annotate", "move", "copy", "rename", "delete", "restore", "break", "mend", "touch", "edit unseen"
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """To the source; `which` picks the document (and the paragraph), `letter` what is put there."""
+    """To the source; `which` picks the document (and the paragraph), `letter` what is put there.
+
+    Each gives its document another version, except that an unseen edit does not. To touch a document changes nothing else.
+    """
 
     kind: ChangeKind
     which: int
@@ -79,6 +85,11 @@ class Round:
     swap: Literal["reindex", "in place"] | None = None
     crashes: Sequence[tuple[int, Moment]] = ()
     breaks_off: int | None = None
+
+    @property
+    def check(self) -> Check:
+        """Only by reading everything can a run find an edit that left the version as it was."""
+        return Check.CONTENT if any(change.kind == "edit unseen" for change in self.changes) else Check.VERSION
 
 
 changes = st.builds(
@@ -104,55 +115,80 @@ rounds = st.builds(
 
 @dataclass(slots=True)
 class Shelf:
-    """A source: document id → its paragraphs' letters and its year; some are broken."""
+    """A source: document id → its paragraphs' letters and its year, and its version; some are broken.
+
+    What is put back has the version that it had. `unseen`: documents of this round with an edit that left the version as it was.
+    """
 
     documents: dict[str, tuple[str, int]] = field(default_factory=dict)
-    deleted: dict[str, tuple[str, int]] = field(default_factory=dict)
+    versions: dict[str, int] = field(default_factory=dict)
+    deleted: dict[str, tuple[tuple[str, int], int]] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
+    unseen: set[str] = field(default_factory=set)
     made: int = 0
+    written: int = 0
 
-    def apply(self, change: Change) -> None:  # noqa: C901  one case a kind
+    def apply(self, change: Change) -> None:
         if change.kind == "restore":
-            self.documents |= self.deleted
+            for id_, (content, version) in self.deleted.items():
+                self.documents[id_], self.versions[id_] = content, version
             return
         if change.kind == "add" or not self.documents:
-            self.documents[self._new_id()] = (change.letter * (1 + change.which % 3), 0)
+            self._write(self._new_id(), (change.letter * (1 + change.which % 3), 0))
             return
         id_ = sorted(self.documents)[change.which % len(self.documents)]
-        letters, year = self.documents[id_]
-        at = change.which % len(letters)
+        content = edited(self.documents[id_], change)
         match change.kind:
-            case "edit":
-                self.documents[id_] = (letters[:at] + change.letter + letters[at + 1 :], year)
-            case "annotate":
-                self.documents[id_] = (letters, year + 1)
-            case "move":
-                self.documents[id_] = (letters[at:] + letters[:at], year)
+            case "edit unseen" if id_ not in self.broken:  # no run reads what is broken
+                self.documents[id_] = content
+                self.unseen.add(id_)
+                self.deleted.pop(id_, None)  # which has the same version
             case "copy":
-                self.documents[self._new_id()] = self.documents[id_]
+                self._write(self._new_id(), content)
             case "rename":
-                self.documents[self._new_id()] = self.documents.pop(id_)
+                del self.documents[id_]
+                self._write(self._new_id(), content)
             case "delete":
-                self.deleted[id_] = self.documents.pop(id_)
-            case "break":
-                self.broken.add(id_)
-            case "mend":
-                self.broken.clear()
+                if id_ in self.unseen:
+                    self._write(id_, content)
+                self.deleted[id_] = self.documents.pop(id_), self.versions[id_]
+            case _:
+                self._write(id_, content)
+        self.broken = set() if change.kind == "mend" else self.broken | {id_} if change.kind == "break" else self.broken
         self.broken &= self.documents.keys()
 
     def usable(self) -> list[Document]:
         return [
-            document(id_, letters, year=year) for id_, (letters, year) in sorted(self.documents.items()) if id_ not in self.broken
+            replace(document(id_, letters, year=year), version=str(self.versions[id_]))
+            for id_, (letters, year) in sorted(self.documents.items())
+            if id_ not in self.broken
         ]
 
     def records(self) -> list[Document | Rejected]:
         return [*self.usable(), *(Rejected("somewhere", "broken", doc_id=id_) for id_ in sorted(self.broken))]
+
+    def _write(self, id_: str, content: tuple[str, int]) -> None:
+        self.written += 1
+        self.documents[id_], self.versions[id_] = content, self.written
 
     def _new_id(self) -> str:
         """One of few, so that documents come back under the id of one that is gone."""
         self.made += 1
         free = [id_ for id_ in ("d0", "d1", "d2", "d3", "d4") if id_ not in self.documents]
         return free[self.made % len(free)] if free else f"d{self.made + 4}"
+
+
+def edited(content: tuple[str, int], change: Change) -> tuple[str, int]:
+    letters, year = content
+    at = change.which % len(letters)
+    match change.kind:
+        case "edit" | "edit unseen":
+            return letters[:at] + change.letter + letters[at + 1 :], year
+        case "annotate":
+            return letters, year + 1
+        case "move":
+            return letters[at:] + letters[:at], year
+    return content
 
 
 # --- what must come of it
@@ -202,7 +238,7 @@ class World:
         self.shelf = Shelf()
         self.revision = 1
         self.bench.run([document("d0", "ab")], models=ensemble(1))
-        self.shelf.documents["d0"] = ("ab", 0)
+        self.shelf.documents["d0"], self.shelf.versions["d0"] = ("ab", 0), 0
 
     def live_through(self, round_: Round) -> None:
         for change in round_.changes:
@@ -211,6 +247,7 @@ class World:
         if round_.swap is not None:
             self._swap(round_)
         self.sync(round_)
+        self.shelf.unseen.clear()
 
     def sync(self, round_: Round) -> int:
         """The job of a round, its crashes first, and how many there were; then everything must be as it should."""
@@ -220,6 +257,7 @@ class World:
             "delete_after": round_.grace,
             "max_delete": 1.0,
             "models": ensemble(self.revision),
+            "check": round_.check,
         }
         if round_.breaks_off is not None:
             with pytest.raises(SourceError):
@@ -237,7 +275,7 @@ class World:
         return crashed
 
     def ingested_afresh(self) -> Stored:
-        wanted = (self.shelf.usable(), self.revision)
+        wanted = ([(each, each.version) for each in self.shelf.usable()], self.revision)
         if wanted != self._ingested:
             self._ingest_afresh()
             self._ingested = wanted
@@ -327,7 +365,7 @@ def check(store: Store, folder: Path, history: Sequence[Round]) -> None:
         lived.live_through(LAST)
         assert lived.bench.stored() == lived.ingested_afresh()
         again = lived.bench.run(lived.shelf.records(), delete=DeleteMode.FULL, models=ensemble(lived.revision))
-        assert (again.unchanged, lived.bench.effects) == (len(lived.shelf.documents), {})
+        assert (again.unchanged, again.skipped_unread, lived.bench.effects) == (*2 * [len(lived.shelf.documents)], {})
 
 
 def check_crashes(store: Store, folder: Path, *, every: int) -> None:
@@ -338,11 +376,13 @@ def check_crashes(store: Store, folder: Path, *, every: int) -> None:
     with world(store, folder) as lived:
         documents = lived.shelf.documents
         documents |= {"d1": ("bc", 0), "d2": ("cad", 0), "d3": ("d", 0), "d4": ("ac", 0), "d5": ("b", 0), "d6": ("dd", 0)}
+        lived.shelf.versions |= dict.fromkeys(documents, 1)
         lived.live_through(hide)
         for id_ in ("d4", "d5", "d6"):
             del documents[id_]
         lived.live_through(hide)
         documents |= {"d0": ("ad", 0), "d1": ("bc", 1), "d2": ("dac", 0), "d5": ("b", 0), "d7": ("abcd", 0), "d6": ("dd", 0)}
+        lived.shelf.versions |= dict.fromkeys(("d0", "d1", "d2", "d7"), 2)
         del documents["d3"]
         lived.shelf.broken = {"d6"}
         lived.bench.clock += GRACE

@@ -12,7 +12,7 @@ from office_files import docx, para, pdf, run, show
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected
 from ingest.source import open_source
-from ingest.source.files import _in_order
+from ingest.source.pieces import _in_order
 
 
 def test_documents_come_in_order_whatever_converts_them(tmp_path: Path) -> None:

@@ -1,0 +1,248 @@
+"""Reading the files of a folder, in order: converted in worker processes while the next ones are read."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import unquote
+
+from ingest.errors import MissingExtraError, SourceError
+from ingest.records import Document, Rejected, Unchanged, Unread, Versioned
+from ingest.source.column_types import guess_type, typed
+from ingest.source.convert import check_format, document_from_file, is_converted_apart, is_text
+from ingest.source.fields import NoRecordsError, Unusable, raw_of
+from ingest.source.formats import FileFormat
+from ingest.source.reading_report import ReadingReport
+from ingest.source.streams import ByteStream, Entry, Place, first_line, printable
+from ingest.source.tables import FilePart, Table
+
+_Item = Document | Rejected | Unread | Future[Document | Rejected]
+"""A result, or one that a worker process is at."""
+
+COMPARED_FILES = 256
+"""Number of files whose versions are compared together."""
+
+RECORD_SEPARATOR = "//"
+"""The separator of file path and record id in the ids of a folder. No path contains it, so ids of two files never collide."""
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A file of a folder.
+
+    Attributes:
+        part: the part of its records to read; None: all.
+        version: the version of its document; None if it is unknown.
+    """
+
+    entry: Entry
+    file_format: FileFormat
+    part: FilePart | None = None
+    version: str | None = None
+
+    @property
+    def doc_id(self) -> str:
+        """The id of the document, if it is one."""
+        return printable(self.entry.relative)
+
+
+@dataclass(frozen=True, slots=True)
+class PiecesSource:
+    """Some files of a `FolderSource`, or parts of them."""
+
+    name: str
+    place: Place
+    table: Table
+    pieces: tuple[Piece, ...]
+
+    @property
+    def report(self) -> ReadingReport:
+        return self.table.report
+
+    def read(self) -> Iterator[Document | Rejected]:
+        self.report.clear()
+        return read_pieces(self.place, self.table, self.pieces)
+
+
+def read_pieces(place: Place, table: Table, pieces: Iterable[Piece]) -> Iterator[Document | Rejected]:
+    """Yield the documents of files in a folder. See `FolderSource`. Converts files in worker processes while it reads on."""
+    return (item for item in read_changed_pieces(place, table, pieces) if not isinstance(item, Unread))
+
+
+def read_changed_pieces(
+    place: Place, table: Table, pieces: Iterable[Piece], unchanged: Unchanged | None = None
+) -> Iterator[Document | Rejected | Unread]:
+    """Yield the documents of files in a folder, without opening those that `unchanged` names, see `Source`. None: opens all."""
+    cores = os.cpu_count() or 1
+    executor = ThreadPoolExecutor(cores, thread_name_prefix="convert")
+    left = pieces if unchanged is None else _without_unchanged(pieces, unchanged, place, table.report)
+    items = (
+        each for piece in left for each in ([piece] if isinstance(piece, Unread) else _read_piece(place, table, piece, executor))
+    )
+    try:
+        yield from _in_order(items, 2 * cores)
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _without_unchanged(
+    pieces: Iterable[Piece], unchanged: Unchanged, place: Place, report: ReadingReport
+) -> Iterator[Piece | Unread]:
+    """Yield the files in order, as `Unread` if they have not changed."""
+    for group in _groups(pieces):
+        known = [Versioned(piece.doc_id, version) for piece in group if (version := piece.version) is not None]
+        same = unchanged(known) if known else ()
+        for piece in group:
+            if piece.version is None or piece.doc_id not in same:
+                yield piece
+                continue
+            report.position += piece.entry.size or 0
+            yield Unread(piece.doc_id, f"{place.name}/{piece.doc_id}")
+
+
+def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
+    """Yield the files `COMPARED_FILES` at a time; also those before one that cannot be listed, which raises."""
+    group: list[Piece] = []
+    try:
+        for piece in pieces:
+            group.append(piece)
+            if len(group) == COMPARED_FILES:
+                yield group
+                group = []
+    except SourceError:
+        yield group
+        raise
+    yield group
+
+
+def _in_order(items: Iterable[_Item], ahead: int) -> Iterator[Document | Rejected | Unread]:
+    """Yield results in order, while up to `ahead` items behind an unfinished one are read."""
+    waiting: deque[_Item] = deque()
+    try:
+        for item in items:
+            waiting.append(item)
+            while waiting and (len(waiting) > ahead or not isinstance(waiting[0], Future) or waiting[0].done()):
+                yield _result(waiting.popleft())
+    except Exception:
+        yield from map(_result, waiting)
+        raise
+    yield from map(_result, waiting)
+
+
+def _result(item: _Item) -> Document | Rejected | Unread:
+    return item.result() if isinstance(item, Future) else item
+
+
+def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) -> Iterator[_Item]:
+    entry, file_format = piece.entry, piece.file_format
+    where = printable(f"{place.name}/{entry.relative}")
+    doc_id = None if file_format.is_table else piece.doc_id
+    own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
+    folders = partition_facts(entry.relative)
+    if not file_format.has_lines:
+        table.report.position += entry.size or 0
+    try:
+        with open_file(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
+            if not is_converted_apart(file_format.name):
+                items = read_file(stream, file_format, own, entry.relative, piece.part)
+                if not file_format.is_table:
+                    items = (of_file(item, entry, piece.version) for item in items)
+                yield from (_in_folders(item, folders) for item in items) if folders else items
+                return
+            check_format(file_format.name)
+            data = stream.read_all(own.max_bytes)
+        yield executor.submit(
+            lambda: _in_folders(of_file(_document(data, own, file_format, entry.relative, where), entry, piece.version), folders)
+        )
+    except NoRecordsError:
+        table.report.skip(entry.relative)
+    except (MissingExtraError, Unusable) as exc:  # concerns this file only
+        yield Rejected(where, str(exc), doc_id=doc_id)
+    except (FileNotFoundError, PermissionError) as exc:
+        if doc_id is None:  # the missing records are unknown, so nothing may be deleted
+            raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
+        yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
+
+
+def partition_facts(path: str) -> dict[str, Any]:
+    """Return the facts in the folders of a path: `year=2024/lang=de/a.csv` has a year and a language."""
+    facts: dict[str, Any] = {}
+    for folder in path.split("/")[:-1]:
+        name, separator, value = folder.partition("=")
+        if separator and name and "%00" not in folder:
+            text = unquote(printable(value))
+            facts[unquote(printable(name))] = None if text == "__HIVE_DEFAULT_PARTITION__" else typed(text, guess_type([text]))
+    return facts
+
+
+def _in_folders(item: Document | Rejected, facts: Mapping[str, Any]) -> Document | Rejected:
+    """Add the facts of the folders of a document to its metadata. Its own take precedence."""
+    return replace(item, metadata={**facts, **item.metadata}) if facts and isinstance(item, Document) else item
+
+
+def of_file(item: Document | Rejected, entry: Entry, version: str | None) -> Document | Rejected:
+    """Return the document in a file with its version, and what the file system says about the file."""
+    return replace(item, file=entry.facts, version=version) if isinstance(item, Document) else item
+
+
+def open_file(place: Place, path: str, where: str, file_format: FileFormat, part: FilePart | None) -> ByteStream:
+    """Open a file. Raise `SourceError` if it changed since it was divided into parts, whose bounds are then wrong."""
+    if part is not None and place.version(path) != part.version:
+        raise SourceError(f"{where} changed while it was read in parts: run again when nothing writes to it")
+    return place.open(path, where, file_format.compression)
+
+
+def read_alone(
+    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: FilePart | None = None
+) -> Iterator[Document | Rejected]:
+    """Read the only file of a source: a table without usable columns is then an unreadable source."""
+    try:
+        yield from read_file(stream, file_format, table, doc_id, part)
+    except Unusable as exc:
+        raise SourceError(str(exc)) from exc
+
+
+def read_file(
+    stream: ByteStream, file_format: FileFormat, table: Table, doc_id: str, part: FilePart | None
+) -> Iterator[Document | Rejected]:
+    if file_format.is_table:
+        yield from table.read(stream, file_format.name, part)
+        return
+    yield _document(stream.read_all(table.max_bytes), table, file_format, doc_id, stream.where)
+
+
+def _document(data: bytes | None, table: Table, file_format: FileFormat, doc_id: str, where: str) -> Document | Rejected:
+    """Return the document in a file; `data` is None if the file is too large."""
+    try:
+        if data is None:
+            raise Unusable(f"the file is larger than {table.max_bytes:,} bytes: raise max_record_bytes to accept it")  # noqa: TRY301
+        data = _as_utf8(data, table.options.encoding, file_format)
+        return document_from_file(data, file_format.name, doc_id=doc_id, position=where, options=table.options)
+    except Unusable as exc:
+        return Rejected(where, str(exc), raw_of(data or b""), printable(doc_id))
+
+
+def _as_utf8(data: bytes, encoding: str | None, file_format: FileFormat) -> bytes:
+    """Return a text in UTF-8 with a mark, which every converter obeys, if its encoding is given."""
+    if encoding is None or not is_text(file_format.name):
+        return data
+    try:
+        return data.decode(encoding).removeprefix("\ufeff").encode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        raise Unusable(f"the file is not {encoding} (byte {exc.start + 1})") from None
+
+
+@contextmanager
+def _damage_alone(file_format: FileFormat) -> Iterator[None]:
+    """Let a compressed file that breaks concern itself alone. Its records may be missing, so it holds deletes back."""
+    try:
+        yield
+    except SourceError as exc:
+        if file_format.compression is None:
+            raise
+        raise Unusable(str(exc)) from exc
