@@ -24,6 +24,9 @@ from ingest.errors import ConfigurationError
 MAX_SECONDS = 10 * 365 * 86_400.0
 """The longest duration: ten years."""
 
+MAX_WEIGHT = 1_000_000.0
+"""The greatest weight of a vector or boost. Much greater ones would make scores infinite."""
+
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _QUANTITY = re.compile(r"([+-]?[0-9]+(?:\.[0-9]+)?)\s*(\S*)")
 
@@ -125,7 +128,7 @@ def parse_number(value: object, *, least: float = 0.0, most: float | None = None
     number = _float(value)
     if not math.isfinite(number) or number < least or (most is not None and number > most) or (positive and number == 0):
         raise InvalidValueError(
-            f"{shown(value)} is out of range: it must be a finite number{' above 0' if positive else _bounds(least, most)}"
+            f"{shown(value)} is out of range: it must be a finite number{_bounds(least, most, positive=positive)}"
         )
     return number
 
@@ -204,9 +207,11 @@ def parse_mapping(value: object, parse: Callable[[object], T]) -> dict[str, T]:
 def parse_weight(value: object) -> float:
     """Return the weight of a vector in fusion."""
     try:
-        return parse_number(value, positive=True)
+        return parse_number(value, most=MAX_WEIGHT, positive=True)
     except InvalidValueError:
-        raise InvalidValueError(f"{shown(value)} is not a weight: it must be a positive, finite number") from None
+        raise InvalidValueError(
+            f"{shown(value)} is not a weight: it must be a positive, finite number of at most {MAX_WEIGHT:,.0f}"
+        ) from None
 
 
 def optional(parse: Callable[Concatenate[object, P], T]) -> Callable[Concatenate[object, P], T | None]:
@@ -277,5 +282,9 @@ def _float(value: Real) -> float:
         return math.inf
 
 
-def _bounds(least: float, most: float | None) -> str:
-    return f" of at least {least:g}" if most is None else f" from {least:g} to {most:g}"
+def _bounds(least: float, most: float | None, *, positive: bool = False) -> str:
+    if positive:
+        return " above 0" if most is None else f" above 0 and at most {most:.10g}"
+    if most is None:
+        return "" if least == -math.inf else f" of at least {least:g}"
+    return f" from {least:g} to {most:.10g}"

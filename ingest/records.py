@@ -260,7 +260,7 @@ class Hit:
     after: tuple[str, ...] = ()
     vector_scores: Mapping[str, float] = field(default_factory=dict)
     contributions: Mapping[str, float] = field(default_factory=dict)
-    group: str | float | None = None
+    group: str | int | float | bool | None = None
     collection: str | None = None
     snippet: str | None = None
     highlights: tuple[tuple[int, int], ...] = ()

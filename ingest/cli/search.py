@@ -16,11 +16,13 @@ from ingest.cli.notes import shown_note
 from ingest.cli.output import plain, print_json
 from ingest.cli.search_options import QueryOptions
 from ingest.cli.searchers import searcher_of
+from ingest.errors import ConfigurationError
 from ingest.search.answer import Answer
 from ingest.search.request import SearchOptions
 from ingest.search.together import search_together
 from ingest.serve.client import search_served
 from ingest.settings import Settings
+from ingest.store.schema import _normalize_collection_name
 
 
 @options.spread
@@ -82,6 +84,8 @@ def search(
 
 
 def _search(settings: Settings, names: Sequence[str], query: str | None, chosen: SearchOptions, tenant: str | None) -> Answer:
+    if len({_normalize_collection_name(name, settings.collections.aliases) for name in names}) < len(names):
+        raise ConfigurationError(f"COLLECTION: {', '.join(names)} names a collection twice: name different ones")
     with ExitStack() as closing:
         opened = [closing.enter_context(searcher_of(settings, name, tenant=tenant)) for name in names]
         return opened[0].search(query, **chosen) if len(opened) == 1 else search_together(opened, query or "", **chosen)

@@ -63,7 +63,7 @@ class QueryOptions:
         return {
             "limit": self.limit,
             "where": self.where,
-            "vectors": self.vectors.split(",") if self.vectors else None,
+            "vectors": None if self.vectors is None else [name.strip() for name in self.vectors.split(",")],
             "fusion": cast("FusionMethod", self.fusion),
             "feedback": self.feedback,
             "offset": self.offset,

@@ -48,7 +48,7 @@ class Fused:
     ranks: Mapping[str, int]
     vector_scores: Mapping[str, float]
     contributions: Mapping[str, float]
-    group: str | float | None = None
+    group: str | int | float | bool | None = None
 
 
 def fuse(

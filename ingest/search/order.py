@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from ingest.errors import ConfigurationError
-from ingest.parameters import checked, normalize, optional, parse_duration, parse_number
+from ingest.parameters import MAX_WEIGHT, checked, normalize, optional, parse_duration, parse_number
 from ingest.records import DenseMatrix, Payload
 from ingest.search.fusion import Fused
 from ingest.store.conditions import parse_field
@@ -29,7 +29,7 @@ class Boost:
         field: payload path of a date or number: `metadata.date`, `metadata.stars`.
         half_life: for dates: seconds, a `timedelta` or text such as `30d`. The value is `0.5 ** (age / half_life)`, at most 1.
         low, high: for numbers: the value rises linearly from 0 at `low` to 1 at `high`, which may be the lower one.
-        weight: more than 0. With 1, the best value doubles a score.
+        weight: more than 0, at most 1,000,000. With 1, the best value doubles a score.
     """
 
     field: str
@@ -43,7 +43,7 @@ class Boost:
         normalize(self, "half_life", optional(parse_duration))
         normalize(self, "low", optional(parse_number), least=float("-inf"))
         normalize(self, "high", optional(parse_number), least=float("-inf"))
-        normalize(self, "weight", parse_number, positive=True)
+        normalize(self, "weight", parse_number, most=MAX_WEIGHT, positive=True)
         linear = self.low is not None and self.high is not None and self.low != self.high
         if bool(self.half_life) == linear or (self.low is None) != (self.high is None):
             raise ConfigurationError(f"boost: {self.field} needs a half_life (dates), or two different numbers low and high")

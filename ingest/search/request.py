@@ -10,6 +10,7 @@ from typing import Any, Self, TypedDict, get_args
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import (
+    MAX_WEIGHT,
     InvalidValueError,
     checked,
     optional,
@@ -54,7 +55,7 @@ class SearchOptions(TypedDict, total=False):
         offset: hits or groups to skip: with `limit=10`, `offset=10` is page 2. At most 10,000 together with `limit`.
         where: filters that every hit meets: `{"metadata.year": {"gte": 2020}}`, `"metadata.year>=2020 and not metadata.lang=en"`,
             a `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
-        weights: vector name → weight in the fusion, by default 1. None: the weights of the collection.
+        weights: vector name → weight in the fusion, 0 to 1,000,000, by default 1. None: the weights of the collection.
         vectors: names of the vectors to query. None: all.
         fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.
         feedback: whether `scores` queries the dense vectors again, moved toward the three best chunks. Costs one to two
@@ -237,7 +238,7 @@ def _parse_vectors(value: object) -> tuple[str, ...]:
 
 
 def _parse_weights(value: object) -> dict[str, float]:
-    return parse_mapping(value, parse_number)
+    return parse_mapping(value, partial(parse_number, most=MAX_WEIGHT))
 
 
 def _parse_group(value: object) -> str:

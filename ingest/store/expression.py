@@ -29,6 +29,9 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LONGEST_NUMBER = 40
 """Maximum characters of a number; a longer one is an identifier."""
 
+_LONGEST_SHOWN = 200
+"""Maximum characters of a filter in a message."""
+
 _COMPARISONS: Mapping[str, Operator] = {">=": "gte", "<=": "lte", ">": "gt", "<": "lt", "~": "text"}
 _LITERALS = {"true": True, "false": False, "null": None}
 _METERS = {"km": 1000.0, "m": 1.0, "": 1.0}
@@ -201,7 +204,8 @@ class _Parser:
 
     def _refuse(self, expected: str) -> ConfigurationError:
         found = repr(self._text[self._at : self._at + 20]) if self._at < len(self._text) else "the end"
-        return ConfigurationError(f"the filter {self._text!r} cannot be read: expected {expected} instead of {found}")
+        text = self._text if len(self._text) <= _LONGEST_SHOWN else f"{self._text[:_LONGEST_SHOWN]}…"
+        return ConfigurationError(f"the filter {text!r} cannot be read: expected {expected} instead of {found}")
 
 
 def _compare(field: str, operator: str, raw: Sequence[str], expression: str) -> Condition:

@@ -106,12 +106,20 @@ def test_a_field_that_no_chunk_has_is_told(desk: Path) -> None:
         (("--diversity", "1.5"), "diversity"),
         (("--group-size", "2"), "group_by"),
         (("--tenant", "acme"), "tenant"),
+        (("--vectors", ""), "vectors"),
     ],
 )
 def test_a_limit_is_told_in_one_line(desk: Path, arguments: tuple[str, ...], says: str) -> None:
     done = search(desk, "binding", *arguments, "--json")
     assert_one_line(done, 2)
     assert says.removeprefix("--") in done.json["error"]
+
+
+@pytest.mark.parametrize("names", ["words,words", "words, Words"])
+def test_one_collection_cannot_be_searched_twice_at_once(desk: Path, names: str) -> None:
+    done = search(desk, "binding", collection=names)
+    assert_one_line(done, 2)
+    assert "names a collection twice" in done.err
 
 
 @pytest.mark.parametrize(

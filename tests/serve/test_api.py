@@ -67,6 +67,12 @@ def test_a_query_in_the_url_is_the_same_search(client: ApiClient) -> None:
     assert len(got["hits"]) == 2
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
+def test_a_group_has_the_type_of_its_values(client: ApiClient) -> None:
+    answered = client.get(f"{RULES_URL}/search", params={"q": "leave", "group_by": "metadata.year"})
+    assert {hit["group"] for hit in answered.json()["hits"]} == {2020, 2021, 2022}
+
+
 def test_a_name_may_be_spelled_in_any_way(client: ApiClient) -> None:
     assert client.get("/v1/collections/Rules/search", params={"q": "leave"}).json()["collection"] == "rules"
 
