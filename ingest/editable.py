@@ -1,18 +1,88 @@
-"""A collection whose documents are deleted, brought back and forgotten without reading their source, and that can be dropped."""
+"""A collection whose documents are written, deleted and brought back one by one, without reading their source."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
+from ingest.encode.contract import Encoder, Model
+from ingest.encode.ensemble import EncodingOptions, Ensemble
+from ingest.errors import ConfigurationError
+from ingest.parameters import checked, optional, parse_path, parse_text
+from ingest.records import Document, Receipt
 from ingest.searchable import Duration, SearchableCollection
-from ingest.store.contract import CollectionInfo
+from ingest.source.memory import Record, records_source
+from ingest.source.sampling import SampledSources
+from ingest.store.contract import CollectionInfo, Manifest
 from ingest.sync.deletion import delete_documents, undelete
 from ingest.sync.ownership import check_spelling, find_droppable
+from ingest.sync.probe import VectorProbe
+from ingest.sync.rejects import RejectsFile
+from ingest.sync.run import run_job
 from ingest.sync.stored_sources import Forgotten, forget_source
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoding:
+    """The models that encode written documents, which stay loaded from one call to the next.
+
+    Attributes:
+        options: the options they were opened with.
+        check: compares them with the stored vectors, once. None if there were none.
+        closing: offloads them.
+    """
+
+    options: EncodingOptions
+    ensemble: Ensemble
+    check: Callable[[Model, Encoder], None] | None
+    closing: ExitStack
+
+    def suits(self, options: EncodingOptions, stored: Manifest | None) -> bool:
+        """Return whether these are still the models of the collection, which may have been rebuilt meanwhile."""
+        return self.options == options and stored is not None and self.ensemble.fingerprints == stored.fingerprints
 
 
 class EditableCollection(SearchableCollection):
     """A collection that can be searched, and edited document by document."""
+
+    _opened: _Encoding | None = None
+
+    def upsert(self, documents: Record | Iterable[Record], *, source: str, rejects: str | Path | None = None) -> Receipt:
+        """Write documents that an app has just saved, so that search finds them at once, and return the account of it.
+
+        They are written as a run of their source writes them, so its next run finds them unchanged. Other documents of the source
+        stay. The models stay loaded until `close`.
+
+        Args:
+            documents: documents or mappings, or a single one. Each replaces the stored document of the same id.
+            source: the name of their source, which is part of every id: that of the run that yields the same documents.
+            rejects: the rejects file. None: `rejects/NAME.pushed.jsonl` in the state folder.
+
+        Raises `ConfigurationError` for other arguments, and what `sync` raises.
+        """
+        name = checked("source", parse_text, source)
+        path = checked("rejects", optional(parse_path), rejects) or self._state / "rejects" / f"{self.name}.pushed.jsonl"
+        records = list(_records(documents))
+        if not records:
+            raise ConfigurationError("documents: there is none to write")
+        sampled = SampledSources([records_source(records, name=name)])
+
+        def run(options: EncodingOptions) -> Receipt:
+            encoding = self._encoding_of_documents(options, sampled.texts)
+            with RejectsFile(path) as file:
+                return run_job(
+                    self._job(self._stored()),
+                    sampled.sources,
+                    store=self.store,
+                    ensemble=encoding.ensemble,
+                    rejects=file,
+                    pushed=True,
+                    check=encoding.check,
+                )
+
+        return self._encoding.or_in_float32(run, repeatable=True)
 
     def undelete(self, *, sources: Sequence[str] = (), doc_ids: Sequence[str] = ()) -> int:
         """Bring back soft-deleted documents, of these sources and ids or of all, and return how many."""
@@ -36,3 +106,28 @@ class EditableCollection(SearchableCollection):
         info = self.droppable()
         self.store.drop(info.name)
         return info
+
+    def _encoding_of_documents(self, options: EncodingOptions, texts: Callable[[], Sequence[str]]) -> _Encoding:
+        """Return the models that encode written documents: those of the last call, if they are still those of the collection."""
+        stored = self._stored()
+        if self._opened is not None and self._opened.suits(options, stored):
+            return self._opened
+        if self._opened is not None:
+            self._opened.closing.close()
+        closing = self._closing.enter_context(ExitStack())
+        found = self._proven_encoding(stored, options, texts)
+        ensemble = closing.enter_context(self._ensemble(stored, found, self._monitor))
+        check = None if stored is None else VectorProbe(self.store, stored.collection).check
+        self._opened = _Encoding(options, ensemble, check, closing)
+        return self._opened
+
+
+def _records(documents: object) -> Iterable[Record]:
+    """Return documents as `upsert` takes them. Raises `ConfigurationError`."""
+    if isinstance(documents, Document | Mapping):
+        return [documents]
+    if isinstance(documents, str | bytes) or not isinstance(documents, Iterable):
+        raise ConfigurationError(
+            f"documents: a {type(documents).__name__} is no document: give a Document, a mapping, or several of them"
+        )
+    return documents

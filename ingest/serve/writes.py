@@ -21,7 +21,7 @@ async def push_documents(call: Call) -> PushReceipt:
         collection = call.service.served.get(call.path["name"])
         with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
             rejects = Path(folder, "rejects.jsonl")
-            receipt = collection.sync(documents, name=body.source, rejects=rejects)
+            receipt = collection.upsert(documents, source=body.source, rejects=rejects)
             return PushReceipt.of(receipt, _rejects(rejects))
 
     return await call.service.writer.run(write)

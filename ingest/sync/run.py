@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from ingest.encode.contract import Encoder, Model
 from ingest.encode.ensemble import Ensemble
 from ingest.records import Receipt, Source
 from ingest.source.chunking import borders_of
@@ -48,6 +49,8 @@ def run_job(
     rejects: RejectsFile,
     now: Callable[[], float] = time.time,
     stop: Callable[[], bool] = lambda: False,
+    pushed: bool = False,
+    check: Callable[[Model, Encoder], None] | None = None,
 ) -> Receipt:
     """Make the collection equal to the sources, one after another, and return the account of it.
 
@@ -56,6 +59,9 @@ def run_job(
         now: returns seconds since 1970.
         stop: asked after each window. Once it returns True, which it must keep returning, the run ends after the current window,
             deletes nothing, and accounts for what it read.
+        pushed: whether the sources are documents that an app has just saved. Then no index is built, which may take minutes,
+            and the run is not noted as the last one of its sources.
+        check: a check of each model before it encodes. None: its vectors are compared with those that are stored.
 
     Raises `ConfigurationError` before anything is touched (see `check_sources`) and `ManifestMismatchError` before anything is
     loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` if the run cannot go on (acknowledged writes stay, and the
@@ -75,7 +81,7 @@ def run_job(
 
         def read(opened: OpenRun) -> ReadResult:
             sizing = WindowSizing(job.bounds, monitor)
-            probe = VectorProbe(store, opened.collection)
+            check_model = check or VectorProbe(store, opened.collection).check
             to_copy = vectors_to_copy(store, opened.collection, wanted, reusable)
             vectors = stored_vectors(store, opened.collection, to_copy, ensemble.models)
             with Writer(store, opened.collection) as writer:
@@ -96,7 +102,7 @@ def run_job(
                             opened.tally,
                             seen[number],
                             rejects.add,
-                            check=probe.check,
+                            check=check_model,
                             find_copies=vectors.find,
                             find_versions=versions.find if opened.checks[number] is Check.VERSION else None,
                             notes_versions=True,
@@ -115,6 +121,7 @@ def run_job(
             read=read,
             now=now,
             check=job.check,
+            pushed=pushed,
         )
 
 
@@ -174,6 +181,7 @@ def complete_run(
     read: Callable[[OpenRun], ReadResult],
     now: Callable[[], float],
     check: Check = Check.CONTENT,
+    pushed: bool = False,
 ) -> Receipt:
     """Open the collection, read the sources with `read`, delete what is stale or missing, and return the account.
 
@@ -183,6 +191,7 @@ def complete_run(
         read: notes what is stored of each source, reads, encodes and writes it. Everything it wrote is acknowledged when it
             returns.
         check: how `read` finds out which documents have changed, unless everything is due to be read.
+        pushed: see `run_job`.
     """
     opened = _open_run(job, wanted, sources, store=store, monitor=monitor, tracked=tracked, check=check, now=now())
     collection, tally = opened.collection, opened.tally
@@ -190,12 +199,13 @@ def complete_run(
     ended = now()
     if not stopped:
         _delete(opened, store, job, ended)
-    store.finalize(collection)
-    note_sigmas(store, collection)
-    if not stopped:
-        checks = zip(sources, opened.checks, strict=True)
-        read_all = [source.name for source, check in checks if check is Check.CONTENT]
-        note_runs(store, collection, sources, ended, read_all=read_all)
+    if not pushed:
+        store.finalize(collection)
+        note_sigmas(store, collection)
+        if not stopped:
+            checks = zip(sources, opened.checks, strict=True)
+            read_all = [source.name for source, check in checks if check is Check.CONTENT]
+            note_runs(store, collection, sources, ended, read_all=read_all)
     check_still_in_use(wanted, collection, store)
     return close_account(
         wanted.collection,
