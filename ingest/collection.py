@@ -95,7 +95,7 @@ class Collection(EditableCollection):
             delete_after: grace period for which `full` soft-deletes documents first: seconds, or text such as `7d`.
             max_delete: share of a source's documents that `full` may delete before the run stops.
             accept_fingerprints: accept the stored vectors as compatible with the models although their fingerprints differ.
-            moved_from: former name of the only source, whose points are moved to it without encoding.
+            moved_from: former name of the only source, or former path of a folder in it: its points are taken along.
             reuse: other collections in the store, or `["all"]`, whose vectors of equal texts are copied.
             check: `version`: documents whose version is the stored one are not read. `content`: everything is read.
             full_check: time after which everything is read again, such as `7d`. None: never.

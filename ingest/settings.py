@@ -175,7 +175,7 @@ class JobSettings(RunSettings):
     collection: str = Field(description="The collection.")
     name: str | None = Field(None, description="The source's name, part of every id. Default: its absolute location.")
     moved_from: str | None = Field(
-        None, description="The source's former name. Its stored points are moved to the new name without encoding."
+        None, description="Former name of the source, or of a folder in it. Its stored points are taken along without encoding."
     )
     format: str | None = Field(None, description="The format of the source, if its name does not tell.")
     query: str | None = Field(None, description="For an SQL source, the query whose rows are the documents.")

@@ -194,7 +194,10 @@ MetricsPort = Annotated[
 ]
 MovedFrom = Annotated[
     str | None,
-    typer.Option("--moved-from", help="Former name of the source. Its stored points are moved to the new name without encoding."),
+    typer.Option(
+        "--moved-from",
+        help="Former name of the source, or of a folder in it. Its stored points are taken along without encoding.",
+    ),
 ]
 Reuse = Annotated[
     list[str] | None,

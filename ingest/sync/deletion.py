@@ -35,13 +35,14 @@ ALWAYS_ALLOWED = 5
 """Number of documents of a source that one run may always delete, unless the allowed share is 0."""
 
 
-def note_stored(store: Store, collection: str, source: str, deletes: PendingDeletes) -> None:
+def note_stored(store: Store, collection: str, source: str, deletes: PendingDeletes, *, folder: str | None = None) -> None:
     """Note the points stored of a source as its run begins: only they can be missing, not what another run adds meanwhile.
 
-    Points that another tool wrote under the source's name are not ours to delete.
+    Points that another tool wrote under the source's name are not ours to delete. `folder`: only the files in this folder of it.
     """
     fields = ["doc_id", DOC_KEY_FIELD, SOFT_DELETED_FIELD]
-    for point in store.scroll(collection, [Condition("source", "eq", source)], payload=fields):
+    conditions = [Condition("source", "eq", source), *([] if folder is None else [Condition("folders", "eq", folder)])]
+    for point in store.scroll(collection, conditions, payload=fields):
         if is_signed(point):
             note_point(point, source, deletes)
 
@@ -90,6 +91,7 @@ class SourceDeletes:
         pending: points to delete, and the stored documents.
         read: number of records that the source yielded, rejected ones included.
         unidentified: number of rejected records without a readable id.
+        moved_folder: former path of a folder in the source. Its documents go, if all are missing, in any mode but `none`.
     """
 
     source: str
@@ -102,16 +104,23 @@ class SourceDeletes:
     pending: PendingDeletes
     read: int = 0
     unidentified: int = 0
+    moved_folder: str | None = None
 
     @property
     def ended(self) -> Ended:
         """The source as the brake judges it, after `find_missing`."""
         return Ended(self.source, self.read, self.pending)
 
+    @property
+    def deletes_missing(self) -> bool:
+        """Whether missing documents go: all of the source, or those of a folder that moved."""
+        return self.delete == DeleteMode.FULL or (self.delete == DeleteMode.INCREMENTAL and self.moved_folder is not None)
+
     def note_stored(self) -> None:
         """Note the stored documents. Only they can be missing later, not what another run adds meanwhile."""
-        if self.delete == DeleteMode.FULL:
-            note_stored(self.store, self.collection, self.source, self.pending)
+        if self.deletes_missing:
+            folder = None if self.delete == DeleteMode.FULL else self.moved_folder
+            note_stored(self.store, self.collection, self.source, self.pending, folder=folder)
 
     def find_missing(self, now: float) -> None:
         """Find the stored documents that the source, which has ended without an error, no longer has.
@@ -120,11 +129,15 @@ class SourceDeletes:
         """
         if self.read == 0:
             self.monitor.log_error(self.source, nothing_read())
-        if self.delete == DeleteMode.FULL:
+        if self.deletes_missing and (self.read or self.delete == DeleteMode.FULL):
             if self.unidentified:
                 self.monitor.log_error(self.source, deletes_held_back(self.unidentified))
             else:
                 find_missing(self.pending, self.seen, now=now, delete_after=self.delete_after)
+
+    def _folder_remains(self) -> bool:
+        """Return whether the source still has documents of the folder that was said to have moved."""
+        return self.pending.count_newly_missing_documents() < self.pending.count_live_documents()
 
     def delete_stale(self, writer: Writer, tally: Tally) -> None:
         """Delete the stale chunks of documents that the source has, and restore the ones that were soft-deleted.
@@ -139,7 +152,14 @@ class SourceDeletes:
             tally.chunks_deleted += len(ids)
 
     def delete_missing(self, writer: Writer, now: float, tally: Tally) -> None:
-        """Soft-delete the newly missing documents and purge those whose grace period has passed. Runs after the brake."""
+        """Soft-delete the newly missing documents and purge those whose grace period has passed. Runs after the brake.
+
+        The brake does not guard a folder that moved: it was named, and nothing of it goes if the source still has one of its
+        documents.
+        """
+        if self.delete != DeleteMode.FULL and self.moved_folder is not None and self._folder_remains():
+            self.monitor.log_error(self.source, f"the folder {self.moved_folder} still has documents, so none of it was deleted")
+            return
         for ids in self.pending.points_to_soft_delete():
             writer.submit(Effects(payloads=payloads_to_soft_delete(self.store, self.collection, ids, now=now)))
         for ids in self.pending.points_of_missing(MissingAction.PURGE):

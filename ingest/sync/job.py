@@ -54,7 +54,7 @@ class Job:
         accept_fingerprints: accept the stored vectors as compatible with the job's models although their fingerprints differ.
             Dimensions and distances must be the same.
         moved_from: the former name of the job's only source: what is stored under it is taken along before the source is read
-            (`ingest.sync.moving.move_source`).
+            (`ingest.sync.moving.move_source`). Or the former path of a folder in it: its files that are missing are deleted.
         reuse: other collections of the store whose vectors of equal texts are copied, if the same models made them; `all` for
             every collection that has any.
         check: how a run finds out whether a document has changed: a `Check`, or its text (`version`, `content`).

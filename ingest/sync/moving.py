@@ -1,4 +1,4 @@
-"""Renaming a source: its points are copied with their vectors, so no model is needed.
+"""Renaming a source: its points are copied with their vectors, so no model is needed. Also, whether a folder of it was renamed.
 
 The id of a point depends on the name of its source, so a point cannot be renamed in place: it is written again under its new id,
 and the old point is deleted once that write is acknowledged. A crash leaves some points under both names; a second move finishes
@@ -74,6 +74,15 @@ def move_source(store: Store, collection: str, old: str, new: str) -> Moved:
     if left == 0:
         drop_note(store, collection, old)
     return Moved(moved, left)
+
+
+def folder_of(old: str | None, sources: Sequence[Source], store: Store, collection: str) -> str | None:
+    """Return `old` as the name of a folder if it is no stored source, and files of the first source are stored in that folder."""
+    if old is None or store.count(collection, [Condition("source", "eq", old)]):
+        return None
+    folder = old.strip("/")
+    in_folder = [Condition("source", "eq", sources[0].name), Condition("folders", "eq", folder)]
+    return folder if store.count(collection, in_folder) else None
 
 
 def move_if_renamed(old: str | None, sources: Sequence[Source], store: Store, collection: str, monitor: ThroughputMonitor) -> int:

@@ -26,7 +26,7 @@ from ingest.sync.copying import reusable_vectors, stored_vectors, vectors_to_cop
 from ingest.sync.deletion import SourceDeletes, check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_still_in_use, ensure_collection
-from ingest.sync.moving import check_move, move_if_renamed
+from ingest.sync.moving import check_move, folder_of, move_if_renamed
 from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import CollectionSink, SourceRun, count_points
 from ingest.sync.plan import DeleteMode
@@ -232,10 +232,12 @@ def _open_run(
 ) -> OpenRun:
     options = replace(job.options, files=job.options.files or are_files(sources))
     collection = ensure_collection(wanted, options, store=store, accept_fingerprints=job.accept_fingerprints).collection
-    tally = Tally(points_moved=move_if_renamed(job.moved_from, sources, store, collection, monitor))
+    folder = folder_of(job.moved_from, sources, store, collection)
+    moved = 0 if folder else move_if_renamed(job.moved_from, sources, store, collection, monitor)
+    tally = Tally(points_moved=moved)
     warn_of_other_names(store, collection, sources, monitor, called=wanted.collection)
     deletes = [
-        SourceDeletes(source.name, collection, job.delete, job.delete_after, store, monitor, seen, pending)
+        SourceDeletes(source.name, collection, job.delete, job.delete_after, store, monitor, seen, pending, moved_folder=folder)
         for source, (seen, pending) in zip(sources, tracked, strict=True)
     ]
     points_before = [count_points(store, collection, source) for source in sources]
@@ -253,7 +255,7 @@ def _delete(opened: OpenRun, store: Store, job: Job, now: float) -> None:
             deletes.delete_stale(writer, opened.tally)
     for deletes in opened.deletes:
         deletes.find_missing(now)
-    check_brake([deletes.ended for deletes in opened.deletes], job.max_delete)
+    check_brake([deletes.ended for deletes in opened.deletes if deletes.delete == DeleteMode.FULL], job.max_delete)
     with Writer(store, opened.collection) as writer:
         for deletes in opened.deletes:
             deletes.delete_missing(writer, now, opened.tally)

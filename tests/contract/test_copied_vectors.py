@@ -8,7 +8,7 @@ from typing import cast
 
 import numpy as np
 import pytest
-from sync_bench import SyncBench, counts, document, paragraph
+from sync_bench import DAY, SyncBench, counts, document, paragraph
 
 from ingest.encode.contract import Model
 from ingest.encode.models import ModelManager
@@ -52,6 +52,46 @@ def test_a_renamed_folder_is_not_encoded_again(bench: SyncBench, tmp_path: Path)
     compared = fresh(bench)
     compared.run([handbook], models=[*recording(), *BM25])
     assert bench.stored() == compared.stored()
+
+
+@pytest.mark.parametrize("grace", [None, 7 * DAY])
+def test_a_renamed_folder_takes_its_documents_along(bench: SyncBench, tmp_path: Path, grace: float | None) -> None:
+    old = tmp_path / "handbook" / "rules" / "old"
+    old.mkdir(parents=True)
+    for name in "abcdefgh":
+        (old / f"{name}.md").write_text(paragraph(name))
+    for name in ("gone", "kept"):
+        (old.parent / f"{name}.md").write_text(paragraph(name[0].upper()))
+    handbook = open_source(str(tmp_path / "handbook"), name="handbook")
+    bench.run([handbook])
+    old.rename(old.with_name("new"))
+    (old.parent / "gone.md").unlink()
+    encoder = HashEncoder("hash", 8, record=True)
+    receipt = bench.run([handbook], models=[encoder], moved_from="rules/old/", delete_after=grace)
+    moved = {"deleted": 8} if grace is None else {"soft_deleted": 8}
+    assert (counts(receipt), encoder.encoded) == ({"read": 9, "written": 8, "unchanged": 1, **moved}, [])
+    new = {f"rules/new/{name}.md" for name in "abcdefgh"}
+    assert bench.live() == {"rules/gone.md", "rules/kept.md", *new}
+    again = bench.run([handbook], models=[encoder], moved_from="rules/old")
+    assert counts(again) == {"read": 9, "unchanged": 9, **({} if grace is None else {"deleted": 8})}
+
+
+def test_nothing_goes_of_a_folder_that_has_not_moved(bench: SyncBench, tmp_path: Path) -> None:
+    old = tmp_path / "handbook" / "old"
+    old.mkdir(parents=True)
+    for name in "ab":
+        (old / f"{name}.md").write_text(paragraph(name))
+    handbook = open_source(str(tmp_path / "handbook"), name="handbook")
+    bench.run([handbook])
+    (old / "a.md").unlink()
+    partly = bench.run([handbook], moved_from="old")
+    assert counts(partly) == {"read": 1, "unchanged": 1}
+    assert "still has documents" in partly.errors[0]
+    (old / "b.md").unlink()
+    assert counts(bench.run([handbook], moved_from="old")) == {}
+    (tmp_path / "handbook" / "c.md").write_text(paragraph("c"))
+    assert counts(bench.run([handbook], moved_from="old", delete="none")) == {"read": 1, "written": 1}
+    assert bench.live() == {"old/a.md", "old/b.md", "c.md"}
 
 
 def test_a_text_that_another_document_has_is_copied_and_only_the_rest_is_encoded(bench: SyncBench) -> None:
