@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         ChunkCounts,
         DenseMatrix,
         Document,
+        DocumentPart,
         FileFacts,
         Fingerprint,
         Hit,
@@ -165,8 +166,8 @@ _NAMES = {
         "StoreUnavailableError UnknownModelError"
     ),
     "ingest.records": (
-        "ChunkCounts DenseMatrix Document FileFacts Fingerprint Hit LeaseEvent Metadata ModelReport Payload Point "
-        "Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Unread Vector Versioned"
+        "ChunkCounts DenseMatrix Document DocumentPart FileFacts Fingerprint Hit LeaseEvent Metadata ModelReport Payload "
+        "Point Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Unread Vector Versioned"
     ),
     "ingest.reindex.reindex": "Reindexed",
     "ingest.retry": "RetryPolicy",
@@ -250,6 +251,7 @@ __all__ = [
     "DeviceMemoryError",
     "Distance",
     "Document",
+    "DocumentPart",
     "Duration",
     "Encoded",
     "Encoder",

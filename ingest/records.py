@@ -39,6 +39,20 @@ class FileFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class DocumentPart:
+    """A part of a document that its source has cut already.
+
+    Attributes:
+        start, end: offsets in the text of the document; characters, half-open.
+        metadata: of its chunks, in place of the document's.
+    """
+
+    start: int
+    end: int
+    metadata: Metadata
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A document of a source.
 
@@ -55,6 +69,8 @@ class Document:
         first_line: number of the line of its file on which the text begins, from 1; None if its lines are not those of a file.
         file: facts about the file that the document is, or None.
         version: changes whenever the document may have changed, and is known without reading it; None if unknown. See `Unread`.
+        parts: the parts that become chunks, in order; together they cover the text, apart from white space. A part that is too
+            large for a model is cut again. Empty: the whole text is cut.
     """
 
     id: str
@@ -68,6 +84,7 @@ class Document:
     anchors: tuple[tuple[str, int], ...] = ()
     first_line: int | None = None
     file: FileFacts | None = field(default=None, compare=False)
+    parts: tuple[DocumentPart, ...] = ()
     version: str | None = field(default=None, compare=False)
 
 
@@ -127,6 +144,7 @@ class Chunk:
         page: number of the page on which the chunk begins, or None.
         anchor: name of the last anchor at or before the start of the chunk, or None.
         line: number of the line of the file on which the chunk begins, from 1, or None.
+        metadata: the metadata of the chunk, in place of its document's, or None.
     """
 
     id: str
@@ -140,6 +158,7 @@ class Chunk:
     page: int | None = None
     anchor: str | None = None
     line: int | None = None
+    metadata: Metadata | None = None
 
     @property
     def encoded_text(self) -> str:

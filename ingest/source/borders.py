@@ -1,4 +1,4 @@
-"""Where a document is cut, if something other than its structure decides that: a plugin."""
+"""Where a document is cut, if something other than its structure decides that: a plugin, or its source."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from ingest.context import heading_path, path_line
@@ -19,7 +19,7 @@ from ingest.errors import ConfigurationError
 from ingest.identity import chunk_id, digest
 from ingest.parameters import normalize, optional, parse_integer, parse_number, parse_text
 from ingest.records import Chunk, Document, Rejected, TokenLimit
-from ingest.source.borders import Borders, PluginBorders
+from ingest.source.borders import Borders, PluginBorders, checked_cuts
 from ingest.source.fields import Unusable
 from ingest.source.outline import Outline, outline_of
 from ingest.source.splitting import Cut, Span, split, splitter_kind, splitter_version, trim
@@ -131,7 +131,7 @@ class Chunker:
         text = document.text.strip()
         if not text:
             return Rejected(document.position, "the text is empty", "", document.id)
-        if self._borders is not None or not self._gauge.surely_fits(_encoded(context, text)):
+        if self._borders is not None or document.parts or not self._gauge.surely_fits(_encoded(context, text)):
             return []
         start = document.text.index(text)
         outline = outline_of(document.text) if document.format == "markdown" and _may_have_headings(text) else Outline()
@@ -139,9 +139,9 @@ class Chunker:
 
     def _first_pieces(self, draft: _Draft) -> Iterator[_Piece]:
         text = draft.document.text
-        if self._borders is not None:
+        if self._borders is not None or draft.document.parts:
             try:
-                yield from [_Piece(draft, cut) for cut in self._borders.cuts(draft.document, self._gauge.characters)]
+                yield from [_Piece(draft, cut) for cut in self._given_cuts(draft.document)]
             except Unusable as exc:
                 draft.unfit = str(exc)
             return
@@ -153,6 +153,15 @@ class Chunker:
             # A title of one endless word may be long in characters and yet few tokens.
             size = self._gauge.characters
             yield from self._cut(whole, max(size - len(draft.context) - 1, size - size // CONTEXT_SHARE - 1))
+
+    def _given_cuts(self, document: Document) -> list[Cut]:
+        """Return the pieces that the source of a document or a plugin has cut. Raises `Unusable`."""
+        if self._borders is not None and not document.parts:
+            return self._borders.cuts(document, self._gauge.characters)
+        try:
+            return checked_cuts(document.text, [(part.start, part.end) for part in document.parts])
+        except ValueError as exc:
+            raise Unusable(f"its source {exc}") from exc
 
     def _settle(self, piece: _Piece, load: float) -> Iterator[_Piece]:
         """Keep a piece that fits; otherwise yield the pieces to count in its place."""
@@ -267,6 +276,7 @@ def _chunk(
     text = document.text[cut.start : cut.end]
     page = bisect_right(document.pages, cut.own, key=itemgetter(1))
     anchor = bisect_right(document.anchors, cut.own, key=itemgetter(1))
+    part = bisect_right(document.parts, cut.own, key=attrgetter("start"))
     return Chunk(
         id=chunk_id(doc_key, text, nth),
         index=before.index + 1 if before else 0,
@@ -279,6 +289,7 @@ def _chunk(
         page=document.pages[page - 1][0] if page else None,
         anchor=document.anchors[anchor - 1][0] if anchor else None,
         line=_line(document, cut.start, before),
+        metadata=document.parts[part - 1].metadata if part else None,
     )
 
 

@@ -100,7 +100,7 @@ def build_payload(document: Document, chunk: Chunk, source: str) -> Payload:
     payload.update((name, value) for name, value in optional.items() if value is not None)
     if document.file is not None:
         payload.update(_file_payload(document.file))
-    payload["metadata"] = dict(document.metadata)
+    payload["metadata"] = dict(document.metadata if chunk.metadata is None else chunk.metadata)
     payload["source"] = source
     payload["doc_id"] = document.id
     payload["chunk"] = chunk.index

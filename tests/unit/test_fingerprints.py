@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from ingest.records import Chunk, Document
-from ingest.sync.fingerprints import digest_document, fingerprint_chunks
+from ingest.records import Chunk, Document, DocumentPart
+from ingest.store.schema import build_payload
+from ingest.sync.fingerprints import digest_document, digest_stored_payload, fingerprint_chunks
 
 DOCUMENT = Document("d", "Some text.", title="Title", metadata={"year": 1999, "tags": ["a"]}, position="file:1")
 CHUNK = Chunk("00000000-0000-5000-8000-000000000000", 0, 0, 10, "Some text.", "Title")
@@ -21,6 +22,7 @@ MODELS = {"hash": "1"}
         digest_document(replace(DOCUMENT, title=None), "chunker"),
         digest_document(replace(DOCUMENT, metadata={"year": 2000, "tags": ["a"]}), "chunker"),
         digest_document(replace(DOCUMENT, first_line=3), "chunker"),
+        digest_document(replace(DOCUMENT, parts=(DocumentPart(0, 10, {"page": 1}),)), "chunker"),
         digest_document(DOCUMENT, "another chunker"),
     ],
 )
@@ -37,6 +39,7 @@ def test_a_document_is_the_same_wherever_it_was_found_and_however_its_metadata_i
     ("chunk", "changed"),
     [
         (replace(CHUNK, context="Another"), {"text_fp"}),
+        (replace(CHUNK, metadata={"year": 2000}), {"payload_fp"}),
         (replace(CHUNK, text="Some more."), {"text_fp", "payload_fp"}),
         (replace(CHUNK, index=1), {"payload_fp"}),
         (replace(CHUNK, start=1), {"payload_fp"}),
@@ -49,3 +52,12 @@ def test_a_chunk_changes_in_what_its_encoders_read_and_in_what_is_shown(chunk: C
     (one,), (other,) = (fingerprint_chunks([each], "key", digests, MODELS) for each in (CHUNK, chunk))
     names = ("doc_fp", "text_fp", "payload_fp", "vectors")
     assert {name for name in names if getattr(one, name) != getattr(other, name)} == changed
+
+
+@pytest.mark.parametrize("metadata", [None, {"page": 7}])
+def test_the_fingerprint_of_a_payload_is_that_of_the_stored_one(metadata: dict[str, int] | None) -> None:
+    chunk = replace(CHUNK, metadata=metadata)
+    payload = build_payload(DOCUMENT, chunk, "source")
+    [fingerprint] = fingerprint_chunks([chunk], "key", digest_document(DOCUMENT, "chunker"), MODELS)
+    assert payload["metadata"] == (metadata or DOCUMENT.metadata)
+    assert digest_stored_payload(payload) == fingerprint.payload_fp
