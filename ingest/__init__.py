@@ -5,6 +5,7 @@ errors      the error tree                   settings        environment and ing
 source/     documents in                     encode/         text → vectors, one model at a time
 store/      vectors ⇄ Qdrant                 sync/           make a collection equal to its sources
 verify/     compare and repair               reindex/        rebuild with other models and swap in
+adopt/      collections of other tools
 export/     vectors to Parquet and back      schedule/       jobs that run by themselves
 search/     queries                          cluster/        the same job on Ray
 serve/      search over HTTP                 integrations/   adapters for frameworks
@@ -22,6 +23,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ingest.adopt.adoption import Adopted
     from ingest.cluster.engine import ClusterOptions
     from ingest.collection import Collection
     from ingest.encode.batching import AdaptiveBatchController
@@ -145,6 +147,7 @@ if TYPE_CHECKING:
     from ingest.verify.verification import Repairs, Verification
 
 _NAMES = {
+    "ingest.adopt.adoption": "Adopted",
     "ingest.cluster.engine": "ClusterOptions",
     "ingest.collection": "Collection",
     "ingest.encode.batching": "AdaptiveBatchController",
@@ -222,6 +225,7 @@ _HOMES = {name: module for module, names in _NAMES.items() for name in names.spl
 __all__ = [
     "AccuracyGuard",
     "AdaptiveBatchController",
+    "Adopted",
     "Answer",
     "BackendOptions",
     "BatchRunner",

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from ingest.adoptable import AdoptableCollection
 from ingest.cluster.engine import run_on_ray
 from ingest.editable import EditableCollection
 from ingest.encode.contract import Model
@@ -33,7 +34,7 @@ from ingest.telemetry import ThroughputMonitor
 from ingest.verify.verification import Verification, verify_job
 
 
-class Collection(EditableCollection):
+class Collection(EditableCollection, AdoptableCollection):
     """One collection: planned, synced, searched, verified, reindexed. See `SearchableCollection.__init__` for its arguments.
 
     Its store and its models are opened by the first method that needs them. Searches are safe from several threads; of the other

@@ -19,6 +19,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "doctor": ("ingest.cli.doctor:doctor", "Check this machine, the store and the models."),
         "verify": ("ingest.cli.verify:verify", "Compare a collection with its sources, and repair it."),
         "reindex": ("ingest.cli.reindex:reindex_collection", "Build a collection again with other models, and swap."),
+        "adopt": ("ingest.cli.adopt:adopt", "Take over a collection that another tool made."),
         "search": ("ingest.cli.search:search", "Search a collection."),
         "why": ("ingest.cli.why:why", "Say why a document is not in an answer."),
         "serve": ("ingest.cli.serve:serve", "Serve collections over HTTP."),

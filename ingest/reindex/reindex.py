@@ -31,7 +31,7 @@ from ingest.store.schema import _normalize_collection_name, is_version_of, physi
 from ingest.store.similarity import note_sigmas
 from ingest.sync.job import Job
 from ingest.sync.manifest import changed_canaries
-from ingest.sync.ownership import check_aliases, next_alias, other_aliases, previous_alias, why_kept
+from ingest.sync.ownership import ADOPTED_FROM, check_aliases, next_alias, other_aliases, previous_alias, why_kept
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -133,7 +133,8 @@ def reindex(
 def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | None = None) -> Reindexed:
     """Swap a collection at once with the one before its last swap. A second call swaps them back.
 
-    Documents that changed since that swap have their old version until the next run.
+    Documents that changed since that swap have their old version until the next run. A collection that was adopted gives the
+    name back to the one that it was made from; adopting that again takes it.
 
     Args:
         aliases: see `Job`.
@@ -145,9 +146,13 @@ def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | Non
     live = _live_collection(store, name)
     previous = store.aliases().get(previous_alias(name))
     if previous is None:
-        raise ConfigurationError(
-            f"no previous collection of {name} is kept, so it cannot be rolled back: reindex it with the models it had before"
-        )
+        adopted_from = store.notes(live).get(ADOPTED_FROM)
+        if adopted_from is None:
+            raise ConfigurationError(
+                f"no previous collection of {name} is kept, so it cannot be rolled back: reindex it with the models it had before"
+            )
+        store.set_aliases({name: adopted_from})
+        return _report(name, store, ThroughputMonitor(), _Cleanup(store, name))
     check_aliases(store, name)
     store.set_aliases({name: previous, previous_alias(name): live})
     return _report(name, store, ThroughputMonitor(), _Cleanup(store, name))

@@ -10,6 +10,9 @@ from ingest.records import ScoredPoint, SparseVector, StoredPoint
 if TYPE_CHECKING:
     from ingest.records import Vector
 
+UNNAMED = ""
+"""The name of the only vector of a collection that has no names for them. This package makes none."""
+
 
 def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
     """Convert a vendor record. `sparse`: the vendor's sparse vector."""
@@ -17,15 +20,16 @@ def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
 
 
 def named_vectors(vectors: Any, sparse: type[Any]) -> dict[str, Vector]:
-    """Convert the vectors of a vendor record. Unnamed ones are left out: this package never writes any."""
+    """Convert the vectors of a vendor record, without multivectors. One that has no name is called `UNNAMED`."""
     import numpy as np  # noqa: PLC0415  see `ingest.records`
 
-    return {
-        name: SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
-        if isinstance(value, sparse)
-        else np.asarray(value, np.float32)
-        for name, value in (vectors.items() if isinstance(vectors, dict) else ())
-    }
+    converted: dict[str, Vector] = {}
+    for name, value in (vectors if isinstance(vectors, dict) else {UNNAMED: vectors} if vectors else {}).items():
+        if isinstance(value, sparse):
+            converted[name] = SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
+        elif (dense := np.asarray(value, np.float32)).ndim == 1:
+            converted[name] = dense
+    return converted
 
 
 def scored_point(found: Any) -> ScoredPoint:

@@ -6,7 +6,7 @@ A renamed file, a moved folder or a paragraph that forty contracts share has the
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
@@ -29,6 +29,9 @@ BATCH_TEXTS = 256
 
 PAGE_POINTS = 256
 """Maximum number of points in one response, with their vectors."""
+
+FindCopies = Callable[[Sequence[PlannedDocument]], Copies]
+"""A function that returns the vectors which these documents need not have encoded."""
 
 _Page = list[tuple[StoredPoint, Fingerprint]]
 

@@ -15,6 +15,9 @@ from ingest.store.schema import is_version_of, no_collection, usual_names
 _PREVIOUS = "__previous"
 _NEXT = "__next"
 
+ADOPTED_FROM = "adopted_from"
+"""The note with the collection of another tool that a collection took the alias from."""
+
 
 def previous_alias(name: str) -> str:
     """Return the alias of the collection that `name` stood for before the last swap."""

@@ -22,7 +22,7 @@ from ingest.store.schema import _normalize_collection_name
 from ingest.store.similarity import note_sigmas
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally, close_account
-from ingest.sync.copying import reusable_vectors, stored_vectors, vectors_to_copy
+from ingest.sync.copying import FindCopies, reusable_vectors, stored_vectors, vectors_to_copy
 from ingest.sync.deletion import SourceDeletes, check_brake
 from ingest.sync.job import Job
 from ingest.sync.manifest import check_still_in_use, ensure_collection
@@ -51,6 +51,7 @@ def run_job(
     stop: Callable[[], bool] = lambda: False,
     pushed: bool = False,
     check: Callable[[Model, Encoder], None] | None = None,
+    find_copies: FindCopies | None = None,
 ) -> Receipt:
     """Make the collection equal to the sources, one after another, and return the account of it.
 
@@ -62,6 +63,8 @@ def run_job(
         pushed: whether the sources are documents that an app has just saved. Then no index is built, which may take minutes,
             and the run is not noted as the last one of its sources.
         check: a check of each model before it encodes. None: its vectors are compared with those that are stored.
+        find_copies: returns vectors that need not be encoded, in place of those that are stored. Called from the thread that
+            reads.
 
     Raises `ConfigurationError` before anything is touched (see `check_sources`) and `ManifestMismatchError` before anything is
     loaded; `SourceError`, `ModelError`, `StoreError` or `LeaseError` if the run cannot go on (acknowledged writes stay, and the
@@ -103,7 +106,7 @@ def run_job(
                             seen[number],
                             rejects.add,
                             check=check_model,
-                            find_copies=vectors.find,
+                            find_copies=find_copies or vectors.find,
                             find_versions=versions.find if opened.checks[number] is Check.VERSION else None,
                             notes_versions=True,
                         )

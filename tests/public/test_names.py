@@ -16,6 +16,7 @@ import pytest
 import ingest
 
 FOR_OUR_OWN_ROOMS = {
+    "FindCopies",  # what an adoption passes to `run_job`
     "CollectionView",  # what `Searcher.view` returns, for evaluation
     "SharedModel",  # what a `ModelPool` keeps
     "SearchRequest",  # what `Searcher.answers` takes, for a search of several collections

@@ -1,0 +1,247 @@
+"""The points of a collection that another tool made, as documents."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from operator import itemgetter
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+from ingest.errors import ConfigurationError
+from ingest.parameters import normalize, optional, parse_text
+from ingest.records import Document, DocumentPart, Rejected, StoredPoint, Vector
+from ingest.source.fields import (
+    MAX_RECORD_BYTES,
+    TEXT_FIELDS,
+    FieldMap,
+    ImpossibleId,
+    Unusable,
+    checked_id,
+    document_from,
+    raw_json,
+)
+from ingest.store.contract import Store
+from ingest.store.wire import UNNAMED
+from ingest.sync.run_state import TemporaryDatabase
+
+PAGE_POINTS = 256
+"""Points read at a time with payload and vectors."""
+
+USUAL_TEXTS = (*TEXT_FIELDS, "document", "_node_content.text")
+"""The payload fields in which other tools store the text: LangChain, Haystack, the client's own, LlamaIndex."""
+
+_SEPARATOR = "\n\n"
+_FIELDS = FieldMap(id="id", text="text")
+
+
+@dataclass(frozen=True, slots=True)
+class PayloadFields:
+    """The payload fields of a collection that another tool made. `metadata.page` is the field `page` of the object `metadata`;
+    an object that is stored as JSON text is read as one.
+
+    Attributes:
+        text: the text of a chunk. None: the first of `USUAL_TEXTS` that the first points have.
+        id: the id of the document that a chunk is a part of. None: each point is a document.
+        order: the position of a chunk in its document, a number or a text. None: the chunks are in the order of their points.
+        metadata: an object whose fields are metadata beside the other payload fields.
+
+    Raises `ConfigurationError`.
+    """
+
+    text: str | None = None
+    id: str | None = None
+    order: str | None = None
+    metadata: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("text", "id", "order", "metadata"):
+            normalize(self, name, optional(parse_text))
+        if self.order is not None and self.id is None:
+            raise ConfigurationError(
+                "the order of chunks requires the field with the id of their document: name it, too (id_field)"
+            )
+
+
+class ForeignPoint(NamedTuple):
+    """A point as a document of its own, and its vectors by the names of the models that they are kept for."""
+
+    document: Document | Rejected
+    vectors: Mapping[str, Vector]
+
+
+class ForeignDocuments:
+    """A source of the documents of a collection that another tool made.
+
+    Args:
+        store, collection: the collection itself, not an alias. It is only read.
+        fields: with `text` given.
+        have: model key → name of the vector that it made.
+        keep: receives model key, text and vector of each chunk before its document is yielded. None: nothing does.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        collection: str,
+        fields: PayloadFields,
+        have: Mapping[str, str] = MappingProxyType({}),
+        keep: Callable[[str, str, Vector], None] | None = None,
+    ) -> None:
+        self.name = collection
+        self._store = store
+        self._fields = fields
+        self._have = have
+        self._keep = keep
+        self._vectors: Sequence[str] | bool = True if UNNAMED in have.values() else list(have.values()) or False
+
+    def read(self) -> Iterator[Document | Rejected]:
+        """Yield the documents. Those of several chunks have them as their parts."""
+        if self._fields.id is None:
+            for point in self._store.scroll(self.name, vectors=self._vectors, page=PAGE_POINTS):
+                yield self._document(str(point.id), [self._converted(point)])
+            return
+        with _Groups() as groups:
+            groups.fill(self._places())
+            for batch in _batches(groups.documents()):
+                ids = [point_id for _, point_ids in batch for point_id in point_ids]
+                found = {point.id: self._converted(point) for point in self._retrieve(ids)}
+                for doc_id, point_ids in batch:  # a point that was deleted meanwhile is left out
+                    if chunks := [found[point_id] for point_id in point_ids if point_id in found]:
+                        yield self._document(doc_id, chunks)
+
+    def samples(self, count: int) -> Iterator[ForeignPoint]:
+        """Yield the first points."""
+        for point in islice(self._store.scroll(self.name, vectors=True, page=count), count):
+            yield self._converted(point)
+
+    def _retrieve(self, ids: Sequence[str]) -> Iterator[StoredPoint]:
+        for start in range(0, len(ids), PAGE_POINTS):
+            yield from self._store.retrieve(self.name, ids[start : start + PAGE_POINTS], vectors=self._vectors)
+
+    def _places(self) -> Iterator[tuple[str, Any, str]]:
+        """Yield document id, position and point id of each point. A point without a document id is a document of its own."""
+        fields = self._fields
+        paths = [path for path in (fields.id, fields.order) if path is not None]
+        for point in self._store.scroll(self.name, payload=sorted({_first(path) for path in paths})):
+            found = field_of(point.payload, str(fields.id))
+            doc_id = str(found) if isinstance(found, str | int) and not isinstance(found, bool) and found != "" else point.id
+            order = None if fields.order is None else field_of(point.payload, fields.order)
+            yield doc_id, order if isinstance(order, str | int | float) else None, point.id
+
+    def _converted(self, point: StoredPoint) -> ForeignPoint:
+        record = {
+            "id": point.id,
+            "text": field_of(point.payload, str(self._fields.text)),
+            "metadata": self._metadata(point.payload),
+        }
+        document = document_from(
+            record,
+            fields=_FIELDS,
+            position=f"point {point.id} of {self.name}",
+            max_bytes=MAX_RECORD_BYTES,
+            raw=lambda: raw_json(point.payload),
+        )
+        vectors = {model: point.vectors[name] for model, name in self._have.items() if name in point.vectors}
+        return ForeignPoint(document, vectors)
+
+    def _metadata(self, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """Return everything in a payload but the text. A field that the metadata object has as well is called `payload_…`."""
+        nested = None if self._fields.metadata is None else field_of(payload, self._fields.metadata)
+        own = dict(nested) if isinstance(nested, Mapping) else {}
+        left_out = {self._fields.text} | ({self._fields.metadata} if isinstance(nested, Mapping) else set())
+        rest = {name: value for name, value in payload.items() if name not in left_out}
+        return {**{f"payload_{name}" if name in own else name: value for name, value in rest.items()}, **own}
+
+    def _document(self, doc_id: str, chunks: Sequence[ForeignPoint]) -> Document | Rejected:
+        """Return the document of these chunks, or the first one of them that cannot be used, under the id of the document."""
+        try:
+            checked_id(doc_id)
+        except Unusable as exc:
+            reason = f"the id of the document in {self._fields.id} cannot be used: {exc}"
+            return Rejected(chunks[0].document.position, reason, impossible_id=isinstance(exc, ImpossibleId))
+        documents = [chunk.document for chunk in chunks if isinstance(chunk.document, Document)]
+        for chunk in chunks:
+            if isinstance(chunk.document, Rejected):
+                return replace(chunk.document, doc_id=doc_id)
+        if self._keep is not None:
+            for document, chunk in zip(documents, chunks, strict=True):
+                for model, vector in chunk.vectors.items():
+                    self._keep(model, document.text.strip(), vector)
+        if len(documents) == 1:
+            return replace(documents[0], id=doc_id)
+        starts = [0]
+        for document in documents:
+            starts.append(starts[-1] + len(document.text) + len(_SEPARATOR))
+        parts = tuple(
+            DocumentPart(start, start + len(document.text), document.metadata)
+            for start, document in zip(starts, documents, strict=False)
+        )
+        text = _SEPARATOR.join(document.text for document in documents)
+        return Document(doc_id, text, position=documents[0].position, parts=parts)
+
+
+def field_of(payload: Mapping[str, Any], path: str) -> Any:
+    """Return the value of a payload field, or None. `a.b` is the field `b` of `a`, which may be an object or JSON text of one."""
+    if path in payload:
+        return payload[path]
+    value: Any = payload
+    for name in path.split("."):
+        if isinstance(value, str):
+            value = _object(value)
+        if not isinstance(value, Mapping) or name not in value:
+            return None
+        value = value[name]
+    return value
+
+
+def text_field(payloads: Sequence[Mapping[str, Any]]) -> str:
+    """Return the field of some payloads that has the text. Raises `ConfigurationError`, which names their fields."""
+    found = Counter(name for payload in payloads for name in USUAL_TEXTS if isinstance(field_of(payload, name), str))
+    if not found:
+        names = ", ".join(sorted({name for payload in payloads for name in payload})) or "none"
+        raise ConfigurationError(f"no payload field has a usual name of a text: name the one with --text-field (fields: {names})")
+    return max(USUAL_TEXTS, key=lambda name: found[name])
+
+
+def _object(text: str) -> Any:
+    try:
+        return json.loads(text) if text.startswith("{") else None
+    except ValueError:
+        return None
+
+
+def _first(path: str) -> str:
+    return path.partition(".")[0]
+
+
+def _batches(documents: Iterable[tuple[str, list[str]]]) -> Iterator[list[tuple[str, list[str]]]]:
+    """Yield documents together until they have `PAGE_POINTS` points."""
+    batch: list[tuple[str, list[str]]] = []
+    points = 0
+    for document in documents:
+        batch.append(document)
+        points += len(document[1])
+        if points >= PAGE_POINTS:
+            yield batch
+            batch, points = [], 0
+    if batch:
+        yield batch
+
+
+class _Groups(TemporaryDatabase):
+    """The points of each document, in order."""
+
+    def __init__(self) -> None:
+        super().__init__("CREATE TABLE points (doc_id TEXT, place, point_id TEXT);")
+
+    def fill(self, places: Iterable[tuple[str, Any, str]]) -> None:
+        self._database.executemany("INSERT INTO points VALUES (?, ?, ?)", places)
+
+    def documents(self) -> Iterator[tuple[str, list[str]]]:
+        rows = self._database.execute("SELECT doc_id, point_id FROM points ORDER BY doc_id, place, rowid")
+        for doc_id, points in groupby(rows, key=itemgetter(0)):
+            yield doc_id, [point_id for _, point_id in points]
