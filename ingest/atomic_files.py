@@ -7,6 +7,9 @@ import tempfile
 from pathlib import Path
 from typing import TextIO
 
+NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+"""Flag by which a file is not opened through a link. Windows has none; making a link there takes a privilege."""
+
 
 def make_private_folder(path: Path) -> None:
     """Create a folder and its missing parents (mode 0700). An existing one stays as it is. Raises `OSError`."""
@@ -38,7 +41,9 @@ def replace_private(path: Path, content: bytes, *, durable: bool = False) -> Non
 
 
 def sync_folder(path: Path) -> None:
-    """Return once the entries of a folder are on the disk. Raises `OSError`."""
+    """Return once the entries of a folder are on the disk; on Windows, which opens no folders, at once. Raises `OSError`."""
+    if os.name == "nt":
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -7,6 +7,7 @@ connections that the parent still uses. Such an object works only in the process
 from __future__ import annotations
 
 import ctypes
+import getpass
 import os
 import sys
 import threading
@@ -19,7 +20,9 @@ from ingest.errors import ForkError
 
 
 def is_running(pid: int) -> bool:
-    """Return whether a process of this host runs, also one of another user."""
+    """Return whether a process of this host runs, also one of another user. Windows cannot be asked: True."""
+    if os.name == "nt":
+        return True  # there, os.kill would interrupt it
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -142,6 +145,11 @@ def call_after_fork(function: Callable[[], object]) -> None:
 
 call_after_fork(_leak_parts_of_parent)
 call_after_fork(_tokenize_with_one_thread)
+
+
+def user_name() -> str:
+    """Return a name of the user of this process that no other user of the machine has: the number, or the name on Windows."""
+    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()
 
 
 def usable_cores() -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ingest.atomic_files import make_private_folder, replace_private
 from ingest.errors import LeaseError
-from ingest.process import is_running
+from ingest.process import is_running, user_name
 
 _PLAIN_WORD = re.compile(r"[a-z][a-z-]*")
 
@@ -68,7 +68,7 @@ class Holder:
 
 def default_lease_directory() -> Path:
     """Return the folder of the lock files that all processes of this user on this host share."""
-    return Path(tempfile.gettempdir()) / f"ingest-leases-{os.getuid()}"
+    return Path(tempfile.gettempdir()) / f"ingest-leases-{user_name()}"
 
 
 def lease_holders(directory: Path) -> list[LeaseHolder]:
@@ -110,5 +110,5 @@ def private_directory(directory: Path) -> None:
         owner = directory.stat().st_uid
     except OSError as exc:
         raise LeaseError(f"cannot create the lease directory {directory} ({exc.strerror}): choose another one") from exc
-    if owner != os.getuid():
+    if hasattr(os, "getuid") and owner != os.getuid():
         raise LeaseError(f"the lease directory {directory} belongs to user {owner}, not to this one: choose another one")

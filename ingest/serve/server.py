@@ -85,7 +85,7 @@ class _GuardedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if transport.get_extra_info("socket").family == socket.AF_UNIX:
+        if transport.get_extra_info("socket").family == getattr(socket, "AF_UNIX", None):
             self.app_state = {**self.app_state, OWNER: True}
         self._expect_headers()
 

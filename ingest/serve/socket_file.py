@@ -42,12 +42,13 @@ def short_path(folder: Path) -> Iterator[str]:
 
 @contextmanager
 def listening_socket(folder: Path) -> Iterator[list[socket.socket]]:
-    """Listen at the socket file of a store during the context. Yields no socket if another process serves the store.
+    """Listen at the socket file of a store during the context.
 
+    Yields no socket if another process serves the store, and on Windows, where Python has no such sockets.
     Raises `StoreError` if the file cannot be made.
     """
     try:
-        made = _listen(folder)
+        made = _listen(folder) if hasattr(socket, "AF_UNIX") else None
     except OSError as exc:
         raise StoreError(f"the socket file {folder / SOCKET} cannot be made: {exc.strerror or exc}") from exc
     if made is None:

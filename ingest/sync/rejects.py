@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TextIO
 
-from ingest.atomic_files import make_private_folder
+from ingest.atomic_files import NO_FOLLOW, make_private_folder
 from ingest.errors import ConfigurationError, IngestError
 from ingest.records import RAW_LIMIT, Rejected
 
@@ -50,7 +50,7 @@ class RejectsFile:
             try:
                 if self._stream is None:
                     make_private_folder(self.path.parent)
-                    descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+                    descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | NO_FOLLOW, 0o600)
                     self._stream = os.fdopen(descriptor, "w", encoding="utf-8")
                 self._stream.write(json.dumps(line) + "\n")
                 self._stream.flush()

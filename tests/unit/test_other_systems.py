@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.process import call_after_fork, usable_cores
+from ingest.atomic_files import sync_folder
+from ingest.encode.holder import default_lease_directory, private_directory
+from ingest.process import call_after_fork, is_running, usable_cores
 from ingest.serve import socket_file
 
 
@@ -16,6 +18,22 @@ def test_cores_are_counted_where_the_system_does_not_tell_which_may_be_used(monk
     assert usable_cores() == len(os.sched_getaffinity(0))
     monkeypatch.delattr(os, "sched_getaffinity")
     assert usable_cores() == os.cpu_count()
+
+
+def test_leases_and_rejects_do_without_what_windows_lacks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(os, "getuid")
+    monkeypatch.setenv("LOGNAME", "ada")
+    assert default_lease_directory().name == "ingest-leases-ada"
+    private_directory(tmp_path / "leases")
+    monkeypatch.setattr(os, "name", "nt")
+    assert is_running(os.getpid())
+    sync_folder(tmp_path / "no folder")
+
+
+def test_a_store_is_served_without_a_socket_file_where_there_are_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delattr(socket, "AF_UNIX")
+    with socket_file.listening_socket(tmp_path) as made:
+        assert made == []
 
 
 def test_a_system_without_fork_is_asked_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 Reads requests from standard input and writes replies to standard output, each preceded by its length in eight bytes. A request is
 a line and the content of a file; the line has the name of the format and, for a web page, the content to keep (`HtmlContent`). A
-reply is a `Page` as JSON, or the reason why there is none. Ends when its input does, or after `IDLE_SECONDS` without a request.
+reply is a `Page` as JSON, or the reason why there is none. Ends when its input does, or, except on Windows, after `IDLE_SECONDS`
+without a request.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def serve() -> None:
     os.dup2(2, 1)  # a library that prints must not write into the replies
     _limit_memory()
     requests = os.fdopen(0, "rb", buffering=0)
-    while select.select([requests], [], [], IDLE_SECONDS)[0]:
+    while os.name == "nt" or select.select([requests], [], [], IDLE_SECONDS)[0]:  # Windows waits for sockets alone
         request = read_message(requests)
         if request is None:
             break
