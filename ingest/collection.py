@@ -189,12 +189,13 @@ class Collection(EditableCollection, AdoptableCollection):
         stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Encode sources into Parquet files in `directory`, for `load` on a machine that reaches Qdrant. Opens no store."""
-        sources, path, monitor = sources_of(source, name=name), Path(directory), self._monitored(on_progress)
+        path, runtime = Path(directory), ExportRuntime(Path(directory))
+        sources, monitor = sources_of(source, name=name), self._monitored(on_progress)
         kept, stored = Path(rejects or self._state / "rejects" / f"{path.absolute().name}.jsonl"), exported_manifest(path)
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
         job, encoding = self._job(stored, max_delete=max_delete), self._proven_encoding(stored, self._encoding, sampled.texts)
         with RejectsFile(kept) as file, self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:
-            return ExportRuntime(path).embed(job, sampled.sources, ensemble=ensemble, rejects=file, stop=stop)
+            return runtime.embed(job, sampled.sources, ensemble=ensemble, rejects=file, stop=stop)
 
     def load(
         self,

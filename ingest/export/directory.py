@@ -17,19 +17,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from ingest.atomic_files import make_private_folder
 from ingest.errors import ConfigurationError, IngestError, ManifestMismatchError, SourceError, StoreError
-from ingest.export.shards import ShardFile, read_tables, shard_schema
 from ingest.store.contract import SCHEMA_VERSION, Manifest
 from ingest.store.edge.directory import write_json
 from ingest.store.schema import manifest_from_json, manifest_to_json
 from ingest.sync.manifest import find_drift
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ingest.export.shards import ShardFile
 
 FORMAT = 1
 """Version of the two JSON files and of the shards' columns. Directories with another version are rejected."""
@@ -161,13 +163,17 @@ class ExportDirectory:
 
     def tables(self, shard: Shard) -> Iterator[pa.Table]:
         """Yield the row groups of a shard. Raises `SourceError` if it cannot be read."""
+        from ingest.export.shards import READ_ERRORS, read_tables  # noqa: PLC0415  an extra
+
         try:
             yield from read_tables(self.path / shard.name)
-        except (OSError, pa.ArrowException) as exc:
+        except READ_ERRORS as exc:
             raise SourceError(f"{self.path / shard.name} cannot be read ({exc}): copy the export again") from exc
 
     def new_shard(self) -> ShardFile:
         """Return a new shard to write to. It becomes part of the export with `add`."""
+        from ingest.export.shards import ShardFile  # noqa: PLC0415  an extra
+
         with translated(self.path):
             return ShardFile(self.path / f"{self.next_name}.new", self.manifest.vectors)
 
@@ -246,15 +252,16 @@ class ExportDirectory:
 
     def _problem(self, shard: Shard) -> str | None:
         """Return how a shard differs from what was written, or None if it is identical."""
+        from ingest.export.shards import READ_ERRORS, read_shape, shard_schema  # noqa: PLC0415  an extra
+
         path = self.path / shard.name
         try:
             if (size := path.stat().st_size) != shard.bytes:
                 return f"{path} is damaged: it has {size:,} bytes where {shard.bytes:,} were written"
             if _digest(path) != shard.sha256:
                 return f"{path} is damaged: its checksum is not the one it was written with"
-            with pq.ParquetFile(path) as file:
-                rows, schema = file.metadata.num_rows, file.schema_arrow
-        except (OSError, pa.ArrowException) as exc:
+            rows, schema = read_shape(path)
+        except READ_ERRORS as exc:
             return f"{path} is missing" if isinstance(exc, FileNotFoundError) else f"{path} cannot be read ({exc})"
         if not schema.equals(shard_schema(self.manifest.vectors)):
             return f"{path} does not have the columns that {MANIFEST} describes"

@@ -9,17 +9,15 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from types import TracebackType
-from typing import Self
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Self
 
 from ingest.encode.ensemble import Ensemble
 from ingest.errors import DeletionBrakeError, SourceError
 from ingest.export.directory import MANIFEST, ExportDirectory, Shard, translated
 from ingest.export.index import ExportIndex
-from ingest.export.shards import ShardFile, payloads_of, table_to_points
 from ingest.parameters import checked, parse_integer, parse_path
 from ingest.records import Fingerprint, Payload, Point, Receipt, Source
+from ingest.source.formats import check_parquet
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, fingerprint_of
 from ingest.store.similarity import note_sigmas
@@ -38,6 +36,11 @@ from ingest.sync.sizing import WindowSizing
 from ingest.sync.sources import check_sources
 from ingest.telemetry import ThroughputMonitor
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ingest.export.shards import ShardFile
+
 logger = logging.getLogger(__name__)
 
 SHARD_BYTES = 128 * 2**20
@@ -45,9 +48,13 @@ SHARD_BYTES = 128 * 2**20
 
 
 class ExportRuntime:
-    """An export: the points of sources, as Parquet files in the directory `path`, for a collection that is named at `load`."""
+    """An export: the points of sources, as Parquet files in the directory `path`, for a collection that is named at `load`.
+
+    Raises `MissingExtraError` without the extra `parquet`.
+    """
 
     def __init__(self, path: str | Path, *, shard_bytes: int = SHARD_BYTES) -> None:
+        check_parquet("an export")
         self._path = checked("path", parse_path, path)
         self._shard_bytes = checked("shard_bytes", parse_integer, shard_bytes, least=1)
 
@@ -239,7 +246,7 @@ def _remove_stale_rows(export: ExportDirectory, index: ExportIndex) -> None:
             for table in export.tables(shard):
                 keys = [payload[INGEST_FIELD]["doc_key"] for payload in _payloads(export, shard, table)]
                 with translated(export.path):
-                    file.add_table(table.filter(pa.array([index.is_current(key, shard.name) for key in keys])))
+                    file.add_rows(table, [index.is_current(key, shard.name) for key in keys])
         except BaseException:
             file.discard()
             raise
@@ -248,6 +255,8 @@ def _remove_stale_rows(export: ExportDirectory, index: ExportIndex) -> None:
 
 def _windows(export: ExportDirectory) -> Iterator[list[list[Point]]]:
     """Yield the points of whole documents, about a row group at a time. A document is in one shard, but may span row groups."""
+    from ingest.export.shards import table_to_points  # noqa: PLC0415  an extra
+
     for shard in export.shards:
         points: list[Point] = []
         for table in export.tables(shard):
@@ -285,6 +294,8 @@ def _made_from(point: Point) -> Fingerprint:
 
 
 def _payloads(export: ExportDirectory, shard: Shard, table: pa.Table) -> list[Payload]:
+    from ingest.export.shards import payloads_of  # noqa: PLC0415  an extra
+
     try:
         return payloads_of(table)
     except ValueError as exc:

@@ -19,9 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from ingest.atomic_files import NO_FOLLOW
 from ingest.records import Payload, Point, SparseVector, Vector
 from ingest.store.contract import VectorSpec
 from ingest.store.request_sizes import batches
+
+READ_ERRORS = (OSError, pa.ArrowException)
+"""What reading a damaged shard raises."""
 
 ROW_GROUP_POINTS = 2048
 """Maximum number of points in a row group."""
@@ -84,7 +88,7 @@ class ShardFile:
         self.path = path
         self.rows = 0
         self._vectors = vectors
-        self._stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "wb")
+        self._stream = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_FOLLOW, 0o600), "wb")
         # Vectors and texts do not repeat, so a dictionary or statistics would only add bytes.
         self._writer = pq.ParquetWriter(
             self._stream,
@@ -103,6 +107,10 @@ class ShardFile:
         """Append points, in row groups of bounded size."""
         for group in batches(points, _point_bytes, ROW_GROUP_POINTS, ROW_GROUP_BYTES):
             self.add_table(points_to_table(group, self._vectors))
+
+    def add_rows(self, table: pa.Table, chosen: Sequence[bool]) -> None:
+        """Append the chosen rows of a table."""
+        self.add_table(table.filter(pa.array(chosen)))
 
     def add_table(self, table: pa.Table) -> None:
         """Append a table as a row group. An empty table is skipped."""
@@ -127,8 +135,14 @@ class ShardFile:
         self.path.unlink(missing_ok=True)
 
 
+def read_shape(path: Path) -> tuple[int, pa.Schema]:
+    """Return the number of rows of a shard, and its columns. Raises `READ_ERRORS`."""
+    with pq.ParquetFile(path) as file:
+        return file.metadata.num_rows, file.schema_arrow
+
+
 def read_tables(path: Path) -> Iterator[pa.Table]:
-    """Yield the row groups of a shard. Raises `OSError` or `pyarrow.ArrowException` if it cannot be read."""
+    """Yield the row groups of a shard. Raises `READ_ERRORS`."""
     with pq.ParquetFile(path, page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             yield file.read_row_group(number)

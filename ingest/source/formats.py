@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from posixpath import splitext
 
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, MissingExtraError
 from ingest.plugins import plugin_names
 from ingest.source.streams import COMPRESSIONS, Compression
 
@@ -153,6 +154,12 @@ def format_of_path(path: str) -> FileFormat | None:
 def is_built_in(name: str) -> bool:
     """Return whether the package itself reads files of a format or suffix of this name."""
     return name in FORMATS or name.startswith("code:") or f".{name}" in {*_SUFFIXES, *_CODE, *COMPRESSIONS}
+
+
+def check_parquet(action: str) -> None:
+    """Raise `MissingExtraError` if the library for Parquet, which `action` requires, is not installed."""
+    if find_spec("pyarrow") is None:
+        raise MissingExtraError(f"{action} requires the extra parquet: pip install 'qdrant-ingest[parquet]'")
 
 
 def as_records(file_format: FileFormat) -> FileFormat:

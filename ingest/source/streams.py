@@ -7,6 +7,7 @@ the source did not yield it.
 from __future__ import annotations
 
 import codecs
+import gzip
 import io
 import os
 import re
@@ -23,7 +24,6 @@ from types import TracebackType
 from typing import Any, BinaryIO, Literal, Self, cast
 
 import fsspec  # type: ignore[import-untyped]
-import pyarrow as pa
 from fsspec.implementations.cached import CachingFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
@@ -64,7 +64,7 @@ class ByteStream:
     def __init__(self, opened: BinaryIO, where: str, compression: Compression | None = None) -> None:
         self._opened = opened
         self._packed = _Counted(opened) if compression else None
-        self._stream: Any = pa.CompressedInputStream(cast("io.IOBase", self._packed), compression) if compression else opened
+        self._stream: Any = opened if self._packed is None else _unpacked(self._packed, compression)
         self._spool: BinaryIO | None = None
         self._bytes = 0
         self._left: int | None = None
@@ -124,8 +124,6 @@ class ByteStream:
             data = cast("bytes", self._stream.read(size if self._left is None else min(size, self._left)))
             if self._left is not None:
                 self._left -= len(data)
-            if self._packed and not self._packed.bytes:
-                raise EOFError("the file is empty, which no compressed file is: it was truncated")
         self._bytes += len(data)
         return data
 
@@ -348,8 +346,19 @@ def stdin_stream(compression: Compression | None) -> ByteStream:
     return ByteStream(cast("BinaryIO", opened), "stdin", compression)
 
 
+def _unpacked(packed: io.RawIOBase, compression: Compression | None) -> BinaryIO:
+    """Return a reader of what a file was compressed from, with all its members."""
+    if compression == "gzip":
+        return cast("BinaryIO", gzip.GzipFile(fileobj=packed))
+    if sys.version_info >= (3, 14):
+        from compression import zstd  # noqa: PLC0415  few files are compressed with it
+    else:
+        from backports import zstd  # noqa: PLC0415
+    return cast("BinaryIO", zstd.ZstdFile(packed))
+
+
 class _Counted(io.RawIOBase):
-    """A reader that counts the bytes read through it."""
+    """A reader of a compressed file that counts the bytes read through it. Raises `EOFError` if there are none."""
 
     def __init__(self, opened: BinaryIO) -> None:
         self._opened = opened
@@ -361,6 +370,8 @@ class _Counted(io.RawIOBase):
     def read(self, size: int = -1) -> bytes:
         data = self._opened.read(size)
         self.bytes += len(data)
+        if size and not self.bytes:
+            raise EOFError("the file is empty, which no compressed file is: it was truncated")
         return data
 
 

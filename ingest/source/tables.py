@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, BinaryIO, cast
+from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic_core import from_json
 
-from ingest.errors import SourceError
 from ingest.identity import digest
 from ingest.records import Document, Rejected
 from ingest.source.csv_tables import read_csv
 from ingest.source.encodings import find_encoding
-from ingest.source.fields import FieldMap, Unusable, document_from, raw_json, raw_of
+from ingest.source.fields import FieldMap, document_from, raw_json, raw_of
+from ingest.source.formats import check_parquet
 from ingest.source.lines import read_lines, too_large
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.reading_report import ReadingReport
 from ingest.source.record_files import read_values, unique_names
-from ingest.source.streams import BLOCK, ByteStream, first_line, source_errors
-
-_PARQUET_ROWS = 256
+from ingest.source.streams import BLOCK, ByteStream, first_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +68,14 @@ class Table:
     ) -> Iterator[Document | Rejected]:
         """Return an iterator over the records of a stream, or of a part of it.
 
-        Raises `SourceError` if reading fails, `Unusable` if the columns cannot yield documents.
+        Raises `SourceError` if reading fails, `Unusable` if the columns cannot yield documents, and `MissingExtraError` for
+        Parquet without its extra.
         """
         if format == "parquet":
-            return self._parquet(stream, part)
+            check_parquet("reading .parquet")
+            from ingest.source.parquet_tables import read_parquet  # noqa: PLC0415  an extra
+
+            return read_parquet(stream, self, part)
         if part is not None:
             stream.narrow(part.start, part.end)
         if format == "xml-records":  # it declares its encoding
@@ -141,43 +139,10 @@ class Table:
 
     def row_groups(self, stream: ByteStream) -> list[int]:
         """Return the bytes per row group of a Parquet file. Raise `SourceError`, or `Unusable` if it yields no documents."""
-        reads = _Reads(stream.seekable())
-        with _parquet_errors(f"read {stream.where} as Parquet", reads):
-            file = pq.ParquetFile(cast("BinaryIO", reads))
-            groups = [file.metadata.row_group(group).total_byte_size for group in range(file.metadata.num_row_groups)]
-        self.fields.check(list(file.schema_arrow.names), stream.where)
-        return groups
+        check_parquet("reading .parquet")
+        from ingest.source.parquet_tables import row_groups  # noqa: PLC0415  an extra
 
-    def _parquet(self, stream: ByteStream, part: FilePart | None) -> Iterator[Document | Rejected]:
-        reads = _Reads(stream.seekable())
-        with _parquet_errors(f"read {stream.where} as Parquet", reads):
-            # Pages are read on demand: a row group may be larger than memory.
-            file = pq.ParquetFile(cast("BinaryIO", reads), buffer_size=BLOCK, pre_buffer=False, page_checksum_verification=True)
-            names = list(file.schema_arrow.names)
-            groups = range(file.metadata.num_row_groups)[part.start : part.end] if part else range(file.metadata.num_row_groups)
-            number = sum(file.metadata.row_group(group).num_rows for group in range(groups.start))
-        self.fields.check(names, stream.where)
-        chosen = self._without_binary(file.schema_arrow, stream.where)
-        for group in groups:  # one at a time: the rows before a damaged group are read
-            batches = file.iter_batches(_PARQUET_ROWS, row_groups=[group], columns=chosen, use_threads=False)
-            while True:
-                with _parquet_errors(f"read {stream.where} after row {number}", reads):
-                    batch = next(batches, None)
-                if batch is None:
-                    break
-                for row in _rows(batch):
-                    number += 1
-                    position = f"{stream.where}: row {number}"
-                    yield Rejected(position, row) if isinstance(row, str) else self.document(row, position)
-
-    def _without_binary(self, schema: pa.Schema, where: str) -> list[str]:
-        """Return the columns to read: those of a document, without binary ones among the metadata."""
-        names = list(schema.names)
-        taken, chosen = self.fields.taken(names), self.fields.columns(names)
-        binary = [name for name in chosen if name not in taken and _is_binary(schema.field(name).type)]
-        if binary:
-            self.report.note(f"{where}: the binary columns {', '.join(binary)} are left out")
-        return [name for name in chosen if name not in binary]
+        return row_groups(stream, self.fields)
 
     def document(self, record: Any, position: str) -> Document | Rejected:
         """Return a parsed record as a document, or as `Rejected`."""
@@ -210,79 +175,3 @@ def _count_names(value: Any) -> int:
     if isinstance(value, dict):
         return len(value) + sum(map(_count_names, value.values()))
     return sum(map(_count_names, value)) if isinstance(value, list) else 0
-
-
-class _Reads(io.RawIOBase):
-    """A file that remembers whether reading from it failed: Arrow raises `OSError` for that and for damaged content alike."""
-
-    def __init__(self, opened: BinaryIO) -> None:
-        self._opened = opened
-        self.failed = False
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return self._opened.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._opened.tell()
-
-    def read(self, size: int = -1) -> bytes:
-        try:
-            return self._opened.read(size)
-        except Exception:
-            self.failed = True
-            raise
-
-
-@contextmanager
-def _parquet_errors(doing: str, reads: _Reads) -> Iterator[None]:
-    """Raise `SourceError` if reading failed, and `Unusable` for damaged content, which concerns one file."""
-    try:
-        with source_errors(doing):
-            yield
-    except SourceError as exc:
-        if reads.failed:
-            raise
-        raise Unusable(str(exc)) from exc
-
-
-def _rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | str]:
-    """Yield the rows of a batch, or the reason a row cannot be read, such as text that is not UTF-8."""
-    columns = [_plain_times(column) for column in batch.columns]
-    names = batch.schema.names
-    try:
-        values = [column.to_pylist() for column in columns]
-    except (ValueError, OverflowError, pa.ArrowException):
-        for index in range(batch.num_rows):
-            try:
-                yield {name: column[index].as_py() for name, column in zip(names, columns, strict=True)}
-            except (ValueError, OverflowError, pa.ArrowException) as exc:
-                yield f"the row cannot be read: {first_line(exc)}"
-        return
-    for row in zip(*values, strict=True):
-        yield dict(zip(names, row, strict=True))
-
-
-def _plain_times(column: pa.Array[Any]) -> pa.Array[Any]:
-    """Return the column with nanoseconds as microseconds, the precision of Python's types."""
-    kind = column.type
-    if pa.types.is_timestamp(kind) and kind.unit == "ns":
-        return column.cast(pa.timestamp("us", kind.tz), safe=False)
-    if pa.types.is_duration(kind) and kind.unit == "ns":
-        return column.cast(pa.duration("us"), safe=False)
-    if pa.types.is_time64(kind) and kind.unit == "ns":
-        return column.cast(pa.time64("us"), safe=False)
-    return column
-
-
-def _is_binary(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        return _is_binary(kind.value_type)
-    if pa.types.is_struct(kind):
-        return any(_is_binary(kind.field(index).type) for index in range(kind.num_fields))
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import gzip
 import inspect
 import subprocess
 import sys
@@ -47,3 +48,37 @@ def test_the_tutorial_uses_public_names_alone(path: Path) -> None:
     froms = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module == "ingest"]
     used |= {alias.name for node in froms for alias in node.names}
     assert used <= {*ingest.__all__, "__all__"}
+
+
+EXTRAS = (
+    *("pyarrow", "sqlalchemy", "openpyxl", "pypdfium2", "olefile", "openvino", "nncf", "onnxruntime", "starlette", "uvicorn"),
+    *("httptools", "mcp", "langchain_core", "llama_index", "haystack", "ray", "ir_measures", "peft", "tree_sitter_python"),
+)
+BASE = """
+import sys
+sys.modules.update(dict.fromkeys({extras}))
+import ingest
+for name in ingest.__all__:
+    getattr(ingest, name)
+with ingest.Collection("notes", models=["bm25"]) as notes:
+    receipt = notes.sync("notes/")
+    assert (receipt.written, receipt.rejected, receipt.balanced) == (3, 1, True), receipt
+    assert notes.search("green tea")[0].doc_id == "a.md"
+    for use in (lambda: notes.export("notes/", "out"), lambda: notes.load("out"), lambda: ingest.open_source("notes/d.parquet")):
+        try:
+            use()
+        except ingest.MissingExtraError as error:
+            assert "qdrant-ingest[parquet]" in str(error)
+        else:
+            raise AssertionError("it needs no extra?")
+"""
+
+
+def test_the_base_needs_no_package_of_an_extra(tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    for name, text in {"a.md": "A note about green tea.", "b.html": "<p>Coffee.</p>", "d.parquet": "PAR1"}.items():
+        (tmp_path / "notes" / name).write_text(text)
+    (tmp_path / "notes" / "c.jsonl.gz").write_bytes(gzip.compress(b'{"id": "1", "text": "A record."}'))
+    code = BASE.format(extras=EXTRAS)
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

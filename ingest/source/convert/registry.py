@@ -29,7 +29,7 @@ from ingest.source.convert.text import text_page
 from ingest.source.convert.word import word_page
 from ingest.source.convert.xml import xml_page
 from ingest.source.fields import Unusable, checked_id, checked_text
-from ingest.source.formats import FORMATS
+from ingest.source.formats import FORMATS, check_parquet
 from ingest.source.read_options import AS_FOUND, ReadOptions
 
 
@@ -80,6 +80,8 @@ def _converter(format: str) -> Converter | None:  # noqa: A002  as in `Document.
 
 def check_format(format: str) -> None:  # noqa: A002  as in `Document.format`
     """Raise `MissingExtraError` if the library that reads a format is not installed."""
+    if format == "parquet":
+        check_parquet("reading .parquet")
     converter = _converter(format)
     if converter is not None and converter.check is not None:
         converter.check()
