@@ -57,6 +57,7 @@ class SyncBench:
         models: Sequence[Model] = (),
         store: Store | None = None,
         stop: Callable[[], bool] = lambda: False,
+        pushed: bool = False,
         **changes: Any,
     ) -> Receipt:
         """`items`: of the source `list`, or sources; `changes`: of the job. `effects` counts what the store was asked to do."""
@@ -71,6 +72,7 @@ class SyncBench:
                 rejects=rejects,
                 now=lambda: self.clock,
                 stop=stop,
+                pushed=pushed,
             ),
             models,
         )

@@ -72,10 +72,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """Changes, days that pass, another model, and a run that crashes at these effects before one that does not.
+    """Changes, days that pass, another model, documents pushed, and a run that crashes at these effects before one that does not.
 
     `swap`: by a reindex, or in place, where a manifest and its points disagree. `crashes`: number of the effect, and the moment.
-    `breaks_off`: documents after which the source fails once.
+    `breaks_off`: documents after which the source fails once. `pushes`: documents that an app writes before the run.
     """
 
     changes: Sequence[Change]
@@ -85,6 +85,7 @@ class Round:
     swap: Literal["reindex", "in place"] | None = None
     crashes: Sequence[tuple[int, Moment]] = ()
     breaks_off: int | None = None
+    pushes: int = 0
 
     @property
     def check(self) -> Check:
@@ -107,6 +108,7 @@ rounds = st.builds(
     swap=st.sampled_from([None, None, None, "in place", "reindex"]),
     crashes=st.lists(st.tuples(st.integers(1, 9), st.sampled_from(get_args(Moment))), max_size=2),
     breaks_off=st.one_of(st.none(), st.none(), st.integers(0, 3)),
+    pushes=st.integers(0, 2),
 )
 
 
@@ -246,8 +248,19 @@ class World:
         self.bench.clock += round_.days * DAY
         if round_.swap is not None:
             self._swap(round_)
+        self.push(round_)
         self.sync(round_)
         self.shelf.unseen.clear()
+
+    def push(self, round_: Round) -> None:
+        """Documents written as by an app that has just saved them are as in a fresh ingestion, and all others stay."""
+        documents = self.shelf.usable()[: round_.pushes]
+        if documents:
+            ids, before = {document.id for document in documents}, self.bench.stored()
+            assert self.bench.run(documents, pushed=True, models=ensemble(self.revision), check=round_.check).balanced
+            others = {point: each for point, each in before.items() if each[0]["doc_id"] not in ids}
+            pushed = {point: each for point, each in self.ingested_afresh().items() if each[0]["doc_id"] in ids}
+            assert self.bench.stored() == others | pushed
 
     def sync(self, round_: Round) -> int:
         """The job of a round, its crashes first, and how many there were; then everything must be as it should."""
