@@ -113,7 +113,8 @@ class EditableCollection(SearchableCollection):
         if self._opened is not None and self._opened.suits(options, stored):
             return self._opened
         if self._opened is not None:
-            self._opened.closing.close()
+            before, self._opened = self._opened, None
+            before.closing.close()
         closing = self._closing.enter_context(ExitStack())
         found = self._proven_encoding(stored, options, texts)
         ensemble = closing.enter_context(self._ensemble(stored, found, self._monitor))

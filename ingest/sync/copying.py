@@ -35,7 +35,6 @@ FindCopies = Callable[[Sequence[PlannedDocument]], Copies]
 
 _Page = list[tuple[StoredPoint, Fingerprint]]
 
-
 Vectors = Mapping[str, Sequence[VectorSpec]]
 """Collection → its vectors that a run may copy."""
 
@@ -67,7 +66,11 @@ def reusable_vectors(store: Store, names: Sequence[str], wanted: Manifest, alias
         if specs and TEXT_FP_FIELD in store.indexes(other.collection):
             found[other.collection] = specs
         elif ALL not in names:
-            reason = "its texts have no index before its next ingest run" if specs else "other models made its vectors"
+            reason = (
+                "its texts have no index before its next ingest run"
+                if specs
+                else "it has no vector of the same model and distance"
+            )
             raise ConfigurationError(f"no vectors of {other.collection} can be reused for {wanted.collection}: {reason}")
     return found
 
