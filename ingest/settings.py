@@ -33,6 +33,7 @@ from pydantic_settings import (
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
+from ingest.parameters import shown
 from ingest.redaction import shown_location, shown_option
 from ingest.setting_types import Allowance, ColumnType, Cron, Duration, JobName, Locations, Names, Share, Table, Weight
 
@@ -377,11 +378,15 @@ def _check_environment() -> None:
 
 
 def _first_problem(exc: ValidationError) -> str:
-    problem = exc.errors(include_input=False, include_url=False)[0]
+    problem = exc.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     if problem["type"] == "extra_forbidden":
         return f"unknown setting {'.'.join(path)}{nearest_hint(path[-1], _known_keys(path[:-1]))}"
-    return f"the setting {'.'.join(path)} is wrong: {problem['msg'].removeprefix('Value error, ')}"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] in ("enum", "literal_error"):
+        allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")
+        message = f"{shown(problem['input'])} is not one of {allowed}"
+    return f"the setting {'.'.join(path)} is wrong: {message}"
 
 
 def _known_keys(path: Sequence[str]) -> Iterable[str]:

@@ -100,6 +100,8 @@ def test_durations(written: str, seconds: float) -> None:
         (f"{JOB}every = '1h'\nschedule = '0 3 * * *'", "either a schedule or every, not both"),
         ("[jobs.'../x']\nsource = 'a'\ncollection = 'c'", "a job's name is 1 to 64 letters"),
         ("jobs = 3", "the setting jobs is wrong"),
+        ('delete = "ful"', "the setting delete is wrong: 'ful' is not one of none, incremental, full"),
+        (f"{JOB}delete = 5", "jobs.nightly.delete is wrong: 5 is not one of none, incremental, full"),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(toml: str, message: str) -> None:

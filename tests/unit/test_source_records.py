@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import tracemalloc
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
@@ -138,7 +139,7 @@ def test_a_record_without_an_id_may_stand_for_any(record: Any) -> None:
         (b"\xff\xfe{\x00}\x00", "the line is not UTF-8 (byte 1)"),
         (b"\x00\x01\x02", "the line is not JSON"),
         (b'{"id": "a", "text": "t", "x": 1' + b"0" * 1_900 + b"}", "metadata.x is an integer beyond 64 bits"),
-        (b"[" * 1_900, "the JSON is nested too deeply"),
+        (b"[" * 1_900, "the JSON is nested too deeply" if sys.version_info < (3, 13) else "the line is not JSON"),
         (b'{"id": "a", "text": "t", "x": ' + b"[" * 65 + b"]" * 65 + b"}", "metadata.x is nested deeper than 64 levels"),
         (b'{"id": "a", "text": "' + b"x" * LIMIT + b'"}', "the record is larger than 2,000 bytes"),
     ],
