@@ -29,7 +29,7 @@ def _sizes(sources: Iterable[Source]) -> Iterator[int]:
                 yield _size(source.place, source.place.path)
             elif isinstance(source, FolderSource):
                 for entry, _ in source.files():
-                    yield _size(source.place, entry.path)
+                    yield entry.size or 0
 
 
 def _size(place: Place, path: str) -> int:

@@ -1,8 +1,11 @@
 """The versions of files: tokens that change with a file, known from a listing without opening it.
 
-A local file's version has its size, its inode, and the times of its last change (of content, and of anything). A file that was
-changed within `SETTLED_SECONDS` has none: it may be changed again within the same tick of its file system's clock. The version of
-an object is its size and the identifier that its store gives to its content; over HTTP also the time of its last change.
+A local file's version has its size, its inode, and the times of its last change (of content, and of anything). Two kinds of files
+have none. One that was changed within `SETTLED_SECONDS` may be changed again within the same tick of its file system's clock. One
+whose times are whole seconds may be part of an image that is built anew with the same times and inodes.
+
+The version of an object is its size and the identifier that its store gives to its content; over HTTP, the time of its last
+change takes the place of an identifier.
 
 A version also has what else decides the document in a file: the options, and the code that reads it.
 """
@@ -53,7 +56,9 @@ def local_version(info: Mapping[str, Any], now: float) -> str | None:
     size, modified, changed, inode = (info.get(name) for name in ("size", "mtime", "created", "ino"))
     if not isinstance(modified, float) or None in (size, changed, inode) or modified > now - SETTLED_SECONDS:
         return None
-    return None if info.get("islink") else f"{size} {modified!r} {changed!r} {inode}"  # the times may be those of the link
+    if info.get("islink") or (modified == changed and modified.is_integer()):  # of a link, the times may be its own
+        return None
+    return f"{size} {modified!r} {changed!r} {inode}"
 
 
 def remote_version(info: Mapping[str, Any], now: float) -> str | None:

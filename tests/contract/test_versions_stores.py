@@ -80,14 +80,15 @@ DAMAGE: list[Callable[[dict[str, Any]], object]] = [
 ]
 
 
-@pytest.mark.parametrize("chunks", [1, 400])
+@pytest.mark.parametrize("chunks", [1, 1000])
 def test_a_document_with_a_point_that_differs_is_read(bench: SyncBench, chunks: int) -> None:
     """With few points, all versions are read at once; among many, the first documents are looked up."""
-    documents = [versioned(f"d{number}", "ab", "1") for number in range(len(DAMAGE))]
+    documents = [versioned(f"d{number}", "ab", "1") for number in range(2 * len(DAMAGE))]
     documents += [versioned("e", "c", "1"), Document("f", text_of("d" * chunks))]
     bench.run(documents)
-    for document, damage in zip(documents, DAMAGE, strict=False):
-        point, (payload, _) = min(bench.stored(doc_id=document.id).items())
+    for number, damage in enumerate(2 * DAMAGE):
+        first_or_last = min if number < len(DAMAGE) else max
+        point, (payload, _) = first_or_last(bench.stored(doc_id=documents[number].id).items())
         own = dict(payload[INGEST_FIELD])
         damage(own)
         bench.store.set_payload(bench.collection, {point: {**payload, INGEST_FIELD: own}})

@@ -23,11 +23,13 @@ from sync_bench import DAY, SyncBench, counts, versioned
 
 import ingest.source
 from ingest.errors import SourceError
-from ingest.records import Document, Rejected, Unchanged, Unread
+from ingest.records import Document, Rejected, Unchanged, Unread, Versioned
 from ingest.source import open_source
 from ingest.source.chunking import ChunkingOptions
+from ingest.source.formats import FileFormat
 from ingest.source.read_options import ReadOptions
-from ingest.source.versions import READING, local_version, remote_version
+from ingest.source.sampling import SampledSources
+from ingest.source.versions import READING, document_version, local_version, remote_version
 from ingest.store import open_store
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
@@ -212,8 +214,9 @@ def test_the_version_of_a_local_file_changes_with(changes: dict[str, Any]) -> No
         ({**LOCAL, "islink": True}, 2000.0),
         ({**LOCAL, "ino": None}, 2000.0),
         ({"size": 9}, 2000.0),
+        ({**LOCAL, "mtime": 1000.0, "created": 1000.0}, 2000.0),
     ],
-    ids=["just changed", "of the future", "a link", "no inode", "no times"],
+    ids=["just changed", "of the future", "a link", "no inode", "no times", "whole seconds"],
 )
 def test_a_local_file_has_no_version(info: dict[str, Any], now: float) -> None:
     assert local_version(info, now) is None
@@ -296,3 +299,46 @@ def test_an_unchanged_bucket_is_only_listed(bench: SyncBench) -> None:
     Bucket.requests.clear()
     receipt = bench.run([open_source("bucket://tea")])
     assert (receipt.updated, receipt.skipped_unread, Bucket.requests["open"]) == (1, 19, 1)
+
+
+def test_a_file_of_records_or_of_a_plugin_has_no_version() -> None:
+    assert document_version("1", FileFormat("pdf"), "") is not None
+    assert document_version("1", FileFormat("code:python"), "") is not None
+    assert document_version(None, FileFormat("pdf"), "") is None
+    assert document_version("1", FileFormat("jsonl"), "") is None
+    assert document_version("1", FileFormat("format-of-a-plugin"), "") is None
+    assert document_version("1", FileFormat("text"), "") != document_version("1", FileFormat("text", "gzip"), "")
+
+
+class Hasty(VersionedSource):
+    """A source that asks for all of its documents at once."""
+
+    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
+        documents = [item for item in self.items if isinstance(item, Document)]
+        same = unchanged([Versioned(each.id, each.version or "") for each in documents])
+        yield from (Unread(each.id, "") if each.id in same else each for each in documents)
+
+
+def test_of_two_documents_with_one_id_the_first_counts(bench: SyncBench) -> None:
+    bench.run([Hasty([versioned("d0", "b", "2")])])
+    assert counts(bench.run([Hasty([versioned("d0", "a", "1"), versioned("d0", "b", "2")])])) == {
+        "read": 2,
+        "updated": 1,
+        "rejected": 1,
+    }
+
+
+def test_points_that_moved_are_compared_with_what_is_read(bench: SyncBench) -> None:
+    bench.run([VersionedSource([versioned("d0", "a", "1")], name="old")])
+    receipt = bench.run([VersionedSource([versioned("d0", "b", "1")], name="new")], moved_from="old")
+    assert (receipt.moved, receipt.updated, receipt.skipped_unread) == (1, 1, 0)
+
+
+def test_a_source_that_was_begun_for_a_sample_is_read_to_its_end() -> None:
+    class Once(VersionedSource):
+        reads_once = True
+
+    sampled = SampledSources([Once([versioned("d0", "a", "1"), versioned("d1", "b", "1")])])
+    assert len(sampled.texts()) == 2
+    assert not hasattr(sampled.sources[0], "read_changed")
+    assert len(list(sampled.sources[0].read())) == 2
