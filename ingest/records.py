@@ -404,6 +404,9 @@ class Source(Protocol):
     Optional: `end_is_certain: bool`, True if absent. A source that cannot tell its end from a producer that died, such as
     standard input, sets it to False. It is refused wherever documents that it did not yield would count as missing.
 
+    Optional: `is_part: bool`, False if absent. Whether it yields only some documents of the source of its name. It is refused
+    wherever documents that it did not yield would count as missing, and a run of it is not noted as one of the source.
+
     Optional: `origin: str | None`, the absolute path or the URL that it reads, without secrets. It shows a run that the same
     documents are stored under another name.
 

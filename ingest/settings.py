@@ -187,6 +187,11 @@ class JobSettings(RunSettings):
         validate_default=False,
         description="Time after which a run of the job reads everything, whatever `check` is.",
     )
+    watch: bool = Field(
+        False,
+        description="The daemon also runs the job as soon as files change in its folders. Its schedule reads them whole; every"
+        " hour by default.",
+    )
     time_limit: Duration | None = Field(
         None, ge=1, description="Maximum time of a run. It stops at the end of a window; the next run continues."
     )
@@ -276,6 +281,12 @@ class Settings(RunSettings, BaseSettings):
         3600.0,
         validate_default=False,
         description="Time that a job may be late, or over its time limit, before `/healthz` returns 503.",
+    )
+
+    daemon_freshness: Duration = Field(
+        900.0,
+        validate_default=False,
+        description="Time that a change in a watched folder may take to be searchable before `/healthz` returns 503.",
     )
 
     @field_serializer("models", when_used="json")

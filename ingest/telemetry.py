@@ -191,6 +191,7 @@ class ThroughputMonitor:
 
     Attributes:
         position: bytes of the sources' files that the documents read so far take.
+        freshness: returns the age of the oldest change that is not searchable yet, in seconds. None: nothing is watched.
     """
 
     clock: Clock = time.monotonic
@@ -198,6 +199,7 @@ class ThroughputMonitor:
     stream: TextIO | None = None
     on_progress: Callable[[Progress], object] | None = None
     position: int = field(init=False, default=0)
+    freshness: Callable[[], float] | None = None
     _started: float = field(init=False)
     _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
     _lease_events: list[LeaseEvent] = field(init=False, default_factory=list)
@@ -350,6 +352,10 @@ def serve_metrics(monitor: ThroughputMonitor, port: int, host: str = "127.0.0.1"
         yield served
 
 
+FRESHNESS = "Age of the oldest change in a watched folder that is not searchable yet; 0 if there is none."
+"""The help text of the metric `ingest_freshness_seconds`."""
+
+
 class MonitorCollector:
     """A Prometheus collector that reads the monitor on each scrape."""
 
@@ -357,8 +363,10 @@ class MonitorCollector:
         self._monitor = monitor
 
     def collect(self) -> Iterator[Metric]:
-        from prometheus_client.core import CounterMetricFamily  # noqa: PLC0415
+        from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
 
+        if self._monitor.freshness is not None:
+            yield GaugeMetricFamily("ingest_freshness_seconds", FRESHNESS, value=self._monitor.freshness())
         read, done = self._monitor.documents
         yield CounterMetricFamily("ingest_documents_read", "Documents read from the sources.", value=read)
         yield CounterMetricFamily("ingest_documents_done", "Documents stored, unchanged or rejected.", value=done)

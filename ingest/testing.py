@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Crash",
     "FakeAccelerator",
+    "FakeChanges",
     "FakeClock",
     "FlakyStore",
     "HashEncoder",
@@ -246,6 +247,35 @@ class FakeClock:
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.now += seconds
+
+
+class FakeChanges:
+    """A stream of changes from a script, for watches, and the request to stop at its end: it is True once the script has ended.
+
+    Args:
+        script: what each wait reports: paths of files and folders, none, or None for changes that were missed. A generator may
+            change the files in between.
+        clock: a wait that reports no paths lets all its time pass.
+    """
+
+    def __init__(self, script: Iterable[Iterable[str] | None], clock: FakeClock) -> None:
+        self._script = iter(script)
+        self._clock = clock
+        self._ended = False
+
+    def __call__(self) -> bool:
+        return self._ended
+
+    def wait(self, seconds: float) -> frozenset[str] | None:
+        try:
+            step = next(self._script)
+        except StopIteration:
+            self._ended = True
+            return frozenset()
+        changed = None if step is None else frozenset(step)
+        if changed == frozenset():
+            self._clock.sleep(seconds)
+        return changed
 
 
 class FakeAccelerator:

@@ -18,7 +18,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from ingest.cli.commands import LazyGroup
-from ingest.cli.output import plain, print_json
+from ingest.cli.output import error_json, plain, print_json
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
 from ingest.redaction import without_secrets
 
@@ -95,7 +95,7 @@ def _fail(error: IngestError) -> NoReturn:
     for doc_id in doc_ids:
         typer.echo(f"  would delete {plain(doc_id)}", err=True)
     if "--json" in sys.argv:
-        print_json({"error": str(error), "type": type(error).__name__, "exit_code": error.exit_code, "doc_ids": doc_ids})
+        print_json(error_json(error))
     sys.exit(error.exit_code)
 
 

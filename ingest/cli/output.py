@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ingest.errors import DeletionBrakeError, IngestError
+
 _SPACES = re.compile(r"\s+")
 
 
@@ -27,6 +29,12 @@ def print_json(value: Any) -> None:
     else:
         stream.write(data.encode())
         stream.flush()
+
+
+def error_json(error: IngestError) -> dict[str, Any]:
+    """Return the JSON object of an error."""
+    doc_ids = list(error.doc_ids) if isinstance(error, DeletionBrakeError) else []
+    return {"error": str(error), "type": type(error).__name__, "exit_code": error.exit_code, "doc_ids": doc_ids}
 
 
 def _finite(value: Any) -> Any:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
 
-from ingest.cli.output import describe_counts, plain
+from ingest.cli.output import describe_counts, error_json, plain, print_json
 from ingest.cli.terminal import output
+from ingest.errors import IngestError
 from ingest.records import ModelReport, Receipt
 from ingest.sync.preview import Preview
 from ingest.sync.rejects import common_reasons
+
+logger = logging.getLogger(__name__)
 
 DOCUMENT_COUNTS = ("read", "written", "updated", "unchanged", "deleted", "soft_deleted", "rejected")
 
@@ -40,6 +46,26 @@ def print_receipt(receipt: Receipt, *, rejects: str, verbose: bool = False, next
         console.print(line)
     if next_step is not None and receipt.balanced and receipt.written and not (receipt.updated or receipt.unchanged):
         console.print(Text(f"next: {next_step}"))
+
+
+def tell_receipt(receipt: Receipt, *, as_json: bool) -> None:
+    """Print the account of one run of many: a JSON object on one line, or one short line if something has changed."""
+    if as_json:
+        print_json(asdict(receipt))
+        return
+    changed = any(getattr(receipt, name) for name in DOCUMENT_COUNTS if name not in {"read", "unchanged"})
+    for line in summarize(receipt, rejects=""):
+        if line.plain.startswith("  ") or not (changed or receipt.errors or not receipt.balanced):
+            continue
+        output().print(Text(f"{datetime.now():%H:%M:%S} ").append_text(line))  # noqa: DTZ005  for people, in local time
+
+
+def tell_error(error: IngestError, *, as_json: bool) -> None:
+    """Print the error of one run of many, after which the others go on: as a JSON object on one line, or as a log message."""
+    if as_json:
+        print_json(error_json(error))
+    else:
+        logger.error("%s", plain(str(error)))
 
 
 def summarize(receipt: Receipt, *, rejects: str) -> Iterator[Text]:

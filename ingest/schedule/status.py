@@ -50,6 +50,7 @@ class JobStatus:
         started: start of the last run.
         last_success: start of the last successful run.
         next_run: next run that the daemon has planned.
+        watching: whether the daemon watches the folders of the job, too.
         failures: failed runs since the last success.
         ended: end of the last run that ended; the attributes below are of this run.
         seconds: its duration.
@@ -65,6 +66,7 @@ class JobStatus:
     started: datetime | None = None
     last_success: datetime | None = None
     next_run: datetime | None = None
+    watching: bool = False
     failures: int = 0
     ended: datetime | None = None
     seconds: float | None = None

@@ -7,14 +7,15 @@ meanwhile, or while no daemon runs, are one run.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Protocol
 
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, JobRunningError
 from ingest.schedule.cron import CronSchedule, local_zone
 from ingest.schedule.status import EXIT_REJECTS, EXIT_STOPPED, Clock, JobRecord, JobStatus, Stop, recovered, wall_clock
+from ingest.schedule.watching import Watches
 
 logger = logging.getLogger(__name__)
 
@@ -114,17 +115,20 @@ class StopSignal(Protocol):
 
     def __call__(self) -> bool: ...
 
-    def wait(self, seconds: float) -> None:
+    def wait(self, seconds: float) -> object:
         """Wait for the request, at most this many seconds."""
         ...
 
 
-def announce(records: Mapping[str, JobRecord], timetable: Timetable) -> None:
-    """Write into each status when the job is due, and whether its run died. Skips jobs that another process runs."""
+def announce(records: Mapping[str, JobRecord], timetable: Timetable, watched: Collection[str] = ()) -> None:
+    """Write into each status when the job is due, whether it is watched, and whether its run died.
+
+    Skips jobs that another process runs.
+    """
     for job, record in records.items():
         try:
             with record.hold():
-                record.write(recovered(record.read(), timetable.next_run(job)))
+                record.write(replace(recovered(record.read(), timetable.next_run(job)), watching=job in watched))
         except JobRunningError as exc:
             logger.info("%s", exc)
 
@@ -160,21 +164,31 @@ _BY_SEVERITY = (
 
 
 def run_on_schedule(
-    timetable: Timetable, run: Callable[[str, datetime], None], *, stop: StopSignal, clock: Clock = wall_clock
+    timetable: Timetable,
+    run: Callable[[str, datetime], None],
+    *,
+    stop: StopSignal,
+    watches: Watches | None = None,
+    clock: Clock = wall_clock,
 ) -> None:
-    """Run jobs when they are due, until `stop`. `run` receives a job and when it is due next.
+    """Run jobs when they are due or their folders have changed, until `stop`. `run` receives a job and when it is due next.
 
-    A job that another process runs is skipped until its next time.
+    A job that another process runs is skipped until its next time. Raises `ConfigurationError` if `run` does.
     """
     while not stop():
         now = clock()
         job = timetable.due(now)
-        if job is None:
-            stop.wait(min(timetable.seconds_left(now), MAX_WAIT))
+        if job is not None:
+            timetable.start(job, now)
+            if watches is not None:
+                watches.expect_all(job)
+        elif watches is None or (job := watches.due()) is None:
+            (stop if watches is None else watches).wait(min(timetable.seconds_left(now), MAX_WAIT))
             continue
-        timetable.start(job, now)
         try:
             run(job, timetable.next_run(job))
+        except ConfigurationError:
+            raise
         except JobRunningError as exc:
             logger.warning("%s", exc)
         except Exception:  # neither a bug in one job nor a status file that cannot be written ends the others

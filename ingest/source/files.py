@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,7 @@ from ingest.errors import SourceError
 from ingest.records import Document, Rejected, Unchanged, Unread, Versioned
 from ingest.source.formats import FileFormat, as_records, format_of_path
 from ingest.source.ignore_files import IgnoreFiles
-from ingest.source.pieces import Piece, of_file, open_file, read_alone, read_changed_pieces, read_pieces
+from ingest.source.pieces import Piece, PiecesSource, of_file, open_file, read_alone, read_changed_pieces, read_pieces
 from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, Entry, Place, first_line, stdin_stream
 from ingest.source.tables import FilePart, Table
@@ -153,7 +153,7 @@ class FolderSource:
 
     def count(self) -> int | None:
         """Return the number of documents of a local folder, or None if one of its files is a table. See `Source`."""
-        if not self._is_local:
+        if not self.is_local:
             return None
         files = 0
         for _, file_format in self._chosen():
@@ -164,7 +164,7 @@ class FolderSource:
 
     def size(self) -> int | None:
         """Return the bytes of the files of a local folder, or None if one of them is Parquet. See `Source`."""
-        if not self._is_local:
+        if not self.is_local:
             return None
         total = 0
         for entry, file_format in self._chosen():
@@ -178,13 +178,22 @@ class FolderSource:
         return self.report.position
 
     @property
-    def _is_local(self) -> bool:
+    def is_local(self) -> bool:
+        """Whether the folder is on a file system of this machine."""
         return isinstance(self.place.system, LocalFileSystem)
 
-    def _chosen(self) -> Iterator[tuple[Entry, FileFormat | None]]:
-        """Yield the files that are neither ignored nor left out by patterns, with their formats; None if it is unknown."""
-        ignored = IgnoreFiles(Path(self.place.path)) if self._is_local else None
-        for entry in self.place.files(_is_junk):
+    def part(self, entries: Iterable[Entry]) -> PiecesSource:
+        """Return the files of these entries as a source, without those that `read` leaves out."""
+        files = ((entry, file_format) for entry, file_format in self._chosen(entries) if file_format is not None)
+        return PiecesSource(self.name, self.place, self.table, tuple(self._pieces(files)))
+
+    def _chosen(self, entries: Iterable[Entry] | None = None) -> Iterator[tuple[Entry, FileFormat | None]]:
+        """Yield the files that are neither ignored nor left out by patterns, with their formats; None if it is unknown.
+
+        `entries`: the files to choose from. None: all.
+        """
+        ignored = IgnoreFiles(Path(self.place.path)) if self.is_local else None
+        for entry in self.place.files(is_junk) if entries is None else entries:
             if (ignored is not None and ignored.ignores(entry.relative)) or not self.matches(entry.relative):
                 continue
             file_format = self.file_format or format_of_path(entry.relative)
@@ -193,15 +202,15 @@ class FolderSource:
             yield entry, file_format
 
     def read(self) -> Iterator[Document | Rejected]:
-        return read_pieces(self.place, self.table, self._pieces())
+        return read_pieces(self.place, self.table, self._pieces(self.files()))
 
     def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
         """Read the files but for the documents that have not changed. See `Source`."""
-        return read_changed_pieces(self.place, self.table, self._pieces(), unchanged)
+        return read_changed_pieces(self.place, self.table, self._pieces(self.files()), unchanged)
 
-    def _pieces(self) -> Iterator[Piece]:
+    def _pieces(self, files: Iterable[tuple[Entry, FileFormat]]) -> Iterator[Piece]:
         options = self.table.options_digest
-        for entry, file_format in self.files():
+        for entry, file_format in files:
             yield Piece(entry, file_format, version=document_version(entry.version, file_format, options))
 
 
@@ -223,5 +232,6 @@ def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) ->
     return lambda path: bool(whole.match(path)) and (not included or matches(included, path)) and not matches(excluded, path)
 
 
-def _is_junk(name: str) -> bool:
+def is_junk(name: str) -> bool:
+    """Return whether files and folders of this name are left out."""
     return name.startswith((".", "~$", ".~lock.")) or name.endswith(("~", ".swp", ".bak", ".tmp")) or name in JUNK

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from ingest.errors import MissingExtraError, SourceError
@@ -55,6 +55,9 @@ class Piece:
 class PiecesSource:
     """Some files of a `FolderSource`, or parts of them."""
 
+    is_part: ClassVar[bool] = True
+    yields_files: ClassVar[bool] = True
+
     name: str
     place: Place
     table: Table
@@ -63,6 +66,11 @@ class PiecesSource:
     @property
     def report(self) -> ReadingReport:
         return self.table.report
+
+    @property
+    def doc_ids(self) -> list[str]:
+        """The ids of the documents that are whole files."""
+        return [piece.doc_id for piece in self.pieces if not piece.file_format.is_table]
 
     def read(self) -> Iterator[Document | Rejected]:
         self.report.clear()

@@ -248,6 +248,12 @@ class Place:
             self.system.invalidate_cache()
             return self._entry(self.path, self.file_name, self.system.info(self.path), now)
 
+    def entry_below(self, relative: str) -> Entry:
+        """Return a regular file below this path, like `entry`."""
+        path, now = f"{self.path.rstrip('/')}/{relative}", time.time()
+        with source_errors(f"access {printable(path)}", passing=(FileNotFoundError, PermissionError)):
+            return self._entry(path, relative, self.system.info(path), now)
+
     def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
         """Yield all regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.
 

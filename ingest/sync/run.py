@@ -34,7 +34,7 @@ from ingest.sync.probe import VectorProbe
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
-from ingest.sync.sources import are_files, check_sources, count_bytes, count_documents
+from ingest.sync.sources import are_files, check_sources, count_bytes, count_documents, is_part
 from ingest.sync.stored_sources import is_check_due, note_runs, warn_of_other_names
 from ingest.sync.versions import Check, StoredVersions
 from ingest.telemetry import ThroughputMonitor
@@ -61,7 +61,7 @@ def run_job(
         stop: asked after each window. Once it returns True, which it must keep returning, the run ends after the current window,
             deletes nothing, and accounts for what it read.
         pushed: whether the sources are documents that an app has just saved. Then no index is built, which may take minutes,
-            and the run is not noted as the last one of its sources.
+            and the run is not noted as the last one of its sources. The same holds for a part of a source.
         check: a check of each model before it encodes. None: its vectors are compared with those that are stored.
         find_copies: returns vectors that need not be encoded, in place of those that are stored. Called from the thread that
             reads.
@@ -124,7 +124,7 @@ def run_job(
             read=read,
             now=now,
             check=job.check,
-            pushed=pushed,
+            pushed=pushed or any(map(is_part, sources)),
         )
 
 

@@ -28,6 +28,10 @@ def check_sources(sources: Iterable[Source], *, deletes_missing: bool) -> tuple[
         if not name.strip():
             raise ConfigurationError(f"sources: a {type(source).__name__} has no name: it is part of every id, so give it one")
     _check_names([source.name for source in checked])
+    if deletes_missing and (part := next(filter(is_part, checked), None)):
+        raise ConfigurationError(
+            f"this is only a part of the source {part.name}, so no document counts as missing: sync all of it"
+        )
     if deletes_missing and (uncertain := next((source for source in checked if not is_end_certain(source)), None)):
         raise ConfigurationError(
             f"the source {uncertain.name} cannot tell its end from a producer that died, so documents that never came would be"
@@ -39,6 +43,11 @@ def check_sources(sources: Iterable[Source], *, deletes_missing: bool) -> tuple[
 def is_end_certain(source: Source) -> bool:
     """Return whether the source, read to its end without an error, has yielded everything it has. See `Source`."""
     return bool(getattr(source, "end_is_certain", True))
+
+
+def is_part(source: Source) -> bool:
+    """Return whether the source yields only some of its documents. See `Source`."""
+    return bool(getattr(source, "is_part", False))
 
 
 def are_files(sources: Iterable[Source]) -> bool:

@@ -95,8 +95,16 @@ def test_a_daemon_runs_jobs_on_their_schedules_says_how_they_are_and_ends_in_goo
         source = "corpus.jsonl"
         collection = "nightly"
         schedule = "15 3 * * *"
+
+        [jobs.watched]
+        source = "docs"
+        collection = "watched"
+        watch = true
         """
     )
+    (tmp_path / "docs").mkdir()
+    for name in ("a.md", "b.md"):
+        (tmp_path / "docs" / name).write_text("First.")
     with start("sync", "--daemon", "--json", cwd=tmp_path) as daemon:
         try:
 
@@ -122,6 +130,12 @@ def test_a_daemon_runs_jobs_on_their_schedules_says_how_they_are_and_ends_in_goo
             assert (said["jobs"]["nightly"]["status"], said["jobs"]["nightly"]["problems"]) == ("never", [])
             assert said["jobs"]["nightly"]["next_run"] is not None
 
+            until(lambda: 'ingest_job_documents{job="watched",outcome="read"} 2.0' in figures(), daemon)
+            (tmp_path / "docs/b.md").write_text("Second.")  # which is then read alone
+            until(lambda: 'ingest_job_documents{job="watched",outcome="read"} 1.0' in figures(), daemon)
+            until(lambda: 'ingest_freshness_seconds{job="watched"} 0.0' in figures(), daemon)
+            assert health()["jobs"]["watched"]["watching"]
+
             write_jsonl(corpus, [{"id": "a", "text": "First."}, {"id": "b", "text": "Second."}])
             until(lambda: 'ingest_job_documents{job="often",outcome="read"} 2.0' in figures(), daemon)
 
@@ -138,6 +152,24 @@ def test_a_daemon_runs_jobs_on_their_schedules_says_how_they_are_and_ends_in_goo
     often = json.loads(out)["jobs"]["often"]
     assert (often["pid"], often["failures"]) == (None, 0)
     assert often["status"] in {"done", "stopped"}
+
+
+def test_a_folder_is_watched_until_the_command_is_told_to_stop(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/a.md").write_text("First.")
+    with start("run", "docs", "-c", "docs", "--dense", "none", "--watch", "--json", "--delete", "full", cwd=tmp_path) as process:
+        assert process.stdout is not None
+        receipts = map(json.loads, process.stdout)
+        try:
+            assert next(receipts)["written"] == 1
+            (tmp_path / "docs/b.md").write_text("Second.")
+            assert next(receipt for receipt in receipts if not receipt["unchanged"])["read"] == 1
+            (tmp_path / "docs/a.md").unlink()
+            assert next(receipt for receipt in receipts if receipt["read"] == receipt["unchanged"] == 1)["deleted"] == 1
+        finally:
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=DEADLINE)
+    assert (process.returncode, "Traceback" in err) == (0, False), err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -50,6 +50,7 @@ def sync(*arguments: str) -> tuple[int, str]:
             "jobs.nightly.schedule is wrong: 'at night' is not a valid cron expression",
         ),
         (f"{JOB}sparse = 'bm52'", [], "job nightly: "),
+        (f"{JOB}watch = true", ["--daemon"], "job nightly: "),
         (f"{JOB}max_delete = '120%'", [], "the setting jobs.nightly.max_delete is wrong: '120%' is not a share from 0% to 100%"),
         (f"{JOB}format = 'punched cards'", [], "job nightly: "),
         (
