@@ -97,7 +97,7 @@ def opened(data: bytes, format: str) -> Iterator[Archive]:  # noqa: A002  as abo
             if sum(part.file_size for part in archive.infolist()) > _UNPACKED:
                 raise Unusable(f"the {format} unpacks to more than {_UNPACKED:,} bytes")
             yield Archive(archive, format)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError) as exc:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, RuntimeError, ValueError, OSError) as exc:
         if isinstance(exc, RecursionError):
             raise Unusable(f"the {format} is nested too deeply") from None
         raise Unusable(f"the file cannot be read as {format}: {first_line(exc)}") from None

@@ -169,11 +169,15 @@ def _table_of(cell: LexborNode) -> int | None:
 
 def _measure_cells(tree: LexborHTMLParser) -> None:
     """Give a cell that spans the rest of its table the rows and columns that there are."""
-    for cell in tree.css("[rowspan='0']"):
-        below, rows = cell.parent, 1
-        while below is not None and (below := below.next) is not None:
-            rows += below.tag == "tr"
-        cell.attrs["rowspan"] = str(rows)
+    heights: dict[int, int] = {}  # the number of rows from each row to the end of its part of the table
+    for cell in tree.css("tr > [rowspan='0']"):
+        parent = cell.parent
+        if parent is None or parent.parent is None:
+            continue
+        if parent.mem_id not in heights:
+            rows = [each.mem_id for each in parent.parent.iter() if each.tag == "tr"]
+            heights |= zip(rows, range(len(rows), 0, -1), strict=True)
+        cell.attrs["rowspan"] = str(heights[parent.mem_id])
     for table in tree.css("table:has([colspan])"):
         rows_of_cells = [[each for each in row.iter() if _is_cell(each)] for row in table.css("tr")]
         widths = [sum(_integer(each.attributes.get("colspan"), 1) for each in row) for row in rows_of_cells if len(row) > 1]
