@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from ingest.errors import (
         CollectionNotFoundError,
         ConfigurationError,
+        ConflictError,
         DeletionBrakeError,
         DeviceError,
         DeviceMemoryError,
@@ -162,7 +163,7 @@ _NAMES = {
     "ingest.encode.registry": "CustomModels EnsembleConfig",
     "ingest.encode.runner": "BatchRunner",
     "ingest.errors": (
-        "CollectionNotFoundError ConfigurationError DeletionBrakeError DeviceError DeviceMemoryError "
+        "CollectionNotFoundError ConfigurationError ConflictError DeletionBrakeError DeviceError DeviceMemoryError "
         "ForeignCollectionError ForkError IngestError "
         "JobRunningError LeaseError LeaseTimeoutError ManifestMismatchError MissingExtraError ModelError "
         "ModelUnavailableError PluginError PrecisionError RequestTooLargeError SourceError StoreError StoreLockedError "
@@ -245,6 +246,7 @@ __all__ = [
     "Combination",
     "Condition",
     "ConfigurationError",
+    "ConflictError",
     "CpuBackend",
     "CustomModels",
     "Delete",

@@ -3,6 +3,7 @@
     IngestError                    exit 1   every error that the package raises on purpose
     ├── ConfigurationError         exit 2   the request itself is wrong; nothing was changed
     │   ├── UnknownModelError      exit 2   a model key is not in the registry
+    │   ├── ConflictError          exit 2   the collection has no such vector or document, or not only one
     │   ├── ManifestMismatchError  exit 2   the collection was made with other models or settings
     │   └── MissingExtraError      exit 2   an optional dependency is not installed
     ├── SourceError                exit 1   the source as a whole cannot be read (a bad record is `Rejected`, not this)
@@ -48,6 +49,10 @@ class ConfigurationError(IngestError):
 
 class UnknownModelError(ConfigurationError):
     """A model key is not in the registry."""
+
+
+class ConflictError(ConfigurationError):
+    """The request does not fit the collection: it has no vector or document of this name, or several documents."""
 
 
 class ManifestMismatchError(ConfigurationError):

@@ -33,10 +33,11 @@ RULES = [
 ]
 
 
-def opened(store: Store, name: str, state: Path) -> ingest.Collection:
+def opened(store: Store, name: str, state: Path, reranker: ingest.RerankPipeline | None = None) -> ingest.Collection:
     encoding = ingest.EncodingOptions(lease_directory=state / "leases")
     models: list[str | ingest.Model] = [HashEncoder(), "bm25"]
-    return ingest.Collection(name, store=store, models=models, encoding=encoding, index={"lang": "keyword"}, state=state)
+    more: Any = {} if reranker is None else {"reranker": reranker}
+    return ingest.Collection(name, store=store, models=models, encoding=encoding, index={"lang": "keyword"}, state=state, **more)
 
 
 @contextmanager
@@ -89,10 +90,16 @@ class ApiClient:
 
 
 def application(
-    store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = (), **more: Any
+    store: Store,
+    folder: Path,
+    options: ServeOptions = ServeOptions(),
+    *,
+    names: tuple[str, ...] = (),
+    reranker: ingest.RerankPipeline | None = None,
+    **more: Any,
 ) -> Starlette:
     """The API over the collections of a store."""
-    served = ServedCollections(store, lambda name: opened(store, name, folder), _normalize_collection_name, names)
+    served = ServedCollections(store, lambda name: opened(store, name, folder, reranker), _normalize_collection_name, names)
     return create_app(served, options, **more)
 
 

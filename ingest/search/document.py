@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from ingest.errors import ConfigurationError
+from ingest.errors import ConflictError
 from ingest.parameters import shown
 from ingest.records import Metadata, Payload, StoredPoint
 from ingest.search.shown import is_shown
@@ -73,7 +73,7 @@ def read_document(
         source: name of its source. None: the only one that has this id.
         filters: filters that its chunks meet.
 
-    Raises `ConfigurationError` if several sources have the id.
+    Raises `ConflictError` if several sources have the id.
     """
     wanted = [*filters, Condition("doc_id", "eq", doc_id)]
     if source is not None:
@@ -81,7 +81,7 @@ def read_document(
     points = [point for point in store.scroll(collection, wanted, payload=list(_FIELDS)) if is_shown(point.payload)]
     sources = sorted({point.payload["source"] for point in points})
     if len(sources) > 1:
-        raise ConfigurationError(f"source: {', '.join(sources)} have a document {shown(doc_id)}: name one of them")
+        raise ConflictError(f"source: {', '.join(sources)} have a document {shown(doc_id)}: name one of them")
     if not points:
         return None
     chunks = tuple(sorted(map(_chunk, points), key=lambda each: each.chunk))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypedDict, get_args
 
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, ConflictError
 from ingest.parameters import (
     MAX_WEIGHT,
     InvalidValueError,
@@ -286,16 +286,16 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
 
 
 def check_names(name: str, given: Collection[str], known: Collection[str], collection: str) -> None:
-    """Raise `ConfigurationError` for a vector that the collection does not have."""
+    """Raise `ConflictError` for a vector that the collection does not have."""
     if unknown := [each for each in given if each not in known]:
-        raise ConfigurationError(
+        raise ConflictError(
             f"{name}: collection {collection!r} has no vector {', '.join(map(shown, unknown))}: it has {', '.join(known)}"
         )
 
 
 def check_some_weight(weights: Mapping[str, float], queried: Collection[str]) -> None:
-    """Raise `ConfigurationError` if every vector to query has the weight 0: all scores would be 0."""
+    """Raise `ConflictError` if every vector to query has the weight 0: all scores would be 0."""
     if all(weights.get(name, 1.0) == 0 for name in queried):
-        raise ConfigurationError(
+        raise ConflictError(
             f"weights: every vector that is queried ({', '.join(queried)}) has the weight 0: give one of them another"
         )

@@ -277,9 +277,9 @@ class RerankPipeline(NotCopied):
 
 
 def rerank_or_explain(
-    mode: RerankMode | bool, pipeline: Callable[[], RerankPipeline], query: str, hits: Sequence[Hit], limit: int
+    mode: RerankMode | bool, pipeline: Callable[[], RerankPipeline], query: str, hits: Sequence[Hit], limit: int | None = None
 ) -> Answer:
-    """Return the `limit` best candidates: reranked, or in their order with a sentence that says why not.
+    """Return the `limit` best candidates (None: all): reranked, or in their order with a sentence that says why not.
 
     Args:
         pipeline: returns the reranker; not called if `mode` is `off`.

@@ -248,7 +248,7 @@ class Searcher(NotCopied):
     def document(self, doc_id: str, *, source: str | None = None) -> StoredDocument | None:
         """Return a stored document with its chunks in order, or None if it is not stored or soft-deleted.
 
-        `source` names its source; without it, `ConfigurationError` is raised if several sources have this id.
+        `source` names its source; without it, `ConflictError` is raised if several sources have this id.
         """
         wanted, named = checked("doc_id", parse_text, doc_id), checked("source", optional(parse_text), source)
         return self._ask(lambda view: view.document(wanted, named))

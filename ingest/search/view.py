@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ingest.encode.contract import Vectors
 from ingest.encode.runner import BatchRunner
-from ingest.errors import ConfigurationError, DeviceError, LeaseTimeoutError, ModelError
+from ingest.errors import ConflictError, DeviceError, LeaseTimeoutError, ModelError
 from ingest.identity import doc_key, is_uuid
 from ingest.parameters import shown as shown_value
 from ingest.records import Hit, Payload, ScoredPoint, StoredPoint
@@ -191,7 +191,7 @@ class CollectionView:
         """Return the hits of the page, reranked if the request wants it, and at least as good as its threshold."""
         if request.reranks:
             head, tail = request.window(hits)
-            answer = rerank_or_explain(request.rerank, self._get_reranker, query, head, len(head))
+            answer = rerank_or_explain(request.rerank, self._get_reranker, query, head)
             hits = request.page([*answer.hits, *tail])
         else:
             answer = Answer((), reranked=False)
@@ -224,7 +224,7 @@ class CollectionView:
             of_document = [*shown, Condition("doc_id", "eq", like)]
             points = list(islice(self._store.scroll(collection, of_document, vectors=list(vectors)), LIKE_CHUNKS))
         if not points:
-            raise ConfigurationError(f"like: {self.name!r} has no document or chunk {shown_value(like)}")
+            raise ConflictError(f"like: {self.name!r} has no document or chunk {shown_value(like)}")
         means = {name: mean_vector([point.vectors[name] for point in points if name in point.vectors]) for name in vectors}
         keys = tuple({key for point in points for key in values_at(point.payload, DOC_KEY_FIELD)})
         found = {name: mean for name, mean in means.items() if mean is not None}

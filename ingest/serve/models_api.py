@@ -5,32 +5,40 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field, WithJsonSchema
+from starlette.exceptions import HTTPException
 
 from ingest.encode.embedder import Embedder
 from ingest.errors import ConfigurationError
+from ingest.parameters import shown
 from ingest.records import DenseMatrix, Hit
 from ingest.search.rerank import RerankPipeline
+from ingest.serve.constraints import NOT_BLANK, Body
 from ingest.serve.endpoint import Call, Endpoint
 
 MAX_INPUTS = 2048
 """Most texts of a request."""
 
+_ONE_INPUT = {"type": "string", "minLength": 1, **NOT_BLANK}
+_INPUT = {"anyOf": [_ONE_INPUT, {"type": "array", "minItems": 1, "maxItems": MAX_INPUTS, "items": _ONE_INPUT}]}
+
 T = TypeVar("T")
 
 
-class EmbeddingBody(BaseModel):
+class EmbeddingBody(Body):
     """What OpenAI's clients send. Fields that mean nothing here, such as `user`, are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore")
 
     model: str = Field(description="Registry key of a model that is served, see /v1/models.")
-    input: str | list[str] = Field(description="A text or several. Token numbers are not accepted.")
+    input: Annotated[str | list[str], WithJsonSchema(_INPUT)] = Field(
+        description="A text or several. Token numbers are not accepted."
+    )
     encoding_format: Literal["float", "base64"] = Field("float", description="base64: float32, little-endian.")
-    dimensions: int | None = Field(None, description="The dimension of the model; no other is possible.")
+    dimensions: int | None = Field(None, ge=1, description="The dimension of the model; no other is possible.")
     input_type: Literal["document", "query"] = Field("document", description="query: with the model's prompt for queries.")
 
 
@@ -79,18 +87,18 @@ class ModelEntries:
     object: Literal["list"] = "list"
 
 
-class RerankText(BaseModel):
+class RerankText(Body):
     """A document as an object."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore")
 
     text: str
 
 
-class RerankBody(BaseModel):
+class RerankBody(Body):
     """What clients of Cohere and Jina send. Fields that mean nothing here are ignored."""
 
-    model_config = ConfigDict(extra="ignore", strict=True)
+    model_config = ConfigDict(extra="ignore")
 
     query: str = Field(min_length=1)
     documents: list[str | RerankText] = Field(min_length=1, max_length=MAX_INPUTS)
@@ -144,12 +152,12 @@ def model_endpoints(embedder: Embedder, reranker: RerankPipeline) -> tuple[Endpo
 
 
 def embed(embedder: Embedder, body: EmbeddingBody) -> EmbeddingAnswer:
-    """Return the answer to a request for embeddings. Raises `ConfigurationError` for what cannot be had."""
+    """Return the answer to a request for embeddings. Raises `ConfigurationError`, and `HTTPException` for an unknown model."""
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(texts) <= MAX_INPUTS or not all(text.strip() for text in texts):
         raise ConfigurationError(f"input: pass 1 to {MAX_INPUTS:,} texts, none of them empty")
     if body.model not in embedder.keys:
-        raise ConfigurationError(f"model: {body.model!r} is not served: use {' or '.join(embedder.keys)}")
+        raise HTTPException(404, f"model: {shown(body.model)} is not served: use {' or '.join(embedder.keys)}")
     found = embedder.embed(body.model, texts, as_query=body.input_type == "query")
     if body.dimensions not in {None, found.vectors.shape[1]}:
         raise ConfigurationError(f"dimensions: {body.model} has {found.vectors.shape[1]}: leave it out")
@@ -158,10 +166,10 @@ def embed(embedder: Embedder, body: EmbeddingBody) -> EmbeddingAnswer:
 
 
 def rerank_texts(reranker: RerankPipeline, body: RerankBody) -> RerankAnswer:
-    """Return the answer to a request for reranking. Raises `ConfigurationError` and `ModelError`."""
+    """Return the answer to a request for reranking. Raises `ModelError`, and `HTTPException` for an unknown model."""
     served = reranker.config.key
     if body.model not in {None, served}:
-        raise ConfigurationError(f"model: {body.model!r} is not served: use {served}")
+        raise HTTPException(404, f"model: {shown(body.model)} is not served: use {served}")
     texts = [each if isinstance(each, str) else each.text for each in body.documents]
     result = reranker.rerank(body.query, [_hit(number, text) for number, text in enumerate(texts)], body.top_n)
     entries = (

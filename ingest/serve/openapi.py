@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema
 
+from ingest.serve.constraints import NAME, NOT_BLANK
 from ingest.serve.endpoint import Endpoint, adapter_of
 from ingest.serve.problems import PROBLEM_TYPE, Problem
 
@@ -17,12 +18,16 @@ _REFERENCE = "#/components/schemas/{model}"
 
 _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
-_PATH_PARAMETERS = {"name": "Name of a collection, in any spelling.", "doc_id": "Id of a document."}
+_PATH_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
+    "name": {"description": "Name of a collection, in any spelling.", "schema": NAME},
+    "doc_id": {"description": "Id of a document.", "schema": {"type": "string", "minLength": 1, **NOT_BLANK}},
+}
 
 _FAILURES = {
     "401": "No token, or an unknown one.",
     "403": "The token does not allow it.",
-    "404": "There is no such collection or document.",
+    "404": "There is no such collection, document or model.",
+    "409": "The collection has no such vector or document, or several; or it is in use.",
     "422": "The request is wrong.",
     "429": "Too many requests are waiting.",
     "default": "Any other problem.",
@@ -96,8 +101,7 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
             "name": name,
             "in": "path",
             "required": True,
-            "description": _PATH_PARAMETERS[name],
-            "schema": {"type": "string", "minLength": 1},
+            **_PATH_PARAMETERS[name],
         }
         for name in _PARAMETER.findall(path)
     ]
@@ -106,8 +110,12 @@ def _path_parameters(path: str) -> list[dict[str, Any]]:
 def _query_parameters(model: type[BaseModel] | None) -> list[dict[str, Any]]:
     if model is None:
         return []
-    described = model.model_json_schema()["properties"]
-    return [{"name": name, "in": "query", **_parameter(schema)} for name, schema in described.items()]
+    described = model.model_json_schema()
+    required = described.get("required", ())
+    return [
+        {"name": name, "in": "query", "required": name in required, **_parameter(schema)}
+        for name, schema in described["properties"].items()
+    ]
 
 
 def _parameter(schema: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from ingest.errors import (
     CollectionNotFoundError,
     ConfigurationError,
+    ConflictError,
     DeletionBrakeError,
     DeviceError,
     ForeignCollectionError,
@@ -36,6 +37,7 @@ RETRY_SECONDS = 1
 
 _STATUS: Mapping[type[IngestError], int] = {
     CollectionNotFoundError: 404,
+    ConflictError: 409,
     ForeignCollectionError: 409,
     JobRunningError: 409,
     DeletionBrakeError: 409,

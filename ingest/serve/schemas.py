@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,13 +12,18 @@ from ingest.records import Hit, Receipt
 from ingest.schedule.status import JobStatus
 from ingest.search.answer import Answer, RerankResult
 from ingest.search.fusion import FusionMethod
-from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT, MAX_REACH
+from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT, MAX_QUERY, MAX_REACH
 from ingest.search.rerank import RerankMode
+from ingest.serve.constraints import COMBINATIONS, Body, BoostText, FilterText, Path, Text, Weights, Where
 from ingest.store.payload_index import PayloadIndex
 from ingest.sync.manifest import CollectionDetails
 
-Text = Annotated[str, Field(min_length=1)]
-"""A text that is not empty."""
+MAX_OFFSET = MAX_REACH - MAX_LIMIT
+"""Most hits to skip, so that no limit leads too far."""
+
+
+MAX_QUERY_IN_URL = 2_000
+"""Most characters of a query in a URL, where each takes up to 12 bytes."""
 
 
 class SearchParameters(BaseModel):
@@ -27,18 +32,15 @@ class SearchParameters(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     limit: int = Field(10, ge=1, le=MAX_LIMIT, description="Most hits of the page, or most groups.")
-    offset: int = Field(0, ge=0, le=MAX_REACH, description="Hits or groups to skip: at most 10,000 together with the limit.")
-    vectors: list[Text] | None = Field(None, description="Names of the vectors to query. Default: all.")
+    offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Hits or groups to skip.")
+    vectors: list[Text] | None = Field(None, min_length=1, description="Names of the vectors to query. Default: all.")
     fusion: FusionMethod = Field("scores", description="How to fuse: scores, rrf (ranks), dbsf (scores per query).")
     feedback: bool = Field(True, description="Query the dense vectors again, moved toward the three best chunks.")
     score_threshold: float | None = Field(None, description="Least score of a hit.")
     min_rank_vectors: int = Field(1, ge=1, description="Least number of vectors that found a hit among their best hundred.")
-    group_by: Text | None = Field(None, description="Payload field to group by: doc_id, metadata.author.")
-    group_size: int = Field(1, ge=1, le=MAX_GROUP_SIZE, description="Most hits of a group.")
-    boost: list[Text] = Field([], description="Fields that raise scores: metadata.date:30d, metadata.stars:0..5.")
-    diversity: float = Field(0.0, ge=0, le=1, description="How much hits that are like those before them go down.")
-    like: Text | None = Field(None, description="Id of a document or chunk, in place of a query: finds others like it.")
-    facets: list[Text] = Field([], description="Payload fields whose values are counted.")
+    group_by: Path | None = Field(None, description="Payload field to group by: doc_id, metadata.author.")
+    boost: list[BoostText] = Field([], description="Fields that raise scores: metadata.date:30d, metadata.stars:0..5.")
+    facets: list[Path] = Field([], description="Payload fields whose values are counted.")
     snippets: bool = Field(False, description="Return the best passage of each hit, and what matched in it.")
     context: int = Field(0, ge=0, le=MAX_CONTEXT, description="Chunks before and after each hit to return with it.")
     rerank: RerankMode = Field("off", description="When to rerank: auto (if the model is available), on, off.")
@@ -49,22 +51,25 @@ class SearchParameters(BaseModel):
 
 
 class SearchQuery(SearchParameters):
-    """The query string of a search."""
+    """The query string of a search: one text, and the options that go with any other."""
 
-    q: Text | None = Field(None, description="Text to search for, unless like is given.")
-    where: list[str] = Field([], description="Filters that every hit meets: metadata.year>=2020 and not metadata.lang=en.")
+    q: Text = Field(max_length=MAX_QUERY_IN_URL, description="Text to search for.")
+    where: list[FilterText] = Field([], description="Filters that every hit meets: metadata.year>=2020 and not metadata.lang=en.")
 
 
-class SearchBody(SearchParameters):
+class SearchBody(SearchParameters, Body):
     """The body of a search."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(json_schema_extra=COMBINATIONS)
 
-    query: Text | None = Field(None, description="Text to search for, unless like is given.")
-    where: str | dict[str, Any] | list[str | dict[str, Any]] | None = Field(
+    query: Text | None = Field(None, max_length=MAX_QUERY, description="Text to search for, unless like is given.")
+    like: Text | None = Field(None, description="Id of a document or chunk, in place of a query: finds others like it.")
+    where: Where = Field(
         None, description='Filters that every hit meets: {"metadata.year": {"gte": 2020}}, a text, or a list of these.'
     )
-    weights: dict[str, float] | None = Field(None, description="Vector → weight in the fusion. Default: those of the collection.")
+    weights: Weights = Field(None, description="Vector → weight in the fusion. Default: those of the collection.")
+    group_size: int = Field(1, ge=1, le=MAX_GROUP_SIZE, description="Most hits of a group, with group_by.")
+    diversity: float = Field(0.0, ge=0, le=1, description="How much hits like those before them go down, without group_by.")
 
 
 class FacetQuery(BaseModel):
@@ -72,8 +77,8 @@ class FacetQuery(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    field: list[Text] = Field([], description="Payload fields whose values are counted. Default: those with an index.")
-    where: list[str] = Field([], description="Filters that every counted chunk meets.")
+    field: list[Path] = Field([], description="Payload fields whose values are counted. Default: those with an index.")
+    where: list[FilterText] = Field([], description="Filters that every counted chunk meets.")
 
 
 class DocumentQuery(BaseModel):
@@ -84,23 +89,19 @@ class DocumentQuery(BaseModel):
     source: Text | None = Field(None, description="Name of its source, if several have a document with this id.")
 
 
-class PushedDocument(BaseModel):
+class PushedDocument(Body):
     """A document to write. `metadata` is what filters and facets read as `metadata.NAME`."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
 
     id: str = Field(min_length=1, description="Unique within the source; a document with this id is replaced.")
     text: str = Field(min_length=1)
     title: str | None = None
-    metadata: dict[str, Any] = {}
+    metadata: dict[str, Any] = Field({})
 
 
-class PushBody(BaseModel):
+class PushBody(Body):
     """Documents to write. Those of the source that are not among them stay."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    source: str = Field(min_length=1, description="Name of their source, part of every id: the same in every request.")
+    source: Text = Field(description="Name of their source, part of every id: the same in every request.")
     documents: list[PushedDocument] = Field(min_length=1)
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_STEP = r'(?:[\w-]+|"[^"\\]*")(?:\[[0-9]*\])*'
+_STEP = r'(?:[\w-]+|"[^"\\]*")(?:\[[0-9]{0,9}\])*'
 FIELD = re.compile(rf"{_STEP}(?:\.{_STEP})*")
 """Qdrant's payload paths: names of letters, digits, `_` and `-` joined by dots, other names quoted, `[]` or `[0]` for lists."""
 

@@ -18,6 +18,9 @@ from ingest.store.contract import Store
 from ingest.testing import FlakyStore
 
 RULES_URL = "/v1/collections/rules"
+BODY_ALONE = {"weights", "like", "group_size", "diversity"}
+"""The options of a search that depend on others, or that a URL cannot have."""
+
 JSON = {"content-type": "application/json"}
 
 
@@ -79,7 +82,7 @@ def test_a_name_may_be_spelled_in_any_way(client: ApiClient) -> None:
 
 def test_a_body_has_every_option_of_a_search() -> None:
     assert SearchBody.model_fields.keys() == SearchOptions.__annotations__.keys() | {"query"}
-    assert SearchQuery.model_fields.keys() == SearchOptions.__annotations__.keys() - {"weights"} | {"q"}
+    assert SearchQuery.model_fields.keys() == SearchOptions.__annotations__.keys() - BODY_ALONE | {"q"}
 
 
 def test_the_defaults_in_the_documentation_are_those_of_the_search() -> None:
@@ -129,7 +132,10 @@ def test_a_document_is_read_with_its_chunks_even_if_its_id_has_a_slash(client: A
         (f"POST {RULES_URL}/search", {"json": {"query": "x", "limit": "1"}}, 422, "limit"),
         (f"POST {RULES_URL}/search", {"json": {"query": "x", "offset": 9_999}}, 422, "offset"),
         (f"POST {RULES_URL}/search", {"json": {"query": "x", "unknown": 1}}, 422, "unknown"),
-        (f"POST {RULES_URL}/search", {"json": {"query": "x", "vectors": ["no"]}}, 422, "hash, bm25"),
+        (f"POST {RULES_URL}/search", {"json": {"query": "x", "vectors": ["no"]}}, 409, "hash, bm25"),
+        (f"POST {RULES_URL}/search", {"json": {"like": "nothing"}}, 409, "no document or chunk 'nothing'"),
+        (f"POST {RULES_URL}/search", {"json": {"query": "x", "limit": 5.5}}, 422, "limit"),
+        (f"GET {RULES_URL}/search", {"params": {"like": "refunds"}}, 422, "q: Field required"),
         (f"POST {RULES_URL}/search", {"json": ["x"]}, 422, "object"),
         (f"POST {RULES_URL}/search", {"content": b'{"query": "\\ud800"}', "headers": JSON}, 422, ""),
         (f"POST {RULES_URL}/search", {"content": b"{", "headers": JSON}, 422, "JSON"),

@@ -257,6 +257,12 @@ def test_off_asks_for_no_model() -> None:
     assert rerank_or_explain("off", never, "chair", HITS, 3).hits == HITS[:3]
 
 
+@pytest.mark.parametrize("mode", ["auto", "on"])
+def test_where_nothing_is_found_there_is_nothing_to_rerank(mode: RerankMode, trained: Path) -> None:
+    answer = rerank_or_explain(mode, lambda: RerankPipeline(trained), "chair", [])
+    assert (answer.hits, answer.reranked) == ((), True)
+
+
 def test_a_hub_that_says_nothing_is_not_waited_for_and_not_asked_by_the_next_question(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     visits: list[socket.socket] = []

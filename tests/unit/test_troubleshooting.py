@@ -65,6 +65,11 @@ def _(desk: Desk) -> None:
     desk.collection(models=["all-minilm-l6"])
 
 
+@causes(ingest.ConflictError)
+def _(desk: Desk) -> None:
+    desk.synced().search("refunds", vectors=["bge-m3"])
+
+
 @causes(ingest.ManifestMismatchError)
 def _(desk: Desk) -> None:
     desk.synced().close()
