@@ -95,6 +95,7 @@ def run(
             next_step = search_command(receipt.collection, store)
             print_receipt(receipt, rejects=str(path), verbose=source.verbose, next_step=next_step)
         if stays:
+            monitor.on_progress = None  # of many short runs, their accounts tell enough
             monitor.freshness = lambda: watches.freshness(JOB) or 0.0
             run_again(sync, every=seconds, watches=watches, stop=stop, tell=tell)
             raise typer.Exit

@@ -136,6 +136,7 @@ def _run(
     def run(stop_run: Callable[[], bool]) -> Receipt:
         with open_monitor() as monitor, _collection_of(settings, record.job, monitor=monitor, **kept()) as opened:
             if parts is not None:
+                monitor.on_progress = None
                 return sync_parts(opened, parts, delete=own.delete, reuse=own.reuse, rejects=rejects, stop=stop_run)
             return opened.sync(**_request_of(settings, record.job), rejects=rejects, stop=stop_run)
 
