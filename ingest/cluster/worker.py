@@ -208,6 +208,7 @@ class Worker:
                     result.tally,
                     seen,
                     lambda _name, rejected: result.rejects.append(rejected),
+                    notes_versions=True,
                     find_copies=self._vectors.find,
                 )
                 run.run(reports.stop, known_empty=part.known_empty and started.attempt == 1)

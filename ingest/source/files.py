@@ -209,9 +209,7 @@ class FolderSource:
         return read_changed_pieces(self.place, self.table, self._pieces(self.files()), unchanged)
 
     def _pieces(self, files: Iterable[tuple[Entry, FileFormat]]) -> Iterator[Piece]:
-        options = self.table.options_digest
-        for entry, file_format in files:
-            yield Piece(entry, file_format, version=document_version(entry.version, file_format, options))
+        return (Piece(entry, file_format) for entry, file_format in files)
 
 
 def matcher(glob: str | None, include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:

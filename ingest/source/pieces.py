@@ -20,6 +20,7 @@ from ingest.source.formats import FileFormat
 from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, Entry, Place, first_line, printable
 from ingest.source.tables import FilePart, Table
+from ingest.source.versions import document_version
 
 _Item = Document | Rejected | Unread | Future[Document | Rejected]
 """A result, or one that a worker process is at."""
@@ -33,22 +34,20 @@ RECORD_SEPARATOR = "//"
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A file of a folder.
-
-    Attributes:
-        part: the part of its records to read; None: all.
-        version: the version of its document; None if it is unknown.
-    """
+    """A file of a folder, or a part of its records (None: all)."""
 
     entry: Entry
     file_format: FileFormat
     part: FilePart | None = None
-    version: str | None = None
 
     @property
     def doc_id(self) -> str:
         """The id of the document, if it is one."""
         return printable(self.entry.relative)
+
+    def version(self, options: str) -> str | None:
+        """Return the version of the document, see `document_version`."""
+        return document_version(self.entry.version, self.file_format, options)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +87,7 @@ def read_changed_pieces(
     """Yield the documents of files in a folder, without opening those that `unchanged` names, see `Source`. None: opens all."""
     cores = os.cpu_count() or 1
     executor = ThreadPoolExecutor(cores, thread_name_prefix="convert")
-    left = pieces if unchanged is None else _without_unchanged(pieces, unchanged, place, table.report)
+    left = pieces if unchanged is None else _without_unchanged(place, table, pieces, unchanged)
     items = (
         each for piece in left for each in ([piece] if isinstance(piece, Unread) else _read_piece(place, table, piece, executor))
     )
@@ -98,18 +97,18 @@ def read_changed_pieces(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _without_unchanged(
-    pieces: Iterable[Piece], unchanged: Unchanged, place: Place, report: ReadingReport
-) -> Iterator[Piece | Unread]:
+def _without_unchanged(place: Place, table: Table, pieces: Iterable[Piece], unchanged: Unchanged) -> Iterator[Piece | Unread]:
     """Yield the files in order, as `Unread` if they have not changed."""
+    options = table.options_digest
     for group in _groups(pieces):
-        known = [Versioned(piece.doc_id, version) for piece in group if (version := piece.version) is not None]
+        versions = [piece.version(options) for piece in group]
+        known = [Versioned(piece.doc_id, version) for piece, version in zip(group, versions, strict=True) if version is not None]
         same = unchanged(known) if known else ()
-        for piece in group:
-            if piece.version is None or piece.doc_id not in same:
+        for piece, version in zip(group, versions, strict=True):
+            if version is None or piece.doc_id not in same:
                 yield piece
                 continue
-            report.position += piece.entry.size or 0
+            table.report.position += piece.entry.size or 0
             yield Unread(piece.doc_id, f"{place.name}/{piece.doc_id}")
 
 
@@ -152,6 +151,7 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
     doc_id = None if file_format.is_table else piece.doc_id
     own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
     folders = partition_facts(entry.relative)
+    version = piece.version(table.options_digest)
     if not file_format.has_lines:
         table.report.position += entry.size or 0
     try:
@@ -159,13 +159,13 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
             if not is_converted_apart(file_format.name):
                 items = read_file(stream, file_format, own, entry.relative, piece.part)
                 if not file_format.is_table:
-                    items = (of_file(item, entry, piece.version) for item in items)
+                    items = (of_file(item, entry, version) for item in items)
                 yield from (_in_folders(item, folders) for item in items) if folders else items
                 return
             check_format(file_format.name)
             data = stream.read_all(own.max_bytes)
         yield executor.submit(
-            lambda: _in_folders(of_file(_document(data, own, file_format, entry.relative, where), entry, piece.version), folders)
+            lambda: _in_folders(of_file(_document(data, own, file_format, entry.relative, where), entry, version), folders)
         )
     except NoRecordsError:
         table.report.skip(entry.relative)

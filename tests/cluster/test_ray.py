@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sqlite3
@@ -96,6 +97,8 @@ def every_kind(folder: Path) -> list[Source]:
     write_lines(notes / "inner.jsonl", [record(number) for number in range(20)])
     (notes / "prices.csv").write_text(f"id;text;price\n1;{text_of('g')};2.5\n2;{text_of('h')};3.5\n")
     (notes / "left.out").write_text("of an unknown format")
+    for path in notes.iterdir():
+        os.utime(path, (1_500_000_000,) * 2)  # or a later run would store other versions
     lines = [record(number) for number in range(30)]
     corpus = write_lines(folder / "corpus.jsonl", [*lines, {"id": "bad"}, record(3, "another"), record(99)])
     rows = [record(number, "e") for number in range(40)]
