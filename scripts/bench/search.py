@@ -2,11 +2,12 @@
 
     .venv/bin/python scripts/bench/search.py [--documents 1400] [--questions 300] [--store URL [--grpc-port PORT]]
 
-Generated documents of 120 words, under `testing.HashEncoder` (384 dimensions) and the real BM25, on a Qdrant server: the one at
-`--store`, where a collection is made and dropped, else one that is started as the tests start theirs. Every question is asked in
-both ways, which of them first alternating: by `Searcher.search` without feedback, and by encoding it with the same models and
-asking the server to fuse the same hundred candidates per vector and return ten hits with their payloads. Then it is searched with
-feedback. Medians count. Prints a table and one JSON object.
+Generated documents of 120 words, one chunk each, under `testing.HashEncoder` (384 dimensions) and the real BM25, on a Qdrant
+server: the one at `--store`, where a collection is made and dropped, else one that is started as the tests start theirs. Every
+question is asked in both ways, the first alternating: by `Searcher.search` without feedback, and by encoding it with the
+same models and asking the server to fuse the same hundred candidates per vector and return ten hits with their payloads. Then it
+is searched with feedback. The embedded store is searched without and with feedback, too. Medians count. Prints a table and one
+JSON object. With `--documents 200000`, filling the stores takes some minutes and 3 GB.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from measuring import machine
@@ -31,7 +33,7 @@ from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, SparseVector
+from ingest.records import Document, SparseVector, Vector
 from ingest.search import Searcher
 from ingest.search.fusion import CANDIDATES, RRF_K
 from ingest.store import open_store
@@ -46,13 +48,17 @@ from qdrant_server import any_server
 
 LIMIT = 10
 BOUND_MS = 5.0
-MEDIANS = ("search_ms", "encode_ms", "query_points_ms", "refined_ms")
+COLUMNS = ("search_ms", "encode_ms", "query_points_ms", "added_ms", "refined_ms", "feedback_ms")
 WARM_UP = 20
+
+Row = dict[str, Any]
+"""The name of a store, and milliseconds."""
 
 
 def main() -> None:
     arguments = _arguments()
     documents = list(generated_documents(arguments.documents, words=120))
+    questions = [" ".join(document.text.split()[:8]) for document in documents[: arguments.questions + WARM_UP]]
     with ExitStack() as stack:
         if arguments.store:
             url, grpc_port = arguments.store, arguments.grpc_port
@@ -63,12 +69,12 @@ def main() -> None:
         with open_store(url, grpc_port=grpc_port) as store:
             try:
                 _fill(store, collection, documents)
-                rows = [
-                    _measure(url, grpc_port, collection, documents[: arguments.questions + WARM_UP], prefer_grpc=prefer_grpc)
-                    for prefer_grpc in (False, True)
-                ]
+                rows = [_on_server(url, grpc_port, collection, questions, prefer_grpc=prefer) for prefer in (False, True)]
             finally:
                 store.drop(collection)
+    with tempfile.TemporaryDirectory() as folder, open_store(folder) as embedded:
+        _fill(embedded, collection, documents)
+        rows.append({"store": "embedded", **_measure(embedded, collection, questions)})
     _report(arguments, rows)
 
 
@@ -89,35 +95,35 @@ def _models(keys: Sequence[str]) -> list[Model]:
     return [HashEncoder(key) if key == "hash" else ModelManager(EnsembleConfig([key])).members[0] for key in keys]
 
 
-def _measure(
-    url: str, grpc_port: int | None, collection: str, documents: Sequence[Document], *, prefer_grpc: bool
-) -> dict[str, float | str]:
-    """Medians in milliseconds, the first questions apart."""
-    members = _models(["hash", "bm25"])
+def _on_server(url: str, grpc_port: int | None, collection: str, questions: Sequence[str], *, prefer_grpc: bool) -> Row:
     client = QdrantClient(
         url, prefer_grpc=prefer_grpc, grpc_port=grpc_port or (urlsplit(url).port or 6333) + 1, check_compatibility=False
     )
+    with closing(client), open_store(url, grpc_port=grpc_port, prefer_grpc=prefer_grpc) as store:
+        return {"store": "gRPC" if prefer_grpc else "REST", **_measure(store, collection, questions, client)}
+
+
+def _measure(store: Store, collection: str, questions: Sequence[str], client: QdrantClient | None = None) -> Row:
+    """Return medians in milliseconds without the first questions; those of bare calls only with a client."""
+    members = _models(["hash", "bm25"])
     whole, refined, encoding, bare = [], [], [], []
-    with open_store(url, grpc_port=grpc_port, prefer_grpc=prefer_grpc) as store:
-        searcher = Searcher.open(collection, store, models=_models)
-        for number, document in enumerate(documents):
-            question = " ".join(document.text.split()[:8])
-            if number % 2:
-                whole.append(_search(searcher, question, feedback=False))
-            encode_ms, bare_ms = _parts(client, collection, members, question)
-            encoding.append(encode_ms)
-            bare.append(bare_ms)
-            if not number % 2:
-                whole.append(_search(searcher, question, feedback=False))
-            refined.append(_search(searcher, question, feedback=True))
-    client.close()
-    medians = [statistics.median(each[WARM_UP:]) for each in (whole, encoding, bare, refined)]
-    return {
-        "protocol": "gRPC" if prefer_grpc else "REST",
-        **{name: round(each, 2) for name, each in zip(MEDIANS, medians, strict=True)},
-        "added_ms": round(medians[0] - medians[1] - medians[2], 2),
-        "feedback_ms": round(medians[3] - medians[0], 2),
-    }
+    searcher = Searcher.open(collection, store, models=_models)
+    for number, question in enumerate(questions):
+        if number % 2:
+            whole.append(_search(searcher, question, feedback=False))
+        encoded, milliseconds = _encode(members, question)
+        encoding.append(milliseconds)
+        if client is not None:
+            bare.append(_query_points(client, collection, encoded))
+        if not number % 2:
+            whole.append(_search(searcher, question, feedback=False))
+        refined.append(_search(searcher, question, feedback=True))
+    search, encode, feedback = (statistics.median(times[WARM_UP:]) for times in (whole, encoding, refined))
+    row: Row = {"search_ms": search, "encode_ms": encode, "refined_ms": feedback, "feedback_ms": feedback - search}
+    if bare:
+        row["query_points_ms"] = statistics.median(bare[WARM_UP:])
+        row["added_ms"] = search - encode - row["query_points_ms"]
+    return {name: round(milliseconds, 2) for name, milliseconds in row.items()}
 
 
 def _search(searcher: Searcher, question: str, *, feedback: bool) -> float:
@@ -129,11 +135,16 @@ def _search(searcher: Searcher, question: str, *, feedback: bool) -> float:
     return milliseconds
 
 
-def _parts(client: QdrantClient, collection: str, members: Sequence[Model], question: str) -> tuple[float, float]:
-    """Milliseconds of encoding, and of the one request."""
+def _encode(members: Sequence[Model], question: str) -> tuple[dict[str, Vector], float]:
+    """Return the vectors of a question, and the milliseconds that encoding them took."""
     began = time.perf_counter()
     encoded = {model.key: model.to_device("cpu").encode_queries([question])[0] for model in members}
-    between = time.perf_counter()
+    return encoded, (time.perf_counter() - began) * 1000
+
+
+def _query_points(client: QdrantClient, collection: str, encoded: Mapping[str, Vector]) -> float:
+    """Return the milliseconds of the one request."""
+    began = time.perf_counter()
     found = client.query_points(
         collection,
         prefetch=[
@@ -150,21 +161,17 @@ def _parts(client: QdrantClient, collection: str, members: Sequence[Model], ques
         limit=LIMIT,
         with_payload=True,
     )
-    ended = time.perf_counter()
+    milliseconds = (time.perf_counter() - began) * 1000
     if len(found.points) != LIMIT:
         sys.exit(f"{len(found.points)} points were found, not {LIMIT}")
-    return (between - began) * 1000, (ended - between) * 1000
+    return milliseconds
 
 
-def _report(arguments: argparse.Namespace, rows: Sequence[dict[str, float | str]]) -> None:
+def _report(arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     print(f"{arguments.documents:,} documents, {arguments.questions} questions, medians in ms")
-    print(f"{'':6}{'search':>10}{'encode':>10}{'query_points':>14}{'added':>10}{'feedback':>10}   (bound of added: {BOUND_MS:g})")
+    print(f"{'':10}" + "".join(f"{name.removesuffix('_ms'):>14}" for name in COLUMNS) + f"   (bound of added: {BOUND_MS:g})")
     for row in rows:
-        figures = [row[name] for name in ("search_ms", "encode_ms", "query_points_ms", "added_ms", "feedback_ms")]
-        print(
-            f"{row['protocol']:6}"
-            + "".join(f"{figure:>{width}.2f}" for figure, width in zip(figures, (10, 10, 14, 10, 10), strict=True))
-        )
+        print(f"{row['store']:10}" + "".join(f"{row[name]:>14.2f}" if name in row else f"{'-':>14}" for name in COLUMNS))
     print(json.dumps({"machine": machine(), "documents": arguments.documents, "questions": arguments.questions, "rows": rows}))
 
 
