@@ -47,6 +47,9 @@ _PAGE_HEADERS = {
     "Cache-Control": "no-cache",
 }
 
+_MCP_HEADERS = ("Last-Event-ID", "Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version", "Mcp-Session-Id")
+"""Headers that MCP clients send and read, of all revisions of the protocol: a page of another origin may, too."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -138,9 +141,14 @@ class LocalNamesOnly:
 def _middleware(options: ServeOptions) -> list[Middleware]:
     chosen = [] if options.tokens else [Middleware(LocalNamesOnly)]
     if options.cors_origins:
-        methods, headers = ["GET", "POST", "DELETE"], ["Authorization", "Content-Type"]
         chosen.append(
-            Middleware(CORSMiddleware, allow_origins=options.cors_origins, allow_methods=methods, allow_headers=headers)
+            Middleware(
+                CORSMiddleware,
+                allow_origins=options.cors_origins,
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", *_MCP_HEADERS],
+                expose_headers=["Retry-After", "WWW-Authenticate", *_MCP_HEADERS],
+            )
         )
     return chosen
 

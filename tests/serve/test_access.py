@@ -138,6 +138,11 @@ def test_pages_of_other_origins_are_let_in_only_if_named(store: Store, folder: P
     with api(store, folder, ServeOptions(cors_origins=("https://intranet.example",))) as named:
         let_in = named.request("OPTIONS", "/v1/collections/rules/search", headers=headers)
         assert let_in.headers["access-control-allow-origin"] == "https://intranet.example"
+        mcp = "authorization,content-type,last-event-id,mcp-method,mcp-name,mcp-protocol-version,mcp-session-id"
+        asked = named.request("OPTIONS", "/v1/collections", headers={**headers, "Access-Control-Request-Headers": mcp})
+        assert (asked.status_code, asked.text) == (200, "OK")
+        exposed = named.get("/v1/collections", headers={"Origin": headers["Origin"]}).headers["access-control-expose-headers"]
+        assert {"Retry-After", "Mcp-Session-Id", "Mcp-Protocol-Version"} <= set(exposed.split(", "))
         other = named.request("OPTIONS", "/v1/collections/rules/search", headers={**headers, "Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
 

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import fastmcp
 import httpx
 import pytest
+from command import INGEST, environment
+from fastmcp.client.transports import StdioTransport
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
-from serving import LOCAL, ApiClient, Blocking, api, stored_rules
+from serving import LOCAL, ApiClient, Blocking, api, on_port, stored_rules
 
+import ingest
 from ingest.serve.access import Grant, Tokens
+from ingest.serve.app import create_app
 from ingest.serve.mcp.http import McpApplication
 from ingest.serve.options import ServeOptions
+from ingest.serve.served import ServedCollections
 from ingest.store.contract import Store
+from ingest.store.schema import _normalize_collection_name
 
 RULES_TOKEN, OTHER_TOKEN = "r" * 20, "o" * 20
 
@@ -118,3 +126,21 @@ def test_a_full_queue_is_told_to_the_model(store: Store, tmp_path: Path) -> None
         first.join()
     assert refusal.is_error
     assert "too many requests are waiting" in refusal.content[0].text
+
+
+def test_the_client_of_fastmcp_finds_the_same_by_both_transports(tmp_path: Path) -> None:
+    async def found(transport: Any) -> Any:
+        async with fastmcp.Client(transport) as client:
+            assert "search" in {tool.name for tool in await client.list_tools()}
+            return (await client.call_tool("search", {"query": "invoices"})).structured_content["hits"]
+
+    with ingest.Collection("notes", store=tmp_path / "store", models=["bm25"], state=tmp_path) as notes:
+        notes.sync([{"id": "a", "text": "A note about invoices."}, {"id": "b", "text": "A note about cats."}], name="notes")
+    arguments = ["mcp", "--store", str(tmp_path / "store")]
+    by_streams = asyncio.run(found(StdioTransport(INGEST, arguments, env=environment(), cwd=str(tmp_path))))
+    with ingest.open_store(tmp_path / "store") as opened:
+        served = ServedCollections(opened, lambda name: ingest.Collection(name, store=opened), _normalize_collection_name)
+        with on_port(create_app(served, mcp=McpApplication)) as url:  # at its end it closes the collections
+            by_http = asyncio.run(found(f"{url}/mcp"))
+    assert [hit["doc_id"] for hit in by_http] == ["a"]
+    assert by_http == by_streams
