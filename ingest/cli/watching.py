@@ -38,18 +38,11 @@ def sync_parts(collection: Collection, parts: Sequence[PiecesSource], *, delete:
     """Write the changed files of folders as a run of the whole folders would, and return the account of it.
 
     Args:
-        delete: what a run of the whole folders deletes. Documents missing from them are left to such a run, but files that came
-            back are restored.
+        delete: what a run of the whole folders deletes. Documents missing from them are left to such a run.
         rejects: the rejects file of whole runs; these rejects are written beside it.
     """
-    full = delete == DeleteMode.FULL
-    own: Any = {"delete": DeleteMode.INCREMENTAL if full else delete, "rejects": rejects.with_suffix(".changes.jsonl")}
-    receipt = collection.sync(parts, **own, **options)
-    if full:
-        for part in parts:
-            if doc_ids := part.doc_ids:  # without ids, everything would be restored
-                collection.undelete(sources=[part.name], doc_ids=doc_ids)
-    return receipt
+    mode = DeleteMode.INCREMENTAL if delete == DeleteMode.FULL else DeleteMode(delete)
+    return collection.sync(parts, delete=mode, rejects=rejects.with_suffix(".changes.jsonl"), **options)
 
 
 def run_again(

@@ -66,11 +66,6 @@ class PiecesSource:
     def report(self) -> ReadingReport:
         return self.table.report
 
-    @property
-    def doc_ids(self) -> list[str]:
-        """The ids of the documents that are whole files."""
-        return [piece.doc_id for piece in self.pieces if not piece.file_format.is_table]
-
     def read(self) -> Iterator[Document | Rejected]:
         self.report.clear()
         return read_pieces(self.place, self.table, self.pieces)

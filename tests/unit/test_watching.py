@@ -100,7 +100,7 @@ def test_a_changed_file_is_chosen_by_the_patterns_of_its_source(tmp_path: Path) 
     source = open_source(tmp_path, include=["*.md"], exclude=["drafts/**"])
     assert isinstance(source, FolderSource)
     part = source.part([source.place.entry_below(name) for name in ("a.md", "a.txt", "drafts/b.md")])
-    assert part.doc_ids == ["a.md"]
+    assert [piece.doc_id for piece in part.pieces] == ["a.md"]
     assert list(part.read()) == list(source.read())
 
 
@@ -150,10 +150,11 @@ def test_a_storm_of_changes_is_one_run_of_the_whole_folder(folder: FolderSource)
     assert loop.runs == [(0.0, None)]
 
 
-def test_a_storm_that_does_not_end_leaves_the_job_half_of_its_time(folder: FolderSource) -> None:
-    loop = Loop(folder)
+@pytest.mark.parametrize("storm", [None, ["gone.md"], ["sub"]])
+def test_a_storm_that_does_not_end_leaves_the_job_half_of_its_time(folder: FolderSource, storm: list[str] | None) -> None:
+    loop = Loop(folder, deletes_missing=True)
     loop.takes = 30.0
-    loop.play([None] * 3 + [[]] * 3)
+    loop.play([storm] * 3 + [[]] * 3)
     assert loop.runs == [(0.0, None), (60.0, None)]
 
 
