@@ -21,6 +21,7 @@ from typing import Any
 from ingest.errors import MissingExtraError
 from ingest.source.convert.page import Page, joined_pages
 from ingest.source.convert.pdf_forms import filled_fields
+from ingest.source.convert.pdf_scripts import raised_numbers, with_marks
 from ingest.source.fields import Unusable
 from ingest.source.streams import first_line
 
@@ -35,10 +36,6 @@ _NUMBERED = re.compile(r"(?:[A-Za-z]+\s)?(?:[A-Z]|[IVX]+|[A-Z]?[\d.]+)\s+")
 _DATE = re.compile(r"D:(\d{4})(\d\d)(\d\d)")
 _GAP = 1.6  # times the size of the letters: wider than any space between words
 _SPACE = 0.1  # times the size of the letters: narrower than any space between words
-_NUMBER = re.compile(r"[+−–-]?\d[\d+−–-]*")
-_SMALLER = 0.85
-_RAISED = 0.15  # times the size of the letters
-_LOWERED = 0.05
 _COLUMN_LINES = 4
 _COLUMN_CHARACTERS = 18
 _LARGER = 1.15
@@ -203,7 +200,7 @@ def _line(raw: Any, text: str, at: int) -> _Line | None:
     if first is None or last is None:
         return None
     size = abs(first[3] - first[2]) or 1.0
-    marks = list(_raised(raw, text, at))
+    marks = list(raised_numbers(raw, text, at))
     base = place(marks[-1][0] - 1) if marks and marks[-1][1] == end else last  # what a raised number at the end belongs to
     segments: list[_Segment] = []
     left, begin = first[0], start
@@ -212,56 +209,11 @@ def _line(raw: Any, text: str, at: int) -> _Line | None:
         ends, begins = place(offset - 1), place(offset + 1)
         apart = ends and begins and abs(ends[2] - begins[2]) < size / 2 and begins[0] - ends[1] > _GAP * size
         if apart and ends and begins:
-            segments.append(_Segment(left, ends[1], _marked(text, begin, offset, marks)))
+            segments.append(_Segment(left, ends[1], with_marks(text, begin, offset, marks)))
             left, begin = begins[0], offset + 1
         offset = text.find(" ", offset + 1, end)
-    segments.append(_Segment(left, last[1], _marked(text, begin, end, marks)))
+    segments.append(_Segment(left, last[1], with_marks(text, begin, end, marks)))
     return _Line(segments, first[2], (base or last)[2], size)
-
-
-def _raised(raw: Any, text: str, at: int) -> Iterator[tuple[int, int, str]]:
-    """Yield start, end and mark of the numbers in smaller letters above or below a line, `^` and `~`."""
-    for number in _NUMBER.finditer(text):
-        start = number.start() - (number.start() > 0 and not text[number.start() - 1].isspace())
-        base = _stands(raw, at + start)
-        since, mark = start, ""
-        for offset in range(start + 1, number.end() + 1):
-            own = _stands(raw, at + offset) if offset < number.end() else None
-            found = _mark(base, own) if base and own else ""
-            if found != mark:
-                if mark:
-                    yield since, offset, mark
-                since, mark = offset, found
-            base = base if found else own or base
-
-
-def _stands(raw: Any, index: int) -> tuple[float, float] | None:
-    """Return where the foot of a character is, and its height, in points."""
-    import pypdfium2.raw as pdfium  # noqa: PLC0415  an extra
-
-    x, y, box = ctypes.c_double(), ctypes.c_double(), pdfium.FS_RECTF()
-    own = pdfium.FPDFText_GetCharIndexFromTextIndex(raw, index)
-    if own < 0 or not pdfium.FPDFText_GetCharOrigin(raw, own, ctypes.byref(x), ctypes.byref(y)):
-        return None
-    return (y.value, box.top - box.bottom) if pdfium.FPDFText_GetLooseCharBox(raw, own, ctypes.byref(box)) else None
-
-
-def _mark(base: tuple[float, float], own: tuple[float, float]) -> str:
-    """Return the mark of a character by where it and the one it belongs to stand, "" on the same line."""
-    above = own[0] - base[0]
-    if own[1] >= _SMALLER * base[1]:
-        return ""
-    return "^" if above > _RAISED * base[1] else "~" if above < -_LOWERED * base[1] else ""
-
-
-def _marked(text: str, start: int, end: int, marks: Sequence[tuple[int, int, str]]) -> str:
-    """Return a part of a line with the marks of its raised and lowered numbers."""
-    parts = []
-    for first, last, mark in marks:
-        if start <= first and last <= end:
-            parts += [text[start:first], mark, text[first:last], mark]
-            start = last
-    return "".join([*parts, text[start:end]]).strip()
 
 
 def _edges(lines: Sequence[_Line]) -> set[int]:
