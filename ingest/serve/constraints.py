@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
+from ingest.parameters import MAX_WEIGHT
 from ingest.store.payload_path import FIELD
 
 NAME = {"type": "string", "minLength": 1, "pattern": "[A-Za-z0-9]"}
@@ -64,12 +65,14 @@ _WHERE = {"anyOf": [_TEXT, _FILTER, {"type": "array", "items": {"anyOf": [_TEXT,
 Where = Annotated[str | dict[str, Any] | list[str | dict[str, Any]] | None, WithJsonSchema(_WHERE)]
 """Filters as text, as mappings, or a list of them."""
 
+_WEIGHT = {"type": "number", "minimum": 0, "maximum": MAX_WEIGHT}
+
 Weights = Annotated[
     dict[str, float] | None,
     WithJsonSchema(
         {
             "anyOf": [
-                {"type": "object", "propertyNames": NOT_BLANK, "additionalProperties": {"type": "number", "minimum": 0}},
+                {"type": "object", "propertyNames": NOT_BLANK, "additionalProperties": _WEIGHT},
                 {"type": "null"},
             ]
         }
