@@ -5,7 +5,7 @@ errors      the error tree                   settings        environment and ing
 source/     documents in                     encode/         text → vectors, one model at a time
 store/      vectors ⇄ Qdrant                 sync/           make a collection equal to its sources
 verify/     compare and repair               reindex/        rebuild with other models and swap in
-adopt/      collections of other tools
+adopt/      collections of other tools       receipt         the account of a run
 export/     vectors to Parquet and back      schedule/       jobs that run by themselves
 search/     queries                          cluster/        the same job on Ray
 serve/      search over HTTP                 integrations/   adapters for frameworks
@@ -63,20 +63,17 @@ if TYPE_CHECKING:
         StoreUnavailableError,
         UnknownModelError,
     )
+    from ingest.receipt import ChunkCounts, LeaseEvent, ModelReport, Receipt
     from ingest.records import (
-        ChunkCounts,
         DenseMatrix,
         Document,
         DocumentPart,
         FileFacts,
         Fingerprint,
         Hit,
-        LeaseEvent,
         Metadata,
-        ModelReport,
         Payload,
         Point,
-        Receipt,
         Rejected,
         ScoredPoint,
         Source,
@@ -169,9 +166,10 @@ _NAMES = {
         "ModelUnavailableError PluginError PrecisionError RequestTooLargeError SourceError StoreError StoreLockedError "
         "StoreUnavailableError UnknownModelError"
     ),
+    "ingest.receipt": "ChunkCounts LeaseEvent ModelReport Receipt",
     "ingest.records": (
-        "ChunkCounts DenseMatrix Document DocumentPart FileFacts Fingerprint Hit LeaseEvent Metadata ModelReport Payload "
-        "Point Receipt Rejected ScoredPoint Source SparseVector StoredPoint TokenCounter TokenLimit Unread Vector Versioned"
+        "DenseMatrix Document DocumentPart FileFacts Fingerprint Hit Metadata Payload Point Rejected ScoredPoint Source "
+        "SparseVector StoredPoint TokenCounter TokenLimit Unread Vector Versioned"
     ),
     "ingest.reindex.reindex": "Reindexed",
     "ingest.retry": "RetryPolicy",

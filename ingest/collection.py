@@ -17,7 +17,8 @@ from ingest.encode.ensemble import EncodingOptions
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES, WORTH_CONVERTING_CHUNKS
 from ingest.export.directory import exported_manifest
 from ingest.export.runtime import ExportRuntime
-from ingest.records import Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Source
 from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.search.gate import choose_gate

@@ -11,7 +11,8 @@ from ingest.encode.contract import Encoder, Model
 from ingest.encode.ensemble import EncodingOptions, Ensemble
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, optional, parse_path, parse_text
-from ingest.records import Document, Receipt
+from ingest.receipt import Receipt
+from ingest.records import Document
 from ingest.searchable import Duration, SearchableCollection
 from ingest.source.memory import Record, records_source
 from ingest.source.sampling import SampledSources

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from ingest.records import LeaseEvent, ModelReport
+from ingest.receipt import LeaseEvent, ModelReport
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric

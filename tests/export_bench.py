@@ -13,7 +13,8 @@ from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.export.runtime import ExportRuntime
-from ingest.records import Document, Receipt, Source, SparseVector
+from ingest.receipt import Receipt
+from ingest.records import Document, Source, SparseVector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.sync.job import Job

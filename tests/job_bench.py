@@ -8,7 +8,8 @@ from pathlib import Path
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Document, Source
 from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store

@@ -19,7 +19,8 @@ from ingest.cluster.connection import LOCAL, connected
 from ingest.cluster.engine import ClusterOptions, run_on_ray
 from ingest.cluster.worker import WorkerSetup
 from ingest.encode.contract import Model
-from ingest.records import DenseMatrix, Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import DenseMatrix, Source
 from ingest.source.partitions import PartSize
 from ingest.store import open_store
 from ingest.store.contract import Store

@@ -10,7 +10,8 @@ from typing import Any
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Payload, Receipt
+from ingest.receipt import Receipt
+from ingest.records import Document, Payload
 from ingest.reindex.reindex import Gate, Reindexed, reindex
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store

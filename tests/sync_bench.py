@@ -12,7 +12,8 @@ import numpy as np
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Receipt, Rejected, Source, SparseVector, Vector
+from ingest.receipt import Receipt
+from ingest.records import Document, Rejected, Source, SparseVector, Vector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Condition, Store
 from ingest.sync.job import Job

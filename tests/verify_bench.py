@@ -15,7 +15,8 @@ from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Payload, Point, Receipt, SparseVector, StoredPoint, Vector
+from ingest.receipt import Receipt
+from ingest.records import Document, Payload, Point, SparseVector, StoredPoint, Vector
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
 from ingest.store.schema import INGEST_FIELD

@@ -13,7 +13,8 @@ from ingest.adopt.vectors import KeptVectors, check_vectors
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
 from ingest.errors import ConfigurationError, ForeignCollectionError
-from ingest.records import Document, Receipt, StoredPoint
+from ingest.receipt import Receipt
+from ingest.records import Document, StoredPoint
 from ingest.store.contract import Store
 from ingest.store.schema import physical_name
 from ingest.sync.copying import FindCopies

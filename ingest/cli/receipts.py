@@ -14,7 +14,7 @@ from rich.text import Text
 from ingest.cli.output import describe_counts, error_json, plain, print_json
 from ingest.cli.terminal import output
 from ingest.errors import IngestError
-from ingest.records import ModelReport, Receipt
+from ingest.receipt import ModelReport, Receipt
 from ingest.sync.preview import Preview
 from ingest.sync.rejects import common_reasons
 

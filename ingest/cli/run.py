@@ -18,7 +18,7 @@ from ingest.cli.session import cluster_of, collection_of, deletion_of, models_of
 from ingest.cli.watching import JOB, open_watches, run_again, sync_parts
 from ingest.errors import ConfigurationError, IngestError
 from ingest.parameters import checked, parse_duration, parse_share_or_number
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 from ingest.schedule.status import judge
 from ingest.schedule.watching import EVERY
 from ingest.search.models import ModelPool

@@ -22,7 +22,9 @@ from ingest.cli.watching import open_watches, sync_parts
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import checked, parse_choice, parse_share_or_number
-from ingest.records import Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Source
+from ingest.run_settings import JobSettings
 from ingest.schedule.health import JobsHealth, Limits
 from ingest.schedule.status import JobRecord, JobStatus, run_recorded, status_json, wall_clock
 from ingest.schedule.targets import Target, check_targets, job_targets
@@ -37,7 +39,7 @@ from ingest.schedule.timetable import (
 )
 from ingest.schedule.watching import EVERY, Watches
 from ingest.search.models import ModelPool
-from ingest.settings import JobSettings, Settings, job_settings, nearest_hint, with_jobs_changed
+from ingest.settings import Settings, job_settings, nearest_hint, with_jobs_changed
 from ingest.source.pieces import PiecesSource
 from ingest.source.watching import watchable_folders
 from ingest.store.schema import _normalize_collection_name

@@ -9,7 +9,8 @@ from typing import Any
 
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError
-from ingest.records import Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Source
 from ingest.schedule.status import JobStatus, wall_clock
 from ingest.schedule.timetable import StopSignal, Timetable, interval_trigger, run_on_schedule
 from ingest.schedule.watching import Watches

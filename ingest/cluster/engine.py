@@ -36,7 +36,8 @@ from ingest.cluster.seen import SHARDS, ShardedDeletes, Shards
 from ingest.cluster.worker import Part, PartResult, Worker, WorkerSetup, build_manifest, claim_documents
 from ingest.errors import ConfigurationError, IngestError, SourceError
 from ingest.parameters import normalize, optional, parse_instance, parse_integer, parse_text
-from ingest.records import Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Source
 from ingest.source.partitions import PartSize, Split, split
 from ingest.source.reading_report import report_of
 from ingest.store.contract import Store

@@ -16,7 +16,8 @@ from ingest.errors import DeletionBrakeError, SourceError
 from ingest.export.directory import MANIFEST, ExportDirectory, Shard, translated
 from ingest.export.index import ExportIndex
 from ingest.parameters import checked, parse_integer, parse_path
-from ingest.records import Fingerprint, Payload, Point, Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Fingerprint, Payload, Point, Source
 from ingest.source.formats import check_parquet
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, fingerprint_of

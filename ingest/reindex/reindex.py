@@ -24,7 +24,7 @@ from ingest.errors import (
     ManifestMismatchError,
     StoreError,
 )
-from ingest.records import LeaseEvent, ModelReport
+from ingest.receipt import LeaseEvent, ModelReport
 from ingest.reindex.rebuild import Rebuild, check_texts
 from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name

@@ -22,7 +22,7 @@ from pydantic import TypeAdapter, ValidationError
 from ingest.atomic_files import make_private_folder, replace_private
 from ingest.errors import DeletionBrakeError, IngestError, JobRunningError
 from ingest.process import is_running
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 
 logger = logging.getLogger(__name__)
 

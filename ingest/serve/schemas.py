@@ -8,7 +8,8 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ingest.records import Hit, Receipt
+from ingest.receipt import Receipt
+from ingest.records import Hit
 from ingest.schedule.status import JobStatus
 from ingest.search.answer import Answer, RerankResult
 from ingest.search.fusion import FusionMethod

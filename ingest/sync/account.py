@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
-from ingest.records import ChunkCounts, Receipt, Source
+from ingest.receipt import ChunkCounts, Receipt
+from ingest.records import Source
 from ingest.source.reading_report import merged, report_of
 from ingest.sync.effects import WindowResult
 from ingest.telemetry import ThroughputMonitor

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.atomic_files import replace_private
-from ingest.records import ModelReport
+from ingest.receipt import ModelReport
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 from ingest.encode.contract import Encoder, Model
 from ingest.encode.ensemble import Ensemble
-from ingest.records import Receipt, Source
+from ingest.receipt import Receipt
+from ingest.records import Source
 from ingest.source.chunking import borders_of
 from ingest.store.contract import Manifest, Store
 from ingest.store.schema import _normalize_collection_name

@@ -19,7 +19,8 @@ from typing import Literal
 
 from ingest.encode.ensemble import Ensemble
 from ingest.parameters import checked, parse_integer, parse_number
-from ingest.records import Fingerprint, ModelReport, Rejected, Source
+from ingest.receipt import ModelReport
+from ingest.records import Fingerprint, Rejected, Source
 from ingest.store.contract import Condition, Store
 from ingest.store.schema import DOC_KEY_FIELD
 from ingest.store.writer import Effects, Writer

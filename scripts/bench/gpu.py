@@ -38,7 +38,7 @@ from ingest.encode.devices import is_accelerator, memory_snapshots, torch_device
 from ingest.encode.lease import lease_gpus
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import CustomModels, EnsembleConfig
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 from ingest.search.searcher import Searcher
 from ingest.store import open_store
 from ingest.testing import FakeAccelerator

@@ -27,7 +27,8 @@ from measuring import machine
 
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Receipt, Rejected
+from ingest.receipt import Receipt
+from ingest.records import Document, Rejected
 from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job
 from ingest.sync.rejects import RejectsFile

@@ -18,7 +18,8 @@ from ingest.encode.models import ModelManager
 from ingest.encode.openvino.choice import BackendOptions
 from ingest.encode.registry import CustomModels, EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Receipt
+from ingest.receipt import Receipt
+from ingest.records import Document
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.store.contract import Store
 from ingest.sync.job import Job

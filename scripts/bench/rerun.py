@@ -29,7 +29,7 @@ from ingest.encode.ensemble import Ensemble
 from ingest.encode.models import ModelManager
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 from ingest.source import open_source
 from ingest.store import open_store
 from ingest.store.contract import Store

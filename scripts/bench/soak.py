@@ -26,7 +26,8 @@ from pathlib import Path
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.errors import SourceError
-from ingest.records import Document, Receipt
+from ingest.receipt import Receipt
+from ingest.records import Document
 from ingest.store import open_store
 from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode

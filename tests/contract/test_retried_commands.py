@@ -22,7 +22,8 @@ from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
 from ingest.errors import StoreUnavailableError
 from ingest.export.runtime import ExportRuntime
-from ingest.records import Document, Receipt, StoredPoint
+from ingest.receipt import Receipt
+from ingest.records import Document, StoredPoint
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.retry import RetryPolicy
 from ingest.search import Searcher

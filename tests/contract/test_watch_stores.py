@@ -13,7 +13,7 @@ import pytest
 from ingest.cli.watching import JOB, open_watches, run_again, sync_parts
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, SourceError, StoreError
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 from ingest.schedule.watching import Watches
 from ingest.source import open_source
 from ingest.source.files import FolderSource

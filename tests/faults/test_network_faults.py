@@ -14,7 +14,7 @@ from qdrant_server import Address
 from sync_bench import SyncBench, counts, document
 
 from ingest.errors import IngestError, StoreUnavailableError
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 from ingest.retry import RetryPolicy
 from ingest.store import open_store
 from ingest.store.contract import Store

@@ -24,7 +24,8 @@ from ingest.encode.queries import as_queries
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError, ManifestMismatchError, ModelError, PrecisionError
-from ingest.records import Document, Receipt
+from ingest.receipt import Receipt
+from ingest.records import Document
 from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.sync.job import Job

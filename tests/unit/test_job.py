@@ -16,7 +16,8 @@ from ingest.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from ingest.records import ChunkCounts, DenseMatrix, Document
+from ingest.receipt import ChunkCounts
+from ingest.records import DenseMatrix, Document
 from ingest.retry import RetryPolicy
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.edge.store import EdgeStore

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.errors import ConfigurationError
-from ingest.settings import RunSettings, Settings, job_settings, load_settings
+from ingest.run_settings import RunSettings
+from ingest.settings import Settings, job_settings, load_settings
 
 JOB = '[jobs.nightly]\nsource = "a"\ncollection = "c"\n'
 

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from ingest.atomic_files import replace_private
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, JobRunningError, SourceError
 from ingest.parameters import parse_share_or_number
-from ingest.records import ChunkCounts, LeaseEvent, Receipt
+from ingest.receipt import ChunkCounts, LeaseEvent, Receipt
 from ingest.schedule.status import (
     JobOutcome,
     JobRecord,

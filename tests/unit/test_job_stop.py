@@ -10,7 +10,8 @@ import pytest
 
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.records import Document, Receipt, Rejected, Source
+from ingest.receipt import Receipt
+from ingest.records import Document, Rejected, Source
 from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode

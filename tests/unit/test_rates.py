@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.records import ModelReport
+from ingest.receipt import ModelReport
 from ingest.sync.preview import estimate
 from ingest.sync.rates import Measured, learn, load_rates, measured_rates, save_rates
 

@@ -24,7 +24,7 @@ from ingest.encode.models import ModelManager
 from ingest.encode.registry import KAGGLE_OPTIMIZED_MODELS, EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.errors import ConfigurationError
-from ingest.records import LeaseEvent, Receipt
+from ingest.receipt import LeaseEvent, Receipt
 from ingest.settings import Settings, load_settings
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
 

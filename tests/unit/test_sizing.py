@@ -10,7 +10,7 @@ import pytest
 
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.records import Receipt
+from ingest.receipt import Receipt
 from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job
 from ingest.sync.reading import Window, WindowBounds

@@ -22,7 +22,8 @@ from ingest.cli.progress import TerminalProgress
 from ingest.cli.receipts import describe_seconds, summarize
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError
-from ingest.records import ChunkCounts, Hit, ModelReport, Receipt
+from ingest.receipt import ChunkCounts, ModelReport, Receipt
+from ingest.records import Hit
 from ingest.search.answer import Answer
 from ingest.settings import load_settings
 from ingest.source import open_source
