@@ -8,11 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import fastmcp
 import httpx
 import pytest
 from command import INGEST, environment
-from fastmcp.client.transports import StdioTransport
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from serving import LOCAL, ApiClient, Blocking, api, on_port, stored_rules
@@ -129,6 +127,9 @@ def test_a_full_queue_is_told_to_the_model(store: Store, tmp_path: Path) -> None
 
 
 def test_the_client_of_fastmcp_finds_the_same_by_both_transports(tmp_path: Path) -> None:
+    import fastmcp  # noqa: PLC0415  two seconds, which each process of tests would take to collect this one
+    from fastmcp.client.transports import StdioTransport  # noqa: PLC0415
+
     async def found(transport: Any) -> Any:
         async with fastmcp.Client(transport) as client:
             assert "search" in {tool.name for tool in await client.list_tools()}
