@@ -24,14 +24,14 @@ install_torch() {
     install torch
 }
 
-# The tests of the pages need Chromium, which is no Python package. Where it cannot be installed, they say what is missing.
-install_chromium() {
-    local name
-    for name in chromium-headless-shell chromium google-chrome; do
-        if command -v "$name" >/dev/null; then return; fi
-    done
-    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends chromium-headless-shell
+# The tests need Chromium and curl, which are no Python packages. Where they cannot be installed, tests say what is missing.
+install_programs() {
+    local missing=()
+    command -v curl >/dev/null || missing+=(curl)
+    command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
+        missing+=(chromium-headless-shell)
+    if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}"
     fi
 }
 
@@ -40,7 +40,7 @@ install_chromium() {
 stamp=.venv/.installed-$1
 if [ ! -e "$stamp" ] || [ pyproject.toml -nt "$stamp" ] || [ scripts/constraints.txt -nt "$stamp" ]; then
     echo "installing qdrant-ingest[$1] into .venv (a minute or two the first time)" >&2
-    if [[ ",$1," == *,dev,* ]]; then install_chromium >/dev/null 2>&1 & fi # while packages are downloaded
+    if [[ ",$1," == *,dev,* ]]; then install_programs >/dev/null 2>&1 & fi # while packages are downloaded
     .venv/bin/python -c 'import torch' 2>/dev/null || install_torch
     # uv installs the rest in a quarter of the time that pip takes.
     install uv
