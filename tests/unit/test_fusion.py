@@ -123,7 +123,9 @@ def test_weights_change_the_order(method: FusionMethod) -> None:
 
 
 SCORE = st.floats(-1e6, 1e6)
-LISTS = st.lists(st.builds(ScoredPoint, st.sampled_from("abcdefgh"), SCORE, st.just({})), unique_by=lambda point: point.id)
+LISTS = st.lists(st.builds(ScoredPoint, st.sampled_from("abcdefgh"), SCORE, st.just({})), unique_by=lambda point: point.id).map(
+    lambda found: sorted(found, key=lambda point: -point.score)
+)
 
 
 @pytest.mark.parametrize("method", METHODS)
