@@ -49,7 +49,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         corpus, queries = _texts(arguments, place)
-        run = [INGEST, "run", str(corpus), "-c", NAME, "--precision", arguments.precision, "--json"]
+        run = [INGEST, "run", str(corpus), "-c", NAME, "--json"]
+        run += ["--precision", arguments.precision] if arguments.precision else []
         receipt = json.loads(subprocess.run(run, cwd=place, check=True, capture_output=True, text=True).stdout)
         with any_server() as server, closing(QdrantClient(url=server.url, check_compatibility=False)) as client:
             bare = _BareLoop(client, place)
@@ -57,7 +58,8 @@ def main() -> None:
                 rows = _measure(place, queries, bare, arguments)
             finally:
                 client.delete_collection(bare.collection)
-    chosen = {"documents": receipt["written"], "precision": arguments.precision, "clients": arguments.clients}
+    precision = next(model["dtype"] for model in receipt["models"] if model["key"] == DENSE)
+    chosen = {"documents": receipt["written"], "precision": precision, "clients": arguments.clients}
     print(json.dumps({**chosen, **rows, "machine": machine()}, indent=1))
 
 
@@ -65,7 +67,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--queries", type=Path)
-    parser.add_argument("--precision", default="int8", choices=["int8", "float32"])
+    parser.add_argument("--precision", choices=["int8", "float32"], help="Default: int8 where it is accurate enough.")
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=160, help="Queries of each part of a round.")
