@@ -1,4 +1,4 @@
-"""What `ingest run --watch` and the daemon share: watches from settings, and the runs that changes cause."""
+"""Watches of `ingest run --watch` and the daemon, and the runs that changes cause."""
 
 from __future__ import annotations
 

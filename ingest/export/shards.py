@@ -25,7 +25,7 @@ from ingest.store.contract import VectorSpec
 from ingest.store.request_sizes import batches
 
 READ_ERRORS = (OSError, pa.ArrowException)
-"""What reading a damaged shard raises."""
+"""The errors of reading a damaged shard."""
 
 ROW_GROUP_POINTS = 2048
 """Maximum number of points in a row group."""

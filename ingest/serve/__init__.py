@@ -3,7 +3,7 @@
 endpoint     one operation: route, documentation, handler; from a request to a response
 openapi      the OpenAPI document of the operations
 schemas      what requests and responses look like
-constraints  what schemas say beyond types
+constraints  constraints of requests beyond types
 problems     errors → problem details (RFC 9457)
 access       bearer tokens, and the names that a request may call this host
 workers      the threads that answer, the queue in front of them, and the deadline

@@ -1,4 +1,4 @@
-"""What the schemas of requests say beyond their types: patterns, filters, and options that go together."""
+"""The constraints of requests beyond their types, as JSON Schema: patterns, filters, and options that go together."""
 
 from __future__ import annotations
 

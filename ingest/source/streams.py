@@ -191,7 +191,7 @@ class Entry:
 
     @property
     def facts(self) -> FileFacts:
-        """What a document keeps about the file."""
+        """Return the facts that a document keeps about the file."""
         modified = None if self.modified is None else self.modified.strftime("%Y-%m-%dT%H:%M:%SZ")
         return FileFacts(printable(self.relative), self.size, modified)
 

@@ -128,4 +128,4 @@ def _reading_code() -> str | None:
 
 
 _READING_CODE = _reading_code()
-"""Of the code that this process has loaded: an upgrade while it runs does not count."""
+"""The digest of the code that this process has loaded: an upgrade while it runs must not change it."""

@@ -1,4 +1,4 @@
-"""What can be wrong with a stored vector. Pure."""
+"""The faults of stored vectors. Pure."""
 
 from __future__ import annotations
 

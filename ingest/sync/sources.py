@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 from ingest.errors import ConfigurationError, SourceError
 from ingest.records import Source
@@ -57,31 +58,26 @@ def are_files(sources: Iterable[Source]) -> bool:
 
 def count_documents(sources: Sequence[Source]) -> int | None:
     """Return the number of documents of the sources, or None if one of them cannot count its own cheaply. See `Source`."""
-    total = 0
-    for source in sources:
-        counts = getattr(source, "count", None)
-        try:
-            found = counts() if callable(counts) else None
-        except SourceError:  # reading it reports the error
-            return None
-        if found is None:
-            return None
-        total += found
-    return total
+    return _sum(sources, "count")
 
 
 def count_bytes(sources: Sequence[Source]) -> int | None:
     """Return the bytes of the files that the sources read, or None if one of them does not know its own. See `Source`."""
+    return _sum(sources, "size")
+
+
+def _sum(sources: Sequence[Source], method: Literal["count", "size"]) -> int | None:
+    """Return the sum of what a method of the sources returns, or None if one of them lacks it, fails, or returns None."""
     total = 0
     for source in sources:
-        tell = getattr(source, "size", None)
+        tell = getattr(source, method, None)
         try:
-            size = tell() if callable(tell) else None
+            found = tell() if callable(tell) else None
         except (SourceError, OSError):  # reading it reports the error
             return None
-        if size is None:
+        if found is None:
             return None
-        total += size
+        total += found
     return total
 
 
