@@ -186,7 +186,7 @@ def test_the_part_of_a_worker_that_dies_is_read_again_and_accounted_once(ray_ben
     assert (tmp_path / "died").exists()
     alone = ray_bench.alone.run(sources, **job)
     assert counts(edited) == counts(alone) == {"read": 62, "written": 6, "updated": 36, "unchanged": 20, "deleted": 4}
-    assert edited.chunks.copied >= alone.chunks.copied  # what the worker wrote before it died is copied, too
+    assert edited.chunks.copied > 0  # how many depends on what other workers have written when one asks the store
     assert (replace(edited.chunks, copied=alone.chunks.copied), edited.moved) == (alone.chunks, alone.moved)
     assert edited.moved > 0
     assert ray_bench.stored() == ray_bench.alone.stored()
