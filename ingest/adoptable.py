@@ -76,4 +76,6 @@ class AdoptableCollection(SearchableCollection):
                 raise ConfigurationError(f"--have names {key!r}, which is not among the models: {nearest(key, chosen)}")
         exact = replace(encoding, backend_options=replace(encoding.backend_options, backend="torch", precision="float32"))
         kept = {key: model for key in have for model in exact.models([chosen[key]])}
+        if multi := [key for key, model in kept.items() if model.kind == "multivector"]:
+            raise ConfigurationError(f"{multi[0]} makes multivectors, which cannot be kept yet: leave it out of --have")
         return [kept.get(model.key, model) for model in self._model_maker(stored, encoding)()]

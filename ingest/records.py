@@ -176,7 +176,7 @@ class SparseVector:
 
 if TYPE_CHECKING:
     Vector = NDArray[np.float32] | SparseVector
-    """One dense `(dim,) float32` row, or one sparse vector."""
+    """One dense `(dim,) float32` row, one multivector `(tokens, dim) float32`, or one sparse vector."""
 
 Payload = dict[str, Any]
 """JSON-representable."""

@@ -145,7 +145,7 @@ class Adoption:
                 )
             if made.raw_name != target:  # it was in use before a rollback
                 store.write_manifest(replace(made, raw_name=target))
-        kept = KeptVectors({model.key: model.dim for model in ensemble.models if model.key in self.have})
+        kept = KeptVectors({model.key: model for model in ensemble.models if model.key in self.have})
         last = receipt = self._pass(build, self.source(kept), rejects, kept.find, ensemble=ensemble, stop=stop)
         chunks = {model.key: model.chunks for model in receipt.models}
         encoded = {key: chunks.get(key, 0) for key in self.have}

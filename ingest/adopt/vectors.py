@@ -14,7 +14,7 @@ from ingest.encode.vectors import unit_rows
 from ingest.errors import ConfigurationError
 from ingest.identity import digest_bytes
 from ingest.records import SparseVector, Vector
-from ingest.store.vector_faults import find_faults
+from ingest.store.vector_faults import Shaped, find_faults, has_shape
 from ingest.sync.effects import Copies
 from ingest.sync.reading import PlannedDocument
 
@@ -32,19 +32,21 @@ class KeptVectors:
     """The stored vectors of texts that were read and are not planned yet. Use it from one thread.
 
     Args:
-        dims: model key → dimension of its vectors, None for a sparse model.
+        shapes: model key → kind and dimension of its vectors.
     """
 
-    def __init__(self, dims: Mapping[str, int | None]) -> None:
-        self._dims = dims
+    def __init__(self, shapes: Mapping[str, Shaped]) -> None:
+        self._shapes = shapes
         self._waiting: OrderedDict[tuple[str, str], Vector] = OrderedDict()
         self._bytes = 0
 
     def keep(self, model: str, text: str, vector: Vector) -> None:
-        """Keep the vector of a text, at unit length if it is dense, unless it is damaged or has another dimension."""
+        """Keep the vector of a text, at unit length if it is dense, unless it is damaged or has another shape."""
+        if not has_shape(vector, self._shapes[model]):
+            return
         if not isinstance(vector, SparseVector):
             vector = unit_rows(vector[np.newaxis])[0]
-        if any(find_faults([(0, vector)], self._dims[model])):
+        if any(find_faults([(0, vector)], self._shapes[model])):
             return
         key = model, digest_bytes(text.encode())
         self._forget(key)
@@ -58,7 +60,7 @@ class KeptVectors:
         found: dict[str, dict[str, Vector]] = {}
         for planned in documents:
             for fingerprint in planned.fingerprints:
-                for model in self._dims:
+                for model in self._shapes:
                     if (vector := self._waiting.get((model, fingerprint.text_fp))) is not None:
                         found.setdefault(fingerprint.text_fp, {})[model] = vector
         for text, vectors in found.items():

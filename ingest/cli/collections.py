@@ -58,8 +58,8 @@ def info(
     for heading in ("vector", "kind", "dimension", "distance", "weight"):
         table.add_column(heading, no_wrap=True)
     for spec in manifest.vectors:
-        kind, dim, distance = ("sparse", "", "dot") if spec.sparse else ("dense", str(spec.dim), spec.distance)
-        kind = f"{kind}, {spec.options['language']}" if "language" in spec.options else kind
+        dim, distance = ("", "dot") if spec.kind == "sparse" else (str(spec.dim), spec.distance)
+        kind = f"{spec.kind}, {spec.options['language']}" if "language" in spec.options else spec.kind
         table.add_row(spec.name, kind, dim, distance, f"{manifest.weights.get(spec.name, 1.0):g}")
     output().print(table)
     _print_indexes(details.indexes)

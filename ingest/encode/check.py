@@ -13,6 +13,7 @@ from ingest.encode.runner import BatchRunner
 from ingest.encode.self_description import prompt_differences
 from ingest.encode.torch_model import TorchModel
 from ingest.errors import ModelError
+from ingest.records import SparseVector
 from ingest.telemetry import ThroughputMonitor
 
 SENTENCE = "The quick brown fox jumps over the lazy dog."
@@ -68,12 +69,13 @@ def check_model(
         raise ModelError(f"model {key!r}: {'; '.join(differences)}: a run uses the configured prompt")
     (report,) = monitor.model_reports()
     norm = terms = None
-    if isinstance(encoded.vectors, list):
-        terms = len(encoded.vectors[0].indices)
+    vector = encoded.vectors[0]
+    if isinstance(vector, SparseVector):
+        terms = len(vector.indices)
         if terms == 0:
             raise ModelError(f"model {key!r} returned an empty vector for a plain sentence: its weights are not usable")
     else:
-        norm = float(np.linalg.norm(encoded.vectors[0]))
+        norm = float(np.linalg.norm(vector.reshape(-1, vector.shape[-1]), axis=1).mean())
         if not np.isclose(norm, 1.0, atol=1e-3):
             raise ModelError(f"model {key!r} returned a vector of length {norm:.4f} instead of 1: its weights are not usable")
     return CheckReport(

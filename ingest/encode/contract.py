@@ -8,14 +8,15 @@ from typing import Any, Literal, Protocol, runtime_checkable
 
 from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
-ModelKind = Literal["dense", "sparse", "reranker"]
+ModelKind = Literal["dense", "sparse", "multivector", "reranker"]
 
 RunsOn = Literal["accelerator", "cpu", "anywhere", "remote"]
 """Where a model computes: on an accelerator (the CPU if the machine has none), always on the CPU, on the CPU beside whatever else
 computes there (by default it leases nothing), or on another machine."""
 
-Vectors = DenseMatrix | list[SparseVector]
-"""`(n, dim) float32, unit norm`, or n sparse vectors; row i belongs to text i."""
+Vectors = DenseMatrix | list[SparseVector] | list[DenseMatrix]
+"""`(n, dim) float32`, n sparse vectors, or n multivectors, each `(tokens, dim) float32`; the i-th belongs to text i. Dense rows
+have unit norm."""
 
 
 class Encoder(Protocol):
@@ -53,7 +54,7 @@ class Model(Protocol):
 
     @property
     def dim(self) -> int | None:
-        """The dimension of a dense model, None for a sparse one."""
+        """The dimension of a dense model or of the rows of a multivector, None for a sparse one."""
         ...
 
     @property

@@ -32,6 +32,9 @@ DEFAULT_MODELS = ("all-miniLM-l6", "bm25")
 SPARSE_VECTOR_BYTES = 2048
 """Estimated size of a sparse vector: 256 entries. The size of a dense one is known."""
 
+DEFAULT_ROWS = 512
+"""Estimated rows of a multivector if no model limits the tokens of a chunk."""
+
 T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
@@ -247,8 +250,12 @@ def token_limits(models: Sequence[Model]) -> list[TokenLimit]:
 
 
 def vector_bytes(models: Sequence[Model]) -> int:
-    """Return the estimated bytes of one chunk's vectors."""
-    return sum(SPARSE_VECTOR_BYTES if model.dim is None else 4 * model.dim for model in models)
+    """Return the estimated bytes of one chunk's vectors: for a multivector those of the longest chunk that the models take."""
+    rows = min((limit.max_tokens for limit in token_limits(models)), default=DEFAULT_ROWS)
+    return sum(
+        SPARSE_VECTOR_BYTES if model.dim is None else 4 * model.dim * (rows if model.kind == "multivector" else 1)
+        for model in models
+    )
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ class PassState:
         lengths: tokens of each distinct text.
         sizes: by which texts are compared: tokens, or characters if the model counts none.
         counted: whether the model counts tokens.
-        matrix: vectors of a dense model, `vectors` those of a sparse one; a row per distinct text.
+        matrix: vectors of a dense model, `vectors` those of another; a row per distinct text.
         failed: index of a distinct text → reason.
         may_overflow: whether the model computes in float16 and can compute in float32 instead.
         overflowed: whether it made a vector that is not finite: the pass continues in float32.
@@ -50,7 +51,7 @@ class PassState:
     counted: bool
     queue: BatchQueue
     matrix: NDArray[np.float32] | None
-    vectors: list[SparseVector]
+    vectors: list[Any]
     failed: dict[int, str]
     may_overflow: bool
     overflowed: bool = False
@@ -69,6 +70,7 @@ class PassState:
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         distinct = list(row_of)
         limit = model.token_limit
+        is_matrix = model.dim is not None and model.kind != "multivector"
         failed: dict[int, str] = {}
         if limit is None or not distinct:
             lengths = np.full(len(distinct), UNCOUNTED_COST, np.int64)
@@ -86,8 +88,8 @@ class PassState:
             sizes=np.fromiter(map(len, distinct), np.int64, len(distinct)) if limit is None else lengths,
             counted=limit is not None,
             queue=_queue(model, lengths, possible),
-            matrix=None if model.dim is None else np.zeros((len(distinct), model.dim), np.float32),
-            vectors=[] if model.dim is not None else [_EMPTY] * len(distinct),
+            matrix=np.zeros((len(distinct), model.dim or 0), np.float32) if is_matrix else None,
+            vectors=[] if is_matrix else [_EMPTY] * len(distinct),
             failed=failed,
             may_overflow=model.dtype == "float16" and isinstance(model, FallbackModel),
         )

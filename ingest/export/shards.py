@@ -1,7 +1,8 @@
 """Shards: points as Parquet files.
 
 A row is a point: `id` (string), `payload` (string: JSON), and a column for each vector, `dense.NAME` as
-fixed_size_list<float32>[dim] or `sparse.NAME` as struct<indices: list<uint32>, values: list<float32>>. No data is pickled.
+fixed_size_list<float32>[dim], `multivector.NAME` as list<fixed_size_list<float32>[dim]>, or `sparse.NAME` as
+struct<indices: list<uint32>, values: list<float32>>. No data is pickled.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ _SPARSE = pa.struct([pa.field("indices", pa.list_(pa.uint32())), pa.field("value
 def shard_schema(vectors: Sequence[VectorSpec]) -> pa.Schema:
     """Return the columns of a shard with these vectors."""
     columns: dict[str, pa.DataType] = {"id": pa.string(), "payload": pa.string()}
-    columns |= {_column(spec): _SPARSE if spec.dim is None else pa.list_(pa.float32(), spec.dim) for spec in vectors}
+    columns |= {_column(spec): _type(spec) for spec in vectors}
     return pa.schema([pa.field(name, kind, nullable=False) for name, kind in columns.items()])
 
 
@@ -51,7 +52,7 @@ def points_to_table(points: Sequence[Point], vectors: Sequence[VectorSpec]) -> p
     ]
     for spec in vectors:
         column = [point.vectors[spec.name] for point in points]
-        columns.append(_sparse_column(column) if spec.dim is None else _dense_column(column, spec.dim))
+        columns.append(_vector_column(column, spec))
     return pa.Table.from_arrays(columns, schema=shard_schema(vectors))
 
 
@@ -60,7 +61,7 @@ def table_to_points(table: pa.Table, vectors: Sequence[VectorSpec]) -> list[Poin
     columns: dict[str, Sequence[Vector]] = {}
     for spec in vectors:
         column = cast("Any", table.column(_column(spec)).combine_chunks())
-        columns[spec.name] = _sparse_rows(column) if spec.dim is None else _dense_rows(column, spec.dim)
+        columns[spec.name] = _rows(column, spec)
     ids = cast("list[str]", table.column("id").to_pylist())
     return [
         Point(point_id, {name: rows[at] for name, rows in columns.items()}, payload)
@@ -149,11 +150,29 @@ def read_tables(path: Path) -> Iterator[pa.Table]:
 
 
 def _column(spec: VectorSpec) -> str:
-    return f"sparse.{spec.name}" if spec.dim is None else f"dense.{spec.name}"
+    return f"{spec.kind}.{spec.name}"
+
+
+def _type(spec: VectorSpec) -> pa.DataType:
+    if spec.dim is None:
+        return _SPARSE
+    row = pa.list_(pa.float32(), spec.dim)
+    return pa.list_(row) if spec.multi else row
 
 
 def _json(payload: Mapping[str, Any]) -> str:
     return json.dumps(payload, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _vector_column(column: Sequence[Vector], spec: VectorSpec) -> pa.Array[Any]:
+    if spec.dim is None:
+        return _sparse_column(column)
+    if not spec.multi:
+        return _dense_column(column, spec.dim)
+    matrices = cast("Sequence[NDArray[np.float32]]", column)
+    offsets = pa.array(np.cumsum([0, *map(len, matrices)], dtype=np.int32), pa.int32())
+    rows = _dense_column([matrix.reshape(-1) for matrix in matrices], spec.dim)
+    return cast("pa.Array[Any]", pa.ListArray.from_arrays(offsets, rows))
 
 
 def _dense_column(column: Sequence[Vector], dim: int) -> pa.Array[Any]:
@@ -168,6 +187,15 @@ def _sparse_column(column: Sequence[Vector]) -> pa.Array[Any]:
     values = pa.array(np.concatenate([vector.values for vector in vectors], dtype=np.float32), pa.float32())
     lists = [pa.ListArray.from_arrays(offsets, numbers) for numbers in (indices, values)]
     return cast("pa.Array[Any]", pa.StructArray.from_arrays(lists, fields=list(_SPARSE)))
+
+
+def _rows(column: Any, spec: VectorSpec) -> Sequence[Vector]:
+    if spec.dim is None:
+        return _sparse_rows(column)
+    if not spec.multi:
+        return _dense_rows(column, spec.dim)
+    rows = column.values.flatten().to_numpy(zero_copy_only=False).reshape(-1, spec.dim)
+    return [rows[start:end] for start, end in pairwise(column.offsets.to_numpy())]
 
 
 def _dense_rows(column: Any, dim: int) -> Sequence[Vector]:
@@ -187,6 +215,6 @@ def _lists(column: Any) -> list[NDArray[Any]]:
 def _point_bytes(point: Point) -> int:
     """Estimate the size of a point: one byte per character of its text, and a flat rate for the rest of its payload."""
     vectors = sum(
-        8 * len(vector.indices) if isinstance(vector, SparseVector) else 4 * len(vector) for vector in point.vectors.values()
+        8 * len(vector.indices) if isinstance(vector, SparseVector) else 4 * vector.size for vector in point.vectors.values()
     )
     return vectors + len(point.payload.get("text", "")) + 1024

@@ -11,12 +11,13 @@ from itertools import islice
 import numpy as np
 
 from ingest.encode.contract import Model
-from ingest.encode.ensemble import SPARSE_VECTOR_BYTES, Ensemble, token_limits
+from ingest.encode.ensemble import Ensemble, token_limits
 from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector
-from ingest.store.contract import Manifest, Store
+from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.request_sizes import batches
 from ingest.store.schema import INGEST_FIELD, encoded_text, fingerprint_of, with_fingerprint
+from ingest.store.vector_faults import has_shape
 from ingest.store.writer import Effects, Writer
 from ingest.sync.plan import ChunkAction, DeleteMode, plan_document
 from ingest.sync.prefetch import Prefetch
@@ -123,7 +124,7 @@ class Rebuild:
         self._store = store
         self._live = live
         self._target = target
-        self._dimensions = {spec.name: spec.dim for spec in manifest.vectors}
+        self._specs = {spec.name: spec for spec in manifest.vectors}
         self._models = {spec.name: spec.fingerprint for spec in manifest.vectors}
         self._copied_vectors = list(copied)
         self._ensemble = ensemble
@@ -165,10 +166,10 @@ class Rebuild:
         fingerprint = fingerprint_of(point.id, point.payload)
         if fingerprint is None or fingerprint.vectors != self._models:
             return "made by other models"
-        for name, dim in self._dimensions.items():
+        for name, spec in self._specs.items():
             if name not in point.vectors:
                 return f"has no vector {name}"
-            if not _is_sound(point.vectors[name], dim):
+            if not _is_sound(point.vectors[name], spec):
                 return f"its vector {name} has another dimension or is not finite"
         return None
 
@@ -177,7 +178,7 @@ class Rebuild:
         target = self._store.scroll(self._target, payload=[INGEST_FIELD])
         differing = ((wanted, stored) for wanted, stored in pair_by_id(live, target) if self._differ(wanted, stored))
         window = _Window()
-        vector_bytes = sum(SPARSE_VECTOR_BYTES if dim is None else 4 * dim for dim in self._dimensions.values())
+        vector_bytes = self._ensemble.vector_bytes
         page = min(PAGE_POINTS, self._bounds.chunks)
         for pairs in batches(differing, lambda _: 1, page, page):
             window.deletes.extend(stored.id for wanted, stored in pairs if wanted is None and stored is not None)
@@ -210,7 +211,7 @@ class Rebuild:
             for name in action.vectors
             if live.vectors.get(name) == self._models[name]
             and name in point.vectors
-            and _is_sound(point.vectors[name], self._dimensions[name])
+            and _is_sound(point.vectors[name], self._specs[name])
         }
         encoded = tuple(name for name in action.vectors if name not in copied)
         return _PointRebuild(point, wanted, action, copied, encoded, _text(point, live) if encoded else "")
@@ -273,10 +274,9 @@ def pair_by_id(
             one, other = next(lefts, None), next(rights, None)
 
 
-def _is_sound(vector: Vector, dim: int | None) -> bool:
-    if isinstance(vector, SparseVector):
-        return dim is None and bool(np.isfinite(vector.values).all())
-    return vector.shape == (dim,) and bool(np.isfinite(vector).all())
+def _is_sound(vector: Vector, spec: VectorSpec) -> bool:
+    numbers = vector.values if isinstance(vector, SparseVector) else vector
+    return has_shape(vector, spec) and bool(np.isfinite(numbers).all())
 
 
 def _fingerprint(point: StoredPoint, collection: str) -> Fingerprint:

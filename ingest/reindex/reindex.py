@@ -185,7 +185,7 @@ def _new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
 
 def _content_key(manifest: Manifest) -> tuple[object, object]:
     """Return everything in a manifest that determines the contents of the collection."""
-    vectors = {spec.name: (spec.dim, spec.distance, spec.idf, spec.fingerprint) for spec in manifest.vectors}
+    vectors = {spec.name: (spec.kind, spec.dim, spec.distance, spec.idf, spec.fingerprint) for spec in manifest.vectors}
     return vectors, dict(manifest.chunking)
 
 
@@ -199,7 +199,7 @@ def _has_same_contents(one: Manifest, other: Manifest) -> bool:
 
 def _is_same_vector(one: VectorSpec, other: VectorSpec) -> bool:
     """Return whether a vector can be copied from one to the other. All have unit norm, so the distance does not matter."""
-    same = (one.name, one.dim, one.fingerprint) == (other.name, other.dim, other.fingerprint)
+    same = (one.name, one.kind, one.dim, one.fingerprint) == (other.name, other.kind, other.dim, other.fingerprint)
     return same and not changed_canaries(one, other)
 
 

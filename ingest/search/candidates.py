@@ -187,7 +187,7 @@ class CandidateFinder:
 
     def _dense_vectors(self, candidates: Sequence[Fused]) -> dict[str, DenseMatrix]:
         """Return the first dense vector of each candidate."""
-        dense = [spec.name for spec in self._manifest.vectors if not spec.sparse]
+        dense = [spec.name for spec in self._manifest.vectors if spec.kind == "dense"]
         if not dense:
             raise ConfigurationError("diversity: the collection has no dense vector to compare hits by")
         ids = [each.id for each in candidates]
@@ -204,7 +204,7 @@ class CandidateFinder:
     def _vectors_to_refine(self, encoded: Mapping[str, Vectors], request: SearchRequest) -> list[str]:
         if request.fusion != "scores" or not request.feedback or request.limit > FEEDBACK_LIMIT:
             return []
-        dense = [spec.name for spec in self._manifest.vectors if not spec.sparse]
+        dense = [spec.name for spec in self._manifest.vectors if spec.kind == "dense"]
         return vectors_to_refine(encoded, dense, self._weights(request))
 
     def _refined(

@@ -29,7 +29,7 @@ class SimilarityScale:
         self._manifest = manifest
         self._clock = clock
         self._lock = threading.Lock()
-        self._sigmas: Sigmas = {spec.name: None for spec in manifest.vectors if not spec.sparse}
+        self._sigmas: Sigmas = {spec.name: None for spec in manifest.vectors if spec.kind == "dense"}
         self._fresh_until = float("-inf")
 
     def sigmas(self) -> Sigmas:

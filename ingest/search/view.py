@@ -15,7 +15,7 @@ from ingest.encode.runner import BatchRunner
 from ingest.errors import ConflictError, DeviceError, LeaseTimeoutError, ModelError
 from ingest.identity import doc_key, is_uuid
 from ingest.parameters import shown as shown_value
-from ingest.records import Hit, Payload, ScoredPoint, StoredPoint
+from ingest.records import Hit, Payload, ScoredPoint, SparseVector, StoredPoint
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
 from ingest.search.candidates import CandidateFinder, Candidates
@@ -245,10 +245,15 @@ class CollectionView:
     @property
     def _terms(self) -> Callable[[Sequence[str]], list[set[int]]] | None:
         """A function that returns the terms of texts by the first model that compares words, or None without one."""
-        model = next((self.models[spec.name] for spec in self.manifest.vectors if spec.sparse and spec.idf), None)
+        model = next((self.models[spec.name] for spec in self.manifest.vectors if spec.kind == "sparse" and spec.idf), None)
         if model is None:
             return None
-        return lambda texts: [set(vector.indices.tolist()) for vector in self._encode(model, texts, time.monotonic())]
+
+        def terms(texts: Sequence[str]) -> list[set[int]]:
+            vectors = self._encode(model, texts, time.monotonic())
+            return [set(vector.indices.tolist()) for vector in vectors if isinstance(vector, SparseVector)]
+
+        return terms
 
     def _is_own(self, payload: Payload) -> bool:
         return all(condition.value in values_at(payload, condition.field) for condition in self._own)

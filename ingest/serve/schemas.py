@@ -16,6 +16,7 @@ from ingest.search.fusion import FusionMethod
 from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT, MAX_QUERY, MAX_REACH
 from ingest.search.rerank import RerankMode
 from ingest.serve.constraints import COMBINATIONS, Body, BoostText, FilterText, Path, Text, Weights, Where
+from ingest.store.contract import VectorKind
 from ingest.store.payload_index import PayloadIndex
 from ingest.sync.manifest import CollectionDetails
 
@@ -255,7 +256,7 @@ class VectorInfo:
     """A named vector. `dim` is None for a sparse one; `weight` is its weight in the fusion."""
 
     name: str
-    kind: Literal["dense", "sparse"]
+    kind: VectorKind
     dim: int | None
     distance: str
     weight: float
@@ -275,9 +276,7 @@ class CollectionInfo:
     @classmethod
     def of(cls, details: CollectionDetails) -> Self:
         vectors = tuple(
-            VectorInfo(
-                spec.name, "sparse" if spec.sparse else "dense", spec.dim, spec.distance, details.weights.get(spec.name, 1.0)
-            )
+            VectorInfo(spec.name, spec.kind, spec.dim, spec.distance, details.weights.get(spec.name, 1.0))
             for spec in details.vectors
         )
         return cls(details.name, details.stored_as, details.points, vectors, details.indexes, details.chunking)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
 Quantization = Literal["none", "scalar", "binary"]
+VectorKind = Literal["dense", "sparse", "multivector"]
 Operator = Literal[
     "eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "null", "missing", "text", "near", "box", "polygon", "element"
 ]
@@ -33,12 +34,13 @@ class VectorSpec:
 
     Attributes:
         name: the vector's name, which is its model's registry key.
-        dim: dimension of a dense vector, None for a sparse one.
-        distance: of a dense vector; sparse vectors always compare by dot product.
+        dim: dimension of a dense vector and of each row of a multivector, None for a sparse vector.
+        distance: of a dense vector and of the rows of a multivector; sparse vectors always compare by dot product.
         idf: whether Qdrant weights the terms of a sparse vector by their rarity at query time.
         fingerprint: the model's `Model.fingerprint`.
         space: the model's `Model.space`; a search requires a model of the same space.
         model: everything needed to load the same model again: hub id, revision, prompts, …; JSON.
+        multi: whether it is a multivector: one row per token, compared by the sum of each query row's best similarity (max-sim).
     """
 
     name: str
@@ -48,10 +50,13 @@ class VectorSpec:
     distance: Distance = "cosine"
     idf: bool = False
     model: Mapping[str, Any] = field(default_factory=dict)
+    multi: bool = False
 
     @property
-    def sparse(self) -> bool:
-        return self.dim is None
+    def kind(self) -> VectorKind:
+        if self.dim is None:
+            return "sparse"
+        return "multivector" if self.multi else "dense"
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -198,6 +203,7 @@ class VectorQuery:
 
     Attributes:
         exact: whether to compare with all vectors, even if there is an index.
+        among: ids of the only points to compare with. None: all.
     """
 
     vector: str
@@ -206,6 +212,7 @@ class VectorQuery:
     conditions: tuple[Filter, ...] = ()
     offset: int = 0
     exact: bool = False
+    among: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,15 @@ Json = dict[str, Any]
 _CLAUSES = {"and": "must", "or": "should", "not": "must_not"}
 
 
-def filter_json(filters: Sequence[Filter]) -> Json | None:
-    """Return filters, joined by AND, or None if there are none. A `RawFilter` stays as it is."""
-    return {"must": [_json(each) for each in filters]} if filters else None
+def filter_json(filters: Sequence[Filter], among: Sequence[str] | None = None) -> Json | None:
+    """Return filters, joined by AND, or None if there are none. A `RawFilter` stays as it is.
+
+    `among`: ids of the only points that pass; None: any.
+    """
+    conditions = [_json(each) for each in filters]
+    if among is not None:
+        conditions.append({"has_id": list(among)})
+    return {"must": conditions} if conditions else None
 
 
 def _json(part: Filter) -> Any:

@@ -63,7 +63,7 @@ def payload_bytes(item: tuple[str, Payload]) -> int:
 def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
     total = 0
     for vector in vectors.values():
-        total += len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else len(vector) * _FLOAT_BYTES
+        total += len(vector.indices) * _SPARSE_BYTES if isinstance(vector, SparseVector) else vector.size * _FLOAT_BYTES
     return total
 
 

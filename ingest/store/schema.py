@@ -210,6 +210,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
                 "distance": vector.distance,
                 "idf": vector.idf,
                 "model": dict(vector.model),
+                **({"multi": True} if vector.multi else {}),
             }
             for vector in manifest.vectors
         ],
@@ -245,9 +246,10 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
 
 
 def check_same_vectors(stored: Manifest, new: Manifest) -> None:
-    """Raise `ManifestMismatchError` if vectors differ in what cannot change: names, dimensions, distances, IDF."""
+    """Raise `ManifestMismatchError` if vectors differ in what cannot change: names, kinds, dimensions, distances, IDF."""
     was, wanted = (
-        {vector.name: (vector.dim, vector.distance, vector.idf) for vector in manifest.vectors} for manifest in (stored, new)
+        {vector.name: (vector.kind, vector.dim, vector.distance, vector.idf) for vector in manifest.vectors}
+        for manifest in (stored, new)
     )
     if was != wanted:
         differing = sorted(name for name in was.keys() | wanted.keys() if was.get(name) != wanted.get(name))
@@ -314,6 +316,7 @@ def _vector_from_json(vector: dict[str, Any]) -> VectorSpec:
         distance=distance,
         idf=_typed(vector["idf"], bool),
         model=_typed(vector["model"], dict),
+        multi=_typed(vector.get("multi", False), bool),
     )
 
 

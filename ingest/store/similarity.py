@@ -65,7 +65,7 @@ def note_sigmas(store: Store, collection: str) -> None:
 
 def stored_sigmas(note: Any, manifest: Manifest) -> dict[str, float] | None:
     """Return the noted scale of every dense vector, or None if there is no valid note of these models."""
-    dense = [spec.name for spec in manifest.vectors if not spec.sparse]
+    dense = [spec.name for spec in manifest.vectors if spec.kind == "dense"]
     match note:
         case {"points": int(), "fingerprints": dict() as fingerprints, "sigmas": dict() as sigmas}:
             same = all(fingerprints.get(name) == manifest.fingerprints[name] for name in dense)
@@ -76,7 +76,7 @@ def stored_sigmas(note: Any, manifest: Manifest) -> dict[str, float] | None:
 
 def measure(store: Store, manifest: Manifest) -> Sample:
     """Return the scale of every dense vector of a collection. Raises `StoreError` and `CollectionNotFoundError`."""
-    distances = {spec.name: spec.distance for spec in manifest.vectors if not spec.sparse}
+    distances = {spec.name: spec.distance for spec in manifest.vectors if spec.kind == "dense"}
     if not distances:
         return Sample({}, 0)
     points = store.scroll(manifest.collection, payload=False, vectors=list(distances), page=SAMPLE_POINTS)

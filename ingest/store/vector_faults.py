@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from itertools import islice
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,31 @@ LENGTH_TOLERANCE = 0.01
 Owner = TypeVar("Owner")
 
 
-def find_faults(vectors: Sequence[tuple[Owner, Vector]], dim: int | None) -> Iterator[tuple[Owner, str]]:
-    """Yield the owners of faulty vectors of one name, each with a phrase that continues "the vector …".
+class Shaped(Protocol):
+    """The shape of the vectors of one name, as a `VectorSpec` and a model know it."""
 
-    `dim`: the dimension, or None for sparse vectors.
-    """
-    return _sparse_faults(vectors) if dim is None else _dense_faults(vectors, dim)
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def dim(self) -> int | None: ...
+
+
+def find_faults(vectors: Sequence[tuple[Owner, Vector]], shape: Shaped) -> Iterator[tuple[Owner, str]]:
+    """Yield the owners of faulty vectors of one name, each with a phrase that continues "the vector …"."""
+    if shape.dim is None:
+        return _sparse_faults(vectors)
+    find = _multivector_faults if shape.kind == "multivector" else _dense_faults
+    return find(vectors, shape.dim)
+
+
+def has_shape(vector: Vector, shape: Shaped) -> bool:
+    """Return whether a vector is of this kind and dimension."""
+    if isinstance(vector, SparseVector):
+        return shape.kind == "sparse"
+    if shape.kind == "multivector":
+        return vector.ndim == 2 and len(vector) > 0 and vector.shape[1] == shape.dim  # noqa: PLR2004  rows and dimensions
+    return vector.shape == (shape.dim,)
 
 
 def _dense_faults(vectors: Sequence[tuple[Owner, Vector]], dim: int) -> Iterator[tuple[Owner, str]]:
@@ -43,6 +63,18 @@ def _dense_faults(vectors: Sequence[tuple[Owner, Vector]], dim: int) -> Iterator
             yield owner, "is all zeros"
         elif abs(length - 1) > LENGTH_TOLERANCE:
             yield owner, f"has length {length:.3g} instead of 1"
+
+
+def _multivector_faults(vectors: Sequence[tuple[Owner, Vector]], dim: int) -> Iterator[tuple[Owner, str]]:
+    for owner, vector in vectors:
+        if not isinstance(vector, np.ndarray) or vector.ndim != 2:  # noqa: PLR2004  rows and dimensions
+            yield owner, "is no multivector"
+            continue
+        rows = [(number, row) for number, row in enumerate(vector)]
+        if not rows:
+            yield owner, "has no rows"
+        for number, fault in islice(_dense_faults(rows, dim), 1):
+            yield owner, f"{fault} in row {number}"
 
 
 def _sparse_faults(vectors: Sequence[tuple[Owner, Vector]]) -> Iterator[tuple[Owner, str]]:

@@ -20,15 +20,15 @@ def stored_point(record: Any, sparse: type[Any]) -> StoredPoint:
 
 
 def named_vectors(vectors: Any, sparse: type[Any]) -> dict[str, Vector]:
-    """Convert the vectors of a vendor record, without multivectors. One that has no name is called `UNNAMED`."""
+    """Convert the vectors of a vendor record. One that has no name is called `UNNAMED`."""
     import numpy as np  # noqa: PLC0415  see `ingest.records`
 
     converted: dict[str, Vector] = {}
     for name, value in (vectors if isinstance(vectors, dict) else {UNNAMED: vectors} if vectors else {}).items():
         if isinstance(value, sparse):
             converted[name] = SparseVector(np.asarray(value.indices, np.uint32), np.asarray(value.values, np.float32))
-        elif (dense := np.asarray(value, np.float32)).ndim == 1:
-            converted[name] = dense
+        else:
+            converted[name] = np.asarray(value, np.float32)
     return converted
 
 

@@ -159,14 +159,14 @@ def _add_sound(page: _Page, specs: Sequence[VectorSpec], found: dict[str, dict[s
             if fingerprint.vectors.get(spec.name) == spec.fingerprint and spec.name in point.vectors
         ]
         numbered = [(number, vector) for number, (_, vector) in enumerate(vectors)]
-        faulty = {number for number, _ in find_faults(numbered, spec.dim)}
+        faulty = {number for number, _ in find_faults(numbered, spec)}
         for number, (text, vector) in enumerate(vectors):
             if number not in faulty and (exact or not _is_rounded(vector)):
                 found.setdefault(text, {}).setdefault(spec.name, vector)
 
 
 def _is_rounded(vector: Vector) -> bool:
-    """Return whether a dense vector fits into float16, as after it was stored as that or as integers."""
+    """Return whether a dense vector or multivector fits into float16, as after it was stored as that or as integers."""
     return isinstance(vector, np.ndarray) and bool((vector.astype(np.float16) == vector).all())
 
 

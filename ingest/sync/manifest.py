@@ -56,6 +56,7 @@ def wanted_manifest(
                 space=model.space,
                 distance=distance if model.kind == "dense" else "dot",
                 idf=model.uses_idf,
+                multi=model.kind == "multivector",
                 model={"kind": model.kind, "dtype": model.dtype, "backend": model.backend, **_options(model)},
             )
             for model in models
@@ -214,21 +215,29 @@ def find_drift(wanted: Manifest, stored: Manifest) -> Drift:
     if extra := [name for name in have if name not in want]:
         vectors.append(f"it also has the vector {', '.join(extra)}, which the job does not make")
     for name in sorted(want.keys() & have.keys()):
-        if want[name].dim != have[name].dim:
-            vectors.append(f"{name} has {have[name].dim} dimensions, the job's has {want[name].dim}")
-        elif want[name].distance != have[name].distance:
-            vectors.append(f"{name} is compared by {have[name].distance}, the job's by {want[name].distance}")
-        elif want[name].idf != have[name].idf:
-            vectors.append(f"{name} {'weighs' if have[name].idf else 'does not weigh'} rare terms more, unlike the job's")
-        elif (want[name].options or have[name].options) != have[name].options:
-            vectors.extend(
-                f"the {option} of {name} is {have[name].options.get(option)}, the job's is {value}"
-                for option, value in want[name].options.items()
-                if have[name].options.get(option) != value
-            )
+        if differences := _shape_differences(want[name], have[name]):
+            vectors.extend(differences)
         elif difference := _model_difference(want[name], have[name]):
             models.append(difference)
     return Drift(tuple(chunking), tuple(vectors), tuple(models))
+
+
+def _shape_differences(wanted: VectorSpec, stored: VectorSpec) -> list[str]:
+    """Return phrases if vectors of one name differ in what is not their model's weights."""
+    name = stored.name
+    if wanted.kind != stored.kind:
+        return [f"{name} is {stored.kind}, the job's is {wanted.kind}"]
+    if wanted.dim != stored.dim:
+        return [f"{name} has {stored.dim} dimensions, the job's has {wanted.dim}"]
+    if wanted.distance != stored.distance:
+        return [f"{name} is compared by {stored.distance}, the job's by {wanted.distance}"]
+    if wanted.idf != stored.idf:
+        return [f"{name} {'weighs' if stored.idf else 'does not weigh'} rare terms more, unlike the job's"]
+    return [
+        f"the {option} of {name} is {stored.options.get(option)}, the job's is {value}"
+        for option, value in wanted.options.items()
+        if stored.options.get(option) != value
+    ]
 
 
 def _model_difference(wanted: VectorSpec, stored: VectorSpec) -> str | None:
@@ -320,7 +329,7 @@ def stored_options(stored: Manifest | None) -> StoredOptions:
     """Return the options that a stored manifest stands for."""
     if stored is None:
         return StoredOptions()
-    distances = (spec.distance for spec in stored.vectors if not spec.sparse)
+    distances = (spec.distance for spec in stored.vectors if spec.kind == "dense")
     return StoredOptions(ChunkingOptions(**stored.chunking), stored.weights, next(distances, "cosine"))
 
 

@@ -70,7 +70,7 @@ class VectorProbe:
 
 def _is_probed(model: Model) -> bool:
     """Return whether a model makes dense vectors in a float, with a library that rounds differently on another machine."""
-    return model.dim is not None and model.dtype in FLOATS and model.backend in {"torch", "openvino"}
+    return model.kind == "dense" and model.dtype in FLOATS and model.backend in {"torch", "openvino"}
 
 
 def _text_of(point: StoredPoint, model: Model) -> str | None:

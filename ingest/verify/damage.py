@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ingest.identity import doc_key
 from ingest.records import Fingerprint, SparseVector, StoredPoint, Vector
 from ingest.store.schema import encoded_text, fingerprint_of
-from ingest.store.vector_faults import find_faults
+from ingest.store.vector_faults import Shaped, find_faults
 from ingest.sync.fingerprints import digest_stored_payload
 
 SPARSE_TOLERANCE = 1e-3
@@ -80,18 +80,18 @@ def inspect_payload(point: StoredPoint, source: str, models: Mapping[str, str]) 
             yield Damage(FindingKind.FOREIGN_VECTORS, name, "was made by another model")
 
 
-def inspect_vectors(points: Sequence[StoredPoint], dimensions: Mapping[str, int | None]) -> Iterator[tuple[StoredPoint, Damage]]:
+def inspect_vectors(points: Sequence[StoredPoint], shapes: Mapping[str, Shaped]) -> Iterator[tuple[StoredPoint, Damage]]:
     """Yield what is wrong with the vectors of points.
 
     Args:
-        dimensions: vector name → dimension, or None for a sparse vector.
+        shapes: vector name → kind and dimension.
     """
-    for name, dim in dimensions.items():
+    for name, shape in shapes.items():
         present = [(point, vector) for point in points if (vector := point.vectors.get(name)) is not None]
         for point in points:
             if name not in point.vectors:
                 yield point, Damage(FindingKind.MISSING_VECTORS, name, "is missing")
-        for point, fault in find_faults(present, dim):
+        for point, fault in find_faults(present, shape):
             yield point, Damage(FindingKind.DAMAGED_VECTORS, name, fault)
 
 
@@ -99,7 +99,8 @@ def vector_difference(stored: Vector, encoded: Vector, min_cosine: float) -> str
     """Describe how a stored vector differs from the one its model returns now, or return None if they are equivalent.
 
     Dense vectors are equivalent if their cosine is at least `min_cosine`, whatever their length: Qdrant normalizes for the
-    cosine. Sparse vectors are equivalent if no term's weight differs by more than `SPARSE_TOLERANCE`.
+    cosine. Multivectors are equivalent if they have as many rows and all of these are. Sparse vectors are equivalent if no term's
+    weight differs by more than `SPARSE_TOLERANCE`.
     """
     if isinstance(stored, SparseVector) and isinstance(encoded, SparseVector):
         terms = np.union1d(stored.indices, encoded.indices)
@@ -107,9 +108,12 @@ def vector_difference(stored: Vector, encoded: Vector, min_cosine: float) -> str
         close = np.isclose(stored_weights, encoded_weights, rtol=SPARSE_TOLERANCE, atol=SPARSE_TOLERANCE)
         differing = int((~close).sum())
         return f"differs from its model's vector in {differing} of {len(terms)} terms" if differing else None
-    if isinstance(stored, SparseVector) or isinstance(encoded, SparseVector):
-        return "is not of the same type (dense or sparse) as its model's vector"
-    cosine = float(stored @ encoded / (np.linalg.norm(stored) * np.linalg.norm(encoded)))
+    if isinstance(stored, SparseVector) or isinstance(encoded, SparseVector) or stored.ndim != encoded.ndim:
+        return "is not of the same type (dense, sparse or multivector) as its model's vector"
+    if stored.shape != encoded.shape:
+        return f"has shape {stored.shape}, its model's vector {encoded.shape}"
+    lengths = np.linalg.norm(stored, axis=-1) * np.linalg.norm(encoded, axis=-1)
+    cosine = float(np.min((stored * encoded).sum(axis=-1) / lengths))
     return None if cosine >= min_cosine else f"has cosine {cosine:.3f} to its model's vector (required: >= {min_cosine:g})"
 
 

@@ -113,7 +113,7 @@ class Inspector:
         self._store = store
         self._collection = collection
         self._fingerprints = ensemble.fingerprints
-        self._dimensions = {model.key: model.dim for model in ensemble.models}
+        self._shapes = {model.key: model for model in ensemble.models}
         self._ensemble = ensemble
         self._findings = findings
         self._sampler = sampler
@@ -154,7 +154,7 @@ class Inspector:
 
     def _inspect_page(self, page: Sequence[StoredPoint], source: str) -> dict[str, set[str]]:
         """Return the damaged parts of each damaged point, by its id."""
-        damages = list(inspect_vectors(page, self._dimensions))
+        damages = list(inspect_vectors(page, self._shapes))
         damages.extend((point, damage) for point in page for damage in inspect_payload(point, source, self._fingerprints))
         damaged: dict[str, set[str]] = {}
         for point, damage in damages:
@@ -180,7 +180,7 @@ class Inspector:
 
     def _compare(self, sample: Sequence[_SampledPoint]) -> None:
         self.sampled += len(sample)
-        by_vector = {name: [point for point in sample if name in point.vectors] for name in self._dimensions}
+        by_vector = {name: [point for point in sample if name in point.vectors] for name in self._shapes}
         texts = {name: [point.text for point in points] for name, points in by_vector.items() if points}
         for name, encoded in self._ensemble.runner.run(texts).items():
             for row, point in enumerate(by_vector[name]):

@@ -77,7 +77,7 @@ def test_a_collection_of_any_tool_becomes_ours(tool: str, store: Store, foreign:
         stored = points_of(store, name)
         expected = MODEL.encode_documents([stored[hit.id].payload["text"]])[0]
         assert np.allclose(stored[hit.id].vectors["hash"], expected, atol=1e-6)  # type: ignore[arg-type]
-        assert not docs.info().vectors[0].sparse
+        assert docs.info().vectors[0].kind == "dense"
     assert same(points_of(store, f"{name}_v1"), before)
 
 

@@ -14,9 +14,12 @@ from ingest.store.qdrant_filter import filter_json
 from ingest.store.wire import point_id_to
 
 
-def filter_to(filters: Sequence[Filter]) -> engine.Filter | None:
-    """Return filters, joined by AND. Raises `ConfigurationError` for a raw filter that the engine does not support."""
-    json = filter_json(filters)
+def filter_to(filters: Sequence[Filter], among: Sequence[str] | None = None) -> engine.Filter | None:
+    """Return filters, joined by AND, for the points with the ids `among` if it is given.
+
+    Raises `ConfigurationError` for a raw filter that the engine does not support.
+    """
+    json = filter_json(filters, among)
     return None if json is None else _filter(json)
 
 

@@ -133,7 +133,7 @@ class EdgeStore(EdgeCollections):
                     limit=query.limit,
                     offset=query.offset or None,
                     query=engine.Query.Nearest(vector_to(query.value), using=query.vector),
-                    filter=filter_to(query.conditions),
+                    filter=filter_to(query.conditions, query.among),
                     with_payload=selection_to(payload),
                     params=engine.SearchParams(exact=True) if query.exact else None,
                 )

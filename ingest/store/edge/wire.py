@@ -9,7 +9,7 @@ import qdrant_edge as engine
 
 from ingest.records import SparseVector
 from ingest.store import wire
-from ingest.store.contract import CollectionOptions, Manifest
+from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
 from ingest.store.payload_index import IndexType, PayloadIndex
 
 if TYPE_CHECKING:
@@ -49,19 +49,29 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.
     }[options.quantization]
     return engine.EdgeConfig(
         vectors={
-            vector.name: engine.EdgeVectorParams(vector.dim, _DISTANCES[vector.distance], memory=memory)
+            vector.name: engine.EdgeVectorParams(vector.dim, _DISTANCES[vector.distance], memory=memory, **_multi(vector))
             for vector in manifest.vectors
             if vector.dim is not None
         },
         sparse_vectors={
             vector.name: engine.EdgeSparseVectorParams(modifier=engine.Modifier.Idf if vector.idf else None, memory=memory)
             for vector in manifest.vectors
-            if vector.sparse
+            if vector.kind == "sparse"
         },
         hnsw_config=engine.HnswIndexConfig(options.hnsw_m, options.hnsw_ef_construct, FULL_SCAN_THRESHOLD, memory=memory),
         quantization_config=quantization,
         optimizers=engine.EdgeOptimizersConfig(indexing_threshold=INDEXING_THRESHOLD),
     )
+
+
+def _multi(vector: VectorSpec) -> dict[str, Any]:
+    """Return the parameters of a multivector: it gets no graph, since it scores the candidates of other vectors."""
+    if vector.kind != "multivector":
+        return {}
+    return {
+        "multivector_config": engine.MultiVectorConfig(engine.MultiVectorComparator.MaxSim),
+        "hnsw_config": engine.HnswIndexConfig(0, 0, FULL_SCAN_THRESHOLD),
+    }
 
 
 def same_index(one: engine.PayloadIndexInfo, other: engine.PayloadIndexInfo) -> bool:
@@ -83,7 +93,10 @@ def index_of(info: engine.PayloadIndexInfo) -> PayloadIndex:
 stored_point = partial(wire.stored_point, sparse=engine.SparseVector)
 
 
-def vector_to(value: Vector) -> list[float] | engine.SparseVector:
+def vector_to(value: Vector) -> Any:
     if isinstance(value, SparseVector):
         return engine.SparseVector(value.indices.tolist(), value.values.tolist())
-    return memoryview(value)  # type: ignore[arg-type,return-value]  # any sequence is accepted; this one needs no copy
+    # Any sequence is accepted; these need no copy.
+    rows: list[Any] = [value] if value.ndim == 1 else list(value)
+    views = [memoryview(row) for row in rows]
+    return views[0] if value.ndim == 1 else views

@@ -256,10 +256,10 @@ class ServerCollections:
         except StoreError as exc:
             return CollectionInfo(collection, None, manifest, ours, str(exc))
 
-    def _filter(self, collection: str, filters: Sequence[Filter]) -> models.Filter | None:
+    def _filter(self, collection: str, filters: Sequence[Filter], among: Sequence[str] | None = None) -> models.Filter | None:
         """Return the client's filter. Raises `ConfigurationError` for a substring that an old server cannot find."""
         if not self._connection.text_is_substring:
-            return filter_to(filters, text_is_substring=False)
+            return filter_to(filters, among, text_is_substring=False)
         texts = {condition.field for condition, _ in conditions_in(filters) if condition.operator == "text"}
         schema = self._collection(collection).payload_schema if texts else {}
         if matched_by_words := sorted(field for field in texts & schema.keys() if index_of(schema[field]).type == "text"):
@@ -267,7 +267,7 @@ class ServerCollections:
                 f"{matched_by_words[0]} has a full-text index, with which this server finds whole words, not any text: remove"
                 " the index, or upgrade the server to 1.19"
             )
-        return filter_to(filters, text_is_substring=True)
+        return filter_to(filters, among, text_is_substring=True)
 
     def _collection(self, collection: str) -> models.CollectionInfo:
         return self._call(collection, lambda: self._client.get_collection(collection))

@@ -11,16 +11,18 @@ from ingest.errors import ConfigurationError
 from ingest.parameters import shown
 from ingest.store.contract import Filter, RawFilter
 from ingest.store.qdrant_filter import filter_json
+from ingest.store.wire import point_id_to
 
 
-def filter_to(filters: Sequence[Filter], *, text_is_substring: bool) -> models.Filter | None:
+def filter_to(filters: Sequence[Filter], among: Sequence[str] | None = None, *, text_is_substring: bool) -> models.Filter | None:
     """Return filters, joined by AND.
 
     Args:
+        among: ids of the only points that pass. None: any.
         text_is_substring: whether the server, unless it has a full-text index, understands a text match as a substring: before
             version 1.19, which has a match of its own for substrings.
     """
-    json = filter_json(filters)
+    json = filter_json(filters, among)
     return None if json is None else _filter(json, text_is_substring)
 
 
@@ -46,6 +48,8 @@ def _condition(json: Any, text_is_substring: bool) -> models.Condition:  # noqa:
             return models.FieldCondition(key=key, range=(models.DatetimeRange if dates else models.Range)(**bounds))
         case {"key": _, **rest} if rest:
             return models.FieldCondition(**json)
+        case {"has_id": ids}:
+            return models.HasIdCondition(has_id=[point_id_to(each) for each in ids])
         case {"is_empty": {"key": key}}:
             return models.IsEmptyCondition(is_empty=models.PayloadField(key=key))
         case {"is_null": {"key": key}}:

@@ -87,8 +87,11 @@ def _vectors(named: Mapping[str, Vector]) -> grpc.Vectors:
             target.sparse.indices.extend(value.indices.tolist())
             target.sparse.values.extend(value.values.tolist())
         else:
-            # The bytes of the array are sent as they are: converting them to Python floats takes three times as long.
-            target.dense.MergeFromString(_dense_header(len(value)) + _little_endian(value).tobytes())
+            rows = value if value.ndim > 1 else value[np.newaxis]
+            targets = (target.multi_dense.vectors.add() for _ in rows) if value.ndim > 1 else [target.dense]
+            for dense, row in zip(targets, rows, strict=True):
+                # The bytes of the array are sent as they are: converting them to Python floats takes three times as long.
+                dense.MergeFromString(_dense_header(len(row)) + _little_endian(row).tobytes())
     return message
 
 

@@ -35,7 +35,7 @@ def fixed_settings(like: models.CollectionInfo, config: Mapping[str, Any], optio
         taken["shard_number"] = like.config.params.shard_number
     if like.config.wal_config is not None:
         taken["wal_config"] = models.WalConfigDiff(**like.config.wal_config.model_dump(exclude_none=True))
-    datatypes = {name: vector.datatype for name, vector in _dense(like).items()}
+    datatypes = {name: vector.datatype for name, vector in _vectors(like).items()}
     taken["vectors_config"] = {
         name: vector.model_copy(update={"datatype": datatypes.get(name)}) for name, vector in config["vectors_config"].items()
     }
@@ -75,10 +75,16 @@ def changed_indexes(
 def vectors_left_out(like: models.CollectionInfo, found: models.CollectionInfo) -> list[str]:
     """Return the vectors that `found` does not have and whose settings no vector of `found` gets."""
     dense = {name: _dense_diff(vector) for name, vector in _dense(like).items()}
+    multi = {name: _dense_diff(vector) for name, vector in _multi(like).items()}
     sparse = {name: _sparse_diff(vector) for name, vector in _sparse(like).items()}
+    unlinked = _dense_diff(None).model_copy(update={"hnsw_config": models.HnswConfigDiff(m=0)})
     return [
         name
-        for settings, default, there in ((dense, _dense_diff(None), _dense(found)), (sparse, _sparse_diff(None), _sparse(found)))
+        for settings, default, there in (
+            (dense, _dense_diff(None), _dense(found)),
+            (multi, unlinked, _multi(found)),
+            (sparse, _sparse_diff(None), _sparse(found)),
+        )
         for name in sorted(settings.keys() - there.keys())
         if settings[name] != default and _shared(settings.values()) is None
     ]
@@ -104,7 +110,13 @@ def _settings(like: models.CollectionInfo, found: models.CollectionInfo, chosen:
         ),
         "hnsw_config": models.HnswConfigDiff(**config.hnsw_config.model_dump(exclude_none=True, exclude=left_out)),
         "strict_mode_config": None,
-        "vectors_config": _by_vector(_dense(found), {name: _dense_diff(vector) for name, vector in _dense(like).items()}),
+        "vectors_config": {
+            name: diff
+            for of_kind in (_dense, _multi)
+            for name, diff in _by_vector(
+                of_kind(found), {name: _dense_diff(vector) for name, vector in of_kind(like).items()}
+            ).items()
+        },
         "sparse_vectors_config": _by_vector(
             _sparse(found), {name: _sparse_diff(vector) for name, vector in _sparse(like).items()}
         ),
@@ -143,6 +155,14 @@ def _sparse_diff(vector: models.SparseVectorParams | None) -> models.SparseVecto
 
 
 def _dense(found: models.CollectionInfo) -> dict[str, models.VectorParams]:
+    return {name: vector for name, vector in _vectors(found).items() if vector.multivector_config is None}
+
+
+def _multi(found: models.CollectionInfo) -> dict[str, models.VectorParams]:
+    return {name: vector for name, vector in _vectors(found).items() if vector.multivector_config is not None}
+
+
+def _vectors(found: models.CollectionInfo) -> dict[str, models.VectorParams]:
     vectors = found.config.params.vectors
     return vectors if isinstance(vectors, dict) else {}
 

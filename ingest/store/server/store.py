@@ -223,7 +223,7 @@ class ServerStore(ServerCollections):
                 using=query.vector,
                 limit=query.limit,
                 offset=query.offset or None,
-                filter=self._filter(collection, query.conditions),
+                filter=self._filter(collection, query.conditions, query.among),
                 with_payload=selection_to(payload),
                 params=models.SearchParams(exact=True) if query.exact else None,
             )

@@ -9,7 +9,7 @@ from qdrant_client import models
 
 from ingest.records import Point, SparseVector, Vector
 from ingest.store import wire
-from ingest.store.contract import CollectionOptions, Manifest
+from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 from ingest.store.schema import manifest_to_json
 
@@ -41,7 +41,9 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[st
     }[options.quantization]
     return {
         "vectors_config": {
-            vector.name: models.VectorParams(size=vector.dim, distance=_DISTANCES[vector.distance], on_disk=on_disk)
+            vector.name: models.VectorParams(
+                size=vector.dim, distance=_DISTANCES[vector.distance], on_disk=on_disk, **_multi(vector)
+            )
             for vector in manifest.vectors
             if vector.dim is not None
         },
@@ -51,7 +53,7 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[st
                 index=models.SparseIndexParams(on_disk=on_disk),
             )
             for vector in manifest.vectors
-            if vector.sparse
+            if vector.kind == "sparse"
         },
         "hnsw_config": models.HnswConfigDiff(m=options.hnsw_m, ef_construct=options.hnsw_ef_construct, on_disk=on_disk),
         "quantization_config": quantization,
@@ -63,17 +65,31 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[st
     }
 
 
+def _multi(vector: VectorSpec) -> dict[str, Any]:
+    """Return the parameters of a multivector: it gets no graph, since it scores the candidates of other vectors."""
+    if vector.kind != "multivector":
+        return {}
+    return {
+        "multivector_config": models.MultiVectorConfig(comparator=models.MultiVectorComparator.MAX_SIM),
+        "hnsw_config": models.HnswConfigDiff(m=0),
+    }
+
+
 def has_vectors_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
     """Return whether a collection has exactly the vectors of `manifest`."""
     params = found.config.params
     if not isinstance(params.vectors or {}, dict):
         return False
-    dense = {name: (vector.size, vector.distance) for name, vector in (params.vectors or {}).items()}  # type: ignore[union-attr]
+    dense = {name: _shape(vector) for name, vector in (params.vectors or {}).items()}  # type: ignore[union-attr]
     sparse = {name: vector.modifier or models.Modifier.NONE for name, vector in (params.sparse_vectors or {}).items()}
     wanted = collection_config(manifest, CollectionOptions())
-    return dense == {name: (vector.size, vector.distance) for name, vector in wanted["vectors_config"].items()} and sparse == {
+    return dense == {name: _shape(vector) for name, vector in wanted["vectors_config"].items()} and sparse == {
         name: vector.modifier for name, vector in wanted["sparse_vectors_config"].items()
     }
+
+
+def _shape(vector: models.VectorParams) -> tuple[object, ...]:
+    return vector.size, vector.distance, vector.multivector_config
 
 
 def index_to(index: PayloadIndex) -> models.PayloadFieldSchema:
@@ -96,8 +112,8 @@ def point_to(point: Point) -> models.PointStruct:
     return models.PointStruct(id=wire.point_id_to(point.id), vector=vectors, payload=point.payload)
 
 
-def vector_to(value: Vector) -> list[float] | models.SparseVector:
+def vector_to(value: Vector) -> list[float] | list[list[float]] | models.SparseVector:
     if isinstance(value, SparseVector):
         return models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
-    dense: list[float] = value.tolist()
-    return dense
+    numbers: list[float] | list[list[float]] = value.tolist()
+    return numbers
