@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -146,22 +147,23 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
     doc_id = None if file_format.is_table else piece.doc_id
     own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
     folders = partition_facts(entry.relative)
-    version = piece.version(table.options_digest)
     if not file_format.has_lines:
         table.report.position += entry.size or 0
     try:
-        with open_file(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
-            if not is_converted_apart(file_format.name):
-                items = read_file(stream, file_format, own, entry.relative, piece.part)
-                if not file_format.is_table:
-                    items = (of_file(item, entry, version) for item in items)
+        if file_format.is_table:
+            with open_file(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
+                items = own.read(stream, file_format.name, piece.part)
                 yield from (_in_folders(item, folders) for item in items) if folders else items
-                return
-            check_format(file_format.name)
-            data = stream.read_all(own.max_bytes)
-        yield executor.submit(
-            lambda: _in_folders(of_file(_document(data, own, file_format, entry.relative, where), entry, version), folders)
-        )
+            return
+        check_format(file_format.name)
+        with _damage_alone(file_format):
+            data, piece = _current_data(place, piece, where, own.max_bytes)
+
+        def document() -> Document | Rejected:
+            item = _document(data, own, file_format, entry.relative, where)
+            return _in_folders(of_file(item, piece.entry, piece.version(table.options_digest)), folders)
+
+        yield executor.submit(document) if is_converted_apart(file_format.name) else document()
     except NoRecordsError:
         table.report.skip(entry.relative)
     except (MissingExtraError, Unusable) as exc:  # concerns this file only
@@ -170,6 +172,26 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
         if doc_id is None:  # the missing records are unknown, so nothing may be deleted
             raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
         yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
+
+
+def _current_data(place: Place, piece: Piece, where: str, limit: int) -> tuple[bytes | None, Piece]:
+    """Return the bytes of a document, or None if there are more than `limit`, and the file as it was when they were read.
+
+    An object store refuses to read an object that was replaced or deleted since it was listed. It is then looked up again.
+    """
+    try:
+        return _all_data(place, piece, where, limit), piece
+    except SourceError as exc:
+        if not isinstance(exc.__cause__, FileNotFoundError) and getattr(exc.__cause__, "errno", None) != errno.EBUSY:
+            raise
+    place.system.invalidate_cache(piece.entry.path)
+    current = replace(piece, entry=place.entry_below(piece.entry.relative))
+    return _all_data(place, current, where, limit), current
+
+
+def _all_data(place: Place, piece: Piece, where: str, limit: int) -> bytes | None:
+    with place.open(piece.entry.path, where, piece.file_format.compression) as stream:
+        return stream.read_all(limit)
 
 
 def partition_facts(path: str) -> dict[str, Any]:
