@@ -24,12 +24,13 @@ install_torch() {
     install torch
 }
 
-# The tests need Chromium and curl, which are no Python packages. Where they cannot be installed, tests say what is missing.
+# The tests need Chromium, curl and PostgreSQL, which are no Python packages. Where they cannot be installed, tests say what is missing.
 install_programs() {
     local missing=()
     command -v curl >/dev/null || missing+=(curl)
     command -v chromium-headless-shell >/dev/null || command -v chromium >/dev/null || command -v google-chrome >/dev/null ||
         missing+=(chromium-headless-shell)
+    compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
     if [ ${#missing[@]} -gt 0 ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --yes --no-install-recommends "${missing[@]}"
     fi

@@ -17,6 +17,7 @@ from urllib.parse import quote
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
 from ingest.records import Document, Rejected
 from ingest.source.fields import ID_FIELDS, Unusable
+from ingest.source.postgresql import read_as_plain_values
 from ingest.source.streams import first_line
 from ingest.source.tables import Table
 
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 
 DIALECTS = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
 """The URL schemes that mean a database; with a query or table, any SQLAlchemy dialect is accepted."""
+
+_DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "mysql": "mysql+pymysql",
+    "mariadb": "mariadb+pymysql",
+}
+"""The drivers of URLs that name none."""
 
 _ROWS = 256
 _LOGIN = re.compile(r"user|username|uid|.*(password|passwd|pwd|passphrase|secret|token)", re.IGNORECASE)
@@ -171,7 +180,7 @@ class SqlSource:
 
 
 def database_name(location: str, query: str | None, from_table: str | None) -> str:
-    """Return the URL without user and password, with a digest of its options, and the table or a digest of the query."""
+    """Return the URL without driver, user and password, with a digest of its options, and the table or a digest of the query."""
     url = _url(location)
     rows = from_table if query is None else _short_digest(query)
     options = "" if _sqlite_path(url) else _options(url)
@@ -207,9 +216,10 @@ def _url(location: str) -> URL:
     except ImportError as exc:
         raise MissingExtraError("reading a database requires the extra sql: pip install 'qdrant-ingest[sql]'") from exc
     try:
-        return sqlalchemy.make_url(location)
+        url = sqlalchemy.make_url(location)
     except sqlalchemy.exc.ArgumentError as exc:
         raise ConfigurationError("the database URL cannot be parsed: write dialect://user:password@host/database") from exc
+    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
 
 
 def _sqlite_path(url: URL) -> Path | None:
@@ -225,7 +235,7 @@ def _shown(url: URL) -> str:
     path = _sqlite_path(url)
     if path is not None:
         return f"sqlite:///{path.as_posix()}"
-    return url.set(username=None, password=None, query={}).render_as_string()
+    return url.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database).render_as_string()
 
 
 @contextmanager
@@ -253,7 +263,10 @@ def _engine(url: URL) -> Engine:
 
     path = _sqlite_path(url)
     if path is None:
-        return sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
+        if engine.dialect.driver == "psycopg":
+            sqlalchemy.event.listen(engine, "connect", lambda connection, _: read_as_plain_values(connection))
+        return engine
 
     def connect() -> sqlite3.Connection:
         connection = sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro", uri=True)

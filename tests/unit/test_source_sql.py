@@ -132,7 +132,6 @@ def test_what_cannot_be_asked_says_why(path: Path, options: dict[str, str], erro
     [
         ("sqlite://", ConfigurationError, "in memory"),
         ("sqlite:///:memory:", ConfigurationError, "in memory"),
-        ("postgres://me:secret@host/db", ConfigurationError, "check the dialect"),
         ("mysql+nothing://me:secret@host/db", ConfigurationError, "check the dialect"),
         ("mssql+pymssql://me:secret@host/db", MissingExtraError, "install the database's driver"),
         ("corpus.jsonl", ConfigurationError, "a query or table requires a database"),
@@ -161,6 +160,8 @@ def test_names_tell_databases_apart_by_the_options_of_their_urls() -> None:
         return found
 
     assert name("postgresql://h/db") == "postgresql://h/db#docs"
+    for same in ("postgres://h/db", "postgresql+psycopg://me@h/db", "postgresql+asyncpg://me:secret@h/db"):
+        assert name(same) == name("postgresql://h/db")
     assert name("postgresql:///db?host=/a") != name("postgresql:///db?host=/b")
     assert name("postgresql:///db?host=/a&port=1") == name("postgresql:///db?port=1&host=/a")
     assert name("postgresql:///db?host=/a&user=me&password=secret") == name("postgresql:///db?host=/a")

@@ -237,7 +237,7 @@ def test_a_remote_file_is_known_by_its_identifier_or_else_by_an_old_time() -> No
     assert remote_version({"size": 9, "mtime": day.timestamp()}, later) is None  # of a member of an archive, for example
 
 
-DECIDE_NO_TEXT = {"pathspec", "semantic-text-splitter", "sqlalchemy", "watchfiles"}
+DECIDE_NO_TEXT = {"pathspec", "psycopg", "semantic-text-splitter", "sqlalchemy", "watchfiles"}
 """They find files and their changes, cut texts (a part of the chunker's fingerprint), and read databases, whose rows have no
 version."""
 
