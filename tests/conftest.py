@@ -38,6 +38,7 @@ os.environ["TMPDIR"] = tempfile.tempdir = _own_folder.name
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its workers yield to other tests
 
 hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=None)  # a slow machine fails no test
+hypothesis.settings.register_profile("thorough", hypothesis.settings(), deadline=None, max_examples=1800)  # by hand
 hypothesis.settings.load_profile("any CPU")
 
 
