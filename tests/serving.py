@@ -108,7 +108,13 @@ def api(
     store: Store, folder: Path, options: ServeOptions = ServeOptions(), *, names: tuple[str, ...] = (), **more: Any
 ) -> Iterator[ApiClient]:
     """A client of the API, whose lifespan has begun."""
-    app = application(store, folder, options, names=names, **more)
+    with client_of(application(store, folder, options, names=names, **more)) as client:
+        yield client
+
+
+@contextmanager
+def client_of(app: Starlette) -> Iterator[ApiClient]:
+    """A client of an application, whose lifespan has begun."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+from threading import Event
 from types import FrameType, TracebackType
 from typing import Self
 
@@ -47,3 +48,10 @@ class StopSignals:
         self._woken.put(None)
         message = f"{signal.Signals(number).name}: stopping after this window; once more to stop at once\n"
         os.write(STDERR, message.encode())  # a stream may be in the middle of a line of its own
+
+
+class StopRequest(Event):
+    """A stop function that returns True once another thread has called `set`."""
+
+    def __call__(self) -> bool:
+        return self.is_set()

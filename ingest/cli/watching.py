@@ -31,7 +31,7 @@ def open_watches(jobs: Mapping[str, tuple[Sequence[Source], str]], stop: StopSig
     """
     folders = {job: (watchable_folders(sources), delete == DeleteMode.FULL) for job, (sources, delete) in jobs.items()}
     paths = [folder.place.path for watched, _ in folders.values() for folder in watched]
-    changes: Changes = FolderChanges(paths, stop) if paths else NoChanges(stop.wait)
+    changes: Changes = FolderChanges(paths, stop, pause=stop.wait) if paths else NoChanges(stop.wait)
     return Watches(folders, changes)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -20,7 +20,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingest.errors import IngestError
+from ingest.errors import CollectionNotFoundError, IngestError
 from ingest.serve.access import is_local_name
 from ingest.serve.collections import ENDPOINTS
 from ingest.serve.endpoint import Endpoint, ReadJobs, Service, routes_of
@@ -50,6 +50,9 @@ _PAGE_HEADERS = {
 _MCP_HEADERS = ("Last-Event-ID", "Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version", "Mcp-Session-Id")
 """Headers that MCP clients send and read, of all revisions of the protocol: a page of another origin may, too."""
 
+_LOOK_SECONDS = 1.0
+"""Seconds after which the server looks again for a collection that does not exist yet."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -69,6 +72,7 @@ def create_app(
     *,
     more: Sequence[Endpoint] = (),
     read_jobs: ReadJobs = tuple,
+    is_well: Callable[[], bool] = lambda: True,
     collectors: Sequence[Collector] = (),
     mcp: Callable[[Service], Mounted] | None = None,
 ) -> Starlette:
@@ -82,11 +86,12 @@ def create_app(
         options: limits and permissions.
         more: further operations, such as `model_endpoints`.
         read_jobs: returns the scheduled jobs.
+        is_well: returns whether the jobs that this server runs are well.
         collectors: what else `/metrics` has, such as a `MonitorCollector`.
         mcp: makes the application at `/mcp`. None: there is none.
     """
     workers, writer = Workers(options.threads, options.queue), Workers(1, options.queue)
-    service = Service(served, options, workers, writer, ServeMetrics(*collectors), read_jobs)
+    service = Service(served, options, workers, writer, ServeMetrics(*collectors), read_jobs, is_well)
     readiness = Readiness()
     endpoints = (*ENDPOINTS, *(WRITES if options.writable else ()), *more, *system_endpoints(readiness))
     document = openapi_document(endpoints)
@@ -97,13 +102,15 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
-        warming = asyncio.create_task(_warm_up(service, readiness))
+        ended = asyncio.Event()
+        warming = asyncio.create_task(_warm_up(served, readiness, ended))
         try:
             async with nullcontext() if mounted is None else mounted.run():
                 yield
         finally:
             await asyncio.to_thread(workers.close)
             await asyncio.to_thread(writer.close)
+            ended.set()
             await warming
             served.close()
 
@@ -153,14 +160,22 @@ def _middleware(options: ServeOptions) -> list[Middleware]:
     return chosen
 
 
-async def _warm_up(service: Service, readiness: Readiness) -> None:
-    try:
-        await asyncio.to_thread(service.served.warm_up)
-    except IngestError as exc:
-        logger.error("the models could not be loaded: %s", exc)  # noqa: TRY400  one line says it
-        readiness.status, readiness.detail = "failed", str(exc)
-    else:
-        readiness.status = "ok"
+async def _warm_up(served: ServedCollections, readiness: Readiness, ended: asyncio.Event) -> None:
+    """Load models, and note when they are loaded. Waits for collections that do not exist yet, until the server has ended."""
+    while not ended.is_set():
+        try:
+            await asyncio.to_thread(served.warm_up)
+        except CollectionNotFoundError as exc:
+            readiness.detail = str(exc)
+        except IngestError as exc:
+            logger.error("the models could not be loaded: %s", exc)  # noqa: TRY400  one line says it
+            readiness.status, readiness.detail = "failed", str(exc)
+            return
+        else:
+            readiness.status = "ok"
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), _LOOK_SECONDS)
 
 
 async def _problem(_request: Request, error: Exception) -> Response:

@@ -44,6 +44,7 @@ class Service:
         workers: the threads that read.
         writer: the one thread that writes, because a collection takes one write at a time.
         read_jobs: returns the scheduled jobs.
+        is_well: returns whether the jobs that this server runs are well.
     """
 
     served: ServedCollections
@@ -52,6 +53,7 @@ class Service:
     writer: Workers
     metrics: ServeMetrics
     read_jobs: ReadJobs
+    is_well: Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

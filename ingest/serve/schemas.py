@@ -154,10 +154,11 @@ class Deleted:
 
 @dataclass(frozen=True, slots=True)
 class ServedJob:
-    """A scheduled job: the name of its collection, and its status as `ingest sync` last wrote it."""
+    """A job: the name of its collection, its status as last written, and its problems if this server runs it, as sentences."""
 
     collection: str
     status: JobStatus
+    problems: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

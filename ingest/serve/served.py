@@ -30,6 +30,10 @@ class ServedCollections:
         open_collection: returns a collection of it by its normalized name.
         normalize: returns the normalized name of a collection; raises `ConfigurationError` for what is no name.
         names: the collections to serve, in any spelling. Empty: all that the store has and ever gets.
+        early: collections to open before they are asked for, in any spelling. Those of `names` are, too.
+
+    Attributes:
+        writing: a lock to hold while writing, because a process takes one write at a time.
     """
 
     def __init__(
@@ -38,11 +42,14 @@ class ServedCollections:
         open_collection: Callable[[str], Collection],
         normalize: Callable[[str], str],
         names: Sequence[str] = (),
+        early: Sequence[str] = (),
     ) -> None:
         self._store = store
         self._open = open_collection
         self.normalize = normalize
         self.names = tuple(map(normalize, names))
+        self.writing = threading.Lock()
+        self._early = dict.fromkeys((*self.names, *map(normalize, early)))
         self._opened: dict[str, Collection] = {}
         self._opening = threading.Lock()
         self._closing = ExitStack()
@@ -65,8 +72,11 @@ class ServedCollections:
         return sorted((each for each in found if not self.names or each.name in self.names), key=lambda each: each.name)
 
     def warm_up(self) -> None:
-        """Load the models of the collections that are named, so that the first query does not wait for them."""
-        for name in self.names:
+        """Open the collections that are named and load their models, so that the first query does not wait for them.
+
+        Raises `CollectionNotFoundError` if one does not exist.
+        """
+        for name in self._early:
             self.get(name).search("warm up", limit=1)
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,8 +26,10 @@ class Readiness:
 def system_endpoints(readiness: Readiness) -> tuple[Endpoint, ...]:
     """Return the operations that tell how the server is."""
 
-    async def healthz(call: Call) -> Health:
-        return Health("ok", call.service.workers.pending)
+    async def healthz(call: Call) -> Health | Response:
+        if await asyncio.to_thread(call.service.is_well):
+            return Health("ok", call.service.workers.pending)
+        return problem_response(503, "a job that this server runs is late, or has failed: /v1/jobs says which, and why")
 
     async def readyz(call: Call) -> Health | Response:
         if readiness.status == "ok":
@@ -44,7 +47,15 @@ def system_endpoints(readiness: Readiness) -> tuple[Endpoint, ...]:
         Endpoint(
             "GET", "/v1/jobs", "List the scheduled jobs with their last runs", jobs, JobList, access="token", tags=("jobs",)
         ),
-        Endpoint("GET", "/healthz", "Whether the server answers", healthz, Health, access="public", tags=("system",)),
+        Endpoint(
+            "GET",
+            "/healthz",
+            "Whether the server answers, and its jobs are well",
+            healthz,
+            Health,
+            access="public",
+            tags=("system",),
+        ),
         Endpoint("GET", "/readyz", "Whether the models are loaded", readyz, Health, access="public", tags=("system",)),
         Endpoint("GET", "/metrics", "Metrics for Prometheus", metrics, METRICS_TYPE, access="token", tags=("system",)),
     )

@@ -19,7 +19,7 @@ async def push_documents(call: Call) -> PushReceipt:
 
     def write() -> PushReceipt:
         collection = call.service.served.get(call.path["name"])
-        with tempfile.TemporaryDirectory(prefix="ingest-") as folder:
+        with tempfile.TemporaryDirectory(prefix="ingest-") as folder, call.service.served.writing:
             rejects = Path(folder, "rejects.jsonl")
             receipt = collection.upsert(documents, source=body.source, rejects=rejects)
             return PushReceipt.of(receipt, _rejects(rejects))
@@ -32,7 +32,8 @@ async def delete_document(call: Call) -> Deleted:
 
     def delete() -> Deleted:
         collection = call.service.served.get(call.path["name"])
-        return Deleted(collection.name, collection.delete([call.path["doc_id"]], source=call.query.source))
+        with call.service.served.writing:
+            return Deleted(collection.name, collection.delete([call.path["doc_id"]], source=call.query.source))
 
     found = await call.service.writer.run(delete)
     if not found.deleted:

@@ -135,13 +135,21 @@ class FolderChanges:
     Args:
         folders: absolute paths.
         stop: returns whether to stop waiting.
+        pause: waits this many seconds, or until it is to stop.
 
     Raises `MissingExtraError` if watchfiles is not installed, and `SourceError` if the folders cannot be watched.
     """
 
-    def __init__(self, folders: Sequence[str], stop: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        folders: Sequence[str],
+        stop: Callable[[], bool] = lambda: False,
+        *,
+        pause: Callable[[float], object] = time.sleep,
+    ) -> None:
         self._folders = folders
         self._stop = stop
+        self._pause = pause
         self._early: set[str] = set()
         self._known = self._identities()
         self._notices = self._open()
@@ -172,7 +180,7 @@ class FolderChanges:
         except SourceError as exc:
             logger.warning("%s", exc)
             self._known = {}  # so that the next call tries again
-            time.sleep(_RETRY_SECONDS)
+            self._pause(_RETRY_SECONDS)
 
     def _identities(self) -> dict[str, tuple[int, int] | None]:
         """Return folder → device and number of its directory, or None if there is none."""

@@ -228,3 +228,20 @@ def test_what_the_system_says_of_a_folder(tmp_path: Path) -> None:
         pass
     (root / "c.md").write_text("Three.")
     noticed(root / "c.md")
+
+
+def test_a_watch_that_cannot_be_opened_again_pauses_as_its_owner_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tmp_path / "docs"
+    pauses: list[float] = []
+    root.mkdir()
+    changes = FolderChanges([str(root)], lambda: bool(pauses), pause=pauses.append)
+    root.rename(tmp_path / "elsewhere")
+    root.mkdir()
+
+    def no_watches_left(_: object) -> object:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("watchfiles.watch", lambda *_paths, **_options: map(no_watches_left, [None]))
+    assert changes.wait(DEADLINE) is None
+    assert changes.wait(DEADLINE) == frozenset()  # it is to stop
+    assert pauses == [5.0]

@@ -137,10 +137,10 @@ function filterGroup(field, values) {
 async function showJobs() {
   const { jobs } = await ask("/v1/jobs");
   found.jobs.hidden = !jobs.length;
-  const rows = jobs.map(({ collection, status }) => [
+  const rows = jobs.map(({ collection, status, problems }) => [
     status.job,
     collection,
-    status.error ? `${status.status}: ${status.error}` : status.status,
+    [status.status, ...(problems.length ? problems : status.error ? [status.error] : [])].join(": "),
     receipt(status.receipt),
     time(status.last_success),
     time(status.next_run),
