@@ -29,6 +29,7 @@ class AdoptableCollection(SearchableCollection):
         id_field: str | None = None,
         order_field: str | None = None,
         metadata_field: str | None = None,
+        title_field: str | None = None,
         have: Mapping[str, str] | None = None,
         dry_run: bool = False,
         accept_rejects: bool = False,
@@ -40,7 +41,8 @@ class AdoptableCollection(SearchableCollection):
 
         Args:
             collection: its name or alias. None: it has the name of this collection, an alias, which then stands for this one.
-            text_field, id_field, order_field, metadata_field: its payload fields, see `PayloadFields`.
+            text_field, id_field, order_field, metadata_field, title_field: its payload fields, see `PayloadFields`. Without
+                `title_field`, the usual one that it has is taken, or none if vectors are kept (`have`).
             have: model key → name of a vector that the model made, "" for one without a name. It is kept if those of a sample
                 that is encoded again are the same.
             dry_run: only say what would be done.
@@ -51,7 +53,7 @@ class AdoptableCollection(SearchableCollection):
         anything is written, and what `run_job` raises.
         """
         given = self._raw_name if collection is None else checked("collection", parse_text, collection)
-        fields = PayloadFields(text_field, id_field, order_field, metadata_field)
+        fields = PayloadFields(text_field, id_field, order_field, metadata_field, title_field)
         adoption = Adoption(self.store, given, self.name, fields, have or {})
         stored = None if adoption.swaps else self._stored()
         encoding = self._proven_encoding(stored, self._encoding, adoption.texts)

@@ -1,4 +1,4 @@
-"""The line that stands in front of a chunk's text: its document's title and the headings above it. Pure."""
+"""The text that stands in front of a chunk's text: its document's title and the headings above it. Pure."""
 
 from __future__ import annotations
 
@@ -11,6 +11,11 @@ _OMITTED = "…"
 def title_line(title: str | None) -> str:
     """Return a title on one line, as encoders read it, or "" without a title."""
     return " ".join(title.split()) if title else ""
+
+
+def in_context(context: str, text: str) -> str:
+    """Return a text as encoders read it, with its context in front."""
+    return f"{context}\n{text}" if context else text
 
 
 def heading_path(title: str | None, section: Sequence[str]) -> tuple[str, ...]:

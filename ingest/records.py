@@ -9,6 +9,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
+from ingest.context import in_context
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -163,7 +165,7 @@ class Chunk:
     @property
     def encoded_text(self) -> str:
         """The exact text that encoders read, without a model's own prompt."""
-        return f"{self.context}\n{self.text}" if self.context else self.text
+        return in_context(self.context, self.text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,9 @@ def _node(document: str, part: int, text: str) -> dict[str, Any]:
     }
 
 
+TITLE = "The  handbook"
+"""The title of each document that has one, with two blanks."""
+
 LAYOUTS = {
     "langchain": Layout(
         lambda document, part, text: {"page_content": text, "metadata": {"source": document, "page": part}},
@@ -76,13 +79,25 @@ LAYOUTS = {
         },
         {"id_field": "meta.source_id", "order_field": "meta.split_id", "metadata_field": "meta"},
     ),
-    "fastembed": Layout(
+    "mcp-server-qdrant": Layout(
         lambda document, part, text: {"document": text, "metadata": {"source": document, "part": part}},
         {"id_field": "metadata.source", "order_field": "metadata.part", "metadata_field": "metadata"},
         dense="fast-all-minilm-l6-v2",
+    ),
+    "fastembed": Layout(
+        lambda document, part, text: {"document": text, "source": document, "part": part},
+        {"id_field": "source", "order_field": "part"},
+        dense="fast-all-minilm-l6-v2",
+        sparse="fast-sparse-bm25",
         ids=lambda number: number,
     ),
 }
+
+TITLED = Layout(
+    lambda document, part, text: {"page_content": text, "metadata": {"source": document, "page": part, "title": TITLE}},
+    LAYOUTS["langchain"].options,
+)
+"""What LangChain writes of documents that have titles."""
 
 
 def write(place: Path | QdrantClient, name: str, layout: Layout, texts: Mapping[str, Sequence[str]] = TEXTS) -> None:

@@ -8,7 +8,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ingest.adopt.documents import PAGE_POINTS, ForeignDocuments, PayloadFields, text_field
+from ingest.adopt.documents import (
+    PAGE_POINTS,
+    ForeignDocuments,
+    PayloadFields,
+    check_title_field,
+    encoded_text,
+    text_field,
+    title_field,
+)
 from ingest.adopt.vectors import KeptVectors, check_vectors
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
@@ -36,7 +44,7 @@ class Adopted:
         collection: normalized name of our collection.
         adopted_from: the collection of the other tool, which is unchanged.
         points: its points.
-        text_field: the payload field that the text was read from.
+        text_field, title_field: the payload fields that text and title were read from; None without titles.
         kept: model key → least cosine of the sampled vectors to those that the model makes.
         encoded: model key → number of chunks that were encoded although vectors are kept, for lack of one that fits.
         swapped: whether the name of the other collection now stands for ours.
@@ -49,6 +57,7 @@ class Adopted:
     adopted_from: str
     points: int
     text_field: str
+    title_field: str | None = None
     kept: Mapping[str, float] = field(default_factory=dict)
     encoded: Mapping[str, int] = field(default_factory=dict)
     swapped: bool = False
@@ -63,11 +72,12 @@ class Adoption:
     Args:
         collection: its name or alias.
         name: normalized name of our collection. If it is the alias of the other one, it is swapped.
-        fields: where the payload has what.
+        fields: where the payload has what. Without `title`, the usual field is taken, or none if vectors are kept: they were
+            made without titles.
         have: model key → name of the vector that it made; "" for a vector without a name.
 
     Raises `CollectionNotFoundError`, and `ConfigurationError` if the collection is ours already, if no alias can be swapped, or
-    if the first points have no such text or vector. Changes nothing.
+    if the first points have no such text, title or vector. Changes nothing.
     """
 
     def __init__(self, store: Store, collection: str, name: str, fields: PayloadFields, have: Mapping[str, str]) -> None:
@@ -78,8 +88,8 @@ class Adoption:
         first = list(islice(store.scroll(self.collection, vectors=True, page=PAGE_POINTS), PAGE_POINTS))
         if not first:
             raise ConfigurationError(f"the collection {collection} has no points: there is nothing to adopt")
-        self.fields = fields if fields.text is not None else replace(fields, text=text_field([point.payload for point in first]))
         self.have = dict(have)
+        self.fields = _found_fields(fields, [point.payload for point in first], collection, titles=not have)
         _check_names(first, self.have, collection)
 
     def texts(self) -> list[str]:
@@ -94,16 +104,17 @@ class Adoption:
 
     def check_vectors(self, ensemble: Ensemble) -> dict[str, float]:
         """Return model key → least cosine of sampled vectors to those that the model makes. Raises `ConfigurationError`."""
-        points = list(ForeignDocuments(self._store, self.collection, self.fields, self.have).samples(PAGE_POINTS))
+        sampled = ForeignDocuments(self._store, self.collection, self.fields, self.have).samples(PAGE_POINTS)
+        points = [(document, vectors) for document, vectors in sampled if isinstance(document, Document)]
+        points.sort(key=lambda point: point[0].title is None)  # a text without a title does not tell how titles were encoded
+        remedy = "leave it out (--have), so that the chunks are encoded"
+        if self.fields.title is not None:
+            remedy += ", or leave out --title-field if it was made without titles"
         least = {}
         for model in ensemble.models:
             if model.key in self.have:
-                sample = [
-                    (document.text, vectors[model.key])
-                    for document, vectors in points
-                    if isinstance(document, Document) and model.key in vectors
-                ]
-                least[model.key] = check_vectors(model, self.have[model.key], sample, ensemble.runner)
+                sample = [(encoded_text(document), vectors[model.key]) for document, vectors in points if model.key in vectors]
+                least[model.key] = check_vectors(model, self.have[model.key], sample, ensemble.runner, remedy)
         return least
 
     def target(self, job: Job, models: Sequence[Model]) -> str:
@@ -113,7 +124,7 @@ class Adoption:
     def report(self, kept: Mapping[str, float]) -> Adopted:
         """Return a report of what is known before a run."""
         points = self._store.count(self.collection)
-        return Adopted(self.name, self.collection, points, str(self.fields.text), kept)
+        return Adopted(self.name, self.collection, points, str(self.fields.text), self.fields.title, kept)
 
     def run(
         self,
@@ -189,6 +200,17 @@ def _swaps(store: Store, given: str, own: str, name: str) -> bool:
             f" new name (ingest adopt {given} --into NAME) and let your programs search that one"
         )
     return name in store.aliases() and store.aliases()[name] == own
+
+
+def _found_fields(
+    fields: PayloadFields, payloads: Sequence[Mapping[str, Any]], collection: str, *, titles: bool
+) -> PayloadFields:
+    """Return the fields with those for text and title that were not given. `titles`: whether to look for titles."""
+    if fields.title is not None:
+        check_title_field(payloads, fields.title, collection)
+    elif titles:
+        fields = replace(fields, title=title_field(payloads))
+    return fields if fields.text is not None else replace(fields, text=text_field(payloads))
 
 
 def _check_names(points: Sequence[StoredPoint], have: Mapping[str, str], collection: str) -> None:

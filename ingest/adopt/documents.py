@@ -11,12 +11,14 @@ from operator import itemgetter
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ingest.context import in_context, title_line
 from ingest.errors import ConfigurationError
 from ingest.parameters import normalize, optional, parse_text
 from ingest.records import Document, DocumentPart, Rejected, StoredPoint, Vector
 from ingest.source.fields import (
     MAX_RECORD_BYTES,
     TEXT_FIELDS,
+    TITLE_FIELDS,
     FieldMap,
     ImpossibleId,
     Unusable,
@@ -34,6 +36,9 @@ PAGE_POINTS = 256
 USUAL_TEXTS = (*TEXT_FIELDS, "document", "_node_content.text")
 """The payload fields in which other tools store the text: LangChain, Haystack, the client's own, LlamaIndex."""
 
+USUAL_TITLES = (*TITLE_FIELDS, "metadata.title", "meta.title")
+"""The payload fields in which other tools store the title, if their documents have one."""
+
 _SEPARATOR = "\n\n"
 _FIELDS = FieldMap(id="id", text="text")
 
@@ -48,6 +53,8 @@ class PayloadFields:
         id: the id of the document that a chunk is a part of. None: each point is a document.
         order: the position of a chunk in its document, a number or a text. None: the chunks are in the order of their points.
         metadata: an object whose fields are metadata beside the other payload fields.
+        title: the title of the document, which encoders read in front of its chunks; it stays in the metadata. If the chunks of a
+            document have several, it has none. None: no document has a title.
 
     Raises `ConfigurationError`.
     """
@@ -56,9 +63,10 @@ class PayloadFields:
     id: str | None = None
     order: str | None = None
     metadata: str | None = None
+    title: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("text", "id", "order", "metadata"):
+        for name in ("text", "id", "order", "metadata", "title"):
             normalize(self, name, optional(parse_text))
         if self.order is not None and self.id is None:
             raise ConfigurationError(
@@ -80,7 +88,7 @@ class ForeignDocuments:
         store, collection: the collection itself, not an alias. It is only read.
         fields: with `text` given.
         have: model key → name of the vector that it made.
-        keep: receives model key, text and vector of each chunk before its document is yielded. None: nothing does.
+        keep: receives model key, text with its title and vector of each chunk before its document is yielded. None: nothing does.
     """
 
     def __init__(
@@ -133,9 +141,11 @@ class ForeignDocuments:
             yield doc_id, order if isinstance(order, str | int | float) else None, point.id
 
     def _converted(self, point: StoredPoint) -> ForeignPoint:
+        title = None if self._fields.title is None else field_of(point.payload, self._fields.title)
         record = {
             "id": point.id,
             "text": field_of(point.payload, str(self._fields.text)),
+            "title": title if isinstance(title, str) else None,
             "metadata": self._metadata(point.payload),
         }
         document = document_from(
@@ -170,7 +180,7 @@ class ForeignDocuments:
         if self._keep is not None:
             for document, chunk in zip(documents, chunks, strict=True):
                 for model, vector in chunk.vectors.items():
-                    self._keep(model, document.text.strip(), vector)
+                    self._keep(model, encoded_text(document), vector)
         if len(documents) == 1:
             return replace(documents[0], id=doc_id)
         starts = [0]
@@ -181,7 +191,13 @@ class ForeignDocuments:
             for start, document in zip(starts, documents, strict=False)
         )
         text = _SEPARATOR.join(document.text for document in documents)
-        return Document(doc_id, text, position=documents[0].position, parts=parts)
+        titles = {document.title for document in documents} - {None}
+        return Document(doc_id, text, titles.pop() if len(titles) == 1 else None, position=documents[0].position, parts=parts)
+
+
+def encoded_text(chunk: Document) -> str:
+    """Return the text that encoders read for a chunk whose title is not cut."""
+    return in_context(title_line(chunk.title), chunk.text.strip())
 
 
 def field_of(payload: Mapping[str, Any], path: str) -> Any:
@@ -200,11 +216,40 @@ def field_of(payload: Mapping[str, Any], path: str) -> Any:
 
 def text_field(payloads: Sequence[Mapping[str, Any]]) -> str:
     """Return the field of some payloads that has the text. Raises `ConfigurationError`, which names their fields."""
-    found = Counter(name for payload in payloads for name in USUAL_TEXTS if isinstance(field_of(payload, name), str))
-    if not found:
-        names = ", ".join(sorted({name for payload in payloads for name in payload})) or "none"
+    found = _most_frequent(payloads, USUAL_TEXTS)
+    if found is None:
+        names = ", ".join(_names(payloads)) or "none"
         raise ConfigurationError(f"no payload field has a usual name of a text: name the one with --text-field (fields: {names})")
-    return max(USUAL_TEXTS, key=lambda name: found[name])
+    return found
+
+
+def title_field(payloads: Sequence[Mapping[str, Any]]) -> str | None:
+    """Return the field of some payloads that has the title, or None if no usual one has a text."""
+    return _most_frequent(payloads, USUAL_TITLES)
+
+
+def check_title_field(payloads: Sequence[Mapping[str, Any]], path: str, collection: str) -> None:
+    """Raise `ConfigurationError` if none of some payloads has a text in a field for the title."""
+    if _most_frequent(payloads, (path,)) is None:
+        raise ConfigurationError(
+            f"no title is in {path} of the first {len(payloads)} points of {collection}: name another field (--title-field)"
+            f" (fields: {', '.join(_names(payloads))})"
+        )
+
+
+def _most_frequent(payloads: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> str | None:
+    """Return the path at which most payloads have a text, the first one of equals, or None if none has."""
+    found = Counter(path for payload in payloads for path in paths if isinstance(text := field_of(payload, path), str) and text)
+    return max(paths, key=lambda path: found[path]) if found else None
+
+
+def _names(payloads: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the fields of some payloads, those of an object behind its name."""
+    names: set[str] = set()
+    for payload in payloads:
+        for name, value in payload.items():
+            names |= {f"{name}.{inner}" for inner in value} if isinstance(value, Mapping) else {name}
+    return sorted(names)
 
 
 def _object(text: str) -> Any:

@@ -73,13 +73,14 @@ class KeptVectors:
             self._bytes -= _size(vector)
 
 
-def check_vectors(model: Model, name: str, sample: Iterable[tuple[str, Vector]], runner: BatchRunner) -> float:
+def check_vectors(model: Model, name: str, sample: Iterable[tuple[str, Vector]], runner: BatchRunner, remedy: str) -> float:
     """Return the least cosine of some stored vectors to those that a model makes of their texts.
 
     Args:
         name: name of the stored vector, for messages.
-        sample: text and stored vector of some chunks; those that are too long for the model are left out.
+        sample: encoded text and stored vector of some chunks; those that are too long for the model are left out.
         runner: encodes with the model.
+        remedy: what to do if the model did not make them, for messages.
 
     Raises `ConfigurationError` if it is less than `MIN_COSINE`, or if there is nothing to compare.
     """
@@ -97,7 +98,7 @@ def check_vectors(model: Model, name: str, sample: Iterable[tuple[str, Vector]],
     if not least >= MIN_COSINE:  # it may be no number
         raise ConfigurationError(
             f"the vector {called} was not made by {model.key}: a chunk that was encoded again has a cosine of {least:.3f} to it"
-            f" (required: >= {MIN_COSINE:g}); leave it out (--have), so that the chunks are encoded"
+            f" (required: >= {MIN_COSINE:g}); {remedy}"
         )
     return least
 

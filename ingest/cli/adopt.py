@@ -46,6 +46,10 @@ def adopt(
     metadata_field: Annotated[
         str | None, typer.Option("--metadata-field", help="Payload field whose fields are metadata, beside all others.")
     ] = None,
+    title_field: Annotated[
+        str | None,
+        typer.Option("--title-field", help="Payload field with the title. [default: the usual one; none with --have]"),
+    ] = None,
     have: Annotated[
         list[str] | None,
         typer.Option(
@@ -80,6 +84,7 @@ def adopt(
             id_field=id_field,
             order_field=order_field,
             metadata_field=metadata_field,
+            title_field=title_field,
             have=_have(have or []),
             dry_run=dry_run,
             accept_rejects=accept_rejects,
@@ -95,7 +100,8 @@ def adopt(
 
 
 def _print(done: Adopted, rejects: str) -> None:
-    typer.echo(plain(f"{done.adopted_from}: {done.points:,} points, text in {done.text_field}"))
+    title = f", title in {done.title_field}" if done.title_field else ""
+    typer.echo(plain(f"{done.adopted_from}: {done.points:,} points, text in {done.text_field}{title}"))
     for model, least in done.kept.items():
         rest = f"; {count:,} chunks were encoded for lack of one that fits" if (count := done.encoded.get(model)) else ""
         typer.echo(plain(f"  vectors of {model} are kept (least cosine of a sample {least:.4f}){rest}"))

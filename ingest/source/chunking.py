@@ -14,7 +14,7 @@ from functools import cached_property
 from operator import attrgetter, itemgetter
 from typing import Any
 
-from ingest.context import heading_path, path_line
+from ingest.context import heading_path, in_context, path_line
 from ingest.errors import ConfigurationError
 from ingest.identity import chunk_id, digest
 from ingest.parameters import normalize, optional, parse_integer, parse_number, parse_text
@@ -131,7 +131,7 @@ class Chunker:
         text = document.text.strip()
         if not text:
             return Rejected(document.position, "the text is empty", "", document.id)
-        if self._borders is not None or document.parts or not self._gauge.surely_fits(_encoded(context, text)):
+        if self._borders is not None or document.parts or not self._gauge.surely_fits(in_context(context, text)):
             return []
         start = document.text.index(text)
         outline = outline_of(document.text) if document.format == "markdown" and _may_have_headings(text) else Outline()
@@ -258,7 +258,7 @@ class _Piece:
 
     @property
     def encoded(self) -> str:
-        return _encoded(self.context or "", self.text)
+        return in_context(self.context or "", self.text)
 
     def above(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the title and headings above the piece, and the header row of the table that it continues."""
@@ -368,11 +368,6 @@ class _TokenGauge:
                 for index, count in enumerate(limit.count(texts[start:end]), start):
                     loads[index] = max(loads[index], (count - overhead) / room)
         return loads
-
-
-def _encoded(context: str, text: str) -> str:
-    """Return the future `Chunk.encoded_text`."""
-    return f"{context}\n{text}" if context else text
 
 
 def _counted_together(texts: Sequence[str]) -> Iterator[Span]:

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar, get_args
 from unicodedata import normalize
 
-from ingest.context import title_line
+from ingest.context import in_context, title_line
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.identity import digest, digest_bytes
 from ingest.records import Chunk, Document, FileFacts, Fingerprint, Payload
@@ -125,7 +125,7 @@ def encoded_text(payload: Payload, fingerprint: Fingerprint) -> str | None:
     """Return the text that the encoders read for a stored chunk, or None if its text or title has changed since."""
     text = str(payload.get("text", ""))
     context = title_line(str(payload.get("title") or "")) if fingerprint.context is None else fingerprint.context
-    whole = Chunk("", 0, 0, len(text), text, context).encoded_text
+    whole = in_context(context, text)
     return whole if digest_bytes(whole.encode()) == fingerprint.text_fp else None
 
 

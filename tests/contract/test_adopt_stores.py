@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from foreign_collections import LAYOUTS, MODEL, TEXTS, Layout, write
+from foreign_collections import LAYOUTS, MODEL, TEXTS, TITLE, TITLED, Layout, write
 from qdrant_client import QdrantClient
 
 import ingest
@@ -130,6 +130,53 @@ def test_a_vector_of_another_model_is_refused_before_anything_is_made(store: Sto
             docs.adopt(order_field="metadata.page")
     assert {info.name for info in store.collections()} == before
     assert store.aliases()[name] == f"{name}_v1"
+
+
+def test_encoders_read_titles_as_in_a_collection_made_from_the_sources(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    name = foreign(TITLED, texts={"leave.pdf": ["All about leave."], "refunds.pdf": ["All about refunds."]})
+    sources = [ingest.Document(f"{name}.pdf", f"All about {name}.", TITLE) for name in ("leave", "refunds")]
+    with ours(store, name, tmp_path) as docs, ours(store, f"{name}_sources", tmp_path) as made:
+        made.sync(sources, name="sources")
+        assert docs.adopt(**TITLED.options).title_field == "metadata.title"
+        for query in ("handbook", "refunds"):
+            adopted, expected = (each.search(query, rerank="off") for each in (docs, made))
+            assert [(hit.doc_id, hit.title) for hit in adopted] == [(hit.doc_id, hit.title) for hit in expected]
+            assert [hit.score for hit in adopted] == pytest.approx([hit.score for hit in expected])
+        assert {hit.metadata["title"] for hit in adopted} == {TITLE}
+
+
+def test_vectors_that_were_made_without_titles_are_kept_without_them(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    name = foreign(TITLED)
+    with ours(store, name, tmp_path) as docs:
+        with pytest.raises(ingest.ConfigurationError, match="or leave out --title-field if it was made without titles"):
+            docs.adopt(**TITLED.options, title_field="metadata.title", have={"hash": ""})
+        with pytest.raises(
+            ingest.ConfigurationError, match=r"no title is in metadata\.name of .* metadata\.page, metadata\.source"
+        ):
+            docs.adopt(**TITLED.options, title_field="metadata.name")
+        done = docs.adopt(**TITLED.options, have={"hash": ""})
+        assert (done.swapped, done.title_field, done.encoded) == (True, None, {"hash": 0})
+        assert not docs.search("handbook", vectors=["bm25"], rerank="off")
+
+
+def test_vectors_that_were_made_with_titles_are_kept_with_them(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    name = foreign(TITLED)
+    texts = {point.id: point.payload["page_content"] for point in points_of(store, f"{name}_v1").values()}
+    vectors = MODEL.encode_documents([f"The handbook\n{text}" for text in texts.values()])
+    store.update_vectors(f"{name}_v1", {id_: {"": vector} for id_, vector in zip(texts, vectors, strict=True)})
+    with ours(store, name, tmp_path) as docs:
+        done = docs.adopt(**TITLED.options, title_field="metadata.title", have={"hash": ""})
+        assert (done.swapped, done.encoded) == (True, {"hash": 0})
+        assert docs.search("handbook", vectors=["bm25"], rerank="off")[0].title == TITLE
+
+
+def test_a_document_whose_chunks_have_several_titles_has_none(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    layout = Layout(lambda document, part, text: {**LANGCHAIN.payload(document, part, text), "title": f"Title {part // 2}"}, {})
+    name = foreign(layout, texts={"a.pdf": ["One.", "Two."], "b.pdf": ["One.", "Two.", "Three."]})
+    with ours(store, name, tmp_path) as docs:
+        assert docs.adopt(**LANGCHAIN.options).title_field == "title"
+        titles = {hit.doc_id: (hit.title, hit.metadata["title"]) for hit in docs.search("one", vectors=["bm25"], rerank="off")}
+        assert titles == {"a.pdf": ("Title 0", "Title 0"), "b.pdf": (None, "Title 0")}
 
 
 def test_an_adoption_that_was_interrupted_continues(store: Store, foreign: Foreign, tmp_path: Path) -> None:
