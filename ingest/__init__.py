@@ -122,13 +122,13 @@ if TYPE_CHECKING:
         Filter,
         Manifest,
         Operator,
-        Quantization,
         RawFilter,
         Store,
         VectorQuery,
         VectorSpec,
     )
     from ingest.store.filters import Where
+    from ingest.store.layout import Datatype, Placement, Quantization, QueryEncoding
     from ingest.store.payload_index import IndexType, PayloadIndex
     from ingest.sync.job import Job
     from ingest.sync.manifest import CollectionDetails
@@ -199,10 +199,11 @@ _NAMES = {
     "ingest.source.read_options": "HtmlContent ReadOptions",
     "ingest.store": "open_store",
     "ingest.store.contract": (
-        "CollectionInfo CollectionOptions Combination Condition Distance Filter Manifest Operator Quantization RawFilter Store "
+        "CollectionInfo CollectionOptions Combination Condition Distance Filter Manifest Operator RawFilter Store "
         "VectorQuery VectorSpec"
     ),
     "ingest.store.filters": "Where",
+    "ingest.store.layout": "Datatype Placement Quantization QueryEncoding",
     "ingest.store.payload_index": "IndexType PayloadIndex",
     "ingest.sync.job": "Job",
     "ingest.sync.manifest": "CollectionDetails",
@@ -247,6 +248,7 @@ __all__ = [
     "ConflictError",
     "CpuBackend",
     "CustomModels",
+    "Datatype",
     "Delete",
     "DeleteMode",
     "DeletionBrakeError",
@@ -306,6 +308,7 @@ __all__ = [
     "PassReport",
     "Payload",
     "PayloadIndex",
+    "Placement",
     "PluginError",
     "Point",
     "Precision",
@@ -314,6 +317,7 @@ __all__ = [
     "Progress",
     "Proof",
     "Quantization",
+    "QueryEncoding",
     "RawFilter",
     "ReadOptions",
     "Receipt",

@@ -9,6 +9,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, mod
 
 from ingest.redaction import shown_location
 from ingest.setting_types import Allowance, ColumnType, Cron, Duration, Locations, Names, Share, Table, Weight
+from ingest.store.layout import Datatype, Placement, Quantization, QueryEncoding
 
 
 class FieldsSettings(Table):
@@ -35,8 +36,36 @@ class LayoutSettings(Table):
     """The layout of a new collection."""
 
     distance: Literal["cosine", "dot", "euclid", "manhattan"] = Field("cosine", description="Distance between dense vectors.")
-    on_disk: bool = Field(False, description="Keep vectors and the HNSW graph on disk instead of in memory.")
-    quantization: Literal["none", "scalar", "binary"] = Field("none", description="Compress dense vectors for search.")
+    on_disk: bool = Field(
+        False, description="Read vectors, quantized vectors, HNSW graphs and sparse indexes from disk instead of memory."
+    )
+    datatype: Datatype = Field(
+        "float32",
+        description="Numbers of dense vectors: `float32`, `float16`, or `turbo4`, `turbo8`, `turbo16` (bits of TurboQuant).",
+    )
+    quantization: Quantization = Field(
+        "none",
+        description="Compressed copies of dense vectors to search first: `scalar`, `product-4` to `product-64`, `binary`,"
+        " `binary-1.5`, `binary-2`, or `turbo-1`, `turbo-1.5`, `turbo-2`, `turbo-4`, `turbo-8`. The best are scored again.",
+    )
+    query_encoding: QueryEncoding = Field(
+        "default", description="Encoding of a query for `binary` vectors: `binary`, `scalar-4` or `scalar-8`."
+    )
+    inline_storage: bool = Field(False, description="Store vectors in the HNSW graph, too: fewer reads from disk, more disk.")
+    vectors_memory: Placement | None = Field(
+        None, description="Placement of dense vectors: `cold` (on disk) or `cached`. Default: `cached`, or `cold` with `on_disk`."
+    )
+    graph_memory: Placement | None = Field(
+        None, description="Placement of HNSW graphs: `cold`, `cached` or `pinned`. Default: `cached`, or `cold` with `on_disk`."
+    )
+    quantized_memory: Placement | None = Field(
+        None, description="Placement of quantized vectors. Default: in memory, or `cold` with `on_disk`."
+    )
+    sparse_memory: Placement | None = Field(
+        None, description="Placement of sparse indexes. Default: `pinned`, or `cold` with `on_disk`."
+    )
+    payload_memory: Placement | None = Field(None, description="Placement of payloads: `cold` or `cached`. Default: `cold`.")
+    ids_memory: Placement | None = Field(None, description="Placement of the ids of points. Default: `pinned`.")
     hnsw_m: int = Field(16, ge=0, le=256, description="Links per node of the HNSW graph.")
     hnsw_ef_construct: int = Field(100, ge=4, le=10_000, description="Candidates considered while building the graph.")
     shards: int = Field(1, ge=1, description="Shards (server only).")

@@ -27,6 +27,7 @@ from ingest.errors import (
 from ingest.receipt import LeaseEvent, ModelReport
 from ingest.reindex.rebuild import Rebuild, check_texts
 from ingest.store.contract import Manifest, Store, VectorSpec
+from ingest.store.layout import kept_datatype
 from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
 from ingest.store.similarity import note_sigmas
 from ingest.sync.job import Job
@@ -103,10 +104,10 @@ def reindex(
     stored = store.manifest(live)
     wanted = _new_manifest(job.manifest(ensemble.models), stored, name)
     cleanup = _Cleanup(store, name)
-    if _has_same_contents(stored, wanted):
+    if _has_same_contents(stored, wanted) and wanted.layout == stored.layout:
         cleanup.drop_abandoned(keep=None)
         return _report(name, store, monitor, cleanup)
-    copied = [spec.name for spec in wanted.vectors if any(_is_same_vector(spec, old) for old in stored.vectors)]
+    copied = [spec.name for spec in wanted.vectors if _can_be_copied(spec, stored, wanted)]
     check_texts(store, live, [model for model in ensemble.models if model.key not in copied])
 
     target = _target_name(store, wanted, name)
@@ -180,7 +181,12 @@ def _new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
         )
     names = {spec.name for spec in requested.vectors}
     weights = {vector: weight for vector, weight in stored.weights.items() if vector in names}
-    return replace(requested, raw_name=stored.raw_name, weights={**weights, **requested.weights})
+    return replace(
+        requested,
+        raw_name=stored.raw_name,
+        weights={**weights, **requested.weights},
+        layout={**stored.layout, **requested.layout},
+    )
 
 
 def _content_key(manifest: Manifest) -> tuple[object, object]:
@@ -197,10 +203,18 @@ def _has_same_contents(one: Manifest, other: Manifest) -> bool:
     return not any(changed_canaries(spec, others[spec.name]) for spec in one.vectors)
 
 
-def _is_same_vector(one: VectorSpec, other: VectorSpec) -> bool:
-    """Return whether a vector can be copied from one to the other. All have unit norm, so the distance does not matter."""
-    same = (one.name, one.kind, one.dim, one.fingerprint) == (other.name, other.kind, other.dim, other.fingerprint)
-    return same and not changed_canaries(one, other)
+def _can_be_copied(spec: VectorSpec, stored: Manifest, wanted: Manifest) -> bool:
+    """Return whether a vector can be copied to the new collection. All have unit norm, so the distance does not matter.
+
+    Dense vectors that the old collection stores in fewer bits are encoded again for one that stores them in others.
+    """
+    if spec.kind != "sparse" and not kept_datatype(stored.layout, wanted.layout):
+        return False
+    return any(
+        (old.name, old.kind, old.dim, old.fingerprint) == (spec.name, spec.kind, spec.dim, spec.fingerprint)
+        and not changed_canaries(spec, old)
+        for old in stored.vectors
+    )
 
 
 def _target_name(store: Store, wanted: Manifest, name: str) -> str:
@@ -221,7 +235,7 @@ def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> boo
         return True
     except ForeignCollectionError:
         return False
-    if not is_version_of(manifest, name) or not _has_same_contents(manifest, wanted):
+    if not is_version_of(manifest, name) or not _has_same_contents(manifest, wanted) or manifest.layout != wanted.layout:
         return False
     return target in {aliases.get(next_alias(name)), aliases.get(previous_alias(name))} or store.count(target) == 0
 

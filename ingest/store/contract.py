@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
-from ingest.parameters import normalize, parse_boolean, parse_choice, parse_integer
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
-from ingest.store.payload_index import FILE_INDEXES, PayloadIndex, parse_indexes
+from ingest.store.layout import CollectionOptions as CollectionOptions  # noqa: PLC0414  mypy asks for it
+from ingest.store.payload_index import PayloadIndex
 
 if TYPE_CHECKING:
     from ingest.records import Vector
 
 Distance = Literal["cosine", "dot", "euclid", "manhattan"]
-Quantization = Literal["none", "scalar", "binary"]
 VectorKind = Literal["dense", "sparse", "multivector"]
 Operator = Literal[
     "eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "null", "missing", "text", "near", "box", "polygon", "element"
@@ -79,6 +78,7 @@ class Manifest:
         base_name: the name it was created for, of which it may be one of several versions; "" if that is unknown.
         chunking: the settings that chunks were made with; JSON.
         weights: vector name → weight in query-time fusion.
+        layout: `CollectionOptions.layout` of the options that it was created with.
         version: `SCHEMA_VERSION` when it was made.
     """
 
@@ -89,6 +89,7 @@ class Manifest:
     weights: Mapping[str, float] = field(default_factory=dict)
     version: int = SCHEMA_VERSION
     base_name: str = ""
+    layout: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fingerprints(self) -> dict[str, str]:
@@ -118,42 +119,6 @@ class Manifest:
     def proofs(self) -> dict[str, Mapping[str, Any]]:
         """Vector name → what the endpoint of its model proved."""
         return {spec.name: spec.proof for spec in self.vectors if spec.proof}
-
-
-@dataclass(frozen=True, slots=True)
-class CollectionOptions:
-    """The layout of a new collection. The embedded store ignores `shards`, `replicas` and `write_consistency`.
-
-    Attributes:
-        index: payload field → type of its index: `integer`, `keyword`, `keyword tenant`; see `parse_indexes`. A name that is no
-            field of the package is one of the documents' metadata. An existing collection gets the indexes, too.
-        files: whether documents are files, which are filtered by path, type, size and date: `FILE_INDEXES`. A run finds out.
-    """
-
-    on_disk: bool = False
-    quantization: Quantization = "none"
-    hnsw_m: int = 16
-    hnsw_ef_construct: int = 100
-    shards: int = 1
-    replicas: int = 1
-    write_consistency: int = 1
-    index: Mapping[str, str | PayloadIndex] = field(default_factory=dict)
-    files: bool = False
-
-    def __post_init__(self) -> None:
-        normalize(self, "on_disk", parse_boolean)
-        normalize(self, "quantization", parse_choice, get_args(Quantization))
-        normalize(self, "hnsw_m", parse_integer, least=0, most=256)
-        normalize(self, "hnsw_ef_construct", parse_integer, least=4, most=10_000)
-        for name in ("shards", "replicas", "write_consistency"):
-            normalize(self, name, parse_integer, least=1)
-        normalize(self, "index", parse_indexes)
-        normalize(self, "files", parse_boolean)
-
-    @property
-    def indexes(self) -> Mapping[str, PayloadIndex]:
-        """The indexes of `index` and, for files, `FILE_INDEXES`, by payload path."""
-        return {**(FILE_INDEXES if self.files else {}), **parse_indexes(self.index)}
 
 
 @dataclass(frozen=True, slots=True)

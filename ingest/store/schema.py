@@ -216,6 +216,7 @@ def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
         ],
         "chunking": dict(manifest.chunking),
         "weights": dict(manifest.weights),
+        "layout": dict(manifest.layout),
     }
 
 
@@ -239,6 +240,7 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
             vectors=tuple(_vector_from_json(_typed(vector, dict)) for vector in _typed(manifest["vectors"], list)),
             chunking=_typed(manifest["chunking"], dict),
             weights={name: float(weight) for name, weight in _typed(manifest["weights"], dict).items()},
+            layout=_typed(manifest.get("layout", {}), dict),
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as exc:
         problem = f"{exc} is missing" if isinstance(exc, KeyError) else str(exc)

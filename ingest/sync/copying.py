@@ -16,6 +16,7 @@ from ingest.encode.contract import Model
 from ingest.errors import ConfigurationError, StoreError, StoreUnavailableError
 from ingest.records import Fingerprint, StoredPoint, Vector
 from ingest.store.contract import Condition, Manifest, Store, VectorSpec
+from ingest.store.layout import kept_datatype
 from ingest.store.request_sizes import batches
 from ingest.store.schema import INGEST_FIELD, TEXT_FP_FIELD, _normalize_collection_name, fingerprint_of
 from ingest.store.vector_faults import find_faults
@@ -62,14 +63,19 @@ def reusable_vectors(store: Store, names: Sequence[str], wanted: Manifest, alias
         if other.collection == own:
             continue
         made = {(spec.name, spec.fingerprint, spec.distance) for spec in other.vectors}
-        specs = tuple(spec for spec in wanted.vectors if (spec.name, spec.fingerprint, spec.distance) in made)
+        exact = kept_datatype(other.layout, wanted.layout)
+        specs = tuple(
+            spec
+            for spec in wanted.vectors
+            if (spec.name, spec.fingerprint, spec.distance) in made and (spec.kind == "sparse" or exact)
+        )
         if specs and TEXT_FP_FIELD in store.indexes(other.collection):
             found[other.collection] = specs
         elif ALL not in names:
             reason = (
                 "its texts have no index before its next ingest run"
                 if specs
-                else "it has no vector of the same model and distance"
+                else "it has no vector of the same model, distance and datatype"
             )
             raise ConfigurationError(f"no vectors of {other.collection} can be reused for {wanted.collection}: {reason}")
     return found

@@ -135,4 +135,5 @@ class Job:
             weights=self.weights,
             aliases=self.aliases,
             distance=self.distance,
+            layout=self.options.layout,
         )

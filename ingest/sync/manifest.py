@@ -41,6 +41,7 @@ def wanted_manifest(
     weights: Mapping[str, float],
     aliases: Mapping[str, str],
     distance: Distance,
+    layout: Mapping[str, Any],
 ) -> Manifest:
     """Return the manifest of a collection that a job with these models creates."""
     name = _normalize_collection_name(collection, aliases)
@@ -63,6 +64,7 @@ def wanted_manifest(
         ),
         chunking=chunking.to_json(),
         weights=dict(weights),
+        layout=layout,
     )
 
 

@@ -201,7 +201,7 @@ def test_another_collection_of_the_same_documents_encodes_nothing(bench: SyncBen
 def test_a_collection_without_vectors_to_reuse_is_refused_before_anything_is_made(bench: SyncBench) -> None:
     bench.run([document("old", "ab")], models=recording())
     other = SyncBench(bench.store, f"{bench.collection}_other", bench.folder)
-    with pytest.raises(ConfigurationError, match="no vector of the same model and distance"):
+    with pytest.raises(ConfigurationError, match="no vector of the same model, distance and datatype"):
         other.run([document("old", "ab")], models=[HashEncoder("third", 2)], reuse=[bench.collection])
     with pytest.raises(CollectionNotFoundError):
         other.run([document("old", "ab")], models=recording(), reuse=[f"{bench.collection}_never"])

@@ -21,6 +21,7 @@ from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
 from ingest.store.edge.wire import collection_config, index_of, index_to, same_index
+from ingest.store.layout import taken_over
 from ingest.store.payload_index import PayloadIndex
 from ingest.store.schema import check_aliases_are_free, check_same_vectors, missing_indexes, no_collection, usual_names
 
@@ -62,6 +63,9 @@ class EdgeCollections:
             wanted = {} if like is None else self._indexes(like)
             if name not in self._open:
                 directory = CollectionDirectory(self._root, name)
+                if not directory.exists:
+                    options = options if like is None else taken_over(options, self.manifest(like).layout)
+                    collection_config(manifest, options)  # raises for what the engine lacks
                 directory.create()
                 check_room(directory.path, self._reserve)
                 self._load(directory, make=(manifest, options))

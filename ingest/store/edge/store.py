@@ -15,7 +15,7 @@ from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
 from ingest.store.edge.collections import EdgeCollections, OpenCollection
 from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
-from ingest.store.edge.wire import stored_point, vector_to
+from ingest.store.edge.wire import search_params, stored_point, vector_to
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
@@ -135,7 +135,7 @@ class EdgeStore(EdgeCollections):
                     query=engine.Query.Nearest(vector_to(query.value), using=query.vector),
                     filter=filter_to(query.conditions, query.among),
                     with_payload=selection_to(payload),
-                    params=engine.SearchParams(exact=True) if query.exact else None,
+                    params=search_params(query),
                 )
                 for query in queries
             ]

@@ -28,6 +28,7 @@ from ingest.store.schema import (
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import ALREADY_EXISTS, KEY_REFUSED, has_status, one_line
 from ingest.store.server.filters import filter_to
+from ingest.store.server.layout import check_supported
 from ingest.store.server.settings import (
     changed_indexes,
     changed_settings,
@@ -289,7 +290,9 @@ class ServerCollections:
         return strict.model_dump(exclude_none=True) if strict is not None and strict.enabled else {}
 
     def _create(self, manifest: Manifest, options: CollectionOptions, like: models.CollectionInfo | None) -> None:
-        config = collection_config(manifest, options)
+        version = self._connection.version_numbers
+        check_supported(options, version, self.location)
+        config = collection_config(manifest, options, version)
         if like is not None:
             config |= fixed_settings(like, config, options)
         try:

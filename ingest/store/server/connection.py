@@ -123,7 +123,8 @@ class Connection:
         try:
             version = call_with_retries(self._checked_version, retry)
             self.version = version
-            self.text_is_substring = (version_numbers(version) or OLDEST_SERVER) < SUBSTRING_SERVER
+            self.version_numbers = version_numbers(version) or OLDEST_SERVER
+            self.text_is_substring = self.version_numbers < SUBSTRING_SERVER
             if prefer_grpc is None:
                 prefer_grpc = (
                     (grpc_port is not None or port == USUAL_PORT)

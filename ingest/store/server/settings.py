@@ -3,16 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import fields
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from qdrant_client import models
 
 from ingest.errors import ConfigurationError
 from ingest.store.contract import CollectionOptions
+from ingest.store.layout import placement_of
 from ingest.store.server.wire import DEFERRED_KEY, METADATA_KEY, NOTE_PREFIX
 
 _Params = TypeVar("_Params")
+
+_PARTS: tuple[Literal["vectors", "graph", "sparse"], ...] = ("vectors", "graph", "sparse")
+"""The parts whose placement is a setting of each vector, or of the graph."""
+
+_PLACEMENT = {"on_disk", "memory"}
+
+_GRAPH_SETTINGS = {"hnsw_m": "m", "hnsw_ef_construct": "ef_construct", "inline_storage": "inline_storage"}
+"""Option → the setting of the graph that it stands for."""
+
+_COLLECTION_SETTINGS = {
+    "replicas": ("replication_factor",),
+    "write_consistency": ("write_consistency_factor",),
+    "payload_memory": ("payload", "on_disk_payload"),
+    "ids_memory": ("id_tracker",),
+}
+"""Option → the settings of the collection that it stands for."""
 
 
 def check_can_be_taken_over(like: models.CollectionInfo, name: str) -> None:
@@ -31,14 +47,15 @@ def fixed_settings(like: models.CollectionInfo, config: Mapping[str, Any], optio
         config: the arguments that the new collection would have without `like`.
     """
     taken: dict[str, Any] = {}
-    if "shards" not in _non_defaults(options):
+    if "shards" not in options.chosen:
         taken["shard_number"] = like.config.params.shard_number
     if like.config.wal_config is not None:
         taken["wal_config"] = models.WalConfigDiff(**like.config.wal_config.model_dump(exclude_none=True))
-    datatypes = {name: vector.datatype for name, vector in _vectors(like).items()}
-    taken["vectors_config"] = {
-        name: vector.model_copy(update={"datatype": datatypes.get(name)}) for name, vector in config["vectors_config"].items()
-    }
+    if "datatype" not in options.chosen:
+        datatypes = {name: vector.datatype for name, vector in _vectors(like).items()}
+        taken["vectors_config"] = {
+            name: vector.model_copy(update={"datatype": datatypes.get(name)}) for name, vector in config["vectors_config"].items()
+        }
     return taken
 
 
@@ -48,8 +65,7 @@ def changed_settings(like: models.CollectionInfo, found: models.CollectionInfo, 
     A named vector that `like` does not have gets the settings that all the vectors of its kind in `like` share. Nothing that only
     `found` has is removed, apart from quantization.
     """
-    chosen = _non_defaults(options)
-    wanted, present = _settings(like, found, chosen), _settings(found, found, chosen)
+    wanted, present = _settings(like, found, options), _settings(found, found, options)
     changed = {argument: value for argument, value in wanted.items() if value != present[argument]}
     there = found.config.metadata or {}
     own = METADATA_KEY, DEFERRED_KEY
@@ -90,17 +106,18 @@ def vectors_left_out(like: models.CollectionInfo, found: models.CollectionInfo) 
     ]
 
 
-def _settings(like: models.CollectionInfo, found: models.CollectionInfo, chosen: set[str]) -> dict[str, Any]:
-    """Return the arguments of an update that gives a collection with the vectors of `found` the settings of `like`."""
+def _settings(like: models.CollectionInfo, found: models.CollectionInfo, options: CollectionOptions) -> dict[str, Any]:
+    """Return the arguments of an update that gives a collection with the vectors of `found` the settings of `like`.
+
+    Left out is what `options` sets.
+    """
+    chosen = options.chosen.keys()
     config, params = like.config, like.config.params
     threshold = (config.metadata or {}).get(DEFERRED_KEY, config.optimizer_config.indexing_threshold)
-    left_out = {name for option, name in (("hnsw_m", "m"), ("hnsw_ef_construct", "ef_construct")) if option in chosen}
-    left_out |= {"on_disk", "memory"} if "on_disk" in chosen else set()
-    kept = {
-        name
-        for option, name in (("replicas", "replication_factor"), ("write_consistency", "write_consistency_factor"))
-        if option in chosen
-    }
+    placed = {part for part in _PARTS if placement_of(options, part) is not None}
+    graph = {_GRAPH_SETTINGS[option] for option in _GRAPH_SETTINGS.keys() & chosen} | (_PLACEMENT if "graph" in placed else set())
+    kept = {name for option, names in _COLLECTION_SETTINGS.items() if option in chosen for name in names}
+    left_out = (_PLACEMENT if "vectors" in placed else set()) | ({"quantization_config"} if "quantization" in chosen else set())
     settings: dict[str, Any] = {
         "optimizers_config": models.OptimizersConfigDiff(
             **{**config.optimizer_config.model_dump(exclude_none=True), "indexing_threshold": threshold}
@@ -108,12 +125,12 @@ def _settings(like: models.CollectionInfo, found: models.CollectionInfo, chosen:
         "collection_params": models.CollectionParamsDiff(
             **{name: getattr(params, name) for name in models.CollectionParamsDiff.model_fields.keys() - kept}
         ),
-        "hnsw_config": models.HnswConfigDiff(**config.hnsw_config.model_dump(exclude_none=True, exclude=left_out)),
+        "hnsw_config": models.HnswConfigDiff(**config.hnsw_config.model_dump(exclude_none=True, exclude=graph)),
         "strict_mode_config": None,
         "vectors_config": {
-            name: diff
+            name: each.model_copy(update=dict.fromkeys(left_out))
             for of_kind in (_dense, _multi)
-            for name, diff in _by_vector(
+            for name, each in _by_vector(
                 of_kind(found), {name: _dense_diff(vector) for name, vector in of_kind(like).items()}
             ).items()
         },
@@ -126,7 +143,9 @@ def _settings(like: models.CollectionInfo, found: models.CollectionInfo, chosen:
     if "quantization" not in chosen:
         settings["quantization_config"] = config.quantization_config or models.Disabled.DISABLED
     if "on_disk" in chosen:
-        del settings["vectors_config"], settings["sparse_vectors_config"]
+        del settings["vectors_config"]
+    if "sparse" in placed:
+        del settings["sparse_vectors_config"]
     return settings
 
 
@@ -173,8 +192,3 @@ def _sparse(found: models.CollectionInfo) -> dict[str, models.SparseVectorParams
 
 def _index(index: models.PayloadIndexInfo) -> tuple[object, object]:
     return index.data_type, index.params
-
-
-def _non_defaults(options: CollectionOptions) -> set[str]:
-    """Return the names of the options that are not the defaults."""
-    return {field.name for field in fields(options) if getattr(options, field.name) != field.default}

@@ -17,6 +17,7 @@ from ingest.parameters import checked, optional, parse_boolean, parse_instance, 
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint, Vector
 from ingest.retry import RetryPolicy
 from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
+from ingest.store.layout import OVERSAMPLING
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
@@ -29,7 +30,7 @@ from ingest.store.server.messages import (
     stored_points,
     vector_messages,
 )
-from ingest.store.server.wire import point_to, stored_point, vector_to
+from ingest.store.server.wire import point_to, search_params, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, scored_point, selection_to
 
 _PAGE = 5_000
@@ -86,6 +87,7 @@ class ServerStore(ServerCollections):
         )
         super().__init__(connection)
         self._pages: dict[str, int] = {}  # by collection, if its strict mode allows fewer than `_PAGE` fingerprints
+        self._oversampling: dict[str, float] = {}  # by collection, if its strict mode allows less than `OVERSAMPLING`
 
     @property
     def engine(self) -> str:
@@ -217,6 +219,20 @@ class ServerStore(ServerCollections):
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
     ) -> list[list[ScoredPoint]]:
+        oversampling = self._oversampling.get(collection, OVERSAMPLING)
+        try:
+            return self._query(collection, queries, payload, oversampling)
+        except StoreError as exc:
+            limits = self._strict_mode(collection) if has_status(exc, BAD_REQUEST) else {}
+            allowed = limits.get("search_max_oversampling", oversampling)
+            if allowed >= oversampling:
+                raise
+        self._oversampling[collection] = allowed
+        return self._query(collection, queries, payload, allowed)
+
+    def _query(
+        self, collection: str, queries: Sequence[VectorQuery], payload: Sequence[str] | bool, oversampling: float
+    ) -> list[list[ScoredPoint]]:
         requests = [
             models.QueryRequest(
                 query=vector_to(query.value),
@@ -225,7 +241,7 @@ class ServerStore(ServerCollections):
                 offset=query.offset or None,
                 filter=self._filter(collection, query.conditions, query.among),
                 with_payload=selection_to(payload),
-                params=models.SearchParams(exact=True) if query.exact else None,
+                params=search_params(query, oversampling),
             )
             for query in queries
         ]

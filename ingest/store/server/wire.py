@@ -9,9 +9,11 @@ from qdrant_client import models
 
 from ingest.records import Point, SparseVector, Vector
 from ingest.store import wire
-from ingest.store.contract import CollectionOptions, Manifest, VectorSpec
+from ingest.store.contract import CollectionOptions, Manifest, VectorQuery, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 from ingest.store.schema import manifest_to_json
+from ingest.store.server.connection import OLDEST_SERVER
+from ingest.store.server.layout import Version, dense_layout, graph_config, other_storage, quantization_config, sparse_index
 
 METADATA_KEY = "ingest"
 """The key of the manifest in a collection's metadata. Updates merge top-level keys, so the manifest has its own."""
@@ -30,38 +32,28 @@ _DISTANCES = {
 }
 
 
-def collection_config(manifest: Manifest, options: CollectionOptions) -> dict[str, Any]:
-    on_disk = options.on_disk or None
-    quantization = {
-        "none": None,
-        "scalar": models.ScalarQuantization(
-            scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=not options.on_disk)
-        ),
-        "binary": models.BinaryQuantization(binary=models.BinaryQuantizationConfig(always_ram=not options.on_disk)),
-    }[options.quantization]
+def collection_config(manifest: Manifest, options: CollectionOptions, version: Version) -> dict[str, Any]:
+    """Return the arguments of a new collection, in the terms of this version of the server."""
     return {
         "vectors_config": {
             vector.name: models.VectorParams(
-                size=vector.dim, distance=_DISTANCES[vector.distance], on_disk=on_disk, **_multi(vector)
+                size=vector.dim, distance=_DISTANCES[vector.distance], **dense_layout(options, version), **_multi(vector)
             )
             for vector in manifest.vectors
             if vector.dim is not None
         },
         "sparse_vectors_config": {
-            vector.name: models.SparseVectorParams(
-                modifier=models.Modifier.IDF if vector.idf else models.Modifier.NONE,
-                index=models.SparseIndexParams(on_disk=on_disk),
-            )
+            vector.name: models.SparseVectorParams(modifier=_modifier(vector), index=sparse_index(options, version))
             for vector in manifest.vectors
             if vector.kind == "sparse"
         },
-        "hnsw_config": models.HnswConfigDiff(m=options.hnsw_m, ef_construct=options.hnsw_ef_construct, on_disk=on_disk),
-        "quantization_config": quantization,
+        "hnsw_config": graph_config(options, version),
+        "quantization_config": quantization_config(options, version),
         "shard_number": options.shards,
         "replication_factor": options.replicas,
         "write_consistency_factor": options.write_consistency,
-        "on_disk_payload": True,
         "metadata": {METADATA_KEY: manifest_to_json(manifest)},
+        **other_storage(options, version),
     }
 
 
@@ -82,10 +74,14 @@ def has_vectors_of(found: models.CollectionInfo, manifest: Manifest) -> bool:
         return False
     dense = {name: _shape(vector) for name, vector in (params.vectors or {}).items()}  # type: ignore[union-attr]
     sparse = {name: vector.modifier or models.Modifier.NONE for name, vector in (params.sparse_vectors or {}).items()}
-    wanted = collection_config(manifest, CollectionOptions())
+    wanted = collection_config(manifest, CollectionOptions(), OLDEST_SERVER)
     return dense == {name: _shape(vector) for name, vector in wanted["vectors_config"].items()} and sparse == {
         name: vector.modifier for name, vector in wanted["sparse_vectors_config"].items()
     }
+
+
+def _modifier(vector: VectorSpec) -> models.Modifier:
+    return models.Modifier.IDF if vector.idf else models.Modifier.NONE
 
 
 def _shape(vector: models.VectorParams) -> tuple[object, ...]:
@@ -117,3 +113,12 @@ def vector_to(value: Vector) -> list[float] | list[list[float]] | models.SparseV
         return models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
     numbers: list[float] | list[list[float]] = value.tolist()
     return numbers
+
+
+def search_params(query: VectorQuery, oversampling: float) -> models.SearchParams | None:
+    """Return how a vector is searched: the best of quantized vectors are scored again by the stored ones."""
+    if query.exact:
+        return models.SearchParams(exact=True)  # which ignores quantized vectors
+    if isinstance(query.value, SparseVector):
+        return None
+    return models.SearchParams(quantization=models.QuantizationSearchParams(rescore=True, oversampling=oversampling))
