@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 from grpc import StatusCode  # type: ignore[import-untyped]  # it ships no types
 from qdrant_client import QdrantClient
@@ -17,7 +18,7 @@ from store_data import manifest, point
 from ingest.errors import CollectionNotFoundError, ConfigurationError, RequestTooLargeError, StoreError, StoreUnavailableError
 from ingest.retry import RetryPolicy
 from ingest.store import open_store
-from ingest.store.contract import CollectionOptions
+from ingest.store.contract import CollectionOptions, VectorQuery
 from ingest.store.retrying import RetryingStore
 from ingest.store.schema import INDEXED_FIELDS
 from ingest.store.server.store import ServerStore
@@ -45,13 +46,20 @@ KEY = "s3cret-key"
         ((503, {}, b"<html>proxy</html>"), StoreUnavailableError, "503"),
         ((200, {}, b"<html>a web site</html>"), StoreError, "Qdrant at"),
         ((200, {}, b"{}"), StoreError, "Qdrant at"),
+        (result(7), StoreError, "does not answer like Qdrant"),
         ((302, {"Location": "/elsewhere"}, b""), StoreError, "302"),
     ],
     ids=lambda value: str(value)[:60],
 )
 def test_every_http_status_has_its_meaning(answer: Answer, kind: type[StoreError], words: str) -> None:
     with http_server(answer) as url, ServerStore(url) as store:
-        for use in (lambda: store.upsert("docs", [point(1)]), lambda: store.count("docs"), lambda: list(store.scroll("docs"))):
+        for use in (
+            lambda: store.upsert("docs", [point(1)]),
+            lambda: store.count("docs"),
+            lambda: list(store.scroll("docs")),
+            lambda: store.retrieve("docs", [point(1).id]),
+            lambda: store.query("docs", [VectorQuery("dense", np.ones(4, np.float32), 1)]),
+        ):
             caught = failure(use)
             assert type(caught) is kind
             assert words in str(caught)

@@ -22,12 +22,11 @@ from ingest.process import ForkUnsafe, HomeProcess, keep_for_parent
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.server.address import USUAL_PORT, Proxy, check_key_is_safe, parse_address, proxy_for
 from ingest.store.server.errors import VENDOR_ERRORS, is_broken, one_line, reason_of, translate, translate_greeting
+from ingest.store.server.layout import OLDEST_SERVER
 from ingest.store.server.protocol import explain_grpc, explain_rest
+from ingest.store.server.rest import RestPoints
 
 logger = logging.getLogger(__name__)
-
-OLDEST_SERVER = (1, 16)
-"""Older servers have no collection metadata to store the manifest in."""
 
 SUBSTRING_SERVER = (1, 19)
 """Older servers match the text of a field without a full-text index as a substring; this one has a match for substrings."""
@@ -62,6 +61,7 @@ class Connection:
     Attributes:
         location: the server's address, without secrets.
         client: the client, for use inside `translated` only.
+        rest: queries and reads of points over REST, for use inside `translated` only.
         grpc: whether points are sent over gRPC.
         timeout: seconds for one request.
     """
@@ -94,6 +94,9 @@ class Connection:
         encrypted = self._address.scheme == "https" or (self._proxy is not None and not self._proxy.is_http)
         tls, authority = _certificates(ca_file, needed=encrypted)
         rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
+        transport = httpx.HTTPTransport(verify=tls, limits=_LIMITS, proxy=rest_proxy, trust_env=False)
+        headers = {**_UNCOMPRESSED, "api-key": api_key} if api_key else _UNCOMPRESSED
+        self.rest = RestPoints(transport, self.location, headers=headers, timeout=self.timeout)
 
         # QdrantClient would look for texts to embed in all that is sent, and read the schemas of all its models for that.
         def client(*, prefer_grpc: bool, timeout: int) -> QdrantRemote:
@@ -109,10 +112,8 @@ class Connection:
                     grpc_options={**_GRPC_OPTIONS, **authority, **grpc_proxy},
                     timeout=timeout,
                     check_compatibility=False,
-                    verify=tls,
-                    limits=_LIMITS,
                     headers=None if prefer_grpc else _UNCOMPRESSED,
-                    proxy=rest_proxy,
+                    transport=transport,
                     trust_env=False,  # the proxy is chosen above, and the certificates follow the environment
                 )
 

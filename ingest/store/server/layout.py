@@ -13,6 +13,9 @@ from ingest.store.layout import CollectionOptions, Placement, bits_of, placement
 
 Version = tuple[int, int]
 
+OLDEST_SERVER = (1, 16)
+"""Older servers have no collection metadata to store the manifest in."""
+
 MEMORY_SERVER = (1, 19)
 """Older servers have flags for some placements instead of `memory`."""
 

@@ -8,10 +8,11 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import GrpcToRest, grpc_to_payload, payload_to_grpc
+from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, grpc_to_payload, payload_to_grpc
 
 from ingest.errors import StoreError
 from ingest.records import Payload, Point, ScoredPoint, SparseVector, StoredPoint, Vector
+from ingest.store.server.wire import ServerQuery
 from ingest.store.wire import named_vectors, point_id_to
 
 _FLOATS_FIELD = b"\x0a"
@@ -46,9 +47,29 @@ def payload_messages(payloads: Mapping[str, Payload]) -> list[grpc.PointsUpdateO
     ]
 
 
+def query_messages(collection: str, queries: Sequence[ServerQuery], payload: list[str] | bool) -> list[grpc.QueryPoints]:
+    """Return queries as messages."""
+    selected = RestToGrpc.convert_with_payload_interface(payload)
+    messages = []
+    for each in queries:
+        query = each.query
+        message = grpc.QueryPoints(collection_name=collection, using=query.vector, limit=query.limit, with_payload=selected)
+        _fill(message.query.nearest, query.value)
+        if query.offset:
+            message.offset = query.offset
+        if each.filter is not None:
+            message.filter.CopyFrom(RestToGrpc.convert_filter(each.filter))
+        if each.params is not None:
+            message.params.CopyFrom(RestToGrpc.convert_search_params(each.params))
+        messages.append(message)
+    return messages
+
+
 def scored_points(found: Sequence[grpc.ScoredPoint]) -> list[ScoredPoint]:
     """Return the results of a query."""
-    return [ScoredPoint(_id(each.id), each.score, grpc_to_payload(each.payload)) for each in found]
+    return [
+        ScoredPoint(_id(each.id), each.score, grpc_to_payload(payload) if (payload := each.payload) else {}) for each in found
+    ]
 
 
 def stored_points(found: Sequence[grpc.RetrievedPoint]) -> list[StoredPoint]:
@@ -82,17 +103,21 @@ def _vectors(named: Mapping[str, Vector]) -> grpc.Vectors:
     message = grpc.Vectors()
     message.vectors.SetInParent()  # also without any vector
     for name, value in named.items():
-        target = message.vectors.vectors[name]
-        if isinstance(value, SparseVector):
-            target.sparse.indices.extend(value.indices.tolist())
-            target.sparse.values.extend(value.values.tolist())
-        else:
-            rows = value if value.ndim > 1 else value[np.newaxis]
-            targets = (target.multi_dense.vectors.add() for _ in rows) if value.ndim > 1 else [target.dense]
-            for dense, row in zip(targets, rows, strict=True):
-                # The bytes of the array are sent as they are: converting them to Python floats takes three times as long.
-                dense.MergeFromString(_dense_header(len(row)) + _little_endian(row).tobytes())
+        _fill(message.vectors.vectors[name], value)
     return message
+
+
+def _fill(target: grpc.Vector | grpc.VectorInput, value: Vector) -> None:
+    """Put a vector into an empty message."""
+    if isinstance(value, SparseVector):
+        target.sparse.indices.extend(value.indices.tolist())
+        target.sparse.values.extend(value.values.tolist())
+        return
+    rows = value if value.ndim > 1 else value[np.newaxis]
+    targets = (target.multi_dense.vectors.add() for _ in rows) if value.ndim > 1 else [target.dense]
+    for dense, row in zip(targets, rows, strict=True):
+        # The bytes of the array are sent as they are: converting them to Python floats takes three times as long.
+        dense.MergeFromString(_dense_header(len(row)) + _little_endian(row).tobytes())
 
 
 def _little_endian(value: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -26,12 +26,13 @@ from ingest.store.server.messages import (
     id_message,
     payload_messages,
     point_messages,
+    query_messages,
     scored_points,
     stored_points,
     vector_messages,
 )
-from ingest.store.server.wire import point_to, search_params, stored_point, vector_to
-from ingest.store.wire import following, point_id_to, scored_point, selection_to
+from ingest.store.server.wire import ServerQuery, point_to, search_params, stored_point, vector_to
+from ingest.store.wire import following, point_id_to, selection_to
 
 _PAGE = 5_000
 """Fingerprints fetched at a time."""
@@ -203,16 +204,14 @@ class ServerStore(ServerCollections):
         payload: Sequence[str] | bool = True,
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
-        fields, names = selection_to(payload), selection_to(vectors)
         with self._connection.translated(collection):
             if not self._connection.grpc:
-                records = self._client.retrieve(collection, [*map(point_id_to, ids)], with_payload=fields, with_vectors=names)
-                return [stored_point(record) for record in records]
+                return self._connection.rest.retrieve(collection, ids, payload, vectors)
             request = grpc.GetPoints(
                 collection_name=collection,
                 ids=map(id_message, ids),
-                with_payload=RestToGrpc.convert_with_payload_interface(fields),
-                with_vectors=RestToGrpc.convert_with_vectors(names),
+                with_payload=RestToGrpc.convert_with_payload_interface(selection_to(payload)),
+                with_vectors=RestToGrpc.convert_with_vectors(selection_to(vectors)),
             )
             return stored_points(self._client.grpc_points.Get(request, timeout=self._connection.timeout).result)
 
@@ -233,24 +232,16 @@ class ServerStore(ServerCollections):
     def _query(
         self, collection: str, queries: Sequence[VectorQuery], payload: Sequence[str] | bool, oversampling: float
     ) -> list[list[ScoredPoint]]:
-        requests = [
-            models.QueryRequest(
-                query=vector_to(query.value),
-                using=query.vector,
-                limit=query.limit,
-                offset=query.offset or None,
-                filter=self._filter(collection, query.conditions, query.among),
-                with_payload=selection_to(payload),
-                params=search_params(query, oversampling),
-            )
+        prepared = [
+            ServerQuery(query, self._filter(collection, query.conditions, query.among), search_params(query, oversampling))
             for query in queries
         ]
         with self._limited(collection, max_query_limit=max((query.limit for query in queries), default=0)):
             if not self._connection.grpc:
-                responses = self._client.query_batch_points(collection, requests)
-                return [[scored_point(hit) for hit in response.points] for response in responses]
-            messages = [RestToGrpc.convert_query_request(request, collection) for request in requests]
-            batch = grpc.QueryBatchPoints(collection_name=collection, query_points=messages)
+                return self._connection.rest.query(collection, prepared, payload)
+            batch = grpc.QueryBatchPoints(
+                collection_name=collection, query_points=query_messages(collection, prepared, selection_to(payload))
+            )
             answer = self._client.grpc_points.QueryBatch(batch, timeout=self._connection.timeout)
         return [scored_points(result.result) for result in answer.result]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -12,8 +13,15 @@ from ingest.store import wire
 from ingest.store.contract import CollectionOptions, Manifest, VectorQuery, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 from ingest.store.schema import manifest_to_json
-from ingest.store.server.connection import OLDEST_SERVER
-from ingest.store.server.layout import Version, dense_layout, graph_config, other_storage, quantization_config, sparse_index
+from ingest.store.server.layout import (
+    OLDEST_SERVER,
+    Version,
+    dense_layout,
+    graph_config,
+    other_storage,
+    quantization_config,
+    sparse_index,
+)
 
 METADATA_KEY = "ingest"
 """The key of the manifest in a collection's metadata. Updates merge top-level keys, so the manifest has its own."""
@@ -113,6 +121,15 @@ def vector_to(value: Vector) -> list[float] | list[list[float]] | models.SparseV
         return models.SparseVector(indices=value.indices.tolist(), values=value.values.tolist())
     numbers: list[float] | list[list[float]] = value.tolist()
     return numbers
+
+
+@dataclass(frozen=True, slots=True)
+class ServerQuery:
+    """A query with its filter and search parameters as the client's models."""
+
+    query: VectorQuery
+    filter: models.Filter | None
+    params: models.SearchParams | None
 
 
 def search_params(query: VectorQuery, oversampling: float) -> models.SearchParams | None:
