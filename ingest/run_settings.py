@@ -22,6 +22,7 @@ class FieldsSettings(Table):
     )
     title: str | None = Field(None, description="Field with its title. Default: title.")
     metadata: Names | None = Field(None, description="Fields that become metadata. Default: all others.")
+    version: str | None = Field(None, description="Column of a database that changes with every change of a row.")
 
 
 class HtmlSettings(Table):

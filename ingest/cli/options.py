@@ -114,6 +114,10 @@ TitleField = Annotated[str | None, typer.Option("--title-field", help="Field wit
 MetadataFields = Annotated[
     str | None, typer.Option("--metadata-fields", help="Fields that become metadata, separated by commas. [default: all others]")
 ]
+VersionField = Annotated[
+    str | None,
+    typer.Option("--version-field", help="Column of a database that changes with every change of a row: others are not read."),
+]
 Encoding = Annotated[
     str | None, typer.Option("--encoding", help="Encoding of text, HTML, CSV and JSONL. [default: found in each file]")
 ]
@@ -227,6 +231,7 @@ class SourceOptions:
     text_field: TextField = None
     title_field: TitleField = None
     metadata_fields: MetadataFields = None
+    version_field: VersionField = None
     column_types: Types = None
     encoding: Encoding = None
     delimiter: Delimiter = None
@@ -241,6 +246,7 @@ class SourceOptions:
     def overrides(self) -> dict[str, Any]:
         """Settings by name; None if not given."""
         named = {"id": self.id_field, "text": self.text_field, "title": self.title_field, "metadata": self.metadata_fields}
+        named["version"] = self.version_field
         direct = {name: getattr(self, name) for name in ("encoding", "delimiter", "columns", "records")}
         patterns = {"include": self.include or None, "exclude": self.exclude or None}
         html = {"content": self.html_content}

@@ -136,7 +136,7 @@ def sources_of(
 def _fields_of(settings: Settings) -> FieldMap:
     fields = settings.fields
     chosen = None if fields.metadata is None else tuple(fields.metadata)
-    return FieldMap(id=fields.id, text=tuple(fields.text) or None, title=fields.title, metadata=chosen)
+    return FieldMap(id=fields.id, text=tuple(fields.text) or None, title=fields.title, metadata=chosen, version=fields.version)
 
 
 def rejects_path(settings: Settings, collection: str) -> Path:

@@ -42,6 +42,8 @@ class FieldMap:
         title: the field with the title; None: `TITLE_FIELDS`.
         metadata: the fields that become metadata; None: all others. An object in a field named `metadata` is merged into
             the metadata; fields of the record itself take precedence.
+        version: the column of a database whose value changes with every change of a row; None: rows are compared by their
+            content. See `ingest.source.versions`.
 
     `doc.text` is the field `text` in the object `doc`, unless a field has that very name. Fields that are not given are looked
     for in any case: `Text` and `ID` are found, too.
@@ -51,9 +53,10 @@ class FieldMap:
     text: str | tuple[str, ...] | None = None
     title: str | None = None
     metadata: tuple[str, ...] | None = None
+    version: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("id", "title"):
+        for name in ("id", "title", "version"):
             normalize(self, name, optional(parse_text))
         if not isinstance(self.text, str):
             normalize(self, "text", lambda value: parse_texts(value) or None if value is not None else None)
@@ -84,7 +87,7 @@ class FieldMap:
         if twice := sorted(name for name, times in Counter(columns).items() if times > 1):
             raise Unusable(f"{where} has several columns named {_listed(twice)}: rename all but one")
         listed = _listed(columns) or "none"
-        for name in (self.id, *self.texts, self.title, *(self.metadata or ())):
+        for name in (self.id, *self.texts, self.title, *(self.metadata or ()), self.version):
             if name is not None and not _has(columns, name):
                 raise Unusable(f"{where} has no column {name!r} (its columns: {listed}): map the fields to columns it has")
         if not self.fits(columns):
@@ -254,7 +257,11 @@ def _take_id(rest: dict[str, Any], fields: FieldMap, prefix: str) -> str | None:
     name = fields.id or named(rest, ID_FIELDS)
     if name is None:
         return None
-    value = _taken(rest, name)
+    return prefixed_id(_taken(rest, name), name, prefix)
+
+
+def prefixed_id(value: Any, name: str, prefix: str = "") -> str:
+    """Return the id of a document from the value of a field. Raise `Unusable` or `ImpossibleId` if it can be none."""
     if isinstance(value, (int, UUID)) and not isinstance(value, bool):
         value = str(value)
     elif isinstance(value, Decimal) and value.is_finite() and value == value.to_integral_value():

@@ -46,7 +46,7 @@ def open_source(
             secrets. Required for a URL with a query, `?key=value`.
         format: the format of the file, or of every file: one of `formats.FORMATS` or `code:<language>`, optionally followed by
             `.gz` or `.zst`; default: by suffix, and JSON Lines for standard input.
-        fields: the fields of a record that hold id, text, title and metadata.
+        fields: the fields of a record that hold id, text, title and metadata; of a row also its version.
         query, table: the rows of a database; exactly one of the two.
         include, exclude: patterns for the files of a folder, see `files.matcher`.
         max_record_bytes: the size above which a record or file is rejected, without loading it.
@@ -67,9 +67,10 @@ def open_source(
     checked("options", parse_instance, options, ReadOptions)
     records = Table(fields, max_record_bytes, options=options)
     if (plugin := find_source(location)) is not None:
-        return _of_plugin(plugin, location, name, records, (format, query, table))
+        return _of_plugin(plugin, location, name, records, (format, query, table, fields.version))
     if query is not None or table is not None or is_database(location):
         return _database(location, name, query, table, records)
+    _check_no_version(fields, location)
     if location == "-":
         return _stdin(name, format, records)
     if name is None and has_query(location):
@@ -101,7 +102,9 @@ def open_source(
 
 def _of_plugin(plugin: Plugin, location: str, name: str | None, records: Table, others: Sequence[str | None]) -> Source:
     if any(other is not None for other in others):
-        raise ConfigurationError(f"{location} is read by {plugin}, which takes no format, query or table: leave it out")
+        raise ConfigurationError(
+            f"{location} is read by {plugin}, which takes no format, query, table or version field: leave it out"
+        )
     return PluginSource(name or location, location.partition(":")[2], plugin, records.fields, records.max_bytes)
 
 
@@ -115,6 +118,11 @@ def _database(location: str, name: str | None, query: str | None, table: str | N
     check_database(location)
     origin = database_name(location, query, table)
     return SqlSource(name or origin, location, query, table, records, origin=origin)
+
+
+def _check_no_version(fields: FieldMap, location: str) -> None:
+    if fields.version is not None:
+        raise ConfigurationError(f"the version field {fields.version!r} is for databases, and {location} is none: leave it out")
 
 
 def _stdin(name: str | None, format: str | None, records: Table) -> Source:  # noqa: A002  as above

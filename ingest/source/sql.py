@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
-from ingest.records import Document, Rejected
-from ingest.source.fields import ID_FIELDS, Unusable
+from ingest.records import Document, Rejected, Unchanged, Unread
+from ingest.source.fields import ID_FIELDS, Unusable, named
 from ingest.source.postgresql import read_as_plain_values
+from ingest.source.row_versions import ListedRow, RowVersions, groups, unchanged_ids
 from ingest.source.streams import first_line
 from ingest.source.tables import Table
 
@@ -86,17 +87,88 @@ class SqlSource:
         where = shown if self.keys is None else f"{shown}, {self.keys}"
         number = 0
         with _connected(url, shown) as connection:
+            versions = self._versions(connection)
             with _translated(f"query {shown}"):
                 rows = self._rows(connection, shown)
-                batches = rows.partitions(_ROWS)
-            while True:
-                with _translated(f"read {where} after row {number}"):
-                    batch = next(batches, None)
-                if batch is None:
-                    return
-                for row in batch:
-                    number += 1
-                    yield self.table.document(dict(row), f"{where}: row {number}")
+            for row in _streamed(rows, where):
+                number += 1
+                yield versions.document(row, f"{where}: row {number}")
+
+    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
+        """Read the rows but for those whose version has not changed. See `Source`.
+
+        Ids and versions are listed first. The changed rows are read by their ids meanwhile, over another connection, because not
+        every driver can do both over one.
+        """
+        if self.table.fields.version is None:
+            yield from self.read()
+            return
+        url = _url(self.location)
+        shown = _shown(url)
+        with _connected(url, shown) as listing, _connected(url, shown) as reading:
+            versions = self._versions(listing)
+            with _translated(f"query {shown}"):
+                key = self._checked_id_column(listing, shown)
+                rows = self._listed(listing, key)
+            listed = (versions.listed(key, row["id"], row["version"], f"{shown}: a row") for row in _streamed(rows, shown))
+            for group in groups(listed):
+                yield from (row for row in group if isinstance(row, Rejected))
+                usable = [row for row in group if isinstance(row, ListedRow)]
+                same = unchanged_ids(usable, unchanged)
+                yield from (Unread(doc_id, f"{shown}: {key} {doc_id}") for doc_id in same)
+                changed = {row.key: row.doc_id for row in usable if row.doc_id not in same}
+                if changed:
+                    yield from self._read_listed(reading, shown, key, changed, versions)
+
+    def _read_listed(
+        self, connection: Connection, shown: str, key: str, listed: Mapping[Any, str], versions: RowVersions
+    ) -> Iterator[Document | Rejected]:
+        """Yield the rows with these ids. One that is not found is `Rejected`, so that it does not count as missing."""
+        with _translated(f"query {shown}"):
+            rows = self._rows_with(connection, key, listed)
+        missing = dict(listed)
+        for row in _streamed(rows, shown):
+            if row[key] in listed:  # a database may take other ids for equal: a and A
+                missing.pop(row[key], None)
+                yield versions.document(row, f"{shown}: {key} {row[key]}")
+        for doc_id in missing.values():
+            reason = (
+                "the row was listed, but is not found by its id: it was deleted meanwhile, or --version-field does not fit it"
+            )
+            yield Rejected(f"{shown}: {key} {doc_id}", reason, doc_id=doc_id)
+
+    def _versions(self, connection: Connection) -> RowVersions:
+        driver = connection.dialect.dbapi
+        return RowVersions(self.table, self.query, self.from_table, connection.dialect.driver, getattr(driver, "__version__", ""))
+
+    def _checked_id_column(self, connection: Connection, shown: str) -> str:
+        """Return the column with the ids. Raise `SourceError` if there is none, or a column of another field is missing."""
+        names = self._column_names(connection)
+        self._check_columns(names, shown)
+        key = self._id_column(names)
+        if key is None:
+            raise SourceError(
+                f"the query on {shown} has no column with ids, by which changed rows are read: map the id field to one,"
+                " or leave the version field out"
+            )
+        return key
+
+    def _listed(self, connection: Connection, key: str) -> Any:
+        """Return ids and versions of the rows, those with one id together."""
+        import sqlalchemy  # noqa: PLC0415  an extra
+
+        columns: list[Any] = [sqlalchemy.column(key), sqlalchemy.column(str(self.table.fields.version))]
+        chosen = sqlalchemy.select(columns[0].label("id"), columns[1].label("version")).select_from(self._all_rows())
+        return connection.execute(chosen.order_by(columns[0])).mappings()
+
+    def _rows_with(self, connection: Connection, key: str, values: Collection[Any]) -> Any:
+        """Return the rows with these ids. The database finds out their type: that of a column may be one of its own."""
+        import sqlalchemy  # noqa: PLC0415  an extra
+
+        column: Any = sqlalchemy.column(key)
+        within = column.in_([sqlalchemy.bindparam(None, value, sqlalchemy.types.NULLTYPE) for value in values])
+        chosen: Any = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows())
+        return connection.execute(chosen.where(within)).mappings()
 
     def ranges(self, parts: int, least: int) -> list[KeyRange]:
         """Return about `parts` ranges of ids with about equally many rows, at least `least`; none if there is no id column.
@@ -109,7 +181,7 @@ class SqlSource:
         shown = _shown(url)
         with _connected(url, shown) as connection, _translated(f"split the rows of {shown}"):
             all_rows = self._all_rows()
-            key = self._id_column(connection)
+            key = self._id_column(self._column_names(connection))
             if key is None:
                 return []
             count = connection.execute(sqlalchemy.select(sqlalchemy.func.count()).select_from(all_rows)).scalar_one()
@@ -127,13 +199,21 @@ class SqlSource:
             bounds = list(dict.fromkeys(connection.execute(first_of_each).scalars()))[1:]
         return [KeyRange(key, low, high) for low, high in pairwise([None, *bounds, None])]
 
-    def _id_column(self, connection: Connection) -> str | None:
+    def _column_names(self, connection: Connection) -> list[str]:
         import sqlalchemy  # noqa: PLC0415  an extra
 
         no_rows: Any = sqlalchemy.select(sqlalchemy.literal_column("*")).select_from(self._all_rows()).limit(0)
-        names = list(connection.execute(no_rows).keys())
+        return list(connection.execute(no_rows).keys())
+
+    def _id_column(self, names: Sequence[str]) -> str | None:
         mapped = self.table.fields.id
-        return next((name for name in (ID_FIELDS if mapped is None else (mapped,)) if name in names), None)
+        return named(names, ID_FIELDS) if mapped is None else mapped if mapped in names else None
+
+    def _check_columns(self, names: Sequence[str], shown: str) -> None:
+        try:
+            self.table.fields.check(names, f"the query on {shown}")
+        except Unusable as exc:
+            raise SourceError(str(exc)) from exc
 
     def _all_rows(self) -> Any:
         """Return the table, or the query as a subquery, to select from."""
@@ -160,9 +240,6 @@ class SqlSource:
     def _rows(self, connection: Connection, shown: str) -> Any:
         import sqlalchemy  # noqa: PLC0415  an extra
 
-        connection = connection.execution_options(stream_results=True, yield_per=_ROWS, no_parameters=True)
-        if connection.dialect.name == "postgresql":
-            connection = connection.execution_options(postgresql_readonly=True)
         if self.keys is not None:
             result: CursorResult[Any] = connection.execute(self._rows_in(self.keys))
         elif self.from_table is not None:
@@ -172,11 +249,21 @@ class SqlSource:
             result = connection.exec_driver_sql(self.query or "")
         if not result.returns_rows:
             raise SourceError(f"the query on {shown} returns no rows: use a SELECT")
-        try:
-            self.table.fields.check(list(result.keys()), f"the query on {shown}")
-        except Unusable as exc:
-            raise SourceError(str(exc)) from exc
+        self._check_columns(list(result.keys()), shown)
         return result.mappings()
+
+
+def _streamed(rows: Any, where: str) -> Iterator[Any]:
+    """Yield the rows of a result. Raise `SourceError` if the database fails."""
+    batches = rows.partitions(_ROWS)
+    number = 0
+    while True:
+        with _translated(f"read {where} after row {number}"):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield from batch
+        number += len(batch)
 
 
 def database_name(location: str, query: str | None, from_table: str | None) -> str:
@@ -244,8 +331,10 @@ def _connected(url: URL, shown: str) -> Iterator[Connection]:
         engine = _engine(url)
     try:
         with _translated(f"query {shown}"):
-            connection = engine.connect()
+            connection = engine.connect().execution_options(stream_results=True, yield_per=_ROWS, no_parameters=True)
         with connection:
+            if connection.dialect.name == "postgresql":
+                connection.execution_options(postgresql_readonly=True)
             yield connection
     finally:
         engine.dispose()

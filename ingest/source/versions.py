@@ -7,6 +7,9 @@ whose times are whole seconds may be part of an image that is built anew with th
 The version of an object is its size and the identifier that its store gives to its content; over HTTP, the time of its last
 change takes the place of an identifier.
 
+The version of a row is the value of a column that its database changes with every change of the row. A time in whole seconds, or
+what may be one, counts only once it is `ROW_SETTLED`: until then, the row may be changed again within the same second.
+
 A version also has what else decides the document in a file: the options, and the code that reads it.
 """
 
@@ -14,12 +17,14 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 if TYPE_CHECKING:
     from ingest.source.formats import FileFormat
@@ -34,6 +39,7 @@ READING = (
     "numpy",
     "olefile",
     "openpyxl",
+    "psycopg",
     "pyarrow",
     "pydantic-core",
     "pypdfium2",
@@ -41,11 +47,15 @@ READING = (
     "pyyaml",
     "regex",
     "selectolax",
+    "sqlalchemy",
 )
 """The distributions that `ingest.source` imports. A new version of one may read the same file as another text."""
 
 REMOTE_SETTLED_SECONDS = 60.0
 """The same for a server, whose clock is another."""
+
+ROW_SETTLED = timedelta(days=2)
+"""The same for a row: its time may be in any zone, or without a time of the day."""
 
 _IDENTIFIERS = ("VersionId", "generation", "ETag", "etag")
 """The identifiers of content that object stores and HTTP servers give, best first."""
@@ -104,6 +114,40 @@ def document_version(version: str | None, file_format: FileFormat, options: str)
     if version is None or _READING_CODE is None or file_format.is_table or not file_format.is_own:
         return None
     return f"{_READING_CODE} {options} {file_format.name} {file_format.compression} {version}"
+
+
+def row_version(value: Any, reading: str, now: datetime) -> str | None:
+    """Return the version of a row, or None if it has none: it is null, of an unknown type, or too recent a time.
+
+    Args:
+        value: of the column that changes with the row.
+        reading: a text that differs for what makes another document of the same row.
+        now: before the row was read, in UTC.
+    """
+    if _READING_CODE is None or not isinstance(value, str | int | float | bytes | Decimal | UUID | date) or value == "":
+        return None
+    seconds = _whole_seconds(value)
+    if seconds is not None and seconds > now - ROW_SETTLED and (isinstance(value, str | date) or seconds < now + ROW_SETTLED):
+        return None
+    return f"{_READING_CODE} {reading} {value!r}"
+
+
+def _whole_seconds(value: Any) -> datetime | None:
+    """Return the time that a value is or may be, if it has no fractions of a second; in UTC, or in an unknown zone."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            return None
+    if isinstance(value, date):
+        whole = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day, tzinfo=UTC)
+        return None if whole.microsecond else whole.astimezone(UTC) if whole.tzinfo else whole.replace(tzinfo=UTC)
+    if isinstance(value, int | float | Decimal) and 0 < value < _LAST_SECOND and value == int(value):
+        return datetime.fromtimestamp(int(value), UTC)
+    return None
+
+
+_LAST_SECOND = datetime.max.replace(tzinfo=UTC).timestamp()
 
 
 def _reading_code() -> str | None:

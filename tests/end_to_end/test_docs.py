@@ -87,8 +87,8 @@ def make_desk(folder: Path) -> None:
     (folder / "feed.xml").write_text(f"<rss><channel>{item}</channel></rss>")
     write_jsonl(folder / "export.jsonl", [{"id": "e1", "doc": {"text": "An exported document."}}])
     with sqlite3.connect(folder / "shop.db") as database:
-        database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT)")
-        database.execute("INSERT INTO articles VALUES (1, 'Chairs', 'Chairs have four legs.')")
+        database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT, changed INTEGER)")
+        database.execute("INSERT INTO articles VALUES (1, 'Chairs', 'Chairs have four legs.', 1)")
         database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, note TEXT)")
         database.executemany("INSERT INTO orders VALUES (?, ?)", [(1, "Deliver to the porter."), (2, "Ring twice.")])
 

@@ -136,6 +136,46 @@ def test_a_connection_that_dies_in_the_middle_deletes_nothing(
     assert counts(receipt) == {"read": 690, "updated": 4, "unchanged": 686, "soft_deleted": 10}
 
 
+@pytest.mark.parametrize(
+    ("id_type", "ids"),
+    [
+        ("bigint", ["1", str(2**40), "7"]),
+        ("numeric", ["1", "100000000000000000000", "7"]),
+        ("uuid", [f"6f1c8d2e-0000-4000-8000-00000000000{number}" for number in range(3)]),
+        ("mood", ["calm", "loud", "odd"]),
+        ("varchar(9)", ["a", "A", "%s"]),
+    ],
+)
+def test_only_rows_with_a_new_version_are_read(
+    url: str, database: psycopg.Connection[Any], bench: SyncBench, id_type: str, ids: list[str]
+) -> None:
+    database.execute("CREATE TYPE mood AS ENUM ('calm', 'loud', 'odd')")
+    database.execute(f"CREATE TABLE docs (id {id_type} PRIMARY KEY, text text, changed timestamptz DEFAULT now())")
+    for each in ids:
+        database.execute("INSERT INTO docs VALUES (%s, 'Text')", [each])
+    docs = open_source(url, table="docs", name="docs", fields=FieldMap(version="changed"))
+    bench.full([docs])
+    assert bench.full([docs]).skipped_unread == 3
+    database.execute("UPDATE docs SET text = 'New', changed = now() WHERE id = %s", [ids[0]])
+    database.execute("DELETE FROM docs WHERE id = %s", [ids[2]])
+    receipt = bench.full([docs])
+    assert (counts(receipt), receipt.skipped_unread) == (
+        {"read": 2, "updated": 1, "unchanged": 1, "soft_deleted": 1},
+        1,
+    )
+
+
+def test_the_transaction_that_wrote_a_row_can_be_its_version(
+    url: str, database: psycopg.Connection[Any], bench: SyncBench
+) -> None:
+    database.execute("CREATE TABLE docs AS SELECT id, 'Text' AS text FROM generate_series(1, 600) AS id")
+    docs = open_source(url, query="SELECT *, xmin FROM docs", name="docs", fields=FieldMap(version="xmin", metadata=()))
+    bench.full([docs])
+    database.execute("UPDATE docs SET text = 'New' WHERE id IN (2, 599)")
+    receipt = bench.full([docs])
+    assert (receipt.updated, receipt.skipped_unread) == (2, 598)
+
+
 def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
     source = open_source(f"postgres://me:secret@/db?host={tmp_path}", table="docs")
     with pytest.raises(SourceError, match="cannot query postgresql:///db: connection") as caught:

@@ -237,9 +237,8 @@ def test_a_remote_file_is_known_by_its_identifier_or_else_by_an_old_time() -> No
     assert remote_version({"size": 9, "mtime": day.timestamp()}, later) is None  # of a member of an archive, for example
 
 
-DECIDE_NO_TEXT = {"pathspec", "psycopg", "semantic-text-splitter", "sqlalchemy", "watchfiles"}
-"""They find files and their changes, cut texts (a part of the chunker's fingerprint), and read databases, whose rows have no
-version."""
+DECIDE_NO_TEXT = {"pathspec", "semantic-text-splitter", "watchfiles"}
+"""They find files and their changes, and cut texts (a part of the chunker's fingerprint)."""
 
 ZSTD = {"backports", "compression"}
 """Where zstd is, before Python 3.14 and since. Two versions of it unpack the same bytes."""
