@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from ingest.identity import doc_key
 from ingest.records import Hit, Payload
@@ -19,7 +19,20 @@ GROUP_DEPTH = 500
 DOCUMENT = "doc_id"
 """The field whose groups are documents: one id may occur in several sources."""
 
-Key = str | int | float | bool
+Value = str | int | float | bool
+
+
+class Key(NamedTuple):
+    """The value that the chunks of a group have. Python's `True` equals 1, JSON's `true` does not."""
+
+    value: Value
+    is_boolean: bool = False
+
+    @classmethod
+    def of(cls, value: Value) -> Key:
+        """Return the key of the group that has this value."""
+        return cls(value, isinstance(value, bool))
+
 
 T = TypeVar("T", Fused, Hit)
 
@@ -51,17 +64,17 @@ class Grouping:
         if self.field == DOCUMENT:
             match payload:
                 case {"source": str() as source, "doc_id": str() as doc_id}:
-                    return [doc_key(source, doc_id)]
+                    return [Key.of(doc_key(source, doc_id))]
             return []
-        return [value for value in values_at(payload, self.field) if isinstance(value, Key)]
+        return [Key.of(value) for value in values_at(payload, self.field) if isinstance(value, Value)]
 
     def without(self, keys: Iterable[Key]) -> Condition:
         """Return the condition on points of no such group."""
-        return Condition(self._key_field, "none", tuple(keys))
+        return Condition(self._key_field, "none", tuple(key.value for key in keys))
 
     def within(self, key: Key) -> Condition:
         """Return the condition on points of one group."""
-        return Condition(self._key_field, "eq", key)
+        return Condition(self._key_field, "eq", key.value)
 
     def keys_in(self, rankings: Rankings) -> list[Key]:
         """Return the keys of all groups in the rankings."""
@@ -74,7 +87,7 @@ class Grouping:
         groups: dict[Key, list[Fused]] = {}
         for candidate in fused:
             for key in self.keys(payloads[candidate.id]):
-                groups.setdefault(key, []).append(replace(candidate, group=key))
+                groups.setdefault(key, []).append(replace(candidate, group=key.value))
         return groups
 
     @property
@@ -86,5 +99,5 @@ def regrouped(items: Sequence[T]) -> list[list[T]]:
     """Return candidates or hits in groups, the group of the best one first. Each one without a group stands for itself."""
     groups: dict[object, list[T]] = {}
     for number, item in enumerate(items):
-        groups.setdefault(("none", number) if item.group is None else item.group, []).append(item)
+        groups.setdefault(("none", number) if item.group is None else Key.of(item.group), []).append(item)
     return list(groups.values())

@@ -22,11 +22,12 @@ from ingest.store.schema import build_payload, with_fingerprint
 from ingest.testing import HashEncoder
 
 MODELS = (HashEncoder("first", 16), HashEncoder("second", 24))
+THIRD = HashEncoder("third", 40)
 WORDS = ("blue", "red", "chair", "table", "lamp", "green", "old", "new")
 
 
 def models_of(keys: Sequence[str]) -> list[Model]:
-    return [model for key in keys for model in MODELS if model.key == key]
+    return [model for key in keys for model in (*MODELS, THIRD) if model.key == key]
 
 
 def point(
@@ -61,8 +62,8 @@ def searcher(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         store.drop("test_search_controls")
 
 
-def fill(store: Store, collection: str, points: Sequence[Point], **index: str) -> None:
-    specs = tuple(VectorSpec(model.key, model.dim, model.fingerprint, space=model.space) for model in MODELS)
+def fill(store: Store, collection: str, points: Sequence[Point], models: Sequence[HashEncoder] = MODELS, **index: str) -> None:
+    specs = tuple(VectorSpec(model.key, model.dim, model.fingerprint, space=model.space) for model in models)
     store.ensure(Manifest(collection, collection, specs), CollectionOptions(index=index))
     store.upsert(collection, points)
 
@@ -141,6 +142,19 @@ def test_a_chunk_with_several_values_is_in_several_groups(searcher: Searcher) ->
     assert {hit.group for hit in hits} == {"all", "t0", "t1", "t2"}
     numbers = searcher.search("blue chair", limit=10, group_by="metadata.year")
     assert {hit.group for hit in numbers} == {2000, 2001, 2002, 2003, 2004}
+
+
+def test_true_and_one_are_two_groups(store: Store, collection: str) -> None:
+    flags = [True, 1, "1", False, 0, 0.5]
+    fill(store, collection, [point(number, f"d{number}", 0, flag=flags[number % 6]) for number in range(12)])
+    searcher = Searcher.open(collection, store, models=models_of)
+    hits = searcher.search("red table", group_by="metadata.flag", group_size=2)
+    groups = [repr(hit.group) for hit in hits]
+    assert sorted(groups) == sorted(map(repr, flags * 2))
+    assert groups[::2] == groups[1::2]
+    assert [repr(hit.group) for hit in hits] == [repr(hit.metadata["flag"]) for hit in hits]
+    few = searcher.search("red table", limit=2, group_by="metadata.flag", where={"metadata.flag": [True, 1]})
+    assert {repr(hit.group) for hit in few} == {"True", "1"}
 
 
 def test_documents_of_one_id_in_two_sources_are_two_groups(store: Store, collection: str) -> None:
@@ -251,6 +265,22 @@ def test_several_collections_are_searched_as_one(store: Store, collection: str) 
             search_together(wrong, "lamp")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="diversity"):
         search_together(searchers, "lamp", diversity=0.5)
+
+
+def test_collections_of_different_models_are_searched_as_one(store: Store, collection: str) -> None:
+    points = [point(n, f"d{n}", 0) for n in range(30)]
+    fill(store, f"{collection}_two", points)
+    one = [replace(each, vectors={"third": THIRD.encode_documents([each.payload["text"]])[0]}) for each in points]
+    fill(store, f"{collection}_one", one, [THIRD])
+    searchers = [Searcher.open(f"{collection}_{name}", store, models=models_of) for name in ("two", "one")]
+    hits = search_together(searchers, "a red table", limit=60)
+    alone = [hit.id for searcher in searchers for hit in searcher.search("a red table", limit=60)]
+    assert sorted(hit.id for hit in hits) == sorted(alone)
+    assert {hit.collection: set(hit.ranks) for hit in hits} == {
+        f"{collection}_two": {"first", "second"},
+        f"{collection}_one": {"third"},
+    }
+    assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
 
 def test_a_hit_says_where_it_stands_and_can_be_filtered_by_it(store: Store, collection: str) -> None:
