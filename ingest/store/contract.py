@@ -325,7 +325,7 @@ class Store(Protocol):
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
     ) -> list[list[ScoredPoint]]:
-        """Return the results of each query, best first, in one round trip."""
+        """Return the results of each query, best first and those of one score by id, in one round trip."""
         ...
 
     def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:

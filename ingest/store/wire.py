@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from ingest.records import ScoredPoint, SparseVector, StoredPoint
@@ -35,6 +37,13 @@ def named_vectors(vectors: Any, sparse: type[Any]) -> dict[str, Vector]:
 def scored_point(found: Any) -> ScoredPoint:
     """Convert a vendor record."""
     return ScoredPoint(str(found.id), found.score, found.payload or {})
+
+
+def ties_by_id(found: list[ScoredPoint]) -> list[ScoredPoint]:
+    """Return the results of a query, those of one score by id: every engine has another order for them."""
+    if len({point.score for point in found}) == len(found):
+        return found
+    return [point for _, tied in groupby(found, attrgetter("score")) for point in sorted(tied, key=attrgetter("id"))]
 
 
 def selection_to(wanted: Sequence[str] | bool) -> list[str] | bool:

@@ -17,7 +17,7 @@ from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.wire import search_params, stored_point, vector_to
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
-from ingest.store.wire import following, point_id_to, scored_point, selection_to
+from ingest.store.wire import following, point_id_to, scored_point, selection_to, ties_by_id
 
 if TYPE_CHECKING:
     from ingest.records import Vector
@@ -140,7 +140,7 @@ class EdgeStore(EdgeCollections):
                 for query in queries
             ]
             responses = opened.shard.query_batch(engine.QueryBatchRequest(requests))
-        return [[scored_point(hit) for hit in response] for response in responses]
+        return [ties_by_id([scored_point(hit) for hit in response]) for response in responses]
 
     def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         with self._using(collection) as opened:

@@ -13,7 +13,7 @@ from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, grpc_to
 from ingest.errors import StoreError
 from ingest.records import Payload, Point, ScoredPoint, SparseVector, StoredPoint, Vector
 from ingest.store.server.wire import ServerQuery
-from ingest.store.wire import named_vectors, point_id_to
+from ingest.store.wire import named_vectors, point_id_to, ties_by_id
 
 _FLOATS_FIELD = b"\x0a"
 """The tag of the packed floats of a `DenseVector`: field 1, wire type 2. Their length in bytes follows."""
@@ -67,9 +67,9 @@ def query_messages(collection: str, queries: Sequence[ServerQuery], payload: lis
 
 def scored_points(found: Sequence[grpc.ScoredPoint]) -> list[ScoredPoint]:
     """Return the results of a query."""
-    return [
-        ScoredPoint(_id(each.id), each.score, grpc_to_payload(payload) if (payload := each.payload) else {}) for each in found
-    ]
+    return ties_by_id(
+        [ScoredPoint(_id(each.id), each.score, grpc_to_payload(payload) if (payload := each.payload) else {}) for each in found]
+    )
 
 
 def stored_points(found: Sequence[grpc.RetrievedPoint]) -> list[StoredPoint]:

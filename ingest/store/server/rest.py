@@ -19,7 +19,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 from ingest.records import ScoredPoint, StoredPoint, Vector
 from ingest.store.server.errors import reason_of
 from ingest.store.server.wire import ServerQuery, vector_to
-from ingest.store.wire import named_vectors, point_id_to, selection_to
+from ingest.store.wire import named_vectors, point_id_to, selection_to, ties_by_id
 
 Json = dict[str, Any]
 
@@ -107,7 +107,10 @@ def _search(each: ServerQuery, payload: Sequence[str] | bool) -> Json:
 
 
 def _scored_points(result: Any) -> list[list[ScoredPoint]]:
-    return [[ScoredPoint(str(hit["id"]), hit["score"], hit.get("payload") or {}) for hit in each["points"]] for each in result]
+    return [
+        ties_by_id([ScoredPoint(str(hit["id"]), hit["score"], hit.get("payload") or {}) for hit in each["points"]])
+        for each in result
+    ]
 
 
 def _stored_points(result: Any) -> list[StoredPoint]:

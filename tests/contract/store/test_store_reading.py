@@ -207,6 +207,15 @@ def test_each_query_is_answered_in_order_best_first(ready: Store, collection: st
     assert [found.payload for found in bare] == [{}] * 5
 
 
+def test_results_of_one_score_are_ordered_by_id(ready: Store, collection: str) -> None:
+    seeds = (1, 2, 1, 1, 2, 1, 2, 2)  # of the vectors, so that scores of two kinds mix
+    points = [replace(point(number), vectors={"dense": vectors(seed)["dense"]}) for number, seed in enumerate(seeds)]
+    ready.upsert(collection, points)
+    [found] = ready.query(collection, [VectorQuery("dense", vectors(1)["dense"], 10)], payload=False)
+    by_seed = [sorted(each.id for each, seed in zip(points, seeds, strict=True) if seed == wanted) for wanted in (1, 2)]
+    assert [each.id for each in found] == [*by_seed[0], *by_seed[1]]
+
+
 def test_rare_terms_weigh_more_where_the_vector_says_so(ready: Store, collection: str) -> None:
     common, rare = sparse({1: 1.0}), sparse({2: 1.0})
     points = [replace(point(number), vectors={"bm25": common, "plain": common}) for number in range(9)]
