@@ -45,9 +45,10 @@ class LayoutSettings(Table):
         description="Numbers of dense vectors: `float32`, `float16`, or `turbo4`, `turbo8`, `turbo16` (bits of TurboQuant).",
     )
     quantization: Quantization = Field(
-        "none",
-        description="Compressed copies of dense vectors to search first: `scalar`, `product-4` to `product-64`, `binary`,"
-        " `binary-1.5`, `binary-2`, or `turbo-1`, `turbo-1.5`, `turbo-2`, `turbo-4`, `turbo-8`. The best are scored again.",
+        "auto",
+        description="Compressed copies of vectors to search first: `auto` (embedded: `scalar` from 1 GB on; a server: none),"
+        " `none`, `scalar`, `product-4` to `product-64`, `binary`, `binary-1.5`, `binary-2`, or `turbo-1`, `turbo-1.5`,"
+        " `turbo-2`, `turbo-4`, `turbo-8`. The best are scored again.",
     )
     query_encoding: QueryEncoding = Field(
         "default", description="Encoding of a query for `binary` vectors: `binary`, `scalar-4` or `scalar-8`."

@@ -12,6 +12,7 @@ from ingest.store.payload_index import FILE_INDEXES, PayloadIndex, parse_indexes
 
 Datatype = Literal["float32", "float16", "uint8", "turbo4", "turbo8", "turbo16"]
 Quantization = Literal[
+    "auto",
     "none",
     "scalar",
     "product-4",
@@ -51,7 +52,8 @@ class CollectionOptions:
         datatype: type of the stored numbers of dense vectors: `float32`, `float16`, or 4, 8 or 16 bits of TurboQuant. Integers
             (`uint8`) are refused: the vectors have length 1, so all their numbers would become 0.
         quantization: the copies of dense vectors that a search compares first; the best are scored again by the stored vectors.
-            `scalar` has 8 bits a number, `product-N` is 1/N of a float32 vector, `binary` and `turbo` name their bits.
+            `scalar` has 8 bits a number, `product-N` is 1/N of a float32 vector, `binary` and `turbo` name their bits. `auto` is
+            `scalar` for the embedded engine once a vector has a graph, from 1 GB on, and `none` for a server.
         query_encoding: encoding of a query that is compared with `binary` vectors; one with more bits is more accurate.
         inline_storage: whether the HNSW graph has copies of the vectors, which saves reads from disk. Requires quantization.
         index: payload field → type of its index: `integer`, `keyword`, `keyword tenant`; see `parse_indexes`. A name that is no
@@ -61,7 +63,7 @@ class CollectionOptions:
 
     on_disk: bool = False
     datatype: Datatype = "float32"
-    quantization: Quantization = "none"
+    quantization: Quantization = "auto"
     query_encoding: QueryEncoding = "default"
     inline_storage: bool = False
     vectors_memory: Placement | None = None
@@ -126,7 +128,7 @@ class CollectionOptions:
                 f"query_encoding: {self.query_encoding!r} is for binary vectors: set quantization to 'binary', 'binary-1.5' or"
                 " 'binary-2'"
             )
-        if self.quantization == "none" and (self.inline_storage or self.quantized_memory):
+        if self.quantization in ("auto", "none") and (self.inline_storage or self.quantized_memory):
             option = "inline_storage" if self.inline_storage else "quantized_memory"
             return f"{option}: {getattr(self, option)!r} requires quantized vectors: set quantization"
         return None

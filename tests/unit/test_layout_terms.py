@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
+import qdrant_edge as engine
 from qdrant_client import QdrantClient, models
 from qdrant_server import Address
 from store_data import manifest, point, vectors
@@ -13,7 +15,8 @@ from store_data import manifest, point, vectors
 from ingest.errors import ConfigurationError
 from ingest.run_settings import LayoutSettings
 from ingest.store import open_store
-from ingest.store.contract import CollectionOptions, Store, VectorQuery
+from ingest.store.contract import CollectionOptions, Store, VectorQuery, VectorSpec
+from ingest.store.edge.wire import collection_config as embedded_config
 from ingest.store.layout import Quantization
 from ingest.store.server.layout import check_supported
 from ingest.store.server.wire import collection_config
@@ -85,7 +88,32 @@ def test_a_server_is_asked_only_for_what_its_version_has(options: dict[str, Any]
 @pytest.mark.parametrize("quantization", get_args(Quantization))
 def test_every_quantization_has_a_configuration(quantization: Quantization) -> None:
     found = config(NEW, quantization=quantization)
-    assert list(found.get("quantization_config", {"none": 0})) == [quantization.partition("-")[0]]
+    expected = [] if quantization in ("auto", "none") else [quantization.partition("-")[0]]
+    assert list(found.get("quantization_config", {})) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "copies"),
+    [
+        ({}, {"dense": (None,), "dot": (None,)}),
+        ({"on_disk": True, "datatype": "float16"}, {"dense": (engine.Memory.Cold,), "dot": (engine.Memory.Cold,)}),
+        ({"quantization": "none"}, {}),
+        ({"quantization": "binary"}, {}),
+        ({"datatype": "turbo8"}, {}),
+    ],
+)
+def test_by_default_the_embedded_engine_builds_graphs_of_dense_vectors_from_8_bits(
+    options: dict[str, Any], copies: dict[str, tuple[engine.Memory | None]]
+) -> None:
+    rows = VectorSpec("rows", 8, "model", "space", multi=True)
+    docs = manifest("docs")
+    config = embedded_config(replace(docs, vectors=(*docs.vectors, rows)), CollectionOptions(**options))
+    found = {name: vector.quantization_config for name, vector in config.vectors.items() if vector.quantization_config}
+    assert {name: (each.memory,) for name, each in found.items()} == copies
+    assert all(isinstance(each, engine.ScalarQuantizationConfig) for each in found.values())
+    assert (config.quantization_config is None) == (options.get("quantization") != "binary")
+    assert config.optimizers is not None
+    assert config.optimizers.indexing_threshold == (10_000 if options.get("quantization") == "binary" else 1_000_000)
 
 
 @pytest.mark.parametrize(
