@@ -28,7 +28,7 @@ from ingest.source.fields import (
 )
 from ingest.store.contract import Store
 from ingest.store.wire import UNNAMED
-from ingest.sync.run_state import TemporaryDatabase
+from ingest.temporary_database import TemporaryDatabase
 
 PAGE_POINTS = 256
 """Points read at a time with payload and vectors."""

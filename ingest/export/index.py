@@ -8,7 +8,8 @@ from uuid import UUID
 
 from ingest.records import Fingerprint, Payload
 from ingest.store.schema import fingerprint_of
-from ingest.sync.run_state import SeenDocuments, TemporaryDatabase, pack_uuid
+from ingest.sync.run_state import SeenDocuments, pack_uuid
+from ingest.temporary_database import TemporaryDatabase
 
 
 class ExportIndex(TemporaryDatabase):

@@ -14,9 +14,12 @@ from ingest.source.streams import COMPRESSIONS, Compression
 VALUES = ("json", "yaml", "xml-records")
 """Files that are one value, with records in it."""
 
-LINES = ("jsonl", "csv", "tsv")
+TAPS = ("singer", "airbyte")
+"""The output of programs that read other systems: records among other messages, one a line."""
+
+LINES = ("jsonl", "csv", "tsv", *TAPS)
 """Tables whose records are read one by one, so that the bytes of each are known."""
-TABLES = ("jsonl", "csv", "tsv", "parquet", *VALUES)
+TABLES = (*LINES, "parquet", *VALUES)
 CONVERTED = (
     *(
         "pdf",

@@ -1,4 +1,4 @@
-"""Records in JSON Lines, CSV, TSV, Parquet, JSON, YAML and XML → documents. A bad one is a `Rejected`; the next one is read."""
+"""Records in files and in the output of taps → documents. A bad one is a `Rejected`; the next one is read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ingest.records import Document, Rejected
 from ingest.source.csv_tables import read_csv
 from ingest.source.encodings import find_encoding
 from ingest.source.fields import FieldMap, document_from, raw_json, raw_of
-from ingest.source.formats import check_parquet
+from ingest.source.formats import TAPS, check_parquet
 from ingest.source.lines import read_lines, too_large
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.reading_report import ReadingReport
 from ingest.source.record_files import read_values, unique_names
 from ingest.source.streams import BLOCK, ByteStream, first_line
+from ingest.source.tap_messages import ParsedLine, TapReader
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +85,9 @@ class Table:
         self._find_encoding(stream, guess=format in ("csv", "tsv"))
         if format == "jsonl":
             return self._jsonl(stream)
+        if format in TAPS:
+            reader = TapReader(self.fields, self.max_bytes, self.prefix, self.report)
+            return reader.read(format, self._lines(stream), stream.where)
         if format in ("json", "yaml"):
             return self._values(stream, format)
         return read_csv(stream, self, "\t" if format == "tsv" else ",")
@@ -99,6 +103,11 @@ class Table:
                 self.report.note(f"{stream.where} is read as {found.name}, which was guessed: --encoding names another")
 
     def _jsonl(self, stream: ByteStream) -> Iterator[Document | Rejected]:
+        for line in self._lines(stream):
+            yield line if isinstance(line, Rejected) else self._document(*line)
+
+    def _lines(self, stream: ByteStream) -> Iterator[ParsedLine | Rejected]:
+        """Yield the lines of JSON that are not blank."""
         for line in read_lines(stream, self.max_bytes):
             self.report.position += stream.stored_bytes(len(line.data) + 1)
             if line.data.isspace() or not line.data:
@@ -113,14 +122,14 @@ class Table:
                 yield self._slowly(line.data, position)
             else:
                 certain = line.data.count(b'":') <= _count_names(record)  # otherwise a name may be there twice
-                yield self._document(record, position, line.data) if certain else self._slowly(line.data, position)
+                yield ParsedLine(record, position, line.data) if certain else self._slowly(line.data, position)
 
     def _values(self, stream: ByteStream, format: str) -> Iterator[Document | Rejected]:  # noqa: A002  as in `Document.format`
         values = read_values(stream, format, self.options.record_path, fields=self.fields, max_bytes=self.max_bytes)
         for number, record in enumerate(values, start=1):
             yield self.document(record, f"{stream.where}: record {number}")
 
-    def _slowly(self, data: bytes, position: str) -> Document | Rejected:
+    def _slowly(self, data: bytes, position: str) -> ParsedLine | Rejected:
         """Read a line the fast parser refused, or perhaps read only in part.
 
         The standard parser names the reason, and finds the id if only a string is bad.
@@ -134,7 +143,7 @@ class Table:
         except ValueError as exc:  # JSONDecodeError, and integers of thousands of digits
             reason = f"the line is not JSON: {first_line(exc)}"
         else:
-            return self._document(record, position, data)
+            return ParsedLine(record, position, data)
         return Rejected(position, reason, raw_of(data))
 
     def row_groups(self, stream: ByteStream) -> list[int]:

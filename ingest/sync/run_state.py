@@ -6,68 +6,19 @@ are stored. SQLite writes them to a temporary file once they exceed some megabyt
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import islice
-from types import TracebackType
-from typing import Any, Self
 from uuid import UUID
 
-from ingest.errors import IngestError
 from ingest.sync.plan import MissingAction
+from ingest.temporary_database import TemporaryDatabase
 
 BATCH_POINTS = 1000
 """Number of points in a batch."""
 
-_CACHE_KIBIBYTES = 16_384
-"""Memory of one database, in KiB: the keys of about 500,000 documents. Beyond that, each new key costs a page read."""
-
 
 def pack_uuid(uuid: str) -> bytes:
     return bytes.fromhex(uuid.replace("-", ""))
-
-
-class _Database(sqlite3.Connection):
-    """A connection that raises `IngestError` if SQLite cannot write its temporary file, usually for lack of space."""
-
-    def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        with _translated():
-            return super().execute(*arguments)
-
-    def executemany(self, *arguments: Any) -> sqlite3.Cursor:
-        with _translated():
-            return super().executemany(*arguments)
-
-
-@contextmanager
-def _translated() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as exc:
-        raise IngestError(
-            f"the state of the run cannot be written to the folder for temporary files ({exc}): free some space there, or set"
-            " SQLITE_TMPDIR to another folder"
-        ) from exc
-
-
-class TemporaryDatabase:
-    """A temporary SQLite database. Use it from one thread at a time. Raises `IngestError` if it cannot be written."""
-
-    def __init__(self, schema: str) -> None:
-        self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None, factory=_Database)
-        self._database.executescript(
-            f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-{_CACHE_KIBIBYTES}; {schema} BEGIN;"
-        )
-
-    def close(self) -> None:
-        self._database.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.close()
 
 
 class SeenDocuments(TemporaryDatabase):

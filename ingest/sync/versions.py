@@ -24,7 +24,8 @@ from ingest.identity import digest, is_uuid
 from ingest.records import Fingerprint
 from ingest.store.contract import SCHEMA_VERSION, Condition, Store
 from ingest.store.schema import INGEST_FIELD, with_fingerprint
-from ingest.sync.run_state import TemporaryDatabase, pack_uuid, placeholders
+from ingest.sync.run_state import pack_uuid, placeholders
+from ingest.temporary_database import TemporaryDatabase
 
 SCROLL_FROM = 16
 """All versions of a source are read at once when the documents looked up so far and their points, this many times, are as many as

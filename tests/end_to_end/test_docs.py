@@ -85,6 +85,16 @@ def make_desk(folder: Path) -> None:
     (folder / "articles.json").write_text('{"data": {"items": [{"id": "a1", "body": "An article."}]}}')
     item = "<item id='n1'><title>News</title><description>A piece of news.</description></item>"
     (folder / "feed.xml").write_text(f"<rss><channel>{item}</channel></rss>")
+    schema = {"type": "SCHEMA", "stream": "pages", "schema": {}, "key_properties": ["id"]}
+    row = {"id": 1, "body": "A page of another system."}
+    write_jsonl(
+        folder / "pages.singer",
+        [schema, {"type": "RECORD", "stream": "pages", "record": row}, {"type": "STATE", "value": {}}],
+    )
+    write_jsonl(
+        folder / "pages.airbyte",
+        [{"type": "RECORD", "record": {"stream": "pages", "data": row}}, {"type": "STATE", "state": {}}],
+    )
     write_jsonl(folder / "export.jsonl", [{"id": "e1", "doc": {"text": "An exported document."}}])
     with sqlite3.connect(folder / "shop.db") as database:
         database.execute("CREATE TABLE articles (id INTEGER PRIMARY KEY, title TEXT, body TEXT, changed INTEGER)")
