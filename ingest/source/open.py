@@ -15,7 +15,7 @@ from ingest.source.convert import check_format
 from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
 from ingest.source.formats import FORMATS, VALUES, as_records, format_named, format_of_path
-from ingest.source.plugin_source import PluginSource, find_source
+from ingest.source.plugin_source import PluginSource, find_source, plugin_hint
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
 from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
@@ -159,7 +159,7 @@ def _glob(nothing: Place, location: str, storage_options: Mapping[str, Any] | No
     parts = path.split("/")
     first = next((index for index, part in enumerate(parts) if _MAGIC.search(part)), None)
     if first is None or has_query(location) or scheme.rpartition("::")[2] in HTTP:
-        raise SourceError(f"there is no {nothing.name}: check the path")
+        raise SourceError(f"there is no {nothing.name}: check the path{plugin_hint(location)}")
     root = "/" if path.startswith("/") else "" if scheme else "."
     place = place_of(scheme + separator + ("/".join(parts[:first]) or root), storage_options)
     if place.kind() != "directory":

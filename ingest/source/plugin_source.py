@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ingest.errors import IngestError, SourceError
-from ingest.plugins import Plugin, describe, find_plugin
+from ingest.plugins import Plugin, describe, find_plugin, plugin_names
 from ingest.records import Document, Rejected
 from ingest.source.fields import FieldMap
 from ingest.source.memory import Record, RecordsSource
@@ -56,3 +56,12 @@ def find_source(location: str) -> Plugin | None:
     scheme = _SCHEME.match(location)
     plugin = None if scheme is None else find_plugin("source", scheme[1])
     return None if plugin is None or os.path.exists(location) else plugin  # noqa: PTH110  a path that is too long does not exist
+
+
+def plugin_hint(location: str) -> str:
+    """Return what else to do about a location that does not exist, or "" if it does not begin like that of a plugin."""
+    scheme = _SCHEME.match(location)
+    if scheme is None:
+        return ""
+    installed = ", ".join(f"{name}:" for name in plugin_names("source")) or "none"
+    return f", or install the plugin that reads {scheme[0]} (plugins that are installed read: {installed})"

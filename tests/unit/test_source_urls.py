@@ -96,3 +96,10 @@ def test_messages_of_file_systems_hold_no_secrets() -> None:
 def test_an_empty_location_is_a_wrong_request(location: str) -> None:
     with pytest.raises(ConfigurationError, match="the location is empty"):
         open_source(location)
+
+
+def test_a_location_of_a_plugin_that_is_not_installed_says_so() -> None:
+    with pytest.raises(
+        SourceError, match=r"check the path, or install the plugin that reads wiki: \(plugins that are installed "
+    ):
+        open_source("wiki:Python")
