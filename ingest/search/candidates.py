@@ -13,7 +13,7 @@ import numpy as np
 from ingest.encode.contract import Vectors
 from ingest.errors import ConfigurationError
 from ingest.records import DenseMatrix, ScoredPoint, Vector
-from ingest.search.feedback import FEEDBACK_CHUNKS, FEEDBACK_LIMIT, refined, vectors_to_refine
+from ingest.search.feedback import FEEDBACK_CHUNKS, refined, vectors_to_refine
 from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
 from ingest.search.grouping import GROUP_DEPTH, Grouping, Key
 from ingest.search.order import boosted, diverse
@@ -202,7 +202,7 @@ class CandidateFinder:
         return self._manifest.weights if request.weights is None else request.weights
 
     def _vectors_to_refine(self, encoded: Mapping[str, Vectors], request: SearchRequest) -> list[str]:
-        if request.fusion != "scores" or not request.feedback or request.limit > FEEDBACK_LIMIT:
+        if request.fusion != "scores" or not request.feedback:
             return []
         dense = [spec.name for spec in self._manifest.vectors if spec.kind == "dense"]
         return vectors_to_refine(encoded, dense, self._weights(request))

@@ -1,4 +1,4 @@
-"""Sentences about the fields of a filter: missing ones, values of another kind, indexes."""
+"""Sentences about the fields that a request names: missing ones, values of another kind, indexes."""
 
 from __future__ import annotations
 
@@ -37,8 +37,24 @@ _HINTS = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class FieldUse:
+    """What a request does with a field outside of its filters.
+
+    Attributes:
+        option: the option that names the field.
+        kinds: the kinds of values that the option can use, as `_kind` names them; none if any will do.
+        hint: what to write instead if the field has only others.
+    """
+
+    option: str
+    field: str
+    kinds: tuple[str, ...] = ()
+    hint: str = ""
+
+
 class FieldCheck:
-    """A check of filters against the values of a collection's fields, which it remembers. Safe from several threads.
+    """A check of requests against the values of a collection's fields, which it remembers. Safe from several threads.
 
     Args:
         store: an open store.
@@ -57,6 +73,7 @@ class FieldCheck:
         self._own = own
         self._clock = clock
         self._known: set[str] = set()
+        self._useful: set[FieldUse] = set()
         self._facts = _Facts({}, 0, {})
         self._fresh_until = float("-inf")
 
@@ -67,18 +84,18 @@ class FieldCheck:
             if (index := indexes.get(condition.field)) and (problem := wrong_index(condition, index)):
                 raise ConfigurationError(f"where: {problem}")
 
-    def warnings(self, filters: Sequence[Filter], others: Sequence[str] = (), *, found: bool) -> tuple[str, ...]:
-        """Return a sentence for each field that may be a mistake, if nothing was found, or where absence may pass; and for one
-        whose index is missing or leaves out values.
+    def warnings(self, filters: Sequence[Filter], others: Sequence[FieldUse] = (), *, found: bool) -> tuple[str, ...]:
+        """Return a sentence for each field that may be a mistake, if nothing was found, or where absence may pass; for one whose
+        index is missing or leaves out values; and for an option that can use none of the values of its field.
 
         A field that exists is found at once and remembered; a missing one takes a scan.
 
         Args:
-            others: other fields that the request names, such as that of its groups.
+            others: fields that the request names outside of its filters, such as that of its groups.
         """
         conditions = list(conditions_in(filters))
         suspects = [each for each, certain in conditions if not (found and certain) or _absence_passes(each)]
-        named = dict.fromkeys([*(each.field for each in suspects), *others])
+        named = dict.fromkeys([*(each.field for each in suspects), *(each.field for each in others)])
         missing = [field for field in named if not self._has(field)]
         known = self._some_fields() if missing else []
         missing = missing if known else []  # in an empty collection no field is a mistake
@@ -87,7 +104,17 @@ class FieldCheck:
             present = [each for each in suspects if each.field not in missing]
             sentences += filter(None, (mismatch(each, self._sample(each.field)) for each in present))
         sentences += filter(None, (self._about_index(each) for each, _ in conditions if each.field not in missing))
+        sentences += filter(None, (self._about_use(each) for each in others if each.field not in missing))
         return tuple(dict.fromkeys(sentences))
+
+    def _about_use(self, use: FieldUse) -> str | None:
+        if not use.kinds or use in self._useful:
+            return None
+        values = self._sample(use.field)
+        if values and not any(_kind(value) in use.kinds for value in values):
+            return f"{use.option}: {use.field} has values such as {shown(values[0])}: {use.hint}"
+        self._useful.add(use)
+        return None
 
     def _about_index(self, condition: Condition) -> str | None:
         facts = self._current()

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeVar
 
 from ingest.identity import doc_key
 from ingest.records import Hit, Payload
+from ingest.search.fields import FieldUse
 from ingest.search.fusion import Fused, Rankings
 from ingest.store.contract import Condition
 from ingest.store.payload_path import values_at
@@ -48,6 +49,13 @@ class Grouping:
 
     field: str
     size: int = 1
+
+    @property
+    def use(self) -> FieldUse:
+        """The kinds of values that make groups."""
+        kinds = ("text", "number", "true or false", "date")
+        hint = f"group by a field in them, such as {self.field}.name, or {self.field}[].name in a list"
+        return FieldUse("group_by", self.field, kinds, hint)
 
     @property
     def payload(self) -> tuple[str, ...]:

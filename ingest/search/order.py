@@ -12,6 +12,7 @@ import numpy as np
 from ingest.errors import ConfigurationError
 from ingest.parameters import MAX_WEIGHT, checked, normalize, optional, parse_duration, parse_number
 from ingest.records import DenseMatrix, Payload
+from ingest.search.fields import FieldUse
 from ingest.search.fusion import Fused
 from ingest.store.conditions import parse_field
 from ingest.store.payload_path import values_at
@@ -60,6 +61,13 @@ class Boost:
         numbers = {name: _number(text, found[name]) for name in ("low", "high", "weight") if found[name]}
         half_life = checked("boost", parse_duration, found["half"]) if found["half"] else None
         return cls(found["field"], half_life, **numbers)
+
+    @property
+    def use(self) -> FieldUse:
+        """The kind of values that raise a score."""
+        if self.half_life:
+            return FieldUse("boost", self.field, ("date",), f"a half-life needs dates; for numbers, write {self.field}:0..10")
+        return FieldUse("boost", self.field, ("number",), f"a range needs numbers; for dates, write {self.field}:30d")
 
     def value(self, payload: Payload, now: datetime) -> float:
         """Return the greatest value of the field, 0 to 1."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Self, TypedDict, get_args
 
@@ -25,6 +25,8 @@ from ingest.parameters import (
     parse_unicode,
     shown,
 )
+from ingest.search.feedback import FEEDBACK_LIMIT
+from ingest.search.fields import FieldUse
 from ingest.search.fusion import FusionMethod
 from ingest.search.grouping import Grouping, T, regrouped
 from ingest.search.order import Boost
@@ -103,6 +105,7 @@ class SearchRequest:
 
     Attributes:
         conditions: the filters of `where`.
+        feedback: False for a limit above `FEEDBACK_LIMIT`, too.
         grouping: how to group, or None.
     """
 
@@ -146,7 +149,7 @@ class SearchRequest:
                 f"offset: {request.offset:,} and the limit {request.limit:,} are more than {MAX_REACH:,} hits together: narrow"
                 " the search with where"
             )
-        return request
+        return request if request.limit <= FEEDBACK_LIMIT else replace(request, feedback=False)
 
     @property
     def reranks(self) -> bool:
@@ -164,10 +167,16 @@ class SearchRequest:
         return max(self.offset + self.limit, self._window if self.reranks else 0)
 
     @property
-    def other_fields(self) -> list[str]:
+    def other_fields(self) -> list[FieldUse]:
         """The payload fields that the request names outside of its filters: of groups, boosts and facets."""
-        grouped = [] if self.grouping is None else [self.grouping.field]
-        return [*grouped, *(boost.field for boost in self.boost), *self.facets]
+        grouped = [] if self.grouping is None else [self.grouping.use]
+        return [*grouped, *(boost.use for boost in self.boost), *(FieldUse("facets", field) for field in self.facets)]
+
+    def contradictions(self, vectors: Sequence[str]) -> list[str]:
+        """Return a sentence if no hit can meet the request because too few vectors are queried."""
+        if self.min_rank_vectors <= len(vectors):
+            return []
+        return [f"min_rank_vectors: {self.min_rank_vectors} vectors must find a hit, and only {', '.join(vectors)} is queried"]
 
     def page(self, items: Sequence[T]) -> list[T]:
         """Return the items of the page: candidates or hits, of which a group counts as one."""

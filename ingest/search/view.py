@@ -105,15 +105,15 @@ class CollectionView:
         if not queries:
             return []
         encoded, others = (self._encoded(queries, vectors), ()) if request.like is None else self._like(request.like, vectors)
-        request = replace(request, conditions=(*request.conditions, *others))
+        found_by = replace(request, conditions=(*request.conditions, *others))
         hidden = self._hidden.filters()
-        best, hits = self._best(encoded, request, hidden)
+        best, hits = self._best(encoded, found_by, hidden)
         if not hidden and any(len(shown) < len(each.fused) for shown, each in zip(hits, best, strict=True)):
             self._hidden.notice()
-            best, hits = self._best(encoded, request, SHOWN)
+            best, hits = self._best(encoded, found_by, SHOWN)
         facets = self.facets(request)
         sentences = self._fields.warnings(request.conditions, request.other_fields, found=any(hits))
-        warnings = (*sentences, *facet_warnings(facets))
+        warnings = (*request.contradictions(vectors), *sentences, *facet_warnings(facets))
         return [
             replace(
                 answer,

@@ -148,6 +148,7 @@ def _changes(
     filter for the document.
     """
     reset = {name: value for change, _ in _relaxations(request) for name, value in change.items()}
+    fused = {"rerank": "off"} if request.rerank != "off" else {}
     for base in ({}, reset) if reset else ({},):
         yield base
         names = list(request.vectors or view.models)
@@ -157,9 +158,9 @@ def _changes(
             yield from ({**base, "vectors": [name]} for name in names)
         for limit in (position, FEEDBACK_LIMIT, MAX_LIMIT):
             if limit is not None and request.limit < limit <= MAX_LIMIT and request.offset + limit <= MAX_REACH:
-                yield {**base, "limit": limit, "rerank": "off"}
+                yield {**base, "limit": limit, **fused}
         if position is not None and position > MAX_LIMIT:
-            yield {**base, "limit": MAX_LIMIT, "offset": (position - 1) // MAX_LIMIT * MAX_LIMIT, "rerank": "off"}
+            yield {**base, "limit": MAX_LIMIT, "offset": (position - 1) // MAX_LIMIT * MAX_LIMIT, **fused}
     yield {**reset, "where": [*kept, Condition("doc_id", "eq", doc_id)]}
 
 
@@ -187,7 +188,8 @@ def _places(view: CollectionView, query: str, request: SearchRequest, doc_id: st
 
 
 def _position(view: CollectionView, query: str, doc_id: str, request: SearchRequest) -> int | None:
-    [answer] = view.search([query], replace(request, context=0, snippets=False, facets=()))
+    feedback = request.feedback and request.limit <= FEEDBACK_LIMIT
+    [answer] = view.search([query], replace(request, feedback=feedback, context=0, snippets=False, facets=()))
     return next((number for number, hit in enumerate(answer, start=1) if hit.doc_id == doc_id), None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -219,6 +220,7 @@ def test_facets_count_what_the_filter_allows(store: Store, collection: str) -> N
     assert "nobody" not in answer.facets["metadata.author"]
     assert answer.facets["metadata.tags"] == {"all": 60, "t0": 20, "t1": 20, "t2": 20}
     assert next(iter(answer.facets["metadata.year"].items())) == ("2000", 192)
+    assert searcher.search(like="book", limit=1, facets=["metadata.year"]).facets["metadata.year"]["2000"] == 192
     some = searcher.search("lamp", limit=1, where="metadata.year>2000", facets=["metadata.year"])
     assert some.facets == {"metadata.year": {"2001": 12, "2002": 12, "2003": 12, "2004": 12}}
 
@@ -281,6 +283,32 @@ def test_collections_of_different_models_are_searched_as_one(store: Store, colle
         f"{collection}_one": {"third"},
     }
     assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_pages_of_several_collections_continue_each_other_however_far(store: Store, collection: str) -> None:
+    points = [point(n, f"d{n}", 0) for n in range(120)]
+    for name, part in (("even", points[::2]), ("odd", points[1::2])):
+        fill(store, f"{collection}_{name}", part)
+    searchers = [Searcher.open(f"{collection}_{name}", store, models=models_of) for name in ("even", "odd")]
+    pages = [search_together(searchers, "a red table", limit=30, offset=offset) for offset in range(0, 120, 30)]
+    assert {hit.id for page in pages for hit in page} == {each.id for each in points}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"boost": "metadata.year:30d"}, "boost: metadata.year has values such as 200.: .* metadata.year:0..10"),
+        ({"boost": "metadata.author:0..5"}, "boost: metadata.author has values such as 'a.': a range needs numbers"),
+        ({"group_by": "metadata"}, "group_by: metadata has values such as .*: group by a field in them"),
+        ({"vectors": ["first"], "min_rank_vectors": 2}, "min_rank_vectors: 2 vectors must find a hit, and only first is queried"),
+        ({"boost": "metadata.year:2000..2005", "group_by": "metadata.tags", "facets": ["metadata"]}, None),
+    ],
+    ids=str,
+)
+def test_an_option_without_effect_or_hits_says_so(searcher: Searcher, options: Any, says: str | None) -> None:
+    warnings = searcher.search("a red table", **options).warnings
+    assert len(warnings) == (says is not None)
+    assert says is None or re.match(says, warnings[0])
 
 
 def test_a_hit_says_where_it_stands_and_can_be_filtered_by_it(store: Store, collection: str) -> None:

@@ -170,7 +170,9 @@ def test_depth_fusion_and_reranking_are_told_apart(searcher: Searcher, ranks: di
     why = assert_cause(searcher, deep, "depth", "100", feedback=False)
     assert {name: place.rank for name, place in why.vectors.items()} == ranks[deep]
     late = order(searcher)[60]
-    assert assert_cause(searcher, late, "fusion", "higher fused scores").position == 61
+    why = assert_cause(searcher, late, "fusion", "higher fused scores")
+    assert why.position == 61
+    assert "rerank" not in why.change
     best = order(searcher)[0]
     assert_cause(searcher, best, "reranking", "reranker", rerank="on")
     without = assert_cause(searcher, f"d{SIZE + 1}", "depth", "none finds it")
