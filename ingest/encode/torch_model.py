@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
+from weakref import WeakSet, WeakValueDictionary
 
 from ingest.encode.accelerator import current_accelerator
 from ingest.encode.contract import Encoder, ModelKind, RunsOn
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 
 class TorchModel(FileModel, ABC):
     """A `Model` over a sentence-transformers module. Its weights stay in host memory, so offloading copies nothing.
+
+    Models of the same weights and options, such as those of queries and of documents, have them in host memory once.
 
     Args:
         config: facts from the registry, checked against the loaded model.
@@ -57,12 +60,15 @@ class TorchModel(FileModel, ABC):
         self._replicas: dict[str, Replica] = {}
         self._tokenizers: dict[str, Any] = {}
         self._feed: TokenFeed | None = None
-        self._is_pinned = False
 
     def load(self) -> None:
         _use_torch()
         if self._host is None:
-            self._host = self._load()
+            same = repr((type(self), self.config, self.files.folder, self.dtype, self._trust_remote_code))
+            shared = _hosts.get(same)
+            self._host = _hosts[same] = self._load() if shared is None else shared
+            if self._on_loaded is not None:
+                self._on_loaded(self.key, str(self._host.dtype).removeprefix("torch."))
             if self.reads_token_ids:
                 self._feed = find_feed(self._host, self.tokens, self.config.document_prompt)
 
@@ -81,10 +87,9 @@ class TorchModel(FileModel, ABC):
         self._replicas.clear()
 
     def unload(self) -> None:
-        """Free the weights. The next `load` reads them again."""
+        """Free the weights, unless another model has them. The next `load` reads them again."""
         self.offload()
         self._host = None
-        self._is_pinned = False
         self._tokenizers.clear()
 
     def use_float32(self) -> None:
@@ -93,7 +98,7 @@ class TorchModel(FileModel, ABC):
 
     @property
     def module(self) -> Any:
-        """The loaded sentence-transformers module in host memory. Not thread-safe."""
+        """The loaded sentence-transformers module in host memory, which other models may share. Not thread-safe."""
         return self._host
 
     @staticmethod
@@ -142,17 +147,15 @@ class TorchModel(FileModel, ABC):
         self._check(model)
         for weights in (*model.parameters(), *model.buffers()):
             weights.requires_grad_(requires_grad=False)
-        if self._on_loaded is not None:
-            self._on_loaded(self.key, str(model.dtype).removeprefix("torch."))
         return model
 
     def _replicate(self, device: str) -> Any:
         """Return a module with its weights on that device; on the CPU, with the same weights."""
         import torch  # noqa: PLC0415
 
-        if is_accelerator(device) and not self._is_pinned:
+        if is_accelerator(device) and self._host not in _pinned:
+            _pinned.add(self._host)
             pin_together((*self._host.parameters(), *self._host.buffers()), current_accelerator().pin)
-            self._is_pinned = True
         if device not in self._tokenizers:
             # One per device, because it is not thread-safe; kept, because copying it takes longer than moving a small model.
             self._tokenizers[device] = copy.deepcopy(self._host.tokenizer)
@@ -208,6 +211,12 @@ class TorchEncoder:
         if tokens > limit:
             raise ModelError(f"more than {limit} tokens, the limit of {self.config.key}: the text would be cut")
 
+
+_hosts: WeakValueDictionary[str, Any] = WeakValueDictionary()
+"""The modules in host memory, by what makes two of them the same."""
+
+_pinned: WeakSet[Any] = WeakSet()
+"""The modules whose weights are in pinned memory."""
 
 _torch_pid: int | None = None
 """Id of the process that last loaded a model: this one or one that it was forked from."""

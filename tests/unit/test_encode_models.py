@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer, SparseEncoder
+from tiny_models import DIM, tiny_dense, tiny_splade
 from tiny_models import MINILM as WHEEL
-from tiny_models import tiny_splade
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -109,6 +109,22 @@ def test_two_replicas_give_what_one_gives(minilm: ModelManager, tmp_path: Path) 
         with BatchRunner(minilm.members, devices=devices, lease_directory=tmp_path / "leases") as runner:
             results.append(runner.run({"all-miniLM-l6": texts})["all-miniLM-l6"].vectors)
     assert np.array_equal(results[0], results[1])
+
+
+def test_models_of_the_same_weights_have_them_once(tmp_path: Path) -> None:
+    own = {"tiny": {"path": str(tiny_dense(tmp_path)), "dim": DIM, "max_tokens": 256}}
+
+    def loaded() -> TorchModel:
+        [model] = ModelManager(EnsembleConfig(("tiny",)), devices=("cpu",), custom_models=own).members
+        assert isinstance(model, TorchModel)
+        model.load()
+        return model
+
+    documents, queries = loaded(), loaded()
+    assert documents.module is queries.module
+    before = _encode(queries, TEXTS, queries=True)
+    documents.unload()
+    assert np.array_equal(_encode(queries, TEXTS, queries=True), before)
 
 
 def test_fingerprints_tell_models_apart_and_spaces_ignore_precision(tmp_path: Path) -> None:
