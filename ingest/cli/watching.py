@@ -17,6 +17,7 @@ from ingest.schedule.watching import Watches
 from ingest.source.pieces import PiecesSource
 from ingest.source.watching import Changes, FolderChanges, NoChanges, watchable_folders
 from ingest.sync.plan import DeleteMode
+from ingest.sync.versions import Check
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ def sync_parts(collection: Collection, parts: Sequence[PiecesSource], *, delete:
         rejects: the rejects file of whole runs; these rejects are written beside it.
     """
     mode = DeleteMode.INCREMENTAL if delete == DeleteMode.FULL else DeleteMode(delete)
-    return collection.sync(parts, delete=mode, rejects=rejects.with_suffix(".changes.jsonl"), **options)
+    return collection.sync(parts, delete=mode, check=Check.CONTENT, rejects=rejects.with_suffix(".changes.jsonl"), **options)
 
 
 def run_again(

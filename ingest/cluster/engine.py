@@ -133,7 +133,7 @@ def run_on_ray(
         def read(opened: OpenRun) -> ReadResult:
             for number in range(len(sources)):
                 opened.note_stored(number)
-            parts = _number_parts(splits, opened.points_before)
+            parts = _number_parts(splits, opened)
             coordinator = start_actor(Coordinator, max_concurrency=1000)
             if meeting := [part for part in parts if splits[part.source].ids_may_meet]:
                 map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
@@ -162,13 +162,14 @@ def run_on_ray(
             tracked=[((), state.enter_context(ShardedDeletes(shards, number))) for number in range(len(sources))],
             read=read,
             now=now,
+            check=job.check,
         )
 
 
-def _number_parts(splits: Sequence[Split], points_before: Sequence[int]) -> list[Part]:
+def _number_parts(splits: Sequence[Split], opened: OpenRun) -> list[Part]:
     numbers = count()
     return [
-        Part(next(numbers), source, partition, known_empty=points_before[source] == 0)
+        Part(next(numbers), source, partition, known_empty=opened.points_before[source] == 0, check=opened.checks[source])
         for source, parts in enumerate(splits)
         for partition in parts.partitions
     ]

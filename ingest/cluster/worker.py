@@ -39,6 +39,7 @@ from ingest.sync.job import Job
 from ingest.sync.pipeline import CollectionSink, Sink, SourceRun
 from ingest.sync.reading import PlannedDocument
 from ingest.sync.sizing import WindowSizing
+from ingest.sync.versions import Check, StoredVersions
 from ingest.telemetry import PassReport, ThroughputMonitor
 
 logger = logging.getLogger(__name__)
@@ -80,12 +81,14 @@ class Part:
         source: number of the source.
         partition: range of the source that the part covers.
         known_empty: True if no points of the source were stored when the run began.
+        check: how to find out which documents have changed.
     """
 
     number: int
     source: int
     partition: Partition
     known_empty: bool
+    check: Check
 
 
 @dataclass(slots=True)
@@ -196,18 +199,25 @@ class Worker:
             stack.callback(seen.close)
             reports = stack.enter_context(_Reports(self._coordinator, part.number, source.name, monitor, self._metrics))
             store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._coordinator, part.number)))
+            ensemble = Ensemble(self._runner(monitor))
+            # All versions of the source are never read at once, because each part would do so.
+            versions = StoredVersions(store, self._collection, source.name, sys.maxsize, ensemble.fingerprints)
+            stack.enter_context(versions)
+            # What a worker has written that died must be read again, or it would be counted as skipped.
+            by_version = part.check is Check.VERSION and started.attempt == 1
             with Writer(store, self._collection, defer_from=sys.maxsize) as writer:
                 sink = CollectionSink(store, self._collection, writer, result.add_stale)
                 run = SourceRun(
                     source,
                     job.chunking,
                     job.delete,
-                    Ensemble(self._runner(monitor)),
+                    ensemble,
                     _AnnouncingSink(sink, announce),
                     WindowSizing(job.bounds, monitor),
                     result.tally,
                     seen,
                     lambda _name, rejected: result.rejects.append(rejected),
+                    find_versions=versions.find if by_version else None,
                     notes_versions=True,
                     find_copies=self._vectors.find,
                 )

@@ -71,6 +71,11 @@ class PiecesSource:
         self.report.clear()
         return read_pieces(self.place, self.table, self.pieces)
 
+    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
+        """Read the files but for the documents that have not changed. See `Source`."""
+        self.report.clear()
+        return read_changed_pieces(self.place, self.table, self.pieces, unchanged)
+
 
 def read_pieces(place: Place, table: Table, pieces: Iterable[Piece]) -> Iterator[Document | Rejected]:
     """Yield the documents of files in a folder. See `FolderSource`. Converts files in worker processes while it reads on."""

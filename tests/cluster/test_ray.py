@@ -134,7 +134,7 @@ def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothin
 
     again = ray_bench.run(sources, workers=1)
     assert counts(again) == {"read": alone.read, "unchanged": alone.written, "rejected": 2}
-    assert (again.models, again.chunks.written) == ((), 0)
+    assert (again.models, again.chunks.written, again.skipped_unread) == ((), 0, 8)
 
 
 def test_the_brake_keeps_what_is_gone_lists_it_and_lets_old_text_go(ray_bench: RayBench, tmp_path: Path) -> None:
