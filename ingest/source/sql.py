@@ -332,10 +332,13 @@ def _connected(url: URL, shown: str) -> Iterator[Connection]:
     try:
         with _translated(f"query {shown}"):
             connection = engine.connect().execution_options(stream_results=True, yield_per=_ROWS, no_parameters=True)
-        with connection:
+        try:
             if connection.dialect.name == "postgresql":
                 connection.execution_options(postgresql_readonly=True)
             yield connection
+        finally:
+            with _translated(f"close {shown}"):
+                connection.close()
     finally:
         engine.dispose()
 
@@ -355,6 +358,8 @@ def _engine(url: URL) -> Engine:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
         if engine.dialect.driver == "psycopg":
             sqlalchemy.event.listen(engine, "connect", lambda connection, _: read_as_plain_values(connection))
+        elif engine.dialect.name in ("mysql", "mariadb"):
+            sqlalchemy.event.listen(engine, "connect", lambda connection, _: _refuse_writes(connection))
         return engine
 
     def connect() -> sqlite3.Connection:
@@ -368,6 +373,11 @@ def _engine(url: URL) -> Engine:
         return connection
 
     return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=sqlalchemy.NullPool)
+
+
+def _refuse_writes(connection: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
 
 
 @contextmanager

@@ -176,6 +176,16 @@ def test_the_transaction_that_wrote_a_row_can_be_its_version(
     assert (receipt.updated, receipt.skipped_unread) == (2, 598)
 
 
+def test_a_connection_that_is_dead_when_it_is_closed_is_a_broken_source(url: str, database: psycopg.Connection[Any]) -> None:
+    reading = open_source(url, query="SELECT generate_series(1, 600) AS id, 'text' AS text").read()
+    next(reading)
+    database.execute(
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state LIKE 'idle in%'"
+    )
+    with pytest.raises(SourceError, match="cannot close postgresql:///postgres: "):
+        reading.close()  # type: ignore[attr-defined]
+
+
 def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
     source = open_source(f"postgres://me:secret@/db?host={tmp_path}", table="docs")
     with pytest.raises(SourceError, match="cannot query postgresql:///db: connection") as caught:
