@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +89,22 @@ def _id(point_id: grpc.PointId) -> str:
 
 
 def _stored_vectors(point: grpc.RetrievedPoint) -> dict[str, Vector]:
-    vectors = GrpcToRest.convert_vectors_output(point.vectors) if point.HasField("vectors") else None
-    return named_vectors(vectors, models.SparseVector)
+    match point.vectors.WhichOneof("vectors_options"):
+        case None:
+            return {}
+        case "vectors":
+            stored = point.vectors.vectors.vectors
+            return named_vectors({name: _value(stored[name]) for name in stored}, models.SparseVector)
+    return named_vectors(GrpcToRest.convert_vectors_output(point.vectors), models.SparseVector)
+
+
+def _value(vector: grpc.VectorOutput) -> Any:
+    """Return a vector; the floats of a dense one as they are, which numpy reads in a third of the time of a list."""
+    if vector.WhichOneof("vector") == "dense":
+        return vector.dense.data
+    if vector.data and not vector.HasField("indices") and not vector.HasField("vectors_count"):  # a dense one of older servers
+        return vector.data
+    return GrpcToRest.convert_vector_output(vector)
 
 
 def _payload(point_id: str, payload: Payload) -> dict[str, grpc.Value]:

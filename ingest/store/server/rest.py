@@ -7,6 +7,7 @@ which Qdrant does not use. Together they take about a millisecond, several times
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -61,7 +62,7 @@ class RestPoints:
         """Return the converted result of one request."""
         request = httpx.Request(
             "POST",
-            f"{self._url}/collections/{quote(collection, safe='')}/{path}",
+            _address(self._url, collection, path),
             content=to_json(body, exclude_none=True),
             headers=self._headers,
             extensions=self._extensions,
@@ -79,6 +80,12 @@ class RestPoints:
             return convert(from_json(content)["result"])
         except (ValueError, LookupError, TypeError, AttributeError) as exc:  # it is not Qdrant that answers
             raise ResponseHandlingException(httpx.DecodingError(str(exc))) from exc
+
+
+@lru_cache(maxsize=64)
+def _address(url: str, collection: str, path: str) -> httpx.URL:
+    """Return the address of a request. Parsing it takes a tenth of the client's time for a request."""
+    return httpx.URL(f"{url}/collections/{quote(collection, safe='')}/{path}")
 
 
 def _check_status(response: httpx.Response) -> None:
