@@ -124,7 +124,9 @@ if TYPE_CHECKING:
         Operator,
         RawFilter,
         Store,
+        VectorKind,
         VectorQuery,
+        VectorSet,
         VectorSpec,
     )
     from ingest.store.filters import Where
@@ -200,7 +202,7 @@ _NAMES = {
     "ingest.store": "open_store",
     "ingest.store.contract": (
         "CollectionInfo CollectionOptions Combination Condition Distance Filter Manifest Operator RawFilter Store "
-        "VectorQuery VectorSpec"
+        "VectorKind VectorQuery VectorSet VectorSpec"
     ),
     "ingest.store.filters": "Where",
     "ingest.store.layout": "Datatype Placement Quantization QueryEncoding",
@@ -361,8 +363,10 @@ __all__ = [
     "UnknownModelError",
     "Unread",
     "Vector",
+    "VectorKind",
     "VectorPlace",
     "VectorQuery",
+    "VectorSet",
     "VectorSpec",
     "Vectors",
     "Verification",

@@ -19,6 +19,7 @@ from ingest.export.directory import exported_manifest
 from ingest.export.runtime import ExportRuntime
 from ingest.receipt import Receipt
 from ingest.records import Source
+from ingest.reindex.in_place import StagedStore, reindex_in_place
 from ingest.reindex.rebuild import some_texts
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.search.gate import choose_gate
@@ -149,6 +150,7 @@ class Collection(EditableCollection, AdoptableCollection):
         min_ndcg_ratio: float = 0.98,
         self_test: bool = True,
         keep_old: bool = True,
+        in_place: bool = False,
         on_progress: OnProgress | None = None,
     ) -> Reindexed:
         """Build the collection again with other models beside itself, and swap it in once it is complete. See `reindex`.
@@ -156,7 +158,8 @@ class Collection(EditableCollection, AdoptableCollection):
         Args:
             models: None: those of this object.
             golden, min_ndcg_ratio, self_test: what the new collection must pass to be swapped in, see `choose_gate`.
-            keep_old: keep the old collection for `rollback`.
+            keep_old: keep the old collection, or the old vectors, for `rollback`.
+            in_place: build new vectors in the same collection instead, see `reindex_in_place`. Embedded store only.
         """
         if models is not None:
             self._chosen = self._encoding.check(models)
@@ -167,13 +170,15 @@ class Collection(EditableCollection, AdoptableCollection):
         encoding = self._proven_encoding(stored, self._encoding, texts)
         with self._ensemble(stored, encoding, self._monitored(on_progress), worth_converting=worth) as ensemble:
             job = self._job(stored, weights=self._weights or {})
-            gate = choose_gate(self._open_searcher, self.name, golden, min_ndcg_ratio, self_test=self_test)
-            done = reindex(job, store=self.store, ensemble=ensemble, gate=gate, keep_old=keep_old)
+            open_searcher = partial(self._open_searcher, store=StagedStore(self.store, self.name))
+            gate = choose_gate(open_searcher, self.name, golden, min_ndcg_ratio, self_test=self_test)
+            build = reindex_in_place if in_place else reindex
+            done = build(job, store=self.store, ensemble=ensemble, gate=gate, keep_old=keep_old)
         self._searcher = None  # it would follow only after some seconds
         return done
 
     def rollback(self) -> Reindexed:
-        """Swap the collection with what it was before its last `reindex`; a second time, forward again."""
+        """Swap the collection or its vectors with those before its last `reindex`; a second time, forward again."""
         done = roll_back(self._raw_name, store=self.store, aliases=self._aliases)
         self._chosen, self._searcher = (), None
         return done

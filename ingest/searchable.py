@@ -262,14 +262,14 @@ class SearchableCollection:
         """Return what is stored of each source, and when it was last read. Raises `CollectionNotFoundError`."""
         return list_sources(self.store, self.store.manifest(self.name).collection)
 
-    def _open_searcher(self, name: str) -> Searcher:
-        """Return a searcher of a collection, with the models that its manifest names."""
+    def _open_searcher(self, name: str, store: Store | None = None) -> Searcher:
+        """Return a searcher of a collection in this store or a view of it, with the models that its manifest names."""
         if not isinstance(self._reranker, RerankPipeline):
             self._reranker = open_reranker(self._reranker, self._encoding, self._rerank_lease_timeout)
             self._closing.callback(self._reranker.close)
         own = {each.key: each for each in self._given if not isinstance(each, str)}
         searcher = open_searcher(
-            self.store,
+            store or self.store,
             name,
             encoding=self._encoding,
             reranker=self._reranker,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from killing import kill_runs
 from qdrant_server import QdrantProcess
+from reindex_killing import kill_reindexes
 from sync_bench import SyncBench, counts, document
 
 from ingest.records import Document, Rejected
@@ -43,6 +44,13 @@ def kill(folder: Path, times: int = 20, seed: int = 1) -> None:
     print(f"after {times} kills the collection equals that of an undisturbed run")
 
 
+def reindex(folder: Path, times: int = 20, seed: int = 1) -> None:
+    for number, each in enumerate(kill_reindexes(folder, times=times, seed=seed), start=1):
+        said = f"vector {each.searched} is searched, {each.filled} points have both"
+        print(f"{number:3}: killed after {each.seconds:.2f} s: {said}", flush=True)
+    print(f"after {times} kills the collection equals that of an ingestion, and of another after a rollback")
+
+
 def stall(folder: Path, seconds: int = 30) -> None:
     """Once within the time a request may take, once far beyond it."""
     for timeout in (2 * seconds, seconds / 10):
@@ -60,6 +68,6 @@ def stall(folder: Path, seconds: int = 30) -> None:
 
 
 if __name__ == "__main__":
-    faults: dict[str, Callable[..., None]] = {"kill": kill, "stall": stall}
+    faults: dict[str, Callable[..., None]] = {"kill": kill, "reindex": reindex, "stall": stall}
     with tempfile.TemporaryDirectory() as name:
         faults[sys.argv[1]](Path(name), *map(int, sys.argv[2:]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,16 +73,32 @@ class Bench:
             )
 
     def reindex(
-        self, models: Sequence[Model], *, store: Store | None = None, gate: Gate | None = None, keep_old: bool = True
+        self,
+        models: Sequence[Model],
+        *,
+        store: Store | None = None,
+        gate: Gate | None = None,
+        keep_old: bool = True,
+        build: Callable[..., Reindexed] = reindex,
     ) -> Reindexed:
         with BatchRunner(models, lease_directory=self.folder / "leases") as runner:
-            return reindex(
+            return build(
                 self.job,
                 store=store or self.store,
                 ensemble=Ensemble(runner),
                 gate=gate,
                 keep_old=keep_old,
             )
+
+    def searched(self) -> dict[str, tuple[Payload, Mapping[str, object]]]:
+        """What `content` returns, without the vectors that are not searched."""
+        names = {spec.name for spec in self.store.manifest(self.name).vectors}
+        found: dict[str, tuple[Payload, Mapping[str, object]]] = {}
+        for id_, (payload, vectors) in self.content().items():
+            made = {name: model for name, model in payload["_ingest"]["vectors"].items() if name in names}
+            shown = {**payload, "_ingest": {**payload["_ingest"], "vectors": made}}
+            found[id_] = shown, {name: vector for name, vector in vectors.items() if name in names}
+        return found
 
     def content(self, collection: str | None = None) -> dict[str, tuple[Payload, Mapping[str, object]]]:
         """Point id → payload and vectors, to compare."""

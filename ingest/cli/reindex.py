@@ -42,7 +42,15 @@ def reindex_collection(
             "--self/--no-self", help="Without --golden: the new collection must find its own chunks as well, see eval --self."
         ),
     ] = True,
-    keep_old: Annotated[bool, typer.Option("--keep-old/--drop-old", help="Keep the old collection for --rollback.")] = True,
+    keep_old: Annotated[
+        bool, typer.Option("--keep-old/--drop-old", help="Keep the old collection or vectors for --rollback.")
+    ] = True,
+    in_place: Annotated[
+        bool,
+        typer.Option(
+            "--in-place", help="Build vectors of new names in the same collection: no second copy. Embedded store only."
+        ),
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Build a collection again with other models, beside itself, and swap it in at once.
@@ -53,14 +61,16 @@ def reindex_collection(
     invocation: Invocation = context.obj
     settings = invocation.settings(**models.overrides, store=store)
     if rollback:
-        if any(value is not None for value in models.overrides.values()) or golden or not keep_old:
-            raise ConfigurationError("--rollback takes what was kept as it is: give no models, chunks or --golden with it")
+        if any(value is not None for value in models.overrides.values()) or golden or not keep_old or in_place:
+            raise ConfigurationError("--rollback takes what was kept as it is: give no models, chunks or other options with it")
         with collection_of(settings, collection) as opened:
             done = opened.rollback()
     else:
         keys = models_of(settings)
         with open_monitor() as monitor, collection_of(settings, collection, models=keys, monitor=monitor) as opened:
-            done = opened.reindex(golden=golden, min_ndcg_ratio=min_ndcg_ratio, self_test=self_test, keep_old=keep_old)
+            done = opened.reindex(
+                golden=golden, min_ndcg_ratio=min_ndcg_ratio, self_test=self_test, keep_old=keep_old, in_place=in_place
+            )
     if as_json:
         print_json(asdict(done))
     else:

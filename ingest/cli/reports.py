@@ -216,8 +216,8 @@ def print_reindexed(done: Reindexed) -> None:
     for name, chunks in done.encoded.items():
         table.add_row(name, f"{chunks:,} encoded")
     table.add_row("stored as", done.stored_as)
-    table.add_row("kept for --rollback", done.previous or "nothing")
-    for name in done.dropped:
+    table.add_row("kept for --rollback", done.previous or ", ".join(done.previous_vectors) or "nothing")
+    for name in (*done.dropped, *done.dropped_vectors):
         table.add_row("dropped", name)
     for name, reason in done.kept.items():
         table.add_row("not dropped", f"{name} ({reason})")

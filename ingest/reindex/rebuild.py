@@ -14,7 +14,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble, token_limits
 from ingest.errors import ConfigurationError, ModelError, StoreError
 from ingest.records import Fingerprint, Payload, Point, SparseVector, StoredPoint, Vector
-from ingest.store.contract import Manifest, Store, VectorSpec
+from ingest.store.contract import Filter, Manifest, Store, VectorSpec
 from ingest.store.request_sizes import batches
 from ingest.store.schema import INGEST_FIELD, encoded_text, fingerprint_of, with_fingerprint
 from ingest.store.vector_faults import has_shape
@@ -35,23 +35,23 @@ SAMPLED_POINTS = 50
 """Points whose texts tell the language of a collection."""
 
 
-def check_texts(store: Store, collection: str, models: Sequence[Model]) -> None:
-    """Raise `ConfigurationError` if one of these models cannot encode a stored chunk. Reads only.
+def check_texts(store: Store, collection: str, models: Sequence[Model], conditions: Sequence[Filter] = ()) -> None:
+    """Raise `ConfigurationError` if one of these models cannot encode a stored chunk that meets all conditions. Reads only.
 
     Raises `StoreError` for a point that this package did not write: it cannot be rebuilt, and a swap would lose it.
     """
     fields = ["text", "title", "source", "doc_id", "chunk", INGEST_FIELD]
     limits = token_limits(models)
-    stored = store.scroll(collection, payload=fields)
+    stored = store.scroll(collection, conditions, payload=fields)
     for points in batches(stored, lambda point: len(str(point.payload.get("text"))), 1000, COUNT_CHARACTERS):
         fingerprints = [_fingerprint(point, collection) for point in points]
-        texts = [_text(*each) for each in zip(points, fingerprints, strict=True)] if models else []
+        texts = [encoded_text_of(*each) for each in zip(points, fingerprints, strict=True)] if models else []
         for limit in limits:
             for point, tokens in zip(points, limit.count(texts), strict=True):
                 if tokens > limit.max_tokens:
                     raise ConfigurationError(
-                        f"{_location(point)} is {tokens} tokens long for {limit.model}, which takes {limit.max_tokens}: smaller"
-                        " chunks require the source, so no collection was made; use ingest run SOURCE with these models and a"
+                        f"{location_of(point)} is {tokens} tokens long for {limit.model}, which takes {limit.max_tokens}: smaller"
+                        " chunks require the source, so nothing was changed; use ingest run SOURCE with these models and a"
                         " new collection"
                     )
 
@@ -169,7 +169,7 @@ class Rebuild:
         for name, spec in self._specs.items():
             if name not in point.vectors:
                 return f"has no vector {name}"
-            if not _is_sound(point.vectors[name], spec):
+            if not is_sound(point.vectors[name], spec):
                 return f"its vector {name} has another dimension or is not finite"
         return None
 
@@ -211,10 +211,10 @@ class Rebuild:
             for name in action.vectors
             if live.vectors.get(name) == self._models[name]
             and name in point.vectors
-            and _is_sound(point.vectors[name], self._specs[name])
+            and is_sound(point.vectors[name], self._specs[name])
         }
         encoded = tuple(name for name in action.vectors if name not in copied)
-        return _PointRebuild(point, wanted, action, copied, encoded, _text(point, live) if encoded else "")
+        return _PointRebuild(point, wanted, action, copied, encoded, encoded_text_of(point, live) if encoded else "")
 
     def _effects(self, window: _Window) -> Effects:
         upserts: list[Point] = []
@@ -245,7 +245,7 @@ class Rebuild:
                 next_rows[name] += 1
                 if row in encoded[name].failed:
                     raise ModelError(
-                        f"{name} cannot encode {_location(rebuild.point)} ({encoded[name].failed[row]}), so the collections"
+                        f"{name} cannot encode {location_of(rebuild.point)} ({encoded[name].failed[row]}), so the collections"
                         " were not swapped: reindex with another model, or correct that document in its source and run ingest"
                         " run first"
                     )
@@ -274,7 +274,7 @@ def pair_by_id(
             one, other = next(lefts, None), next(rights, None)
 
 
-def _is_sound(vector: Vector, spec: VectorSpec) -> bool:
+def is_sound(vector: Vector, spec: VectorSpec) -> bool:
     numbers = vector.values if isinstance(vector, SparseVector) else vector
     return has_shape(vector, spec) and bool(np.isfinite(numbers).all())
 
@@ -290,17 +290,17 @@ def _fingerprint(point: StoredPoint, collection: str) -> Fingerprint:
     return fingerprint
 
 
-def _text(point: StoredPoint, fingerprint: Fingerprint) -> str:
+def encoded_text_of(point: StoredPoint, fingerprint: Fingerprint) -> str:
     """Return the text that was encoded for a stored point. Raise `StoreError` if the payload no longer has it."""
     text = encoded_text(point.payload, fingerprint)
     if text is None:
         raise StoreError(
-            f"the text or title of {_location(point)} was changed after it was encoded: repair it with ingest verify SOURCE"
+            f"the text or title of {location_of(point)} was changed after it was encoded: repair it with ingest verify SOURCE"
             " --repair, or use ingest run SOURCE and a new collection"
         )
     return text
 
 
-def _location(point: StoredPoint) -> str:
+def location_of(point: StoredPoint) -> str:
     """Return a description of the chunk for people."""
     return f"chunk {point.payload.get('chunk')} of {point.payload.get('doc_id')!r} ({point.payload.get('source')})"

@@ -25,6 +25,8 @@ from ingest.errors import (
     StoreError,
 )
 from ingest.receipt import LeaseEvent, ModelReport
+from ingest.reindex import vector_sets
+from ingest.reindex.filling import Filling, count_lacking
 from ingest.reindex.rebuild import Rebuild, check_texts
 from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.layout import kept_datatype
@@ -54,6 +56,8 @@ class Reindexed:
         previous: the collection kept for a rollback.
         dropped: collections that were dropped.
         kept: collections that are no longer needed but were not dropped → the reason.
+        previous_vectors: in place: the vectors before, to which a rollback returns; all of them are kept in the collection.
+        dropped_vectors: named vectors that were dropped from the collection.
         points: points of the live collection.
         copied: vector name → number of points it was copied to in this run.
         encoded: vector name → number of points it was encoded for in this run.
@@ -70,6 +74,8 @@ class Reindexed:
     encoded: Mapping[str, int] = field(default_factory=dict)
     models: tuple[ModelReport, ...] = ()
     lease_events: tuple[LeaseEvent, ...] = ()
+    previous_vectors: tuple[str, ...] = ()
+    dropped_vectors: tuple[str, ...] = ()
 
 
 def reindex(
@@ -102,12 +108,12 @@ def reindex(
     live = _live_collection(store, name)
     check_aliases(store, name)
     stored = store.manifest(live)
-    wanted = _new_manifest(job.manifest(ensemble.models), stored, name)
-    cleanup = _Cleanup(store, name)
-    if _has_same_contents(stored, wanted) and wanted.layout == stored.layout:
+    wanted = new_manifest(job.manifest(ensemble.models), stored, name)
+    cleanup = Cleanup(store, name)
+    if has_same_contents(stored, wanted) and wanted.layout == stored.layout:
         cleanup.drop_abandoned(keep=None)
-        return _report(name, store, monitor, cleanup)
-    copied = [spec.name for spec in wanted.vectors if _can_be_copied(spec, stored, wanted)]
+        return report(name, store, monitor, cleanup)
+    copied = [spec.name for spec in wanted.vectors if can_be_copied(spec, stored, wanted)]
     check_texts(store, live, [model for model in ensemble.models if model.key not in copied])
 
     target = _target_name(store, wanted, name)
@@ -128,11 +134,11 @@ def reindex(
     store.update_notes(target, store.notes(live))
     note_sigmas(store, target)
     cleanup.swap(live, target, keep_old=keep_old)
-    return _report(name, store, monitor, cleanup, rebuild)
+    return report(name, store, monitor, cleanup, rebuild)
 
 
 def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | None = None) -> Reindexed:
-    """Swap a collection at once with the one before its last swap. A second call swaps them back.
+    """Swap a collection, or its vectors after a reindex in place, at once with those before. A second call swaps them back.
 
     Documents that changed since that swap have their old version until the next run. A collection that was adopted gives the
     name back to the one that it was made from; adopting that again takes it.
@@ -144,8 +150,18 @@ def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | Non
     name.
     """
     name = _normalize_collection_name(collection, aliases)
-    live = _live_collection(store, name)
     previous = store.aliases().get(previous_alias(name))
+    if previous is None and (stored := store.manifest(name)).previous is not None:
+        before = vector_sets.roll_back(stored)
+        store.write_manifest(before)
+        if lacking := count_lacking(store, before):
+            logger.warning(
+                "%d points of %s were written since and lack a vector that is searched again: the next run encodes it",
+                lacking,
+                name,
+            )
+        return report(name, store, ThroughputMonitor(), Cleanup(store, name))
+    live = _live_collection(store, name)
     if previous is None:
         adopted_from = store.notes(live).get(ADOPTED_FROM)
         if adopted_from is None:
@@ -153,10 +169,10 @@ def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | Non
                 f"no previous collection of {name} is kept, so it cannot be rolled back: reindex it with the models it had before"
             )
         store.set_aliases({name: adopted_from})
-        return _report(name, store, ThroughputMonitor(), _Cleanup(store, name))
+        return report(name, store, ThroughputMonitor(), Cleanup(store, name))
     check_aliases(store, name)
     store.set_aliases({name: previous, previous_alias(name): live})
-    return _report(name, store, ThroughputMonitor(), _Cleanup(store, name))
+    return report(name, store, ThroughputMonitor(), Cleanup(store, name))
 
 
 def _live_collection(store: Store, name: str) -> str:
@@ -171,7 +187,7 @@ def _live_collection(store: Store, name: str) -> str:
     return live
 
 
-def _new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
+def new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
     """Return the manifest of the new collection. Raise `ManifestMismatchError` if it requires other chunks."""
     if dict(requested.chunking) != dict(stored.chunking):
         raise ManifestMismatchError(
@@ -195,7 +211,7 @@ def _content_key(manifest: Manifest) -> tuple[object, object]:
     return vectors, dict(manifest.chunking)
 
 
-def _has_same_contents(one: Manifest, other: Manifest) -> bool:
+def has_same_contents(one: Manifest, other: Manifest) -> bool:
     """Return whether collections with these manifests have the same contents: neither differs in models, nor their endpoints."""
     if _content_key(one) != _content_key(other):
         return False
@@ -203,7 +219,7 @@ def _has_same_contents(one: Manifest, other: Manifest) -> bool:
     return not any(changed_canaries(spec, others[spec.name]) for spec in one.vectors)
 
 
-def _can_be_copied(spec: VectorSpec, stored: Manifest, wanted: Manifest) -> bool:
+def can_be_copied(spec: VectorSpec, stored: Manifest, wanted: Manifest) -> bool:
     """Return whether a vector can be copied to the new collection. All have unit norm, so the distance does not matter.
 
     Dense vectors that the old collection stores in fewer bits are encoded again for one that stores them in others.
@@ -235,12 +251,14 @@ def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> boo
         return True
     except ForeignCollectionError:
         return False
-    if not is_version_of(manifest, name) or not _has_same_contents(manifest, wanted) or manifest.layout != wanted.layout:
+    if not is_version_of(manifest, name) or not has_same_contents(manifest, wanted) or manifest.layout != wanted.layout:
+        return False
+    if manifest != manifest.searched:  # it has other vectors, too
         return False
     return target in {aliases.get(next_alias(name)), aliases.get(previous_alias(name))} or store.count(target) == 0
 
 
-class _Cleanup:
+class Cleanup:
     """The swap of a reindex of `name`, and the removal of collections that it no longer needs."""
 
     def __init__(self, store: Store, name: str) -> None:
@@ -258,6 +276,12 @@ class _Cleanup:
         wanted = {keep, aliases.get(self._name), aliases.get(previous_alias(self._name))}
         if abandoned in wanted or not self._drop(abandoned):
             self._store.set_aliases({alias: None})
+
+    def retire_previous(self) -> None:
+        """Let `drop_abandoned` drop the collection kept for a rollback, since another rollback takes its place."""
+        aliases = self._store.aliases()
+        if (older := aliases.get(previous_alias(self._name))) is not None:
+            self._store.set_aliases({previous_alias(self._name): None, next_alias(self._name): older})
 
     def swap(self, live: str, target: str, *, keep_old: bool) -> None:
         """Point the name to the new collection, and only then drop the collections that are no longer needed."""
@@ -300,18 +324,30 @@ def _catch_up(rebuild: Rebuild, store: Store, live: str, target: str) -> None:
     )
 
 
-def _report(name: str, store: Store, monitor: ThroughputMonitor, cleanup: _Cleanup, rebuild: Rebuild | None = None) -> Reindexed:
-    aliases = store.aliases()
+def report(
+    name: str,
+    store: Store,
+    monitor: ThroughputMonitor,
+    cleanup: Cleanup,
+    made: Rebuild | Filling | None = None,
+    *,
+    dropped_vectors: tuple[str, ...] = (),
+) -> Reindexed:
+    """Return the report of what was done, with what is stored now."""
+    live = store.manifest(name)
+    previous = store.aliases().get(previous_alias(name))
     return Reindexed(
         collection=name,
-        stored_as=aliases[name],
-        previous=aliases.get(previous_alias(name)),
+        stored_as=live.collection,
+        previous=previous,
+        previous_vectors=tuple(spec.name for spec in live.previous.vectors) if live.previous and not previous else (),
         dropped=tuple(cleanup.dropped),
+        dropped_vectors=dropped_vectors,
         kept=cleanup.kept,
-        points=store.count(aliases[name]),
+        points=store.count(live.collection),
         seconds=round(monitor.elapsed(), 3),
-        copied=dict(rebuild.copied) if rebuild else {},
-        encoded=dict(rebuild.encoded) if rebuild else {},
+        copied=dict(made.copied) if isinstance(made, Rebuild) else {},
+        encoded=dict(made.encoded) if made else {},
         models=monitor.model_reports(),
         lease_events=monitor.lease_events,
     )

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import TypeVar
 
-from ingest.errors import CollectionNotFoundError, IngestError, ManifestMismatchError, StoreError
+from ingest.errors import CollectionNotFoundError, IngestError, ManifestMismatchError, StoreError, StoreUnavailableError
 from ingest.search.view import CollectionView
 from ingest.store.contract import Manifest, Store
 
@@ -80,6 +80,13 @@ class CurrentView:
             except CollectionNotFoundError:
                 view = self._after(view)
                 continue
+            except StoreUnavailableError:
+                raise
+            except StoreError:  # perhaps a vector that a reindex in place has replaced and dropped
+                if (newer := self._looked_up()) is view:
+                    raise
+                view = newer
+                continue
             before, view = view, self.get()
             if view is before:
                 return result
@@ -98,6 +105,12 @@ class CurrentView:
             if str(exc) != self._reported:
                 logger.warning("the search of %s stays in %s: %s", self._name, self._view.manifest.collection, exc)
                 self._reported = str(exc)
+
+    def _looked_up(self) -> CollectionView:
+        """Return the view after a look-up now."""
+        with self._lock:
+            self._follow()
+            return self._view
 
     def _after(self, dropped: CollectionView) -> CollectionView:
         """Return the view that replaces that of a dropped collection."""

@@ -1,6 +1,7 @@
 """Vectors ⇄ Qdrant: one protocol, two stores.
 
 contract    the store protocol and its records
+manifest    what a collection was made with
 schema      collection names, payloads, manifests: pure
 filters     filters from Python values: pure
 expression  … from a line of text: pure

@@ -3,122 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
 
 from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
-from ingest.store.layout import CollectionOptions as CollectionOptions  # noqa: PLC0414  mypy asks for it
+from ingest.store.layout import CollectionOptions
+from ingest.store.manifest import SCHEMA_VERSION, Distance, Manifest, VectorKind, VectorSet, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 
 if TYPE_CHECKING:
     from ingest.records import Vector
 
-Distance = Literal["cosine", "dot", "euclid", "manhattan"]
-VectorKind = Literal["dense", "sparse", "multivector"]
+__all__ = [
+    "MAX_FACETS",
+    "SCHEMA_VERSION",
+    "CollectionInfo",
+    "CollectionOptions",
+    "Combination",
+    "Condition",
+    "Distance",
+    "Filter",
+    "Manifest",
+    "Operator",
+    "RawFilter",
+    "Store",
+    "VectorKind",
+    "VectorQuery",
+    "VectorSet",
+    "VectorSpec",
+]
+
 Operator = Literal[
     "eq", "any", "none", "gt", "gte", "lt", "lte", "exists", "null", "missing", "text", "near", "box", "polygon", "element"
 ]
 
-SCHEMA_VERSION = 2
-"""The version of the payload and the manifest. A collection of another version is refused."""
-
 MAX_FACETS = 1000
 """The default maximum number of values that a facet returns."""
-
-
-@dataclass(frozen=True, slots=True)
-class VectorSpec:
-    """One named vector of a collection.
-
-    Attributes:
-        name: the vector's name, which is its model's registry key.
-        dim: dimension of a dense vector and of each row of a multivector, None for a sparse vector.
-        distance: of a dense vector and of the rows of a multivector; sparse vectors always compare by dot product.
-        idf: whether Qdrant weights the terms of a sparse vector by their rarity at query time.
-        fingerprint: the model's `Model.fingerprint`.
-        space: the model's `Model.space`; a search requires a model of the same space.
-        model: everything needed to load the same model again: hub id, revision, prompts, …; JSON.
-        multi: whether it is a multivector: one row per token, compared by the sum of each query row's best similarity (max-sim).
-    """
-
-    name: str
-    dim: int | None
-    fingerprint: str
-    space: str = ""
-    distance: Distance = "cosine"
-    idf: bool = False
-    model: Mapping[str, Any] = field(default_factory=dict)
-    multi: bool = False
-
-    @property
-    def kind(self) -> VectorKind:
-        if self.dim is None:
-            return "sparse"
-        return "multivector" if self.multi else "dense"
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The options of the model, such as the language of BM25; empty if it has none."""
-        return dict(self.model.get("options", {}))
-
-    @property
-    def proof(self) -> Mapping[str, Any]:
-        """What the endpoint of a remote model proved when the vector was made; empty for other models."""
-        return dict(self.model.get("proof", {}))
-
-
-@dataclass(frozen=True, slots=True)
-class Manifest:
-    """The models and settings a collection was made with, stored in its metadata on a server, in a file beside an embedded shard.
-
-    Attributes:
-        collection: the normalized name of the collection itself, not of an alias.
-        raw_name: the name that the user first gave it; shows when two names are normalized to the same one.
-        base_name: the name it was created for, of which it may be one of several versions; "" if that is unknown.
-        chunking: the settings that chunks were made with; JSON.
-        weights: vector name → weight in query-time fusion.
-        layout: `CollectionOptions.layout` of the options that it was created with.
-        version: `SCHEMA_VERSION` when it was made.
-    """
-
-    collection: str
-    raw_name: str
-    vectors: tuple[VectorSpec, ...]
-    chunking: Mapping[str, Any] = field(default_factory=dict)
-    weights: Mapping[str, float] = field(default_factory=dict)
-    version: int = SCHEMA_VERSION
-    base_name: str = ""
-    layout: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def fingerprints(self) -> dict[str, str]:
-        """Vector name → fingerprint of the model that made it."""
-        return {spec.name: spec.fingerprint for spec in self.vectors}
-
-    @property
-    def precisions(self) -> dict[str, str]:
-        """The precision of each vector's model, such as `float32` or `int8`, by vector name."""
-        return {spec.name: str(spec.model.get("dtype", "")) for spec in self.vectors}
-
-    @property
-    def options(self) -> dict[str, Mapping[str, Any]]:
-        """Vector name → the options of its model."""
-        return {spec.name: spec.options for spec in self.vectors}
-
-    def without_canaries(self) -> Manifest:
-        """Return the manifest without the vectors of the canary texts, for people."""
-
-        def short(spec: VectorSpec) -> VectorSpec:
-            proof = {name: value for name, value in spec.proof.items() if name != "vectors"}
-            return replace(spec, model={**spec.model, "proof": proof}) if proof else spec
-
-        return replace(self, vectors=tuple(map(short, self.vectors)))
-
-    @property
-    def proofs(self) -> dict[str, Mapping[str, Any]]:
-        """Vector name → what the endpoint of its model proved."""
-        return {spec.name: spec.proof for spec in self.vectors if spec.proof}
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +165,17 @@ class Store(Protocol):
         ...
 
     def write_manifest(self, manifest: Manifest) -> None:
-        """Replace the stored manifest: fingerprints and weights; the schema of the vectors must stay the same."""
+        """Replace the stored manifest, atomically. The schema of its vectors, `Manifest.every_vector`, must stay the same."""
+        ...
+
+    def set_vectors(self, manifest: Manifest) -> None:
+        """Replace the stored manifest and make the named vectors of the collection those of `Manifest.every_vector`.
+
+        Those it lacks are dropped, with what the points record of them; new ones are created, and no point has them yet. Repeat
+        it after a crash, also with the stored manifest. The vectors that are searched must stay the same.
+
+        Raises `ConfigurationError` before anything changes if named vectors of this store cannot change.
+        """
         ...
 
     def collections(self) -> list[CollectionInfo]:
@@ -282,6 +213,14 @@ class Store(Protocol):
 
     def update_vectors(self, collection: str, vectors: Mapping[str, Mapping[str, Vector]]) -> None:
         """Replace vectors of points (id → vector name → vector), which must exist. Other vectors and the payload stay."""
+        ...
+
+    def fill_vectors(self, collection: str, filled: Sequence[tuple[Fingerprint, Mapping[str, Vector]]]) -> None:
+        """Add vectors to points, and then record in their payloads what made them, as the fingerprints say.
+
+        A point that no longer exists, or whose text is no longer that of the fingerprint, is left alone. Other vectors and the
+        rest of the payload stay, whoever else writes. Raises `ConfigurationError` as `set_vectors` does.
+        """
         ...
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:

@@ -87,6 +87,9 @@ class RetryingStore:
     def write_manifest(self, manifest: Manifest) -> None:
         self._call(lambda: self._store.write_manifest(manifest))
 
+    def set_vectors(self, manifest: Manifest) -> None:
+        self._call(lambda: self._store.set_vectors(manifest))
+
     def collections(self) -> list[CollectionInfo]:
         return self._call(self._store.collections)
 
@@ -134,6 +137,9 @@ class RetryingStore:
             self._call(lambda: self._store.update_vectors(collection, dict(batch)))
 
         self._limits.send((collection, "update_vectors"), list(vectors.items()), vectors_bytes, request, _change)
+
+    def fill_vectors(self, collection: str, filled: Sequence[tuple[Fingerprint, Mapping[str, Vector]]]) -> None:
+        self._call(lambda: self._store.fill_vectors(collection, filled))
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         def request(batch: Sequence[tuple[str, Payload]]) -> None:

@@ -19,7 +19,7 @@ from ingest.context import in_context, title_line
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.identity import digest, digest_bytes
 from ingest.records import Chunk, Document, FileFacts, Fingerprint, Payload
-from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSpec
+from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSet, VectorSpec
 from ingest.store.payload_index import PayloadIndex
 
 INGEST_FIELD = "_ingest"
@@ -28,6 +28,9 @@ INGEST_FIELD = "_ingest"
 DOC_KEY_FIELD = "_ingest.doc_key"
 
 TEXT_FP_FIELD = "_ingest.text_fp"
+
+VECTORS_FIELD = "_ingest.vectors"
+"""Vector name → fingerprint of the model that made it."""
 
 SOFT_DELETED_FIELD = "_ingest.soft_deleted_at"
 """When a document was soft-deleted; only points of soft-deleted documents have it."""
@@ -196,27 +199,16 @@ def fingerprint_of(point_id: str, payload: Payload) -> Fingerprint | None:
 
 def manifest_to_json(manifest: Manifest) -> dict[str, Any]:
     """Return a manifest as the JSON object that is stored."""
+    sets = {"previous": manifest.previous, "next": manifest.next}
     return {
         "version": manifest.version,
         "collection": manifest.collection,
         "raw_name": manifest.raw_name,
         "base_name": manifest.base_name,
-        "vectors": [
-            {
-                "name": vector.name,
-                "dim": vector.dim,
-                "fingerprint": vector.fingerprint,
-                "space": vector.space,
-                "distance": vector.distance,
-                "idf": vector.idf,
-                "model": dict(vector.model),
-                **({"multi": True} if vector.multi else {}),
-            }
-            for vector in manifest.vectors
-        ],
+        **_set_to_json(VectorSet(manifest.vectors, manifest.weights)),
         "chunking": dict(manifest.chunking),
-        "weights": dict(manifest.weights),
         "layout": dict(manifest.layout),
+        **{name: _set_to_json(vectors) for name, vectors in sets.items() if vectors is not None},
     }
 
 
@@ -237,9 +229,11 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
             collection=collection,
             raw_name=raw_name,
             base_name=_typed(manifest["base_name"], str) if "base_name" in manifest else _normalized(raw_name),
-            vectors=tuple(_vector_from_json(_typed(vector, dict)) for vector in _typed(manifest["vectors"], list)),
+            vectors=(searched := _set_from_json(manifest)).vectors,
             chunking=_typed(manifest["chunking"], dict),
-            weights={name: float(weight) for name, weight in _typed(manifest["weights"], dict).items()},
+            weights=searched.weights,
+            previous=_set_from_json(_typed(manifest["previous"], dict)) if "previous" in manifest else None,
+            next=_set_from_json(_typed(manifest["next"], dict)) if "next" in manifest else None,
             layout=_typed(manifest.get("layout", {}), dict),
         )
     except (KeyError, TypeError, ValueError, ConfigurationError) as exc:
@@ -249,10 +243,7 @@ def manifest_from_json(value: object, collection: str) -> Manifest:
 
 def check_same_vectors(stored: Manifest, new: Manifest) -> None:
     """Raise `ManifestMismatchError` if vectors differ in what cannot change: names, kinds, dimensions, distances, IDF."""
-    was, wanted = (
-        {vector.name: (vector.kind, vector.dim, vector.distance, vector.idf) for vector in manifest.vectors}
-        for manifest in (stored, new)
-    )
+    was, wanted = ({vector.name: vector.shape for vector in manifest.every_vector.values()} for manifest in (stored, new))
     if was != wanted:
         differing = sorted(name for name in was.keys() | wanted.keys() if was.get(name) != wanted.get(name))
         raise ManifestMismatchError(
@@ -304,6 +295,30 @@ def is_version_of(manifest: Manifest, name: str) -> bool:
     """Return whether a collection was created for `name` under a `physical_name`, possibly with a number appended."""
     physical = _PHYSICAL_NAME.fullmatch(manifest.collection)
     return physical is not None and manifest.base_name == name and name.startswith(physical["name"])
+
+
+def _set_to_json(vectors: VectorSet) -> dict[str, Any]:
+    specs = [
+        {
+            "name": vector.name,
+            "dim": vector.dim,
+            "fingerprint": vector.fingerprint,
+            "space": vector.space,
+            "distance": vector.distance,
+            "idf": vector.idf,
+            "model": dict(vector.model),
+            **({"multi": True} if vector.multi else {}),
+        }
+        for vector in vectors.vectors
+    ]
+    return {"vectors": specs, "weights": dict(vectors.weights)}
+
+
+def _set_from_json(value: dict[str, Any]) -> VectorSet:
+    return VectorSet(
+        tuple(_vector_from_json(_typed(vector, dict)) for vector in _typed(value["vectors"], list)),
+        {name: float(weight) for name, weight in _typed(value["weights"], dict).items()},
+    )
 
 
 def _vector_from_json(vector: dict[str, Any]) -> VectorSpec:

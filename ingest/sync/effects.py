@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from ingest.encode.contract import Encoded
@@ -68,7 +68,8 @@ class WindowResult:
             if action.write == "nothing":
                 self.chunks_reused += 1
                 continue
-            payload = with_fingerprint(visible, fingerprint)
+            recorded = replace(fingerprint, vectors={**fingerprint.vectors, **action.others}) if action.others else fingerprint
+            payload = with_fingerprint(visible, recorded)
             if action.write == "point":
                 self.upserts.append(Point(action.id, row, payload))
                 self.chunks_inserted += action.new

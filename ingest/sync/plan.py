@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 from ingest.records import Fingerprint
@@ -44,12 +46,14 @@ class ChunkAction(NamedTuple):
         write: `point`: the whole point; `vectors`: only these vectors, and the payload; `payload`: only the payload; `nothing`.
         vectors: names of the vectors to encode; all of them for `point`.
         new: True if no point with this id is stored yet.
+        others: vector name → fingerprint, of the stored vectors that the run does not make and that stay as they are.
     """
 
     id: str
     write: Write
     vectors: tuple[str, ...] = ()
     new: bool = False
+    others: Mapping[str, str] = MappingProxyType({})
 
 
 class DocumentPlan(NamedTuple):
@@ -76,6 +80,8 @@ def is_unchanged(
 ) -> bool:
     """Return whether every chunk of this version of a document is stored with vectors of these models, and with `version` if any.
 
+    It may have other vectors, too, which a reindex in place keeps beside those that are searched.
+
     Such a document is not even chunked. The number of stored chunks must equal the number that each of them records, and none may
     be soft-deleted. Points of an older version make the document changed, unless the run may delete nothing.
     """
@@ -85,7 +91,7 @@ def is_unchanged(
     chunks = len(current)
     return all(
         point.doc_chunks == chunks
-        and point.vectors == models
+        and models.items() <= point.vectors.items()
         and point.soft_deleted_at is None
         and version in (None, point.version)
         for point in current
@@ -101,7 +107,7 @@ def plan_document(wanted: Sequence[Fingerprint], stored: Sequence[Fingerprint], 
     actions = tuple(_plan_chunk(chunk, by_id.get(chunk.id)) for chunk in wanted)
     keep = {chunk.id for chunk in wanted}
     stale = () if delete == DeleteMode.NONE else tuple(point.id for point in stored if point.id not in keep)
-    changed = stale or any(by_id.get(chunk.id) != chunk for chunk in wanted)
+    changed = stale or any(_without_others(by_id.get(chunk.id), chunk.vectors) != chunk for chunk in wanted)
     return DocumentPlan("updated" if changed else "unchanged", actions, stale)
 
 
@@ -122,6 +128,13 @@ def plan_missing_document(soft_deleted_at: float | None, now: float, delete_afte
     return MissingAction.PURGE if now >= soft_deleted_at + delete_after else MissingAction.KEEP
 
 
+def _without_others(stored: Fingerprint | None, models: Mapping[str, str]) -> Fingerprint | None:
+    """Return a stored fingerprint without the vectors of other models: see `is_unchanged`."""
+    if stored is None or stored.vectors.keys() <= models.keys():
+        return stored
+    return replace(stored, vectors={name: made for name, made in stored.vectors.items() if name in models})
+
+
 def _plan_chunk(wanted: Fingerprint, stored: Fingerprint | None) -> ChunkAction:
     every = tuple(wanted.vectors)
     if stored is None:
@@ -129,7 +142,10 @@ def _plan_chunk(wanted: Fingerprint, stored: Fingerprint | None) -> ChunkAction:
     if stored.text_fp != wanted.text_fp:
         return ChunkAction(wanted.id, "point", every)
     vectors = tuple(name for name, fingerprint in wanted.vectors.items() if stored.vectors.get(name) != fingerprint)
+    if vectors and vectors == every:
+        return ChunkAction(wanted.id, "point", every)
+    others = {name: made for name, made in stored.vectors.items() if name not in wanted.vectors}
     if vectors:
-        return ChunkAction(wanted.id, "point" if vectors == every else "vectors", vectors)
-    same = stored == wanted and wanted.version in (None, stored.version)
-    return ChunkAction(wanted.id, "nothing" if same else "payload")
+        return ChunkAction(wanted.id, "vectors", vectors, others=others)
+    same = _without_others(stored, wanted.vectors) == wanted and wanted.version in (None, stored.version)
+    return ChunkAction(wanted.id, "nothing") if same else ChunkAction(wanted.id, "payload", others=others)

@@ -127,7 +127,8 @@ class StoredVersions(TemporaryDatabase):
             and isinstance(chunks, int)
             and 0 < chunks < _MOST_CHUNKS
             and record.get("schema") == SCHEMA_VERSION
-            and record.get("vectors") == self._models
+            and isinstance(vectors := record.get("vectors"), Mapping)
+            and self._models.items() <= vectors.items()
             and record.get("soft_deleted_at") is None
         ):
             return pack_uuid(key), version, chunks

@@ -20,10 +20,11 @@ import pytest
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.runner import BatchRunner
-from ingest.errors import StoreUnavailableError
+from ingest.errors import ConfigurationError, StoreUnavailableError
 from ingest.export.runtime import ExportRuntime
 from ingest.receipt import Receipt
 from ingest.records import Document, StoredPoint
+from ingest.reindex.in_place import reindex_in_place
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.retry import RetryPolicy
 from ingest.search import Searcher
@@ -238,6 +239,25 @@ def reindexed(stage: Stage, store: Store, *, keep_old: bool) -> Reindexed:
 def test_a_reindex_that_drops_the_old_collection(stage: Stage) -> None:
     report = reindexed(stage, stage.retrying, keep_old=False)
     assert [info.name for info in stage.store.collections() if info.name.startswith(stage.collection)] == [report.stored_as]
+
+
+@reaches("set_vectors", "fill_vectors")
+def test_a_reindex_in_place(stage: Stage) -> None:
+    """The embedded engine changes named vectors; a server refuses before anything changes, and says what to do."""
+
+    def reindexed_in_place(runner: BatchRunner, _: object) -> Reindexed:
+        return reindex_in_place(stage.job(), store=stage.retrying, ensemble=Ensemble(runner))
+
+    stage.run(BEFORE, store=stage.store)
+    before = stage.store.manifest(stage.collection)
+    if stage.store.engine.startswith("qdrant-edge"):
+        assert stage.encoding(reindexed_in_place, [OTHER]).encoded == {"other": 12}
+        return
+    with pytest.raises(ConfigurationError, match=r"requires the embedded engine, and .* is Qdrant 1\.\d+.*leave --in-place out"):
+        stage.encoding(reindexed_in_place, [OTHER])
+    with pytest.raises(ConfigurationError, match="in place"):
+        stage.retrying.set_vectors(before)
+    assert stage.store.manifest(stage.collection) == before
 
 
 @reaches("aliases", "collections", "drop")

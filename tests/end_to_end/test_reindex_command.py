@@ -47,6 +47,24 @@ def test_a_model_of_the_same_shape_is_swapped_and_swapped_back(desk: Path) -> No
     assert (accepted.json["unchanged"], accepted.json["models"]) == (6, [])
 
 
+def test_in_place_a_model_with_a_name_of_its_own_takes_over_and_gives_back(desk: Path) -> None:
+    configure(desk, tiny_dense(desk / "one"))
+    (desk / "ingest.toml").open("a").write((desk / "ingest.toml").read_text().partition("\n")[2].replace("tiny]", "other]"))
+    assert ingest("run", "beasts.jsonl", "-c", "beasts", cwd=desk).code == 0
+    new = ("beasts", "--dense", "other", "--in-place")
+    report = ingest("reindex", *new, "--golden", "beir", "--json", cwd=desk).json
+    assert (report["encoded"], report["copied"], report["previous"]) == ({"other": 6}, {}, None)
+    assert report["previous_vectors"] == ["tiny", "bm25"]
+    assert len(ingest("collections", "list", "--json", cwd=desk).json["collections"]) == 1
+    run = ingest("run", "beasts.jsonl", "-c", "beasts", "--dense", "other", "--json", cwd=desk).json
+    assert (run["balanced"], run["chunks"]["written"], run["chunks"]["reused"]) == (True, 0, 6)
+    back = ingest("reindex", "beasts", "--rollback", cwd=desk)
+    assert "other, bm25" in back.out, "what is kept for another rollback"
+    run = ingest("run", "beasts.jsonl", "-c", "beasts", "--json", cwd=desk).json
+    assert (run["balanced"], run["chunks"]["written"]) == (True, 0)
+    assert ingest("reindex", "beasts", "--drop-old", "--in-place", "--json", cwd=desk).json["dropped_vectors"] == ["other"]
+
+
 def test_the_gate_swaps_only_what_answers_as_well(desk: Path) -> None:
     configure(desk, tiny_dense(desk / "one"))
     assert ingest("run", "beasts.jsonl", "-c", "beasts", "--dense", "none", cwd=desk).code == 0

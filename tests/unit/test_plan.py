@@ -40,6 +40,16 @@ def point(id_: str, **changes: object) -> Fingerprint:
         pytest.param(point("1", vectors={"a": "a1", "b": "b0"}), ChunkAction("1", "vectors", ("b",)), id="one model swapped"),
         pytest.param(point("1", vectors={"a": "a1"}), ChunkAction("1", "vectors", ("b",)), id="one model new"),
         pytest.param(point("1", vectors={"a": "a0", "b": "b0"}), ChunkAction("1", "point", ("a", "b")), id="all models swapped"),
+        pytest.param(point("1", vectors={**MODELS, "c": "c1"}), ChunkAction("1", "nothing"), id="a vector beside them"),
+        pytest.param(
+            point("1", vectors={"a": "a1", "c": "c1"}),
+            ChunkAction("1", "vectors", ("b",), others={"c": "c1"}),
+            id="one new, one beside",
+        ),
+        pytest.param(
+            point("1", doc_fp="v0", vectors={**MODELS, "c": "c1"}), ChunkAction("1", "payload", others={"c": "c1"}), id="beside"
+        ),
+        pytest.param(point("1", vectors={"c": "c1"}), ChunkAction("1", "point", ("a", "b")), id="only another model"),
     ],
 )
 def test_a_chunk_costs_only_what_changed(stored: Fingerprint | None, action: ChunkAction) -> None:

@@ -13,6 +13,7 @@ from reindexing import DOCUMENTS, FEW, KEPT, NEW, OLD, Bench
 
 from ingest.errors import IngestError, StoreError
 from ingest.records import Document
+from ingest.reindex.in_place import reindex_in_place
 from ingest.reindex.reindex import roll_back
 from ingest.store.edge.store import EdgeStore
 from ingest.sync.ownership import next_alias
@@ -29,6 +30,12 @@ class CrashingStore(FlakyStore):
     """Crashes also at what is done to whole collections."""
 
     EFFECTS = FlakyStore.EFFECTS | {"ensure", "set_aliases", "write_manifest", "defer_indexing", "finalize", "drop"}
+
+
+class InPlaceCrashingStore(CrashingStore):
+    """Crashes also at what only a reindex in place does."""
+
+    EFFECTS = CrashingStore.EFFECTS | {"set_vectors", "fill_vectors"}
 
 
 @pytest.fixture
@@ -91,6 +98,46 @@ def test_after_a_crash_at_any_effect_the_old_one_answers_and_another_run_complet
             assert bench.content() == old
     assert set(crashed_at) == {"ensure", "set_aliases", "write_manifest", "defer_indexing", "upsert", "finalize", "drop"}
     assert crashed_at.count("upsert") > 1
+
+
+def test_in_place_a_crash_at_any_effect_leaves_the_old_or_the_new_vectors_and_another_run_completes(tmp_path: Path) -> None:
+    """It begins beside a collection that a blue-green reindex kept, and drops the old vectors in the end."""
+    more = HashEncoder("more", 8)
+    with EdgeStore(tmp_path / "before") as store:
+        bench = Bench(store, tmp_path)
+        bench.run(FEW, [KEPT, HashEncoder("swapped", 16, revision="0")])
+        bench.reindex([KEPT, OLD])
+        old = bench.searched()
+    with EdgeStore(tmp_path / "ingested") as store:
+        ingested = Bench(store, tmp_path)
+        ingested.run(FEW, [KEPT, more])
+        expected = ingested.content()
+    crashed_at: list[str] = []
+    while True:
+        at = len(crashed_at) + 1
+        shutil.copytree(tmp_path / "before", tmp_path / f"in_place_{at}")
+        with EdgeStore(tmp_path / f"in_place_{at}") as store:
+            bench = Bench(store, tmp_path)
+            effects: list[str] = []
+
+            def cue(name: str, _: int, effects: list[str] = effects, at: int = at) -> tuple[Moment, BaseException] | None:
+                effects.append(name)
+                return ("after", Killed()) if len(effects) == at else None
+
+            crashing = InPlaceCrashingStore(store, cue)
+            try:
+                bench.reindex([KEPT, more], store=crashing, keep_old=False, build=reindex_in_place)
+            except Killed:
+                crashed_at.append(effects[-1])
+                assert bench.searched() in (old, expected)
+                assert bench.run(FEW, [KEPT, OLD if bench.searched() == old else more]).unchanged == len(FEW)
+            bench.reindex([KEPT, more], keep_old=False, build=reindex_in_place)
+            assert bench.content() == bench.searched() == expected
+            assert [info.name for info in store.collections()] == [store.aliases()["docs"]]
+            assert store.aliases().keys() == {"docs"}
+            if len(crashed_at) < at:
+                break
+    assert set(crashed_at) == {"set_vectors", "fill_vectors", "finalize", "write_manifest", "set_aliases", "drop"}
 
 
 def test_a_resumed_reindex_encodes_only_what_is_missing(bench: Bench) -> None:

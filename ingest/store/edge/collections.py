@@ -20,10 +20,17 @@ from ingest.store.edge.directory import CollectionDirectory, collection_names
 from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.space import RESERVE, check_room, free_bytes, mebibytes, used_bytes
-from ingest.store.edge.wire import collection_config, index_of, index_to, same_index
+from ingest.store.edge.wire import collection_config, index_of, index_to, new_vector, same_index
 from ingest.store.layout import taken_over
 from ingest.store.payload_index import PayloadIndex
-from ingest.store.schema import check_aliases_are_free, check_same_vectors, missing_indexes, no_collection, usual_names
+from ingest.store.schema import (
+    VECTORS_FIELD,
+    check_aliases_are_free,
+    check_same_vectors,
+    missing_indexes,
+    no_collection,
+    usual_names,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +103,22 @@ class EdgeCollections:
             directory = self._opened(manifest.collection).directory
             check_same_vectors(directory.read_manifest(), manifest)
             directory.write_manifest(replace(manifest, collection=directory.name))
+
+    def set_vectors(self, manifest: Manifest) -> None:
+        with self._changing(manifest.collection) as opened:
+            directory, shard = opened.directory, opened.shard
+            stored, wanted = directory.read_manifest(), manifest.every_vector
+            check_same_vectors(stored.searched, manifest.searched)
+            for name, spec in stored.every_vector.items():
+                if name not in wanted or wanted[name].shape != spec.shape:
+                    # what the points record goes first: after a crash, none may record a vector that it lacks
+                    shard.update(UpdateOperation.delete_payload_by_filter(engine.Filter(), [f'{VECTORS_FIELD}."{name}"']))
+                    shard.update(UpdateOperation.delete_vector_name(name))
+            directory.write_manifest(replace(manifest, collection=directory.name))
+            others = replace(manifest, next=None).every_vector
+            for spec in wanted.values():
+                if spec.name not in others:  # the others exist: they were searched
+                    shard.update(new_vector(spec))
 
     def collections(self) -> list[CollectionInfo]:
         with self._mutex:

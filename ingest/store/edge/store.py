@@ -16,7 +16,7 @@ from ingest.store.edge.collections import EdgeCollections, OpenCollection
 from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.wire import search_params, stored_point, vector_to
-from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
+from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, VECTORS_FIELD, fingerprint_of
 from ingest.store.wire import following, point_id_to, scored_point, selection_to, ties_by_id
 
 if TYPE_CHECKING:
@@ -73,6 +73,24 @@ class EdgeStore(EdgeCollections):
             ]
             opened.shard.update(UpdateOperation.update_vectors(converted))
             self._wrote(opened, len(converted))
+
+    def fill_vectors(self, collection: str, filled: Sequence[tuple[Fingerprint, Mapping[str, Vector]]]) -> None:
+        with self._changing(collection) as opened:  # no other write comes between the reads and the writes
+            records = opened.shard.retrieve([point_id_to(made.id) for made, _ in filled], [INGEST_FIELD], with_vector=False)
+            stored = {
+                made.id: made for record in map(stored_point, records) if (made := fingerprint_of(record.id, record.payload))
+            }
+            current = [(made, new) for made, new in filled if made.id in stored and stored[made.id].text_fp == made.text_fp]
+            points = [
+                engine.PointVectors(point_id_to(made.id), {name: vector_to(value) for name, value in new.items()})
+                for made, new in current
+            ]
+            if points:
+                opened.shard.update(UpdateOperation.update_vectors(points))
+            for made, new in current:
+                record = {name: made.vectors[name] for name in new}
+                opened.shard.update(UpdateOperation.set_payload([point_id_to(made.id)], record, VECTORS_FIELD))
+            self._wrote(opened, len(points))
 
     def set_payload(self, collection: str, payloads: Mapping[str, Payload]) -> None:
         with self._changing(collection) as opened:

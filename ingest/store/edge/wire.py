@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import qdrant_edge as engine
+from qdrant_edge import UpdateOperation
 
 from ingest.errors import ConfigurationError
 from ingest.records import SparseVector
@@ -150,6 +151,14 @@ def _quantization_config(options: CollectionOptions) -> Any:
 def _memory(options: CollectionOptions, part: Part) -> engine.Memory | None:
     placement = placement_of(options, part)
     return None if placement is None else _PLACEMENTS[placement]
+
+
+def new_vector(vector: VectorSpec) -> UpdateOperation:
+    """Return the operation that adds a named vector to a collection; it changes nothing if there is one of the same shape."""
+    if vector.dim is None:
+        return UpdateOperation.create_sparse_vector(vector.name, engine.Modifier.Idf if vector.idf else None)
+    multi = _multi(vector).get("multivector_config")
+    return UpdateOperation.create_dense_vector(vector.name, vector.dim, _DISTANCES[vector.distance], multivector_config=multi)
 
 
 def same_index(one: engine.PayloadIndexInfo, other: engine.PayloadIndexInfo) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from qdrant_client import models
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ForeignCollectionError, StoreError, StoreUnavailableError
+from ingest.records import Fingerprint, Vector
 from ingest.store.contract import CollectionInfo, CollectionOptions, Filter, Manifest
 from ingest.store.filters import conditions_in
 from ingest.store.payload_index import PayloadIndex
@@ -118,6 +119,19 @@ class ServerCollections:
         stored = self.manifest(manifest.collection)
         check_same_vectors(stored, manifest)
         self._put_manifest(stored.collection, manifest)
+
+    def set_vectors(self, manifest: Manifest) -> None:
+        raise self._no_new_vectors(manifest.collection)
+
+    def fill_vectors(self, collection: str, filled: Sequence[tuple[Fingerprint, Mapping[str, Vector]]]) -> None:  # noqa: ARG002
+        raise self._no_new_vectors(collection)
+
+    def _no_new_vectors(self, collection: str) -> ConfigurationError:
+        return ConfigurationError(
+            f"the named vectors of {collection} cannot be changed in place: that requires the embedded engine, and"
+            f" {self.location} is Qdrant {self._connection.version}; leave --in-place out to build a new collection beside it"
+            " (blue-green)"
+        )
 
     def collections(self) -> list[CollectionInfo]:
         infos = []
