@@ -35,6 +35,7 @@ class ModelConfig:
         path: folder with the model's files; takes precedence over the hub.
         dim: dimension of the model itself; None for sparse models and rerankers.
         truncate_dim: number of leading dimensions to keep, one of `matryoshka_dims`; None keeps all.
+        matryoshka_dims: the dimensions that the model was trained for, its own included; empty for only its own.
         max_tokens: longest input in tokens, prompt and special tokens included; None if there is no limit.
         query_prompt, document_prompt: text prepended verbatim.
         task: adapter to select in a model that has several. For the API of Jina `retrieval` by default, and `none` for a model
@@ -145,12 +146,28 @@ def configured(name: str, values: Mapping[str, Any], built_in: ModelConfig | Non
     if changes.get("backend") == "http":
         changes = {"batch_tokens": HTTP_BATCH_TOKENS, **changes}
         built_in = _computed_elsewhere(built_in) if built_in else None
+    cut = _shortened(changes, built_in) or cut
     config = replace(built_in, **changes) if built_in else ModelConfig(**{"key": name, "kind": "dense", **changes})
     _check(config, of_endpoint)
     if config.backend == "http":
         config = replace(config, endpoint=parse_endpoint(name, config.kind, of_endpoint))
     _check_sizes(config)
     return truncated(config, cut) if cut else config
+
+
+def _shortened(changes: dict[str, Any], built_in: ModelConfig | None) -> int | None:
+    """Take a `dim` below the model's own out of `changes`, and return it. The model's own is the largest of `matryoshka_dims`.
+
+    Raises `ConfigurationError` for a dimension that a built-in model was not trained for.
+    """
+    trained = changes.get("matryoshka_dims") or (built_in.matryoshka_dims if built_in else ())
+    dim: int | None = changes.get("dim")
+    if dim is not None and dim in trained and dim < max(trained):
+        changes["dim"] = max(trained)
+        return dim
+    if dim is not None and built_in and built_in.has_files and not changes.keys() & {"path", "hub_id", "backend"}:
+        truncated(built_in, dim)  # which raises unless it is the model's own
+    return None
 
 
 def _typed(name: str, values: Mapping[str, Any]) -> dict[str, Any]:

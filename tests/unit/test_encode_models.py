@@ -183,12 +183,15 @@ def test_a_limit_beyond_the_model_is_refused() -> None:
 
 
 def test_vectors_can_be_cut_to_a_trained_dimension() -> None:
-    own = {"cut": {"path": str(WHEEL), "dim": 384, "max_tokens": 256, "matryoshka_dims": [64, 384], "truncate_dim": 64}}
-    manager = ModelManager(EnsembleConfig(("cut",)), devices=("cpu",), custom_models=own)
-    vectors = _encode(manager.members[0], TEXTS)
-    assert manager.members[0].dim == 64
-    assert vectors.shape == (len(TEXTS), 64)
-    assert np.allclose(np.linalg.norm(vectors, axis=1), 1.0, atol=1e-6)
+    whole = {"path": str(WHEEL), "dim": 384, "max_tokens": 256, "matryoshka_dims": [64, 384]}
+    own = {"whole": whole, "cut": {**whole, "dim": 64}}
+    manager = ModelManager(EnsembleConfig(("whole", "cut")), devices=("cpu",), custom_models=own)
+    long, short = (_encode(model, TEXTS) for model in manager.members)
+    assert manager.members[1].dim == 64
+    expected = long[:, :64] / np.linalg.norm(long[:, :64], axis=1, keepdims=True)
+    np.testing.assert_allclose(short, expected, rtol=0, atol=1e-6)
+    assert len({model.fingerprint for model in manager.members}) == 2
+    assert len({model.space for model in manager.members}) == 2
 
 
 def test_files_that_are_no_model_are_an_error_on_one_line(tmp_path: Path) -> None:

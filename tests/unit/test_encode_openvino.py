@@ -137,6 +137,15 @@ def test_in_float32_it_is_what_torch_gives(own: dict[str, dict[str, Any]], cache
         assert converted.members[0].fingerprint == torch.members[0].fingerprint
 
 
+def test_a_shorter_vector_is_the_beginning_of_the_whole_one(own: dict[str, dict[str, Any]], cache: Path) -> None:
+    short = {"short": {**own["tiny"], "dim": DIM // 4, "matryoshka_dims": [DIM // 4, DIM]}}
+    for backend in ("torch", "openvino"):
+        options = {"backend": backend, "precision": "float32", "cache_directory": cache}
+        long, found = _encode(_manager(own, "tiny", **options), BRIEF), _encode(_manager(short, "short", **options), BRIEF)
+        cut = long[:, : DIM // 4]
+        np.testing.assert_allclose(found, cut / np.linalg.norm(cut, axis=1, keepdims=True), rtol=0, atol=1e-5)
+
+
 def test_it_computes_in_float32_on_a_cpu_whose_default_is_bfloat16(minilm: ModelManager) -> None:
     _encode(minilm)
     [model] = minilm.members

@@ -100,6 +100,31 @@ def test_an_own_model_that_cannot_be_meant_is_refused(values: dict[str, Any], me
         known_models({"mine": values})
 
 
+@pytest.mark.parametrize(
+    "values",
+    [{"dim": 256}, {"truncate_dim": 256}, {"dim": 256, "path": "models/qwen"}, {"dim": 256, "matryoshka_dims": [256, 1024]}],
+)
+def test_a_smaller_dim_of_a_built_in_model_shortens_its_vectors(values: dict[str, Any]) -> None:
+    model = find_model("qwen3-embedding-0.6b", custom={"qwen3-embedding-0.6b": values})
+    assert (model.dim, model.truncate_dim, model.vector_dim) == (1024, 256, 256)
+
+
+def test_a_smaller_dim_of_an_own_model_shortens_its_vectors() -> None:
+    own = {"path": "x", "max_tokens": 64, "matryoshka_dims": [8, 16, 32]}
+    model = find_model("mine", custom={"mine": {**own, "dim": 16}})
+    assert (model.dim, model.truncate_dim, model.vector_dim) == (32, 16, 16)
+    assert find_model("mine", custom={"mine": {**own, "dim": 32}}).truncate_dim is None
+
+
+@pytest.mark.parametrize(
+    ("key", "dim", "available"),
+    [("qwen3-embedding-0.6b", 100, "32, 64, 128, 256, 512, 768, 1024"), ("nomic-coderank", 256, "768"), ("bge-m3", 2048, "1024")],
+)
+def test_a_dim_that_a_built_in_model_was_not_trained_for_is_refused(key: str, dim: int, available: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"cannot be truncated to {dim} dimensions; available: {available}$"):
+        find_model(key, custom={key: {"dim": dim}})
+
+
 def test_truncation_keeps_to_the_trained_dimensions() -> None:
     model = KAGGLE_OPTIMIZED_MODELS["qwen3-embedding-0.6b"]
     assert truncated(model, 256).vector_dim == 256
