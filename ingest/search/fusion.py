@@ -81,7 +81,7 @@ def fuse(
         most: number of candidates to return, the best ones. None: all.
     """
     unweighted = _contributions(rankings, method, sigmas or {})
-    weighted = {name: [weights.get(name, 1.0) * value for value in values] for name, values in unweighted.items()}
+    weighted = {name: _weighted(values, weights.get(name, 1.0)) for name, values in unweighted.items()}
     totals: dict[str, float] = {}
     for name, ranking in rankings.items():
         for point, value in zip(ranking, weighted[name], strict=True):
@@ -135,8 +135,12 @@ def _scaled(similarities: Mapping[str, Sequence[float]], sigmas: Sigmas) -> dict
             end, unit = _end(values, median(values)), (sigmas[name] or pstdev(values)) * math.sqrt(dense)
         else:
             end, unit = _end(values, 0.0), values[0] / BEST_SPARSE * math.sqrt(sparse)
-        scaled[name] = [max(0.0, (value - end) / unit) if unit > 0 else 0.0 for value in values]
+        scaled[name] = [(value - end) / unit if value > end else 0.0 for value in values] if unit > 0 else [0.0] * len(values)
     return scaled
+
+
+def _weighted(values: list[float], weight: float) -> list[float]:
+    return values if weight == 1 else [weight * value for value in values]
 
 
 def _end(values: Sequence[float], of_complete_list: float) -> float:
