@@ -98,9 +98,9 @@ class SqlSource:
         """Read the rows but for those whose version has not changed. See `Source`.
 
         Ids and versions are listed first. The changed rows are read by their ids meanwhile, over another connection, because not
-        every driver can do both over one.
+        every driver can do both over one. A part of the rows is read as a whole.
         """
-        if self.table.fields.version is None:
+        if self.table.fields.version is None or self.keys is not None:
             yield from self.read()
             return
         url = _url(self.location)

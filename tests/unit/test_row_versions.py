@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
@@ -14,9 +14,9 @@ import pytest
 from sync_bench import SyncBench, counts
 
 from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, SourceError
-from ingest.records import Rejected, Source, Unread, Versioned
+from ingest.records import Document, Rejected, Source, Unread, Versioned
 from ingest.source import FieldMap, open_source
-from ingest.source.sql import SqlSource
+from ingest.source.sql import KeyRange, SqlSource
 from ingest.source.versions import row_version
 from ingest.store import open_store
 
@@ -87,6 +87,15 @@ def test_a_row_that_goes_away_after_it_was_listed_is_rejected_under_its_id(table
     (lost,) = (item for item in source.read_changed(delete) if not isinstance(item, Unread))
     assert isinstance(lost, Rejected)
     assert (lost.doc_id, "not found by its id" in lost.reason) == ("8", True)
+
+
+def test_a_part_of_the_rows_is_read_as_a_whole(table: Table) -> None:
+    source = table.source()
+    assert isinstance(source, SqlSource)
+    part = replace(source, keys=KeyRange("id", 10, 20))
+    read = list(part.read_changed(lambda documents: {each.id for each in documents}))
+    assert [item.id for item in read if isinstance(item, Document)] == [str(number) for number in range(10, 20)]
+    assert len(read) == 10
 
 
 ODD = (
