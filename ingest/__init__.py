@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     from ingest.search.document import StoredChunk, StoredDocument
     from ingest.search.evaluate import Evaluation, EvaluationRow
     from ingest.search.fusion import Fused, FusionMethod
+    from ingest.search.late import LateMode
     from ingest.search.metrics import Scores
     from ingest.search.models import ModelLoader, ModelPool
     from ingest.search.order import Boost
@@ -178,6 +179,7 @@ _NAMES = {
     "ingest.search.document": "StoredChunk StoredDocument",
     "ingest.search.evaluate": "Evaluation EvaluationRow",
     "ingest.search.fusion": "Fused FusionMethod",
+    "ingest.search.late": "LateMode",
     "ingest.search.metrics": "Scores",
     "ingest.search.models": "ModelLoader ModelPool",
     "ingest.search.order": "Boost",
@@ -287,6 +289,7 @@ __all__ = [
     "IngestError",
     "Job",
     "JobRunningError",
+    "LateMode",
     "LeaseError",
     "LeaseEvent",
     "LeaseTimeoutError",

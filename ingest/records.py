@@ -248,9 +248,10 @@ class Hit:
     Attributes:
         id: the chunk's UUID string.
         chunk: position in its document, from 0; `start` and `end` are its offsets there (characters, half-open).
-        score: the score that orders the list: the rerank score if reranked, else the fused score.
+        score: the score that orders the list: the rerank score if reranked, else the max-sim if multivectors ordered it, else the
+            fused score.
         ranks: vector name → rank in that vector's own list (with feedback: its second), from 1; a vector that did not find the
-            chunk is absent.
+            chunk is absent. A multivector ranks the fused candidates.
         fused_score: weighted fusion score, 0 or more, comparable within one collection: see `search.fusion.fuse`.
         rerank_score: score of the cross-encoder, or None.
         vector_scores: vector name → score of the store in that vector, like `ranks`.

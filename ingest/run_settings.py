@@ -86,6 +86,9 @@ class RunSettings(Table):
 
     dense: Names = Field(["all-miniLM-l6"], description="Registry keys of the dense models, in the order they run.")
     sparse: Names = Field(["bm25"], description="Registry keys of the sparse models; `none` for none.")
+    multivector: Names = Field(
+        default_factory=list, description="Registry keys of the late-interaction models, whose vectors reorder the fused hits."
+    )
     language: str | None = Field(
         None,
         description="Language of the stop words and stems of `bm25`, such as `german` or `de`, or `auto`: that of the collection,"

@@ -172,7 +172,7 @@ def job_settings(settings: Settings, name: str) -> Settings:
     job = settings.jobs[name]
     merged = _overridden(settings, job, RunSettings.model_fields)
     # A weight of a model that this job does not run is meant for other jobs, unless this job sets it.
-    weighted = {*merged.dense, *merged.sparse, *job.weights}
+    weighted = {*merged.dense, *merged.sparse, *merged.multivector, *job.weights}
     return merged.model_copy(update={"weights": {model: weight for model, weight in merged.weights.items() if model in weighted}})
 
 

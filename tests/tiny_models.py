@@ -21,7 +21,7 @@ DIM = 32
 def tiny_splade(folder: Path) -> Path:
     """A masked language model that finds a few words of its vocabulary in a text."""
     torch.manual_seed(0)
-    model = BertForMaskedLM(_config(hidden=16))
+    model = BertForMaskedLM(bert_config(hidden=16))
     torch.nn.init.constant_(model.cls.predictions.bias, -0.25)  # lets few words through, as training would
     model.save_pretrained(folder)
     copy_tokenizer(folder)
@@ -30,15 +30,20 @@ def tiny_splade(folder: Path) -> Path:
 
 def tiny_dense(folder: Path, *, seed: int = 1, pooling: str = "mean") -> Path:
     """A model of `DIM` dimensions, saved as sentence-transformers does."""
-    torch.manual_seed(seed)
-    bare = folder / "bare"
-    BertModel(_config(hidden=DIM)).save_pretrained(bare)
-    copy_tokenizer(bare)
+    bare = bare_bert(folder / "bare", seed=seed)
     SentenceTransformer(modules=[Transformer(str(bare)), Pooling(DIM, pooling)], device="cpu").save(str(folder / "model"))
     return folder / "model"
 
 
-def _config(*, hidden: int) -> BertConfig:
+def bare_bert(folder: Path, *, seed: int) -> Path:
+    """A transformer of `DIM` dimensions without anything around it."""
+    torch.manual_seed(seed)
+    BertModel(bert_config(hidden=DIM)).save_pretrained(folder)
+    copy_tokenizer(folder)
+    return folder
+
+
+def bert_config(*, hidden: int) -> BertConfig:
     return BertConfig(
         vocab_size=30522, hidden_size=hidden, num_hidden_layers=1, num_attention_heads=2, intermediate_size=2 * hidden
     )

@@ -67,9 +67,14 @@ def _highlighted(hit: Hit) -> Text:
 
 
 def _explanation(hit: Hit) -> str:
-    """Return what each vector says of a hit: rank, score in that vector, and what that adds to the fused score."""
+    """Return what each vector says of a hit: rank, score in that vector, and what that adds to the fused score.
+
+    A multivector that ordered the fused hits adds nothing.
+    """
     vectors = ", ".join(
-        f"{name} #{rank} {hit.vector_scores[name]:.4f} → {hit.contributions[name]:.4f}" for name, rank in hit.ranks.items()
+        f"{name} #{rank} {hit.vector_scores[name]:.4f}"
+        + (f" → {hit.contributions[name]:.4f}" if name in hit.contributions else " (late)")
+        for name, rank in hit.ranks.items()
     )
     reranked = "" if hit.rerank_score is None else f", reranked {hit.rerank_score:.4f}"
     return f"found by {vectors}; fused {hit.fused_score:.4f}{reranked}"

@@ -16,7 +16,8 @@ from ingest.cli.terminal import output
 from ingest.encode.selftest import SelfTest, run_selftest
 
 Model = Annotated[
-    str | None, typer.Option("--model", help="Registry key of a dense or sparse model. [default: the first in the settings]")
+    str | None,
+    typer.Option("--model", help="Registry key of a dense, sparse or multivector model. [default: the first in the settings]"),
 ]
 
 

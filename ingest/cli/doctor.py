@@ -30,7 +30,7 @@ def doctor(context: typer.Context, store: options.Store = None, as_json: options
     settings = invocation.settings(store=store)
     findings = diagnose(
         open_store=partial(store_of, settings, _RETRY),
-        models=[find_model(key, custom=settings.models) for key in (*settings.dense, *settings.sparse)],
+        models=[find_model(key, custom=settings.models) for key in (*settings.dense, *settings.sparse, *settings.multivector)],
         folders={"disk of the working directory": Path(), "disk of converted models": settings.cache_dir.expanduser()},
     )
     working = all(finding.ok for finding in findings)

@@ -13,7 +13,7 @@ from ingest.cli.invocation import Invocation
 from ingest.cli.output import print_json
 from ingest.cli.terminal import output
 from ingest.encode.check import check_model
-from ingest.encode.contract import ModelKind
+from ingest.encode.contract import MEMBER_KINDS, ModelKind
 from ingest.encode.openvino.ahead import convert_ahead
 from ingest.encode.plugin_config import plugin_configs
 from ingest.encode.registry import VERIFIED_WITH, find_model, known_models
@@ -21,7 +21,7 @@ from ingest.encode.resolve import pull, status
 
 app = typer.Typer(help="List, check, convert and download models.", no_args_is_help=True, rich_markup_mode=None)
 
-KINDS: tuple[ModelKind, ...] = ("dense", "sparse", "reranker")
+KINDS: tuple[ModelKind, ...] = (*MEMBER_KINDS, "reranker")
 
 
 Key = Annotated[str, typer.Argument(metavar="KEY", help="Registry key of the model.", show_default=False)]
@@ -67,7 +67,9 @@ def check(context: typer.Context, key: Key, device: options.Device = None, as_js
     if as_json:
         print_json(asdict(report))
     else:
-        shape = f"{report.dim} dimensions" if report.dim else f"{report.terms} terms"
+        shape = (
+            f"{report.dim} dimensions{' per token' * (report.kind == 'multivector')}" if report.dim else f"{report.terms} terms"
+        )
         typer.echo(f"{report.key}: {shape}, {report.dtype} on {report.device} by {report.backend}, {report.seconds:.1f} s")
 
 

@@ -35,6 +35,9 @@ Dense = Annotated[
     str | None, typer.Option("--dense", help="Dense models, separated by commas, or none. [default: all-miniLM-l6]")
 ]
 Sparse = Annotated[str | None, typer.Option("--sparse", help="Sparse models, separated by commas, or none. [default: bm25]")]
+Multivector = Annotated[
+    str | None, typer.Option("--multivector", help="Late-interaction models, separated by commas, or none. [default: none]")
+]
 Language = Annotated[
     str | None,
     typer.Option(
@@ -92,6 +95,9 @@ Name = Annotated[
 ]
 Format = Annotated[str | None, typer.Option("--format", help="Format of the source if its name does not tell: jsonl, csv, …")]
 Vectors = Annotated[str | None, typer.Option("--vectors", help="Named vectors to query, separated by commas. [default: all]")]
+Late = Annotated[
+    str, typer.Option("--late", help="How multivectors take part: rerank (order the best fused hits), fuse (as the others), off.")
+]
 Fusion = Annotated[str, typer.Option("--fusion", help="How to fuse vectors: scores, rrf (ranks), dbsf (scores per query).")]
 Feedback = Annotated[
     bool,
@@ -264,6 +270,7 @@ class ModelOptions:
 
     dense: Dense = None
     sparse: Sparse = None
+    multivector: Multivector = None
     language: Language = None
     backend: Backend = None
     precision: Precision = None

@@ -9,6 +9,7 @@ import typer
 
 from ingest.cli import options
 from ingest.search.fusion import FusionMethod
+from ingest.search.late import LateMode
 from ingest.search.request import SearchOptions
 from ingest.search.rerank import RerankMode
 
@@ -47,6 +48,7 @@ class QueryOptions:
     limit: Limit = 10
     where: Where = None
     vectors: options.Vectors = None
+    late: options.Late = "rerank"
     fusion: options.Fusion = "scores"
     feedback: options.Feedback = True
     offset: Offset = 0
@@ -64,6 +66,7 @@ class QueryOptions:
             "limit": self.limit,
             "where": self.where,
             "vectors": None if self.vectors is None else [name.strip() for name in self.vectors.split(",")],
+            "late": cast("LateMode", self.late),
             "fusion": cast("FusionMethod", self.fusion),
             "feedback": self.feedback,
             "offset": self.offset,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -85,13 +86,14 @@ def search_command(collection: str, store: str | None) -> str:
 def models_of(settings: Settings) -> list[str]:
     """Return the registry keys of the models to encode with.
 
-    Raises `UnknownModelError`, and `ConfigurationError` for a sparse model among the dense ones or the other way round.
+    Raises `UnknownModelError`, and `ConfigurationError` for a model among those of another kind.
     """
-    for kind, keys in (("dense", settings.dense), ("sparse", settings.sparse)):
+    given = {"dense": settings.dense, "sparse": settings.sparse, "multivector": settings.multivector}
+    for kind, keys in given.items():
         for key in keys:
             if (found := find_model(key, custom=settings.models)).kind != kind:
                 raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
-    return [*settings.dense, *settings.sparse]
+    return list(chain.from_iterable(given.values()))
 
 
 def cluster_of(settings: Settings) -> ClusterOptions | None:

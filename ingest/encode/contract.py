@@ -10,6 +10,9 @@ from ingest.records import DenseMatrix, SparseVector, TokenLimit
 
 ModelKind = Literal["dense", "sparse", "multivector", "reranker"]
 
+MEMBER_KINDS: tuple[ModelKind, ...] = ("dense", "sparse", "multivector")
+"""The kinds of an ensemble's members, each of which has a named vector."""
+
 RunsOn = Literal["accelerator", "cpu", "anywhere", "remote"]
 """Where a model computes: on an accelerator (the CPU if the machine has none), always on the CPU, on the CPU beside whatever else
 computes there (by default it leases nothing), or on another machine."""

@@ -249,9 +249,12 @@ def token_limits(models: Sequence[Model]) -> list[TokenLimit]:
     return [limit for model in models if (limit := model.token_limit) is not None]
 
 
-def vector_bytes(models: Sequence[Model]) -> int:
-    """Return the estimated bytes of one chunk's vectors: for a multivector those of the longest chunk that the models take."""
-    rows = min((limit.max_tokens for limit in token_limits(models)), default=DEFAULT_ROWS)
+def vector_bytes(models: Sequence[Model], chunk_tokens: int | None = None) -> int:
+    """Return the estimated bytes of one chunk's vectors.
+
+    `chunk_tokens`: most tokens of a chunk, each of which has a row in a multivector. None: what the models take.
+    """
+    rows = chunk_tokens or min((limit.max_tokens for limit in token_limits(models)), default=DEFAULT_ROWS)
     return sum(
         SPARSE_VECTOR_BYTES if model.dim is None else 4 * model.dim * (rows if model.kind == "multivector" else 1)
         for model in models

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ingest.encode.contract import ModelKind
 from ingest.encode.http.endpoint import ENDPOINT_OPTIONS, Endpoint, parse_endpoint
@@ -33,7 +33,7 @@ class ModelConfig:
         key: registry key and name of the named vector.
         hub_id, revision: repository on the Hugging Face hub, and commit (or ref) of it.
         path: folder with the model's files; takes precedence over the hub.
-        dim: dimension of the model itself; None for sparse models and rerankers.
+        dim: dimension of the model itself, for a multivector model that of each row; None for sparse models and rerankers.
         truncate_dim: number of leading dimensions to keep, one of `matryoshka_dims`; None keeps all.
         matryoshka_dims: the dimensions that the model was trained for, its own included; empty for only its own.
         max_tokens: longest input in tokens, prompt and special tokens included; None if there is no limit.
@@ -191,8 +191,8 @@ def _computed_elsewhere(config: ModelConfig) -> ModelConfig:
 def _check(config: ModelConfig, of_endpoint: Collection[str]) -> None:
     local = config.has_files
     problem = None
-    if config.kind not in ("dense", "sparse", "reranker"):
-        problem = f"unknown kind {config.kind!r}; use dense, sparse or reranker"
+    if config.kind not in get_args(ModelKind):
+        problem = f"unknown kind {config.kind!r}; use dense, sparse, multivector or reranker"
     elif config.backend not in ("torch", "onnx", "qdrant", "http"):
         problem = f"unknown backend {config.backend!r}; use torch, onnx or http"
     elif of_endpoint and config.backend != "http":
@@ -201,8 +201,8 @@ def _check(config: ModelConfig, of_endpoint: Collection[str]) -> None:
         problem = "path or hub_id is required"
     elif config.backend == "http" and (config.path or config.hub_id or config.needs_remote_code):
         problem = "path, hub_id and needs_remote_code are options of a model that is computed here, not by an endpoint"
-    elif config.backend == "onnx" and config.pooling not in ("", "mean"):
-        problem = f"an ONNX model is pooled by its mean, not by {config.pooling!r}"
+    elif wrong := _backend_problem(config):
+        problem = wrong
     elif config.backend != "qdrant" and (config.language != AUTO or config.ascii_folding is not None):
         problem = "language and ascii_folding are options of BM25 (backend qdrant)"
     elif local and config.tokenizer:
@@ -211,12 +211,21 @@ def _check(config: ModelConfig, of_endpoint: Collection[str]) -> None:
         raise ConfigurationError(f"model {config.key!r}: {problem}")
 
 
+def _backend_problem(config: ModelConfig) -> str | None:
+    """Return what the backend of a model cannot compute."""
+    if config.backend == "onnx" and config.pooling not in ("", "mean"):
+        return f"an ONNX model is pooled by its mean, not by {config.pooling!r}"
+    if config.kind == "multivector" and config.backend != "torch":
+        return f"a multivector model is computed by torch, not by the backend {config.backend!r}"
+    return None
+
+
 def _check_sizes(config: ModelConfig) -> None:
     optional = config.backend == "qdrant" or (config.backend == "http" and config.kind == "reranker")
     requested = config.endpoint.dimensions if config.endpoint else None
     problem = None
-    if config.kind == "dense" and not (config.vector_dim and config.vector_dim > 0):
-        problem = "dim, the dimension of a dense model, is required"
+    if config.kind in ("dense", "multivector") and not (config.vector_dim and config.vector_dim > 0):
+        problem = f"dim, the dimension of a {config.kind} model, is required"
     elif requested and config.dim and requested > config.dim:
         problem = f"dimensions is {requested}, more than the {config.dim} of dim"
     elif not optional and not (config.max_tokens and config.max_tokens > 0):

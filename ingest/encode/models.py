@@ -7,15 +7,17 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import cache
 from importlib.util import find_spec
 from types import MappingProxyType
+from typing import get_args
 
 from ingest.encode.attention import AttentionModel
 from ingest.encode.bm25_options import Bm25Options, bm25_options
-from ingest.encode.contract import Model
+from ingest.encode.contract import Model, ModelKind
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
 from ingest.encode.file_model import model_space
 from ingest.encode.http.model import HttpModel
 from ingest.encode.http.proof import Proof
+from ingest.encode.multivector import MultivectorModel
 from ingest.encode.onnx import OnnxModel
 from ingest.encode.openvino.cache import ConvertedModel
 from ingest.encode.openvino.choice import BackendOptions, choose_backend
@@ -64,7 +66,7 @@ class ModelManager:
         self.devices = default_devices() if devices is None else check_devices(devices)
         self._backend_options = backend_options or BackendOptions()
         self._trusted = frozenset(
-            find_model(key, custom=custom_models, kinds=("dense", "sparse", "reranker")).key
+            find_model(key, custom=custom_models, kinds=get_args(ModelKind)).key
             for key in checked("trust_remote_code", parse_texts, trust_remote_code)
         )
         self._proofs = proofs
@@ -79,7 +81,8 @@ class ModelManager:
             note = precision_note(key, self._backend_options.stored_precisions.get(key), dtype, compute_dtype(self.devices))
             if note is not None:
                 _log_once(note)
-        members = {model.key: model for model in (*self._initialize_dense_models(), *self.initialize_sparse_models())}
+        made = (*self._initialize_dense_models(), *self.initialize_sparse_models(), *self._initialize_multivector_models())
+        members = {model.key: model for model in made}
         self.members: tuple[Model, ...] = tuple(members[key] for key in self.configs if key in members)
 
     def initialize_sparse_models(self) -> tuple[Model, ...]:
@@ -106,6 +109,10 @@ class ModelManager:
 
     def _initialize_dense_models(self) -> tuple[Model, ...]:
         return tuple(self._dense_model(config) for config in self.configs.values() if config.kind == "dense")
+
+    def _initialize_multivector_models(self) -> tuple[Model, ...]:
+        late = [config for config in self.configs.values() if config.kind == "multivector"]
+        return tuple(self._torch_model(MultivectorModel, config) for config in late)
 
     def _dense_model(self, config: ModelConfig) -> Model:
         if config.backend == "http":
@@ -146,7 +153,7 @@ class ModelManager:
         """Return the backend and the dtype of a model."""
         if config.backend != "torch":
             return config.backend, "float32"
-        if config.pooling == "attention":  # a converted model does not return its attention
+        if config.pooling == "attention" or config.kind == "multivector":  # a converted model returns no attention and no tokens
             return "torch", float_precision(self._backend_options.wanted(config.key), compute_dtype(self.devices))
 
         def converted() -> bool:

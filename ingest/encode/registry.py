@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any
 
-from ingest.encode.contract import ModelKind
+from ingest.encode.contract import MEMBER_KINDS, ModelKind
 from ingest.encode.model_config import ModelConfig, configured, nearest
 from ingest.encode.plugin_config import plugin_config
 from ingest.errors import ConfigurationError, UnknownModelError
@@ -19,6 +19,7 @@ from ingest.plugins import plugin_names
 
 __all__ = [
     "KAGGLE_OPTIMIZED_MODELS",
+    "MULTIVECTOR_MODELS",
     "RERANKING_MODELS",
     "SPARSE_MODELS",
     "VERIFIED_WITH",
@@ -241,7 +242,51 @@ RERANKING_MODELS: Mapping[str, ModelConfig] = _registry(
 )
 """Rerankers; `ms-marco-minilm-l6` is the default."""
 
-_BUILT_IN: Mapping[str, ModelConfig] = MappingProxyType({**KAGGLE_OPTIMIZED_MODELS, **SPARSE_MODELS, **RERANKING_MODELS})
+MULTIVECTOR_MODELS: Mapping[str, ModelConfig] = _registry(
+    ModelConfig(
+        key="colbert-v2",
+        kind="multivector",
+        hub_id="colbert-ir/colbertv2.0",
+        revision="c1e84128e85ef755c096a95bdb06b47793b13acf",
+        dim=128,
+        max_tokens=512,
+        query_prompt="[unused0] ",
+        document_prompt="[unused1] ",
+        license="mit",
+        verified="architecture",
+    ),
+    ModelConfig(
+        key="answerai-colbert-small-v1",
+        kind="multivector",
+        hub_id="answerdotai/answerai-colbert-small-v1",
+        revision="be1703c55532145a844da800eea4c9a692d7e267",
+        dim=96,
+        max_tokens=512,
+        query_prompt="[unused0] ",
+        document_prompt="[unused1] ",
+        license="apache-2.0",
+        verified="architecture",
+    ),
+    ModelConfig(
+        key="jina-colbert-v2",
+        kind="multivector",
+        hub_id="jinaai/jina-colbert-v2",
+        revision="4cf816e5e2b03167b132a3c847a9ecd48ba708e1",
+        dim=128,
+        matryoshka_dims=(64, 96, 128),
+        max_tokens=8_192,
+        query_prompt="[QueryMarker] ",
+        document_prompt="[DocumentMarker] ",
+        batch_tokens=8_192,
+        needs_remote_code=True,
+        license="cc-by-nc-4.0",
+    ),
+)
+"""Late-interaction models: one row per token. None is a default."""
+
+_BUILT_IN: Mapping[str, ModelConfig] = MappingProxyType(
+    {**KAGGLE_OPTIMIZED_MODELS, **SPARSE_MODELS, **MULTIVECTOR_MODELS, **RERANKING_MODELS}
+)
 
 CustomModels = Mapping[str, Mapping[str, Any]]
 """The user's own models: name → fields of `ModelConfig`."""
@@ -259,9 +304,7 @@ def known_models(custom: CustomModels | None = None) -> dict[str, ModelConfig]:
     return models
 
 
-def find_model(
-    key: str, *, custom: CustomModels | None = None, kinds: Collection[ModelKind] = ("dense", "sparse")
-) -> ModelConfig:
+def find_model(key: str, *, custom: CustomModels | None = None, kinds: Collection[ModelKind] = MEMBER_KINDS) -> ModelConfig:
     """Return the model with that key among `kinds`: a built-in one, one of the user's own, or else one of a plugin.
 
     Raises `UnknownModelError`, which names the most similar known keys, and `PluginError` for a plugin that cannot be loaded.
@@ -271,7 +314,9 @@ def find_model(
     if found is None or found.kind not in kinds:
         names = {name for name, model in known.items() if model.kind in kinds}
         names.update(*(plugin_names("reranker" if kind == "reranker" else "model") for kind in kinds))
-        raise UnknownModelError(f"no {' or '.join(kinds)} model is called {key!r}: {nearest(key, names)}")
+        *some, last = kinds
+        kind = f"{', '.join(some)} or {last}" if some else last
+        raise UnknownModelError(f"no {kind} model is called {key!r}: {nearest(key, names)}")
     return found
 
 
@@ -293,7 +338,7 @@ class EnsembleConfig:
     """The models of an ensemble.
 
     Attributes:
-        ensemble_models: keys of dense and sparse models, in the order of their passes.
+        ensemble_models: keys of dense, sparse and multivector models, in the order of their passes.
         model_weights: key → weight in query-time fusion, positive; default 1.
         exclusive_mode: True leases devices host-wide; False leases them within this process only, where an orchestrator owns
             them.

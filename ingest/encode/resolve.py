@@ -76,6 +76,8 @@ def pull(config: ModelConfig) -> ModelFiles:
     patterns = [_WEIGHTS[config.backend], "*.json", "*.txt", "*.model"]
     if config.needs_remote_code:
         patterns.append("*.py")
+    if config.kind == "multivector":
+        patterns.append("*.metadata")  # of Stanford's ColBERT
     try:
         # Checks the connection first: without a network a download retries for half a minute.
         HfApi().model_info(config.hub_id, revision=config.revision, timeout=_HUB_TIMEOUT)
@@ -108,10 +110,15 @@ def verify(config: ModelConfig, files: ModelFiles) -> None:
 
 
 def weights_digest(config: ModelConfig, files: ModelFiles) -> str:
-    """Return the SHA-256 over names and contents of the weight files. Reads an unchanged file once per process."""
+    """Return the SHA-256 over names and contents of the weight files. Reads an unchanged file once per process.
+
+    The files of a late-interaction model also say which tokens it compares, so its settings count, too.
+    """
     total = hashlib.sha256()
-    for weights in sorted(files.folder.glob(_WEIGHTS[config.backend])):
-        total.update(f"{weights.name}:{_sha256(weights, weights.stat().st_mtime_ns)}\n".encode())
+    patterns = ("**/*.safetensors", "**/*.json", "*.metadata") if config.kind == "multivector" else (_WEIGHTS[config.backend],)
+    for weights in sorted(found for pattern in patterns for found in files.folder.glob(pattern)):
+        name = weights.relative_to(files.folder).as_posix()
+        total.update(f"{name}:{_sha256(weights, weights.stat().st_mtime_ns)}\n".encode())
     return total.hexdigest()
 
 

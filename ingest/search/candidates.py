@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from ingest.records import DenseMatrix, ScoredPoint, Vector
 from ingest.search.feedback import FEEDBACK_CHUNKS, refined, vectors_to_refine
 from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
 from ingest.search.grouping import GROUP_DEPTH, Grouping, Key
+from ingest.search.late import reordered
 from ingest.search.order import boosted, diverse
 from ingest.search.request import SearchRequest
 from ingest.search.shown import SHOWN_FIELDS, is_shown
@@ -60,6 +62,41 @@ class CandidateFinder:
         return self._scale.sigmas()
 
     def best(
+        self,
+        encoded: Mapping[str, Vectors],
+        request: SearchRequest,
+        filters: tuple[Filter, ...],
+        *,
+        late: Mapping[str, Vectors] = MappingProxyType({}),
+    ) -> list[Candidates]:
+        """Return the best candidates of each query that its page requires, or as many groups.
+
+        Args:
+            late: queries of the multivectors that order the fused candidates.
+        """
+        if not late:
+            return self._best(encoded, request, filters, count=request.count)
+        found = self._best(encoded, replace(request, diversity=0.0), filters, count=request.late_count)
+        found = self.reordered(found, late, request)
+        return [replace(each, fused=request.required(self._diverse(each.fused, request))) for each in found]
+
+    def reordered(self, found: Sequence[Candidates], late: Mapping[str, Vectors], request: SearchRequest) -> list[Candidates]:
+        """Return the candidates of each query, the best ordered by these multivectors. The store scores them, in one request."""
+        windows = [request.late_window(each.fused) for each in found]
+        queries = [
+            VectorQuery(name, vectors[number], len(head), among=tuple(each.id for each in head))
+            for number, (head, _) in enumerate(windows)
+            for name, vectors in late.items()
+            if head
+        ]
+        answers = iter(self._store.query(self._manifest.collection, queries, payload=False) if queries else ())
+        weights = self._weights(request)
+        return [
+            replace(each, fused=[*reordered(head, {name: next(answers) for name in late if head}, weights), *tail])
+            for each, (head, tail) in zip(found, windows, strict=True)
+        ]
+
+    def _best(
         self, encoded: Mapping[str, Vectors], request: SearchRequest, filters: tuple[Filter, ...], *, count: int
     ) -> list[Candidates]:
         """Return the `count` best fused candidates of each query, or as many groups.
@@ -180,10 +217,13 @@ class CandidateFinder:
         if request.boost:
             payloads = {point.id: point.payload for ranking in rankings.values() for point in ranking}
             passing = boosted(passing, payloads, request.boost, datetime.now(UTC))
-        if request.diversity:
-            head = passing[:CANDIDATES]
-            passing = [*diverse(head, self._dense_vectors(head), request.diversity), *passing[CANDIDATES:]]
-        return passing
+        return self._diverse(passing, request)
+
+    def _diverse(self, candidates: Sequence[Fused], request: SearchRequest) -> Sequence[Fused]:
+        if not request.diversity:
+            return candidates
+        head = candidates[:CANDIDATES]
+        return [*diverse(head, self._dense_vectors(head), request.diversity), *candidates[CANDIDATES:]]
 
     def _dense_vectors(self, candidates: Sequence[Fused]) -> dict[str, DenseMatrix]:
         """Return the first dense vector of each candidate."""

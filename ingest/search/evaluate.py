@@ -1,4 +1,4 @@
-"""Quality of a collection on judged queries: each vector alone, fused, and reranked."""
+"""Quality of a collection on judged queries: each vector alone, fused, ordered by multivectors, and reranked."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class Evaluation:
 
     Attributes:
         queries: number of judged queries.
-        rows: one row for each vector, one for `fused`, and one for `reranked` if a reranker was passed.
+        rows: one row for each vector, one for `fused`, one for `late` if multivectors order what was fused, and one for
+            `reranked` if a reranker was passed.
         tuned: result of tuning, or None.
         note: why nothing was reranked although that was asked for if possible, or None.
     """
@@ -104,8 +105,8 @@ def evaluate(
     """Run every judged query and score the documents that it finds, each ranked by its best chunk.
 
     All rows come from the same rankings: each query is encoded once per vector and sent in one request. Latencies are those of a
-    warm searcher, one query at a time. For each vector alone and for all (`fused`) the first 50 queries are searched again, like
-    in `Searcher.search`; for `reranked` they cover finding, reading and reranking the candidates of every query.
+    warm searcher, one query at a time. For each vector alone, for all (`fused`) and for `late` the first 50 queries are searched
+    again, like in `Searcher.search`; for `reranked` they cover finding, reading and reranking the candidates of every query.
 
     Args:
         searcher: an open searcher. The collection that its name stands for at the beginning is used to the end.
@@ -138,10 +139,11 @@ def evaluate(
     if not queries.texts:
         raise ConfigurationError(f"none of the {len(judged.texts)} queries of {beir_dir} is held out: judge more")
     judge = Judge(queries.judgements)
-    alone = {spec.name: _Measured() for spec in view.manifest.vectors}
+    legs, multivectors = view.roles(request)
+    alone = {name: _Measured() for name in legs}
     if tuning:
         check_tunable(list(alone), queries.texts.keys())
-    fused, reranked = _Measured(), _Measured()
+    fused, late, reranked = _Measured(), _Measured(), _Measured()
     kept: dict[str, Rankings] = {}
     _warm_up(view, reorder, next(iter(queries.texts.values())))
     for query_id, text in _reported(queries.texts):
@@ -149,6 +151,9 @@ def evaluate(
         found = view.candidates(text, request, depth=max(depth, CANDIDATES))
         order = [each for each in found.fused if min(each.ranks.values()) <= depth]
         fused.run[query_id] = documents(order, found.final)
+        if multivectors:
+            order = [*view.reordered(text, found, order, request)]
+            late.run[query_id] = documents(order, found.final)
         if reorder is not None:
             best = reorder(text, view.hits([order[:candidates]])[0])
             reranked.seconds.append(time.perf_counter() - began)
@@ -158,9 +163,20 @@ def evaluate(
             of_vector.run[query_id] = list(dict.fromkeys(str(point.payload["doc_id"]) for point in found.rankings[name][:depth]))
         if tuning:
             kept[query_id] = found.rankings
-    _time(view, list(queries.texts.values())[:TIMED], request, alone, fused)
+    methods = [*(((name,), of_vector) for name, of_vector in alone.items()), (tuple(alone), fused)]
+    _time(
+        view,
+        list(queries.texts.values())[:TIMED],
+        request,
+        [*methods, *([((*legs, *multivectors), late)] if multivectors else [])],
+    )
     _warn_of_unknown_documents(fused.run, queries.judgements)
-    measured = {**alone, "fused": fused, **({"reranked": reranked} if reorder is not None else {})}
+    measured = {
+        **alone,
+        "fused": fused,
+        **({"late": late} if multivectors else {}),
+        **({"reranked": reranked} if reorder is not None else {}),
+    }
     return Evaluation(
         searcher.name,
         len(queries.texts),
@@ -191,11 +207,11 @@ def _warm_up(view: CollectionView, rerank: Rerank | None, text: str) -> None:
 
 
 def _time(
-    view: CollectionView, texts: Sequence[str], request: SearchRequest, alone: Mapping[str, _Measured], fused: _Measured
+    view: CollectionView, texts: Sequence[str], request: SearchRequest, methods: Sequence[tuple[Sequence[str], _Measured]]
 ) -> None:
     """Measure one method after the other, so that big models swap on a device once and not with every query."""
-    for vectors, measured in [*(((name,), of_vector) for name, of_vector in alone.items()), (tuple(alone), fused)]:
-        of_vectors = replace(request, vectors=vectors)
+    for vectors, measured in methods:
+        of_vectors = replace(request, vectors=tuple(vectors))
         view.search(texts[:1], of_vectors)
         for text in texts:
             began = time.perf_counter()

@@ -11,6 +11,7 @@ from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.combining import CombinedEncoding
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING
+from ingest.encode.multivector import MultivectorModel
 from ingest.encode.queries import QueryModel, as_queries
 from ingest.errors import ManifestMismatchError
 from ingest.store.contract import Manifest
@@ -41,7 +42,7 @@ class SharedModel:
 
     def truncation(self, query: str) -> str | None:
         """Return a sentence if the model reads only the beginning of a query, else None."""
-        limit = self.model.token_limit
+        limit = self.model.query_limit if isinstance(self.model, MultivectorModel) else self.model.token_limit
         if limit is None or len(query.encode()) <= limit.max_tokens:  # no token is shorter than a byte
             return None
         [tokens] = limit.count([query])

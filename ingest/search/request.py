@@ -29,6 +29,7 @@ from ingest.search.feedback import FEEDBACK_LIMIT
 from ingest.search.fields import FieldUse
 from ingest.search.fusion import FusionMethod
 from ingest.search.grouping import Grouping, T, regrouped
+from ingest.search.late import LATE_CANDIDATES, LateMode
 from ingest.search.order import Boost
 from ingest.search.rerank import RERANK_CANDIDATES, RerankMode, parse_rerank
 from ingest.store.conditions import parse_field
@@ -59,6 +60,9 @@ class SearchOptions(TypedDict, total=False):
             a `qdrant_client.models.Filter`, or a list of these; see `parse_filter`.
         weights: vector name → weight in the fusion, 0 to 1,000,000, by default 1. None: the weights of the collection.
         vectors: names of the vectors to query. None: all.
+        late: how multivectors take part: `rerank` (they order the best hundred fused candidates, inside the store; several
+            collections together are not reranked), `fuse` (they are fused like the others, which compares with every chunk) or
+            `off`. Multivectors alone are always fused. Default `rerank`.
         fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.
         feedback: whether `scores` queries the dense vectors again, moved toward the three best chunks. Costs one to two
             milliseconds. Only for searches of several vectors and with a limit up to 100. Default True.
@@ -84,6 +88,7 @@ class SearchOptions(TypedDict, total=False):
     where: Where
     weights: Mapping[str, float] | None
     vectors: Sequence[str] | None
+    late: LateMode
     fusion: FusionMethod
     feedback: bool
     score_threshold: float | None
@@ -114,6 +119,7 @@ class SearchRequest:
     conditions: tuple[Filter, ...] = ()
     weights: Mapping[str, float] | None = None
     vectors: tuple[str, ...] | None = None
+    late: LateMode = "rerank"
     fusion: FusionMethod = "scores"
     feedback: bool = True
     score_threshold: float | None = None
@@ -154,7 +160,7 @@ class SearchRequest:
     @property
     def reranks(self) -> bool:
         """Whether a hit of the page may be reranked."""
-        return self.rerank != "off" and self.like is None and self.offset < self._window
+        return self.rerank != "off" and self.like is None and self.offset < self._rerank_window
 
     @property
     def reorders(self) -> bool:
@@ -162,9 +168,19 @@ class SearchRequest:
         return bool(self.boost) or self.diversity > 0 or self.min_rank_vectors > 1
 
     @property
+    def reranks_late(self) -> bool:
+        """Whether multivectors may order a hit of the page, or one that the reranker reads."""
+        return self.late == "rerank" and self.like is None and (self.reranks or self.offset < self._late_window)
+
+    @property
     def count(self) -> int:
         """The number of candidates or groups that the page requires."""
-        return max(self.offset + self.limit, self._window if self.reranks else 0)
+        return max(self.offset + self.limit, self._rerank_window if self.reranks else 0)
+
+    @property
+    def late_count(self) -> int:
+        """The number of candidates or groups that the page requires if multivectors order them."""
+        return max(self.count, self._late_window)
 
     @property
     def other_fields(self) -> list[FieldUse]:
@@ -182,15 +198,31 @@ class SearchRequest:
         """Return the items of the page: candidates or hits, of which a group counts as one."""
         return [item for group in regrouped(items)[self.offset : self.offset + self.limit] for item in group]
 
+    def required(self, items: Sequence[T]) -> list[T]:
+        """Return the items that the page requires."""
+        return _split(items, self.count)[0]
+
     def window(self, items: Sequence[T]) -> tuple[list[T], list[T]]:
         """Return the items that are reranked, and the rest. They depend on the limit alone, so that pages continue each other."""
-        groups = regrouped(items)
-        head, tail = groups[: self._window], groups[self._window :]
-        return [item for group in head for item in group], [item for group in tail for item in group]
+        return _split(items, self._rerank_window)
+
+    def late_window(self, items: Sequence[T]) -> tuple[list[T], list[T]]:
+        """Return the items that multivectors order, and the rest, like `window`."""
+        return _split(items, self._late_window)
 
     @property
-    def _window(self) -> int:
+    def _rerank_window(self) -> int:
         return max(self.limit, RERANK_CANDIDATES)
+
+    @property
+    def _late_window(self) -> int:
+        return max(self.limit, LATE_CANDIDATES)
+
+
+def _split(items: Sequence[T], size: int) -> tuple[list[T], list[T]]:
+    groups = regrouped(items)
+    head, tail = groups[:size], groups[size:]
+    return [item for group in head for item in group], [item for group in tail for item in group]
 
 
 def parse_query(query: object) -> str:
@@ -278,6 +310,7 @@ _PARSERS: Mapping[str, Callable[[object], Any]] = {
     "offset": partial(parse_integer, least=0, most=MAX_REACH),
     "weights": optional(_parse_weights),
     "vectors": optional(_parse_vectors),
+    "late": partial(parse_choice, choices=get_args(LateMode)),
     "fusion": partial(parse_choice, choices=get_args(FusionMethod)),
     "feedback": parse_boolean,
     "score_threshold": optional(_parse_threshold),

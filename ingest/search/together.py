@@ -21,7 +21,8 @@ def search_together(searchers: Sequence[Searcher], query: str, **options: Unpack
 
     Each collection fuses its own hits. By `scores`, a fused score counts standard deviations of that collection's similarity, so
     scores compare as far as the collections do; by `rrf`, the best of each collection come first. If the reranker did not read
-    the hits of every collection, the fused order is returned. Facets are added up.
+    the hits of every collection, the fused order is returned. Multivectors order the hits of a single collection only: their
+    scores do not compare. Facets are added up.
 
     Args:
         searchers: open searchers of different collections. `Hit.collection` is the name of each.
@@ -35,7 +36,8 @@ def search_together(searchers: Sequence[Searcher], query: str, **options: Unpack
         raise ConfigurationError("searchers: pass one or more searchers of different collections")
     if request.like is not None or request.diversity:
         raise ConfigurationError("like and diversity compare the vectors of one collection: search one")
-    text, whole = parse_query(query), replace(request, limit=request.offset + request.limit, offset=0)
+    late = "off" if len(opened) > 1 and request.late == "rerank" else request.late
+    text, whole = parse_query(query), replace(request, limit=request.offset + request.limit, offset=0, late=late)
     answers = [searcher._answers([text], whole)[0] for searcher in opened]  # noqa: SLF001  of this room
     if any(answer.reranked for answer in answers) and not all(answer.reranked or not answer.hits for answer in answers):
         answers = [searcher._answers([text], replace(whole, rerank="off"))[0] for searcher in opened]  # noqa: SLF001

@@ -97,7 +97,7 @@ class CollectionView:
         A vector finds a hundred candidates for ten hits, so payloads are read for the hits alone. If one of them must not be
         shown, the search is repeated with a filter: a filter would slow every query, and few collections need it.
         """
-        vectors = self._vectors(request.vectors)
+        vectors, late_vectors = self.roles(request)
         if request.weights is not None:
             check_names("weights", request.weights, self.models, self.name)
             check_some_weight(request.weights, vectors)
@@ -105,12 +105,13 @@ class CollectionView:
         if not queries:
             return []
         encoded, others = (self._encoded(queries, vectors), ()) if request.like is None else self._like(request.like, vectors)
+        late = self._encoded(queries, late_vectors)
         found_by = replace(request, conditions=(*request.conditions, *others))
         hidden = self._hidden.filters()
-        best, hits = self._best(encoded, found_by, hidden)
+        best, hits = self._best(encoded, late, found_by, hidden)
         if not hidden and any(len(shown) < len(each.fused) for shown, each in zip(hits, best, strict=True)):
             self._hidden.notice()
-            best, hits = self._best(encoded, found_by, SHOWN)
+            best, hits = self._best(encoded, late, found_by, SHOWN)
         facets = self.facets(request)
         sentences = self._fields.warnings(request.conditions, request.other_fields, found=any(hits))
         warnings = (*request.contradictions(vectors), *sentences, *facet_warnings(facets))
@@ -118,7 +119,7 @@ class CollectionView:
             replace(
                 answer,
                 hits=tuple(self._with_context(hit, request.context) for hit in self._with_snippets(query, answer.hits, request)),
-                warnings=(*self._truncations(query, vectors), *warnings),
+                warnings=(*self._truncations(query, [*vectors, *late_vectors]), *warnings),
                 facets=facets,
                 feedback_seconds=each.feedback_seconds,
             )
@@ -151,7 +152,7 @@ class CollectionView:
 
     def places(self, query: str, request: SearchRequest, document: Condition) -> dict[str, tuple[int | None, float | None]]:
         """Return the rank and score of a document's best chunk in each vector, by exact search under the filters."""
-        encoded = self._encoded([query], self._vectors(request.vectors))
+        encoded = self._encoded([query], self.roles(request)[0])
         filters = (*self._own, *request.conditions, *SHOWN)
         queries = [VectorQuery(name, encoded[name][0], 1, (*filters, document), exact=True) for name in encoded]
         queries += [VectorQuery(name, encoded[name][0], MAX_REACH, filters, exact=True) for name in encoded]
@@ -172,17 +173,22 @@ class CollectionView:
     def candidates(self, query: str, request: SearchRequest, *, depth: int) -> Candidates:
         """Return the candidates of a checked query, from the `depth` best points of each vector, with `doc_id` and `source`."""
         conditions = (*self._own, *request.conditions)
-        encoded = self._encoded([query], self._vectors(request.vectors))
+        encoded = self._encoded([query], self.roles(request)[0])
         [candidates] = self._finder.find(encoded, request, depth, conditions, payload=_SHOWN_FIELDS)
         if all_shown(candidates.rankings) and all_shown(candidates.final):
             return candidates
         return self._finder.find(encoded, request, depth, (*conditions, *SHOWN), payload=DOCUMENT_FIELDS)[0]
 
+    def reordered(self, query: str, found: Candidates, order: Sequence[Fused], request: SearchRequest) -> Sequence[Fused]:
+        """Return candidates of a checked query, the best ordered by the multivectors of the request."""
+        late = self._encoded([query], self.roles(request)[1])
+        return self._finder.reordered([replace(found, fused=order)], late, request)[0].fused
+
     def _best(
-        self, encoded: Mapping[str, Vectors], request: SearchRequest, hidden: tuple[Filter, ...]
+        self, encoded: Mapping[str, Vectors], late: Mapping[str, Vectors], request: SearchRequest, hidden: tuple[Filter, ...]
     ) -> tuple[list[Candidates], list[list[Hit]]]:
         """Return the best candidates of each query and their hits: those of the page, or those that the reranker reads, too."""
-        best = self._finder.best(encoded, request, (*self._own, *request.conditions, *hidden), count=request.count)
+        best = self._finder.best(encoded, request, (*self._own, *request.conditions, *hidden), late=late)
         if not request.reranks:
             best = [replace(each, fused=request.page(each.fused)) for each in best]
         return best, self.hits([each.fused for each in best])
@@ -258,11 +264,20 @@ class CollectionView:
     def _is_own(self, payload: Payload) -> bool:
         return all(condition.value in values_at(payload, condition.field) for condition in self._own)
 
+    def roles(self, request: SearchRequest) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the vectors that a request fuses, and the multivectors that order what was fused."""
+        multi = {spec.name for spec in self.manifest.vectors if spec.kind == "multivector"}
+        names = list(self.models) if request.vectors is None else request.vectors
+        check_names("vectors", names, self.models, self.name)
+        others = [name for name in names if name not in multi]
+        if request.like is not None and not others:
+            raise ConflictError("like: multivectors cannot be averaged: name other vectors, or pass a query")
+        if not others or (request.late == "fuse" and request.like is None):
+            return names, ()
+        return others, [name for name in names if name in multi] if request.reranks_late else ()
+
     def _vectors(self, vectors: Sequence[str] | None) -> Sequence[str]:
-        if vectors is None:
-            return list(self.models)
-        check_names("vectors", vectors, self.models, self.name)
-        return vectors
+        return self.roles(SearchRequest(vectors=None if vectors is None else tuple(vectors), late="off"))[0]
 
     def _truncations(self, query: str, vectors: Sequence[str]) -> list[str]:
         """Return a sentence for each model that reads only the beginning of the query."""

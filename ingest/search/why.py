@@ -103,10 +103,13 @@ def _lost(view: CollectionView, query: str, doc_id: str, request: SearchRequest)
     places = _places(view, query, request, doc_id)
     position = None
     for limit in (max(request.limit, FEEDBACK_LIMIT), MAX_REACH):  # a search for more is one without feedback
-        position = position or _position(view, query, doc_id, replace(request, limit=limit, offset=0, rerank="off"))
+        position = position or _position(view, query, doc_id, replace(request, limit=limit, offset=0, rerank="off", late="off"))
     for change, sentence in _relaxations(request):
         if _found(view, query, doc_id, request, change):
             return Why(doc_id, "option", f"{sentence}: pass {_written(change)}", position, places, change)
+    if view.roles(request)[1] and _found(view, query, doc_id, request, {"late": "off"}):
+        sentence = "the multivectors put it after the last hit: pass late='off', or a higher limit"
+        return Why(doc_id, "reranking", sentence, position, places, {"late": "off"})
     if request.reranks and _found(view, query, doc_id, request, {"rerank": "off"}):
         sentence = "the reranker puts it after the last hit: pass rerank='off', or a higher limit"
         return Why(doc_id, "reranking", sentence, position, places, {"rerank": "off"})
@@ -151,7 +154,7 @@ def _changes(
     fused = {"rerank": "off"} if request.rerank != "off" else {}
     for base in ({}, reset) if reset else ({},):
         yield base
-        names = list(request.vectors or view.models)
+        names = list(view.roles(request)[0])
         if len(names) > 1:
             now = request.weights or view.manifest.weights
             yield from ({**base, "weights": {**now, name: weight}} for weight in _HEAVIER for name in names)

@@ -13,6 +13,7 @@ from ingest.records import Hit
 from ingest.schedule.status import JobStatus
 from ingest.search.answer import Answer, RerankResult
 from ingest.search.fusion import FusionMethod
+from ingest.search.late import LateMode
 from ingest.search.request import MAX_CONTEXT, MAX_GROUP_SIZE, MAX_LIMIT, MAX_QUERY, MAX_REACH
 from ingest.search.rerank import RerankMode
 from ingest.serve.constraints import COMBINATIONS, Body, BoostText, FilterText, Path, Text, Weights, Where
@@ -36,6 +37,7 @@ class SearchParameters(BaseModel):
     limit: int = Field(10, ge=1, le=MAX_LIMIT, description="Most hits of the page, or most groups.")
     offset: int = Field(0, ge=0, le=MAX_OFFSET, description="Hits or groups to skip.")
     vectors: list[Text] | None = Field(None, min_length=1, description="Names of the vectors to query. Default: all.")
+    late: LateMode = Field("rerank", description="How multivectors take part: rerank (order the best fused hits), fuse, off.")
     fusion: FusionMethod = Field("scores", description="How to fuse: scores, rrf (ranks), dbsf (scores per query).")
     feedback: bool = Field(True, description="Query the dense vectors again, moved toward the three best chunks.")
     score_threshold: float | None = Field(None, description="Least score of a hit.")

@@ -129,7 +129,9 @@ def preview_job(
             check_manifest(wanted, stored)
     except CollectionNotFoundError:
         exists = False
-    preview = Preview(wanted.collection, exists, dict.fromkeys((model.key for model in models), 0), vector_bytes(models))
+    preview = Preview(
+        wanted.collection, exists, dict.fromkeys((model.key for model in models), 0), vector_bytes(models, job.chunking.tokens)
+    )
     to_copy = reusable_vectors(store, job.reuse, wanted, job.aliases)
     if exists:
         to_copy = vectors_to_copy(store, wanted.collection, wanted, to_copy)

@@ -156,7 +156,7 @@ class Reader:
         self._seen = seen
         self._reject_record = reject
         self._bounds = bounds
-        self._vector_bytes = vector_bytes(models)
+        self._vector_bytes = vector_bytes(models, chunking.tokens)
         self._known_empty = known_empty
         self._find_versions = find_versions
         self._notes_versions = notes_versions

@@ -9,6 +9,7 @@ from ingest.encode.contract import ModelKind
 from ingest.encode.model_config import truncated
 from ingest.encode.registry import (
     KAGGLE_OPTIMIZED_MODELS,
+    MULTIVECTOR_MODELS,
     RERANKING_MODELS,
     SPARSE_MODELS,
     EnsembleConfig,
@@ -29,6 +30,7 @@ def test_the_registries_hold_exactly_the_agreed_keys() -> None:
         "all-miniLM-l6",
     }
     assert set(SPARSE_MODELS) == {"bm25", "splade", "splade-v3", "qdrant-minilm-attention"}
+    assert set(MULTIVECTOR_MODELS) == {"colbert-v2", "answerai-colbert-small-v1", "jina-colbert-v2"}
     assert set(RERANKING_MODELS) == {"ms-marco-minilm-l6", "bge-reranker-v2-m3", "jina-reranker-v3", "coderank-bi-encoder"}
 
 
@@ -52,7 +54,7 @@ def test_dense_facts(key: str, dim: int, max_tokens: int, license_: str, remote:
 def test_every_model_is_known_under_its_own_key_and_is_pinned() -> None:
     for key, model in known_models().items():
         assert model.key == key
-        assert model.kind == "dense" or model.dim is None or model.key == "coderank-bi-encoder"
+        assert model.kind in ("dense", "multivector") or model.dim is None or model.key == "coderank-bi-encoder"
         assert model.revision or model.backend == "qdrant"
 
 
@@ -90,7 +92,7 @@ def test_a_built_in_model_can_be_given_a_path() -> None:
         ({"path": "x", "max_tokens": 64}, "dim, the dimension of a dense model, is required"),
         ({"path": "x", "dim": 8}, "max_tokens, the longest input of the model, is required"),
         ({"dim": 8, "max_tokens": 64}, "path or hub_id is required"),
-        ({"path": "x", "kind": "dence", "dim": 8, "max_tokens": 64}, "use dense, sparse or reranker"),
+        ({"path": "x", "kind": "dence", "dim": 8, "max_tokens": 64}, "use dense, sparse, multivector or reranker"),
         ({"path": "x", "dim": 8, "max_tokens": 64, "truncate_dim": 4}, "cannot be truncated to 4"),
         ({"path": "x", "dim": 8, "max_tokens": 64, "backend": "onnx", "pooling": "cls"}, "an ONNX model is pooled by its mean"),
     ],
