@@ -99,6 +99,7 @@ def test_the_vectors_before_the_last_are_dropped_with_what_points_record_of_them
     report = bench.reindex([KEPT, WORDS])
     assert report.dropped_vectors == ("swapped",)
     assert stored(bench) == {"kept", NEW.key, "words"}
+    assert all(payload["_ingest"]["vectors"].keys() == {"kept", NEW.key, "words"} for payload, _ in bench.content().values())
     assert bench.reindex([KEPT, OLD]).encoded == {"swapped": bench.store.count("docs")}
 
 
