@@ -17,6 +17,7 @@ import ingest
 
 FOR_OUR_OWN_ROOMS = {
     "FindCopies",  # what an adoption passes to `run_job`
+    "FieldUse",  # what a boost tells the check of a search's fields
     "CollectionView",  # what `Searcher.view` returns, for evaluation
     "SharedModel",  # what a `ModelPool` keeps
     "SearchRequest",  # what `Searcher.answers` takes, for a search of several collections
