@@ -17,8 +17,9 @@ from ingest.records import Document, Rejected, Unchanged, Unread, Versioned
 from ingest.source.formats import FileFormat, as_records, format_of_path
 from ingest.source.ignore_files import IgnoreFiles
 from ingest.source.pieces import Piece, PiecesSource, of_file, open_file, read_alone, read_changed_pieces, read_pieces
+from ingest.source.places import Entry, Place
 from ingest.source.reading_report import ReadingReport
-from ingest.source.streams import ByteStream, Entry, Place, first_line, stdin_stream
+from ingest.source.streams import ByteStream, first_line, stdin_stream
 from ingest.source.tables import FilePart, Table
 from ingest.source.versions import document_version
 

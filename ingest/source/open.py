@@ -15,10 +15,10 @@ from ingest.source.convert import check_format
 from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap
 from ingest.source.files import FileSource, FolderSource, StdinSource, matcher
 from ingest.source.formats import FORMATS, VALUES, as_records, format_named, format_of_path
+from ingest.source.places import HTTP, Place, has_query, place_of, public_url
 from ingest.source.plugin_source import PluginSource, find_source, plugin_hint
 from ingest.source.read_options import AS_FOUND, ReadOptions
 from ingest.source.sql import SqlSource, check_database, database_name, is_database
-from ingest.source.streams import HTTP, Place, has_query, place_of, public_url
 from ingest.source.tables import Table
 
 _MAGIC = re.compile(r"[*?\[]")

@@ -18,8 +18,9 @@ from ingest.source.fields import Unusable
 from ingest.source.files import FileSource, FolderSource, StdinSource
 from ingest.source.formats import FileFormat
 from ingest.source.pieces import Piece, PiecesSource
+from ingest.source.places import Place
 from ingest.source.sql import SqlSource, absolute_location
-from ingest.source.streams import Place, source_errors
+from ingest.source.streams import source_errors
 from ingest.source.tables import FilePart, Table
 
 logger = logging.getLogger(__name__)

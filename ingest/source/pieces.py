@@ -18,8 +18,9 @@ from ingest.source.column_types import guess_type, typed
 from ingest.source.convert import check_format, document_from_file, is_converted_apart, is_text
 from ingest.source.fields import NoRecordsError, Unusable, raw_of
 from ingest.source.formats import FileFormat
+from ingest.source.places import Entry, Place, printable
 from ingest.source.reading_report import ReadingReport
-from ingest.source.streams import ByteStream, Entry, Place, first_line, printable
+from ingest.source.streams import ByteStream, first_line
 from ingest.source.tables import FilePart, Table
 from ingest.source.versions import document_version
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from ingest.source.streams import printable
+from ingest.source.places import printable
 
 logger = logging.getLogger(__name__)
 

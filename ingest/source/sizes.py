@@ -8,7 +8,8 @@ from contextlib import suppress
 from ingest.errors import SourceError
 from ingest.records import Source
 from ingest.source.files import FileSource, FolderSource
-from ingest.source.streams import Place, source_errors
+from ingest.source.places import Place
+from ingest.source.streams import source_errors
 
 
 def hold_bytes(sources: Iterable[Source], least: int) -> bool:

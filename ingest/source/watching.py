@@ -16,7 +16,8 @@ from ingest.records import Source
 from ingest.source.files import FolderSource, is_junk
 from ingest.source.ignore_files import NAMES, IgnoreFiles
 from ingest.source.pieces import PiecesSource
-from ingest.source.streams import Entry, first_line
+from ingest.source.places import Entry
+from ingest.source.streams import first_line
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ import pytest
 from ingest.errors import ConfigurationError, SourceError
 from ingest.records import Document, Rejected
 from ingest.source import open_source
-from ingest.source.streams import first_line, public_url  # inner seams: no server here speaks these protocols
+from ingest.source.places import public_url
+from ingest.source.streams import first_line  # inner seams: no server here speaks these protocols
 
 LINE = '{"id": "1", "text": "a record"}\n'
 
