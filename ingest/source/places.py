@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Literal, cast
 
 import fsspec  # type: ignore[import-untyped]
+import fsspec.asyn  # type: ignore[import-untyped]
 from fsspec.implementations.cached import CachingFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
 from ingest.errors import ConfigurationError, MissingExtraError
 from ingest.records import FileFacts
-from ingest.source.streams import ByteStream, Compression, first_line, source_errors
+from ingest.source.streams import BLOCK, SPOOLED, ByteStream, Compression, first_line, source_errors
 from ingest.source.versions import local_version, modified_at, remote_version
 
 HTTP = ("http", "https")
@@ -93,7 +96,22 @@ class Place:
     def open(self, path: str, where: str, compression: Compression | None) -> ByteStream:
         """Open a file. Does not translate `FileNotFoundError` and `PermissionError`: the caller decides what follows."""
         with source_errors(f"open {where}", passing=(FileNotFoundError, PermissionError)):
-            return ByteStream(cast("BinaryIO", self.system.open(path, "rb")), where, compression)
+            opened = self._opened_over_http(path) if "https" in self.system.protocol else self.system.open(path, "rb")
+            return ByteStream(cast("BinaryIO", opened), where, compression)
+
+    def _opened_over_http(self, path: str) -> Any:
+        """Open a file that can be read from any byte: in pieces if the server sends pieces, else as a copy on disk."""
+        size = self.system.info(path).get("size")
+        if size is not None and size > BLOCK and fsspec.asyn.sync(self.system.loop, _sends_pieces, self.system, path):
+            return self.system.open(path, "rb", size=size)
+        copy = tempfile.SpooledTemporaryFile(max_size=SPOOLED)  # noqa: SIM115  closed with the stream
+        try:
+            self.system.get_file(path, copy)
+            copy.seek(0)
+        except BaseException:
+            copy.close()
+            raise
+        return copy
 
     def version(self, path: str) -> str:
         """Return a token that changes with the file, as far as the file system can tell."""
@@ -146,6 +164,14 @@ class Place:
             version = remote_version(info, now)
         size = info.get("size")
         return Entry(path, relative, size if isinstance(size, int) else None, modified_at(info), version)
+
+
+async def _sends_pieces(system: Any, path: str) -> bool:
+    """Ask a server for the first byte of a file, and return whether it sends that alone."""
+    session = await system.set_session()
+    options = {**system.kwargs, "headers": {**system.kwargs.get("headers", {}), "Range": "bytes=0-0"}}
+    async with session.get(system.encode_url(path), **options) as response:
+        return bool(response.status == HTTPStatus.PARTIAL_CONTENT)
 
 
 def place_of(location: str, storage_options: Mapping[str, Any] | None = None) -> Place:

@@ -27,7 +27,8 @@ COMPRESSIONS: Mapping[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 
 BLOCK = 2**20
 """Bytes per read."""
-_SPOOLED = 2**24
+SPOOLED = 2**24
+"""Bytes of a temporary copy that are held in memory."""
 
 
 class ByteStream:
@@ -127,7 +128,7 @@ class ByteStream:
         """Return the content as a seekable file: the file itself, or a copy on disk of a compressed file or a pipe."""
         if self._packed is None and self._opened.seekable():
             return self._opened
-        self._spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=_SPOOLED))  # noqa: SIM115  closed in __exit__
+        self._spool = cast("BinaryIO", tempfile.SpooledTemporaryFile(max_size=SPOOLED))  # noqa: SIM115  closed in __exit__
         shutil.copyfileobj(cast("BinaryIO", self), self._spool, BLOCK)
         self._spool.seek(0)
         return self._spool
