@@ -255,8 +255,9 @@ class SqlSource:
 
 def _streamed(rows: Any, where: str) -> Iterator[Any]:
     """Yield the rows of a result. Raise `SourceError` if the database fails."""
-    batches = rows.partitions(_ROWS)
     number = 0
+    with _translated(f"read {where}"):
+        batches = rows.partitions(_ROWS)
     while True:
         with _translated(f"read {where} after row {number}"):
             batch = next(batches, None)
