@@ -334,20 +334,29 @@ def report(
     dropped_vectors: tuple[str, ...] = (),
 ) -> Reindexed:
     """Return the report of what was done, with what is stored now."""
-    live = store.manifest(name)
-    previous = store.aliases().get(previous_alias(name))
+    aliases = store.aliases()
+    live, previous = aliases.get(name, name), aliases.get(previous_alias(name))
     return Reindexed(
         collection=name,
-        stored_as=live.collection,
+        stored_as=live,
         previous=previous,
-        previous_vectors=tuple(spec.name for spec in live.previous.vectors) if live.previous and not previous else (),
+        previous_vectors=() if previous else _previous_vectors(store, live),
         dropped=tuple(cleanup.dropped),
         dropped_vectors=dropped_vectors,
         kept=cleanup.kept,
-        points=store.count(live.collection),
+        points=store.count(live),
         seconds=round(monitor.elapsed(), 3),
         copied=dict(made.copied) if isinstance(made, Rebuild) else {},
         encoded=dict(made.encoded) if made else {},
         models=monitor.model_reports(),
         lease_events=monitor.lease_events,
     )
+
+
+def _previous_vectors(store: Store, live: str) -> tuple[str, ...]:
+    """Return the names of the vectors that a rollback searches: none if another tool made the collection."""
+    try:
+        kept = store.manifest(live).previous
+    except ForeignCollectionError:
+        return ()
+    return tuple(spec.name for spec in kept.vectors) if kept else ()
