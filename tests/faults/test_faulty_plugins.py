@@ -214,7 +214,7 @@ def test_a_source_that_fails_midway_deletes_nothing(install: Install, rules: Cal
         ):
             opened.sync("api:/", name="a", delete="full")
         assert opened.info().points == 2
-        with pytest.raises(library.ConfigurationError, match="which takes no format, query or table"):
+        with pytest.raises(library.ConfigurationError, match="which takes no format, query, table or version field"):
             library.open_source("api:/", format="csv")
 
 

@@ -28,7 +28,8 @@ from ingest.encode.registry import EnsembleConfig, known_models
 from ingest.errors import ConfigurationError, ModelError
 from ingest.search.rerank import RerankPipeline
 
-DIM = 32
+DIM = 48
+"""None of the dimensions that a model in the registry can be cut to."""
 VOCABULARY = 30_522
 TEXTS = ["def area(radius): return 3.14 * radius ** 2", "one two three", "A refund is approved by the head of the department."]
 
