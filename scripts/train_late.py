@@ -42,7 +42,7 @@ from ingest.store import open_store
 DEFAULT_BASE = "all-miniLM-l6"
 
 TEMPERATURE = 0.03
-"""Of the softmax over the mean similarities of a question's tokens, which are -1 to 1."""
+"""Temperature of the softmax over the mean similarities of a question's tokens, which are -1 to 1."""
 
 CANDIDATES = 50
 """Hits of a question that its wrong ones are taken from."""
@@ -51,7 +51,7 @@ SAMPLED = 256
 """Chunks whose tokens give the first projection."""
 
 WORDS = range(6, 41)
-"""Of a sentence that is asked as a question."""
+"""Number of words of a sentence that is asked as a question."""
 
 LOGGED = 20
 
