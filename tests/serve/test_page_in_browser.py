@@ -66,7 +66,7 @@ class Watched:
         self.page = context.new_page()
         self.faults: list[str] = []
         self._host = urlsplit(url).netloc
-        self.page.on("console", lambda message: self.faults.append(message.text))
+        self.page.on("console", lambda message: self.faults.append(f"{message.text} {message.location}"))
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", self._check)
 
