@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser import NoBrowserError, chromium
-from playwright.sync_api import Browser, BrowserContext, Page, Request, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, expect
 from serving import RULES, application, on_port, opened, stored_rules
 
 import ingest
@@ -66,11 +66,18 @@ class Watched:
         self.page = context.new_page()
         self.faults: list[str] = []
         self._host = urlsplit(url).netloc
-        self.page.on("console", lambda message: self.faults.append(f"{message.text} {message.location}"))
+        self._asked = {""}
+        self.page.on("console", self._note)
         self.page.on("pageerror", lambda error: self.faults.append(str(error)))
         self.page.on("request", self._check)
 
+    def _note(self, message: ConsoleMessage) -> None:
+        url = message.location["url"]
+        if url in self._asked:  # else it is about what the browser asks for by itself, such as an icon
+            self.faults.append(f"{message.text} {url}")
+
     def _check(self, request: Request) -> None:
+        self._asked.add(request.url)
         if not request.url.startswith("data:") and urlsplit(request.url).netloc != self._host:
             self.faults.append(request.url)
 
