@@ -219,7 +219,7 @@ class Store(Protocol):
         """Add vectors to points, and then record in their payloads what made them, as the fingerprints say.
 
         A point that no longer exists, or whose text is no longer that of the fingerprint, is left alone. Other vectors and the
-        rest of the payload stay, whoever else writes. Raises `ConfigurationError` as `set_vectors` does.
+        rest of the payload stay, even if another process writes them meanwhile. Raises `ConfigurationError` like `set_vectors`.
         """
         ...
 
