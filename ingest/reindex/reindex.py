@@ -207,7 +207,7 @@ def new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
 
 def _content_key(manifest: Manifest) -> tuple[object, object]:
     """Return everything in a manifest that determines the contents of the collection."""
-    vectors = {spec.name: (spec.kind, spec.dim, spec.distance, spec.idf, spec.fingerprint) for spec in manifest.vectors}
+    vectors = {spec.name: (spec.shape, spec.fingerprint) for spec in manifest.vectors}
     return vectors, dict(manifest.chunking)
 
 

@@ -135,7 +135,8 @@ class CollectionView:
     ) -> dict[str, list[ScoredPoint]]:
         """Return the `depth` best points of each vector for a checked query, best first, with `doc_id` and `source`."""
         conditions = (*self._own, *conditions)
-        encoded = self._encoded([query], self._vectors(vectors))
+        legs, _ = self.roles(SearchRequest(vectors=None if vectors is None else tuple(vectors), late="off"))
+        encoded = self._encoded([query], legs)
         rankings = self._finder.query(encoded, depth, conditions, payload=_SHOWN_FIELDS)[0]
         if all_shown(rankings):
             return rankings
@@ -275,9 +276,6 @@ class CollectionView:
         if not others or (request.late == "fuse" and request.like is None):
             return names, ()
         return others, [name for name in names if name in multi] if request.reranks_late else ()
-
-    def _vectors(self, vectors: Sequence[str] | None) -> Sequence[str]:
-        return self.roles(SearchRequest(vectors=None if vectors is None else tuple(vectors), late="off"))[0]
 
     def _truncations(self, query: str, vectors: Sequence[str]) -> list[str]:
         """Return a sentence for each model that reads only the beginning of the query."""

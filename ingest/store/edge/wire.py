@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -129,7 +130,7 @@ def _copies_of_a_graph(vector: VectorSpec, options: CollectionOptions) -> Any:
     """Return the copies from which the engine builds the graph of a dense vector by default, in a third of the time."""
     if options.quantization != "auto" or vector.kind != "dense" or options.datatype.startswith("turbo"):
         return None
-    return engine.ScalarQuantizationConfig(engine.ScalarType.Int8, memory=_memory(options, "quantized"))
+    return _quantization_config(replace(options, quantization="scalar"))
 
 
 def _quantization_config(options: CollectionOptions) -> Any:
@@ -183,10 +184,8 @@ stored_point = partial(wire.stored_point, sparse=engine.SparseVector)
 def vector_to(value: Vector) -> Any:
     if isinstance(value, SparseVector):
         return engine.SparseVector(value.indices.tolist(), value.values.tolist())
-    # Any sequence is accepted; these need no copy.
-    rows: list[Any] = [value] if value.ndim == 1 else list(value)
-    views = [memoryview(row) for row in rows]
-    return views[0] if value.ndim == 1 else views
+    rows: Any = value  # any sequence is accepted; views need no copy
+    return memoryview(rows) if value.ndim == 1 else [memoryview(row) for row in rows]
 
 
 def search_params(query: VectorQuery) -> engine.SearchParams | None:
