@@ -39,7 +39,7 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldUse:
-    """What a request does with a field outside of its filters.
+    """A use of a field by an option of a request, outside of its filters.
 
     Attributes:
         option: the option that names the field.

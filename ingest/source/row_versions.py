@@ -28,7 +28,7 @@ class ListedRow:
 
 
 class RowVersions:
-    """What gives rows their versions, from now on.
+    """The versions of a table's rows that are read from now on.
 
     Args:
         table: the reader of the rows; its `fields.version` names the column.

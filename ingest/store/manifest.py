@@ -45,7 +45,7 @@ class VectorSpec:
 
     @property
     def shape(self) -> tuple[VectorKind, int | None, Distance, bool]:
-        """What the store knows of the vector, and what it cannot change: kind, dimension, distance, IDF."""
+        """The properties of the vector that the store knows and cannot change: kind, dimension, distance, IDF."""
         return self.kind, self.dim, self.distance, self.idf
 
     @property
