@@ -46,9 +46,7 @@ NOISE = 0.9
 """Length of the noise that makes a distractor of a document, whose vector has length 1: a cosine of 0.74."""
 
 LAYOUTS = [
-    CollectionOptions(),
-    CollectionOptions(datatype="float16"),
-    CollectionOptions(datatype="turbo8"),
+    *(CollectionOptions(datatype=datatype, quantization="none") for datatype in ("float32", "float16", "turbo8")),
     *(
         CollectionOptions(quantization=kind)
         for kind in (
@@ -80,7 +78,7 @@ def main() -> None:
     rows = []
     for engine in arguments.stores.split(","):
         for options in LAYOUTS:
-            name = " ".join(map(str, options.layout.values())) or "float32"
+            name = options.datatype if options.quantization == "none" else options.quantization
             try:
                 found = _embedded(data, options) if engine == "embedded" else _in_new_process(_serve, data, options)
             except ConfigurationError as exc:
