@@ -222,11 +222,9 @@ class CollectionView:
     def _like(self, like: str, vectors: Sequence[str]) -> tuple[dict[str, Vectors], tuple[Filter, ...]]:
         """Return the mean vectors of a document or chunk as a query, and the filter that excludes that document."""
         collection, shown = self.manifest.collection, (*self._own, *SHOWN)
-        points = [
-            point
-            for point in (self._store.retrieve(collection, [like], payload=True, vectors=list(vectors)) if is_uuid(like) else [])
-            if is_shown(point.payload) and self._is_own(point.payload)
-        ]
+        ids = [like.lower()] if is_uuid(like.lower()) else []  # stored in lower case, but other tools show them in upper case
+        chunks = self._store.retrieve(collection, ids, payload=True, vectors=list(vectors)) if ids else []
+        points = [point for point in chunks if is_shown(point.payload) and self._is_own(point.payload)]
         if not points:
             of_document = [*shown, Condition("doc_id", "eq", like)]
             points = list(islice(self._store.scroll(collection, of_document, vectors=list(vectors)), LIKE_CHUNKS))

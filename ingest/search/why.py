@@ -12,6 +12,7 @@ from ingest.search.request import MAX_LIMIT, MAX_REACH, SearchRequest
 from ingest.search.shown import SHOWN
 from ingest.search.view import CollectionView
 from ingest.store.contract import Condition, Filter
+from ingest.store.expression_text import format_expression
 
 WhyCause = Literal["found", "not stored", "rejected", "soft-deleted", "filter", "option", "depth", "fusion", "reranking"]
 
@@ -93,9 +94,9 @@ def _filtered(view: CollectionView, query: str, doc_id: str, request: SearchRequ
     change = _first_that_works(
         view, query, doc_id, request, ({"where": kept, **more} for more in _changes(view, request, None, kept, doc_id))
     )
-    names = " and ".join(f"where {_shown(each)}" for each in excluding)
     together = "" if alone else ", which no chunk of it meets together"
-    return Why(doc_id, "filter", f"it is excluded by {names}{together}: drop that filter", change=change)
+    sentence = f"it is excluded by where {format_expression(excluding)}{together}: drop that filter"
+    return Why(doc_id, "filter", sentence, change=change)
 
 
 def _lost(view: CollectionView, query: str, doc_id: str, request: SearchRequest) -> Why:
@@ -201,11 +202,4 @@ def _written(change: Mapping[str, Any]) -> str:
 
 
 def _written_option(name: str, value: Any) -> str:
-    return f"where {' and '.join(map(_shown, value))}" if name == "where" else f"{name}={value!r}"
-
-
-def _shown(part: Filter) -> str:
-    match part:
-        case Condition(field, operator, value):
-            return f"{field} {operator} {value!r}"
-    return "a combination of conditions"
+    return f"{name}={(format_expression(value) if name == 'where' else value)!r}"

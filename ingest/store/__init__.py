@@ -5,6 +5,7 @@ manifest    what a collection was made with
 schema      collection names, payloads, manifests: pure
 filters     filters from Python values: pure
 expression  … from a line of text: pure
+expression_text  … and as one: pure
 conditions  … the conditions on one field, checked: pure
 qdrant_filter  … in Qdrant's JSON: pure
 edge/       the embedded engine; only it, and BM25, use `qdrant_edge`

@@ -198,7 +198,7 @@ def similarity(hits: Sequence[Hit]) -> float:
 
 def test_others_like_a_document_or_chunk_are_found(searcher: Searcher) -> None:
     note = searcher.search("lamp", limit=1, where="doc_id~note")[0]
-    for like in (note.doc_id, note.id):
+    for like in (note.doc_id, note.id, note.id.upper()):
         hits = searcher.search(like=like, limit=100)
         assert hits
         assert note.doc_id not in {hit.doc_id for hit in hits}

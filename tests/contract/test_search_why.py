@@ -119,9 +119,9 @@ def test_what_is_not_stored_or_soft_deleted_is_told(searcher: Searcher) -> None:
 def test_a_filter_is_named(searcher: Searcher) -> None:
     first = order(searcher)[0]
     parity = int(first[1:]) % 2
-    why = assert_cause(searcher, first, "filter", "metadata.n eq -1", where=["metadata.n=-1", f"metadata.parity={parity}"])
+    why = assert_cause(searcher, first, "filter", "where metadata.n=-1:", where=["metadata.n=-1", f"metadata.parity={parity}"])
     assert len(why.change["where"]) == 1
-    assert_cause(searcher, first, "filter", "combination", where=f"not metadata.parity={parity}")
+    assert_cause(searcher, first, "filter", f"not (metadata.parity={parity})", where=f"not metadata.parity={parity}")
     far = order(searcher)[-1]
     assert_cause(searcher, far, "filter", "source", where="source=other", limit=3)
 

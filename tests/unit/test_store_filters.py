@@ -7,6 +7,7 @@ import math
 from datetime import UTC, date, datetime
 from typing import Any
 
+import filter_oracle
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from ingest.errors import ConfigurationError
 from ingest.store.contract import Combination, Condition, Filter, RawFilter
 from ingest.store.edge.filters import filter_to
 from ingest.store.expression import parse_expression
+from ingest.store.expression_text import format_expression
 from ingest.store.filters import as_where, parse_filter, parse_where
 
 
@@ -234,10 +236,39 @@ def test_a_filter_is_written_as_json_that_is_the_same_filter(expression: str) ->
     assert parse_filter(json.loads(json.dumps([as_where(each) for each in filters]))) == filters
 
 
+@given(filter_oracle.filters, st.lists(filter_oracle.documents, min_size=1, max_size=5))
+def test_a_filter_is_written_as_text_that_means_the_same(part: Filter, documents: list[dict[str, Any]]) -> None:
+    read = parse_expression(format_expression([part]))
+    assert parse_expression(format_expression(read)) == read
+    for document in documents:
+        payload = {"metadata": document}
+        assert all(filter_oracle.meets(payload, each) for each in read) == filter_oracle.meets(payload, part)
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "metadata.lang=en and metadata.year>=2020",
+        'a="two words" and b="2020" and c="true" and d="*" and e=""',
+        '(a=1 or b in [x, 2.5, "y, z"]) and not (c not in [en])',
+        'note~"R&D" and a is null and b is not missing and c!=* and d=*',
+        "p near (52.5, 13.4, 5000.0) and p polygon (0.0 0.0, 0.0 1.0, 1.0 1.0)",
+        'items{(price>10 and color=red)} and changed>"2024-12-31T00:00:00+00:00"',
+    ],
+)
+def test_a_filter_is_written_as_it_was_read(expression: str) -> None:
+    assert format_expression(parse_expression(expression)) == expression
+
+
+def test_a_field_that_would_negate_is_quoted() -> None:
+    assert format_expression([Condition("not", "missing", value=True)]) == '"not" is missing'
+
+
 def test_a_filter_of_the_client_passes_as_it_is() -> None:
     raw = models.Filter(must=[models.HasIdCondition(has_id=[3])])
     assert parse_filter(raw) == (RawFilter(raw),)
     assert as_where(RawFilter(raw)) == {"must": [{"has_id": [3]}]}
+    assert "Qdrant" in format_expression([RawFilter(raw)])
     assert parse_filter({"or": ["a=1", raw]}) == (Combination("or", (Condition("a", "eq", 1), RawFilter(raw))),)
 
 
