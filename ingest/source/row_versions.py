@@ -11,6 +11,7 @@ from typing import Any
 from ingest.identity import digest
 from ingest.records import Document, Rejected, Unchanged, Versioned
 from ingest.source.fields import ImpossibleId, Unusable, prefixed_id, raw_json
+from ingest.source.sql_text import how_to_convert
 from ingest.source.tables import Table
 from ingest.source.versions import row_version
 
@@ -33,20 +34,30 @@ class RowVersions:
     Args:
         table: the reader of the rows; its `fields.version` names the column.
         reading: what else decides the document in a row: the query and the driver.
+        dialect: SQLAlchemy's name of the database.
     """
 
-    def __init__(self, table: Table, *reading: object) -> None:
+    def __init__(self, table: Table, *reading: object, dialect: str = "") -> None:
         self._table = table
+        self._dialect = dialect
         self._reading = digest([asdict(table.fields), table.max_bytes, *reading])
         self._now = datetime.now(UTC)
 
     def document(self, row: Mapping[str, Any], position: str) -> Document | Rejected:
         """Return a row that was read as a document with its version."""
         item = self._table.document(dict(row), position)
+        if isinstance(item, Rejected):
+            return self._explained(item, row)
         column = self._table.fields.version
-        if column is None or isinstance(item, Rejected):
+        if column is None:
             return item
         return replace(item, version=self._version(row[column]))
+
+    def _explained(self, item: Rejected, row: Mapping[str, Any]) -> Rejected:
+        """Return a rejected row with a sentence about its columns of bytes, none of which a document can have."""
+        used = self._table.fields.columns(list(row))
+        ways = [how_to_convert(name, self._dialect) for name in used if isinstance(row[name], bytes | bytearray | memoryview)]
+        return replace(item, reason=f"{item.reason}; in the query, write {', and '.join(ways)}") if ways else item
 
     def listed(self, column: str, key: Any, version: Any, where: str) -> ListedRow | Rejected:
         """Return a row of the list, as `Rejected` if its id can be none. `column`: the one of the ids."""

@@ -19,6 +19,7 @@ from ingest.records import Document, Rejected, Unchanged, Unread
 from ingest.source.fields import ID_FIELDS, Unusable, named
 from ingest.source.postgresql import read_as_plain_values
 from ingest.source.row_versions import ListedRow, RowVersions, groups, unchanged_ids
+from ingest.source.sql_text import without_end
 from ingest.source.streams import first_line
 from ingest.source.tables import Table
 
@@ -138,8 +139,9 @@ class SqlSource:
             yield Rejected(f"{shown}: {key} {doc_id}", reason, doc_id=doc_id)
 
     def _versions(self, connection: Connection) -> RowVersions:
-        driver = connection.dialect.dbapi
-        return RowVersions(self.table, self.query, self.from_table, connection.dialect.driver, getattr(driver, "__version__", ""))
+        dialect = connection.dialect
+        read_by = (dialect.driver, getattr(dialect.dbapi, "__version__", ""))
+        return RowVersions(self.table, self.query, self.from_table, *read_by, dialect=dialect.name)
 
     def _checked_id_column(self, connection: Connection, shown: str) -> str:
         """Return the column with the ids. Raise `SourceError` if there is none, or a column of another field is missing."""
@@ -222,9 +224,8 @@ class SqlSource:
         if self.from_table is not None:
             schema, _, name = self.from_table.rpartition(".")
             return sqlalchemy.table(name, schema=schema or None)
-        # Unchanged: a colon is no parameter, and the line break ends a trailing comment.
-        query = (self.query or "").rstrip().rstrip(";").replace(":", r"\:")
-        return sqlalchemy.text(f"({query}\n) ingest_rows")
+        query = without_end(self.query or "").replace(":", r"\:")  # a colon is no parameter
+        return sqlalchemy.text(f"({query}\n) ingest_rows")  # the line break ends a comment
 
     def _rows_in(self, keys: KeyRange) -> Any:
         import sqlalchemy  # noqa: PLC0415  an extra
@@ -270,9 +271,8 @@ def _streamed(rows: Any, where: str) -> Iterator[Any]:
 def database_name(location: str, query: str | None, from_table: str | None) -> str:
     """Return the URL without driver, user and password, with a digest of its options, and the table or a digest of the query."""
     url = _url(location)
-    rows = from_table if query is None else _short_digest(query)
     options = "" if _sqlite_path(url) else _options(url)
-    return f"{_shown(url)}{options and '?'}{options}#{rows}"
+    return f"{_shown(url)}{options and '?'}{options}#{from_table if query is None else _short_digest(query)}"
 
 
 def _options(url: URL) -> str:

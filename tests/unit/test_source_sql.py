@@ -15,6 +15,7 @@ from ingest.errors import ConfigurationError, IngestError, MissingExtraError, So
 from ingest.records import Document, Rejected
 from ingest.source import FieldMap, open_source
 from ingest.source.sql import database_name
+from ingest.source.sql_text import how_to_convert, without_end
 
 
 @pytest.fixture
@@ -59,6 +60,13 @@ def test_fields_are_mapped(path: Path) -> None:
     assert (found.id, found.text, found.metadata) == ("k", "words", {"x": 1})
 
 
+BINARY = "metadata.picture is binary, which JSON cannot represent: choose the metadata fields without it"
+
+
+def as_text(column: str) -> str:
+    return f"in the query, write hex({column}), or CAST({column} AS TEXT) if it is text"
+
+
 def test_bad_rows_are_rejected_alone(path: Path) -> None:
     run(path, "UPDATE docs SET text = CAST(x'78ff' AS TEXT) WHERE id = 3")
     run(path, "UPDATE docs SET text = NULL WHERE id = 4")
@@ -71,10 +79,44 @@ def test_bad_rows_are_rejected_alone(path: Path) -> None:
         (
             "5",
             f"sqlite:///{path}: row 6",
-            "metadata.picture is binary, which JSON cannot represent: choose the metadata fields without it",
+            f"{BINARY}; {as_text('picture')}",
         ),
-        ("6", f"sqlite:///{path}: row 7", "the text (text) is of type bytes, not a string"),
+        (
+            "6",
+            f"sqlite:///{path}: row 7",
+            f"the text (text) is of type bytes, not a string; {as_text('text')}",
+        ),
     ]
+
+
+@pytest.mark.parametrize("end", [";", " ; -- all of them", ";\n/* it's; */ -- all\n", " -- it's; all", ""])
+def test_a_query_may_end_as_in_a_console(path: Path, end: str) -> None:
+    query = f"SELECT id, text || ';' AS text, year FROM docs WHERE text <> '; -- no end' AND id < 9{end}"
+    plain = read(path, query=query)
+    versioned = open_source(url(path), query=query, fields=FieldMap(version="year"))
+    listed = list(versioned.read_changed(lambda _: ()))  # type: ignore[attr-defined]
+    assert [each.id for each in listed] == [each.id for each in plain if isinstance(each, Document)]
+    assert len(plain) == 9
+
+
+@pytest.mark.parametrize(
+    ("query", "statement"),
+    [
+        ("SELECT 1; SELECT 2;", "SELECT 1; SELECT 2;"),
+        ("SELECT $q$; -- $q$ ; -- c", "SELECT $q$; -- $q$"),
+        ("SELECT 'it\\'s; -- x' ;", "SELECT 'it\\'s; -- x' "),
+        ('SELECT "a;b", `c;--` FROM t;', 'SELECT "a;b", `c;--` FROM t'),
+    ],
+)
+def test_only_the_end_of_a_query_is_left_out(query: str, statement: str) -> None:
+    assert without_end(query) == statement
+
+
+@pytest.mark.parametrize(
+    ("dialect", "way"), [("mariadb", "c + 0 if it is BIT"), ("postgresql", "encode(c, 'hex')"), ("x", "c as text")]
+)
+def test_each_database_has_its_own_way_to_convert_bytes(dialect: str, way: str) -> None:
+    assert way in how_to_convert("c", dialect)
 
 
 def test_the_database_is_never_written(path: Path) -> None:
