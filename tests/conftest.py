@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tempfile
@@ -37,9 +38,18 @@ os.environ["TMPDIR"] = tempfile.tempdir = _own_folder.name
 
 os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112  its spelling; or its workers yield to other tests
 
+gc.disable()  # while modules are imported and tests collected, hardly anything becomes garbage
+
 hypothesis.settings.register_profile("any CPU", hypothesis.settings(), deadline=None)  # a slow machine fails no test
 hypothesis.settings.register_profile("thorough", hypothesis.settings(), deadline=None, max_examples=1800)  # by hand
 hypothesis.settings.load_profile("any CPU")
+
+
+def pytest_collection_finish() -> None:
+    """Leave a million objects that live as long as the process out of every later collection of garbage."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)
