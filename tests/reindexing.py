@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
+from ingest.encode.models import ModelManager
+from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
 from ingest.receipt import Receipt
 from ingest.records import Document, Payload
 from ingest.reindex.reindex import Gate, Reindexed, reindex
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Store
+from ingest.store.edge.store import EdgeStore
 from ingest.sync.job import Job
 from ingest.sync.plan import DeleteMode
 from ingest.sync.reading import WindowBounds
@@ -44,6 +48,11 @@ FEW = documents(2)
 KEPT = HashEncoder("kept", 16)
 OLD = HashEncoder("swapped", 16)
 NEW = HashEncoder("swapped", 16, revision="2")
+
+
+def bm25() -> Model:
+    [model] = ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members
+    return model
 
 
 class Bench:
@@ -112,3 +121,13 @@ class Bench:
             )
             for point in self.store.scroll(collection or self.name, vectors=True)
         }
+
+
+@contextmanager
+def embedded_bench(folder: Path, items: Sequence[Document], models: Sequence[Model], **changes: Any) -> Iterator[Bench]:
+    """A collection in an embedded store of its own, filled. `changes`: of the job."""
+    with EdgeStore(folder / "qdrant") as store:
+        made = Bench(store, folder)
+        made.job = replace(made.job, **changes)
+        made.run(items, models)
+        yield made

@@ -6,11 +6,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from reindexing import Bench, documents
+from reindexing import NEW, OLD, Bench, bm25, documents
 
-from ingest.encode.contract import Model
-from ingest.encode.models import ModelManager
-from ingest.encode.registry import EnsembleConfig
 from ingest.records import Document
 from ingest.reindex.reindex import roll_back
 from ingest.search.searcher import Searcher
@@ -20,13 +17,6 @@ from ingest.testing import HashEncoder
 SWAPS = 15
 
 DOCUMENTS = [*documents(9), Document("no words", "!!!")]
-OLD = HashEncoder("swapped", 16)
-NEW = HashEncoder("swapped", 16, revision="2")
-
-
-def bm25() -> Model:
-    [model] = ModelManager(EnsembleConfig(ensemble_models=["bm25"])).members
-    return model
 
 
 @pytest.fixture

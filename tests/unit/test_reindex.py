@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reindexing import DOCUMENTS, FEW, KEPT, LONG_TITLE, NEW, OLD, Bench
+from reindexing import DOCUMENTS, FEW, KEPT, LONG_TITLE, NEW, OLD, Bench, embedded_bench
 
 from ingest.errors import CollectionNotFoundError, ConfigurationError, IngestError, ManifestMismatchError, StoreError
 from ingest.records import Chunk, Document, Point, StoredPoint, TokenLimit
@@ -17,7 +17,6 @@ from ingest.reindex.rebuild import pair_by_id
 from ingest.reindex.reindex import roll_back
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions
-from ingest.store.edge.store import EdgeStore
 from ingest.store.schema import encoded_text
 from ingest.store.similarity import NOTE
 from ingest.sync.fingerprints import digest_document, fingerprint_chunks
@@ -38,24 +37,15 @@ class Limited(HashEncoder):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EdgeStore]:
-    with EdgeStore(tmp_path / "qdrant") as opened:
-        yield opened
-
-
-@pytest.fixture
-def bench(store: EdgeStore, tmp_path: Path) -> Bench:
-    made = Bench(store, tmp_path)
-    made.run(DOCUMENTS, [KEPT, OLD])
-    return made
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with embedded_bench(tmp_path, DOCUMENTS, [KEPT, OLD]) as made:
+        yield made
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Bench]:
     """What a fresh ingestion with the new models makes."""
-    with EdgeStore(tmp_path / "fresh") as opened:
-        made = Bench(opened, tmp_path)
-        made.run(DOCUMENTS, [KEPT, NEW])
+    with embedded_bench(tmp_path / "fresh", DOCUMENTS, [KEPT, NEW]) as made:
         yield made
 
 

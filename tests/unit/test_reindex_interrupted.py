@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from reindexing import DOCUMENTS, FEW, KEPT, NEW, OLD, Bench
+from reindexing import DOCUMENTS, FEW, KEPT, NEW, OLD, Bench, embedded_bench
 
 from ingest.errors import IngestError, StoreError
 from ingest.records import Document
@@ -39,24 +39,15 @@ class InPlaceCrashingStore(CrashingStore):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EdgeStore]:
-    with EdgeStore(tmp_path / "qdrant") as opened:
-        yield opened
-
-
-@pytest.fixture
-def bench(store: EdgeStore, tmp_path: Path) -> Bench:
-    made = Bench(store, tmp_path)
-    made.run(DOCUMENTS, [KEPT, OLD])
-    return made
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with embedded_bench(tmp_path, DOCUMENTS, [KEPT, OLD]) as made:
+        yield made
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Bench]:
     """What a fresh ingestion with the new models makes."""
-    with EdgeStore(tmp_path / "fresh") as opened:
-        made = Bench(opened, tmp_path)
-        made.run(DOCUMENTS, [KEPT, NEW])
+    with embedded_bench(tmp_path / "fresh", DOCUMENTS, [KEPT, NEW]) as made:
         yield made
 
 
