@@ -32,9 +32,6 @@ from ingest.sync.job import Job
 from ingest.sync.manifest import changed_canaries
 from ingest.sync.ownership import check_aliases, next_alias
 
-VECTOR_LAYOUT = frozenset({"on_disk", "datatype", "vectors_memory", "sparse_memory"})
-"""Layout options of each vector, which the engine only applies to those that a collection is created with."""
-
 
 class StagedStore(RetryingStore):
     """A store in which `NAME__next` is the collection NAME with the vectors that a reindex in place is building. For gates."""
@@ -85,7 +82,7 @@ def reindex_in_place(
         dropped = _drop_leftovers(store, stored, keep_old=keep_old)
         return report(name, store, monitor, cleanup, dropped_vectors=dropped)
     vectors, added = _vectors(stored, wanted, name)
-    _check_layout(stored, wanted, added, name)
+    _check_layout(stored, wanted, name)
     new_names = {spec.name for spec in added}
     check_texts(store, stored.collection, [model for model in ensemble.models if model.key in new_names], OURS)
 
@@ -139,19 +136,11 @@ def _is_same(one: VectorSpec, other: VectorSpec) -> bool:
     return (one.shape, one.fingerprint) == (other.shape, other.fingerprint) and not changed_canaries(one, other)
 
 
-def _check_layout(stored: Manifest, wanted: Manifest, added: Sequence[VectorSpec], name: str) -> None:
-    """Raise `ConfigurationError` for a layout that the present collection, or a vector that is added to it, cannot get."""
-    changed = sorted(key for key, value in wanted.layout.items() if stored.layout.get(key) != value)
-    lacking = sorted(VECTOR_LAYOUT & stored.layout.keys()) if added else []
-    multivectors = [spec.name for spec in added if spec.kind == "multivector"]
-    if changed or lacking:
+def _check_layout(stored: Manifest, wanted: Manifest, name: str) -> None:
+    """Raise `ConfigurationError` for a layout that differs from that of the collection."""
+    if changed := sorted(key for key, value in wanted.layout.items() if stored.layout.get(key) != value):
         raise ConfigurationError(
-            f"{name} was not reindexed: the layout setting {', '.join(changed or lacking)} cannot be applied in place"
-            f"{'' if changed else ' to a new vector'}; leave --in-place out to build a new collection"
-        )
-    if multivectors:
-        raise ConfigurationError(
-            f"{name} was not reindexed: the multivector {', '.join(multivectors)} cannot be added in place; leave --in-place out"
+            f"{name} was not reindexed: the layout setting {', '.join(changed)} cannot be applied in place; leave --in-place out"
             " to build a new collection"
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from reindexing import DOCUMENTS, FEW, KEPT, OLD, Bench
+from reindexing import DOCUMENTS, FEW, KEPT, OLD, Bench, bm25, embedded_bench
+from word_rows import WordRows
 
 from ingest.errors import ConfigurationError, IngestError, ManifestMismatchError
 from ingest.records import Document, Point, TokenLimit
@@ -19,7 +21,6 @@ from ingest.reindex.reindex import roll_back
 from ingest.search.searcher import Searcher
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import CollectionOptions, Manifest
-from ingest.store.edge.store import EdgeStore
 from ingest.sync.ownership import next_alias, previous_alias
 from ingest.testing import FakeClock, FlakyStore, HashEncoder
 
@@ -30,25 +31,16 @@ WORDS = HashEncoder("words", 8)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[EdgeStore]:
-    with EdgeStore(tmp_path / "qdrant") as opened:
-        yield opened
-
-
-@pytest.fixture
-def bench(store: EdgeStore, tmp_path: Path) -> Bench:
-    made = Bench(store, tmp_path)
-    made.run(FEW, [KEPT, OLD])
-    made.reindex = partial(made.reindex, build=reindex_in_place)  # type: ignore[method-assign]
-    return made
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with embedded_bench(tmp_path, FEW, [KEPT, OLD]) as made:
+        made.reindex = partial(made.reindex, build=reindex_in_place)  # type: ignore[method-assign]
+        yield made
 
 
 @pytest.fixture
 def fresh(tmp_path: Path) -> Iterator[Bench]:
     """What a fresh ingestion with the new models makes."""
-    with EdgeStore(tmp_path / "fresh") as opened:
-        made = Bench(opened, tmp_path)
-        made.run(FEW, [KEPT, NEW])
+    with embedded_bench(tmp_path / "fresh", FEW, [KEPT, NEW]) as made:
         yield made
 
 
@@ -161,6 +153,22 @@ def test_a_collection_without_an_alias_and_with_points_of_other_tools(bench: Ben
     assert names(bench.store.manifest("plain")) == ["kept", "swapped"]
 
 
+@pytest.mark.parametrize("options", [CollectionOptions(), CollectionOptions(datatype="float16", on_disk=True, hnsw_m=8)])
+def test_the_engine_stores_new_vectors_like_those_of_a_fresh_ingestion(tmp_path: Path, options: CollectionOptions) -> None:
+    models = [KEPT, NEW, WordRows("rows", 8), bm25()]
+    with (
+        embedded_bench(tmp_path / "in_place", FEW, [KEPT, OLD], options=options) as made,
+        embedded_bench(tmp_path / "fresh", FEW, models, options=options) as fresh,
+    ):
+        count = made.store.count("docs")
+        assert made.reindex(models, build=reindex_in_place, keep_old=False).encoded == {
+            model.key: count for model in models if model is not KEPT
+        }
+        assert made.content() == fresh.content()
+        in_place, ingested = (json.loads(next(each.folder.rglob("edge_config.json")).read_text()) for each in (made, fresh))
+    assert in_place == ingested
+
+
 # --- what is refused, before anything changes
 
 
@@ -190,10 +198,6 @@ def test_another_distance_other_chunks_and_another_layout_are_refused(bench: Ben
     refused(bench, ConfigurationError, "layout setting on_disk cannot be applied in place;", [KEPT, NEW])
     bench.job = replace(job, options=CollectionOptions(quantization="scalar"))
     refused(bench, ConfigurationError, "layout setting quantization cannot be applied in place;", [KEPT, OLD])
-    bench.job = job
-    bench.store.write_manifest(replace(bench.store.manifest("docs"), layout={"datatype": "float16"}))
-    refused(bench, ConfigurationError, "layout setting datatype cannot be applied in place to a new vector", [KEPT, NEW])
-    assert bench.reindex([KEPT]).encoded == {}
 
 
 def test_chunks_that_are_too_long_for_the_new_model_are_refused(bench: Bench) -> None:

@@ -116,9 +116,13 @@ class EdgeCollections:
                     shard.update(UpdateOperation.delete_vector_name(name))
             directory.write_manifest(replace(manifest, collection=directory.name))
             others = replace(manifest, next=None).every_vector
-            for spec in wanted.values():
-                if spec.name not in others:  # the others exist: they were searched
-                    shard.update(new_vector(spec))
+            added = [spec for spec in wanted.values() if spec.name not in others]  # the others exist: they were searched
+            options = taken_over(CollectionOptions(), manifest.layout)
+            for spec in added:
+                shard.update(new_vector(spec, options))
+            if added:
+                vectors = tuple(wanted.values())
+                self._reload(opened, collection_config(replace(manifest, vectors=vectors), options))
 
     def collections(self) -> list[CollectionInfo]:
         with self._mutex:
@@ -260,6 +264,17 @@ class EdgeCollections:
             directory.unlock()
             raise
         self._open[directory.name] = OpenCollection(directory, shard)
+
+    def _reload(self, opened: OpenCollection, config: engine.EdgeConfig) -> None:
+        """Open the shard again with another configuration: only so does the engine take that of a vector that was added."""
+        opened.shard.flush()
+        opened.shard.close()
+        try:
+            opened.shard = engine.EdgeShard.load(str(opened.directory.shard), config)
+        except BaseException:
+            del self._open[opened.directory.name]
+            opened.directory.unlock()
+            raise
 
     def _info(self, collection: str) -> CollectionInfo:
         directory = CollectionDirectory(self._root, collection)

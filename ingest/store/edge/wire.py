@@ -74,12 +74,7 @@ _INDEX_TYPES: dict[IndexType, engine.PayloadSchemaType] = {
 
 def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.EdgeConfig:
     """Return the engine's configuration. Raises `ConfigurationError` for an option whose value the engine lacks."""
-    datatype = _DATATYPES.get(options.datatype)
-    if datatype is None:
-        raise ConfigurationError(
-            f"the layout has datatype {options.datatype!r}, which the embedded engine lacks: choose one of"
-            f" {', '.join(_DATATYPES)}, or use a server"
-        )
+    datatype = _datatype(options)
     return engine.EdgeConfig(
         vectors={
             vector.name: engine.EdgeVectorParams(
@@ -114,6 +109,16 @@ def collection_config(manifest: Manifest, options: CollectionOptions) -> engine.
         payload_memory=_memory(options, "payload"),
         id_tracker_memory=_memory(options, "ids"),
     )
+
+
+def _datatype(options: CollectionOptions) -> engine.VectorStorageDatatype:
+    datatype = _DATATYPES.get(options.datatype)
+    if datatype is None:
+        raise ConfigurationError(
+            f"the layout has datatype {options.datatype!r}, which the embedded engine lacks: choose one of"
+            f" {', '.join(_DATATYPES)}, or use a server"
+        )
+    return datatype
 
 
 def _multi(vector: VectorSpec) -> dict[str, Any]:
@@ -154,12 +159,17 @@ def _memory(options: CollectionOptions, part: Part) -> engine.Memory | None:
     return None if placement is None else _PLACEMENTS[placement]
 
 
-def new_vector(vector: VectorSpec) -> UpdateOperation:
-    """Return the operation that adds a named vector to a collection; it changes nothing if there is one of the same shape."""
+def new_vector(vector: VectorSpec, options: CollectionOptions) -> UpdateOperation:
+    """Return the operation that adds a named vector to a collection; it changes nothing if there is one of the same shape.
+
+    The rest of the options are those of `collection_config`.
+    """
     if vector.dim is None:
         return UpdateOperation.create_sparse_vector(vector.name, engine.Modifier.Idf if vector.idf else None)
     multi = _multi(vector).get("multivector_config")
-    return UpdateOperation.create_dense_vector(vector.name, vector.dim, _DISTANCES[vector.distance], multivector_config=multi)
+    return UpdateOperation.create_dense_vector(
+        vector.name, vector.dim, _DISTANCES[vector.distance], multivector_config=multi, datatype=_datatype(options)
+    )
 
 
 def same_index(one: engine.PayloadIndexInfo, other: engine.PayloadIndexInfo) -> bool:
