@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, repeat
-from typing import NoReturn, TypeVar
-
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 from ingest.errors import ModelUnavailableError, StoreUnavailableError
 from ingest.parameters import normalize, parse_integer, parse_number
+
+if TYPE_CHECKING:
+    from tenacity import RetryCallState
 
 logger = logging.getLogger(__name__)
 
@@ -63,6 +64,8 @@ def call_with_retries(
         return call()  # most calls end here, before anything is made that only retries need
     except TRANSIENT as exc:
         attempts: Iterator[Callable[[], _T]] = chain([partial(_raise, exc)], repeat(call))
+    from tenacity import Retrying, retry_if_exception, wait_random_exponential  # noqa: PLC0415  most commands retry nothing
+
     backoff = wait_random_exponential(multiplier=policy.first, max=policy.longest)
 
     def attempt() -> _T:

@@ -108,7 +108,7 @@ class RunSettings(Table):
     chunk_tokens: int | None = Field(None, ge=8, description="Maximum tokens per chunk. Default: what every model accepts.")
     chunk_overlap: float = Field(0.0, ge=0, le=0.5, description="Share of a chunk that the next chunk repeats.")
     chunker: str | None = Field(None, description="Plugin that cuts documents. Default: they are cut along their structure.")
-    fields: FieldsSettings = Field(FieldsSettings(), description="Field mapping: table `[fields]`.")
+    fields: FieldsSettings = Field(FieldsSettings.model_construct(), description="Field mapping: table `[fields]`.")
     types: dict[str, ColumnType] = Field(
         default_factory=dict,
         description="Column of CSV → `text`, `integer`, `number`, `boolean` or `date`. Default: what all values have.",
@@ -122,7 +122,7 @@ class RunSettings(Table):
         None,
         description="Names that lead to the list of records in JSON, YAML and XML, such as `data.items`. Default: the file.",
     )
-    html: HtmlSettings = Field(HtmlSettings(), description="How to read HTML: table `[html]`.")
+    html: HtmlSettings = Field(HtmlSettings.model_construct(), description="How to read HTML: table `[html]`.")
     include: Names = Field(default_factory=list, description="Patterns of the files of a folder to read. Default: all.")
     exclude: Names = Field(default_factory=list, description="Patterns of the files of a folder to leave out.")
 
@@ -145,7 +145,7 @@ class RunSettings(Table):
     )
     rejects: Path | None = Field(None, description="The rejects file. Default: `.ingest/rejects/COLLECTION.jsonl`.")
 
-    layout: LayoutSettings = Field(LayoutSettings(), description="Layout of new collections: table `[layout]`.")
+    layout: LayoutSettings = Field(LayoutSettings.model_construct(), description="Layout of new collections: table `[layout]`.")
     index: dict[str, str] = Field(
         default_factory=dict,
         description="Metadata field → payload index: `keyword`, `integer`, `float`, `bool`, `datetime`, `geo`, `uuid`, or"

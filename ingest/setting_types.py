@@ -7,7 +7,6 @@ from datetime import UTC
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
-from pydantic_settings import NoDecode
 
 from ingest.errors import ConfigurationError
 from ingest.parameters import format_share, parse_duration, parse_share, parse_share_or_number, parse_weight
@@ -20,7 +19,10 @@ def _split_commas(value: Any) -> Any:
     return [] if value == "none" else [part.strip() for part in value.split(",") if part.strip()]
 
 
-Names = Annotated[list[str], NoDecode, BeforeValidator(_split_commas)]
+SPLIT_COMMAS = BeforeValidator(_split_commas)
+
+Names = Annotated[list[str], SPLIT_COMMAS]
+"""A list of names, in one text separated by commas."""
 
 
 def _as_written(value: Any) -> Any:

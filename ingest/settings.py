@@ -13,20 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import (
-    BaseModel,
-    Field,
-    SecretStr,
-    ValidationError,
-    field_serializer,
-)
-from pydantic_settings import (
-    BaseSettings,
-    InitSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_serializer
 
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
@@ -43,12 +30,10 @@ CONFIG_VARIABLE = "INGEST_CONFIG"
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class Settings(RunSettings, BaseSettings):
+class Settings(RunSettings):
     """All settings with their defaults. Unknown keys are errors."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid", env_prefix=ENVIRONMENT_PREFIX, env_nested_delimiter="__", env_ignore_empty=True, frozen=True
-    )
+    model_config = ConfigDict(frozen=True, validate_default=True)
 
     store: str = Field(".ingest/qdrant", description="A folder for the embedded engine, or the URL of a server.")
     api_key: SecretStr | None = Field(None, description="The server's API key or JWT.")
@@ -100,7 +85,7 @@ class Settings(RunSettings, BaseSettings):
         2048, ge=1, description="Initial chunks per window; a window grows if swapping models takes too long."
     )
 
-    collections: CollectionsSettings = Field(CollectionsSettings(), description="Table `[collections]`.")
+    collections: CollectionsSettings = Field(CollectionsSettings.model_construct(), description="Table `[collections]`.")
 
     jobs: dict[JobName, JobSettings] = Field(default_factory=dict, description="The jobs of `ingest sync`: tables `[jobs.NAME]`.")
     jobs_dir: Path = Field(Path(".ingest/jobs"), description="Folder of the locks, status files and rejects of jobs.")
@@ -139,30 +124,13 @@ def load_settings(overrides: Mapping[str, Any], file: Path | None = None) -> Set
     """
     named = file or (Path(os.environ[CONFIG_VARIABLE]) if os.environ.get(CONFIG_VARIABLE) else None)
     values = _read_file(named)
-    _check_spelling(values)
-    given = set(overrides)
-    _check_environment()
-
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls,
-            settings_cls: type[BaseSettings],
-            init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  the signature is pydantic-settings'
-            file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            given.update(env_settings())
-            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=values)
-
+    variables = _read_environment()
     try:
-        settings = Layered(**overrides)
+        settings = Settings.model_validate(_merged(_merged(values, variables), overrides))
     except ValidationError as exc:
         raise ConfigurationError(_first_problem(exc)) from exc
-    except SettingsError as exc:
-        raise ConfigurationError(f"a setting in the environment cannot be read ({exc}): tables are written as JSON") from exc
     if named is None:
+        given = {*overrides, *variables}
         check_found(values, DEFAULT_FILE, given=given, store=settings.store, trusted=settings.trust_remote_code)
     return settings
 
@@ -205,26 +173,35 @@ def _read_file(named: Path | None) -> dict[str, Any]:
         raise ConfigurationError(f"the settings file {path} cannot be read: {exc.strerror}") from exc
 
 
-def _check_spelling(values: Mapping[str, Any]) -> None:
-    """Raise `ConfigurationError` for an unknown key: pydantic-settings reads `Store` as `store`, but `check_found` does not."""
-    for key in values:
-        if key not in Settings.model_fields:
-            raise ConfigurationError(f"unknown setting {key}{nearest_hint(key.lower(), Settings.model_fields)}")
+def _read_environment() -> dict[str, Any]:
+    """Return the settings in the environment. Raises `ConfigurationError` for an unknown `INGEST_` variable."""
+    variables = [each for each in os.environ if each.upper().startswith(ENVIRONMENT_PREFIX) and each.upper() != CONFIG_VARIABLE]
+    known = [ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields]
+    for variable in variables:
+        if variable.upper().split("__")[0] not in known:
+            hint = nearest_hint(variable.upper(), [*known, CONFIG_VARIABLE])
+            raise ConfigurationError(f"unknown setting {variable} in the environment{hint}")
+    if not variables:
+        return {}
+    from ingest.environment_settings import read_environment  # noqa: PLC0415  see there
+
+    return read_environment(Settings, ENVIRONMENT_PREFIX)
 
 
-def _check_environment() -> None:
-    """Raise `ConfigurationError` for an unknown `INGEST_` variable, which pydantic-settings ignores."""
-    known = {ENVIRONMENT_PREFIX + name.upper() for name in Settings.model_fields} | {CONFIG_VARIABLE}
-    for variable in os.environ:
-        if variable.upper().startswith(ENVIRONMENT_PREFIX) and variable.upper().split("__")[0] not in known:
-            raise ConfigurationError(f"unknown setting {variable} in the environment{nearest_hint(variable.upper(), known)}")
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of both; where both have a value, that of `over`, and of two tables the values of both."""
+    merged = {**under, **over}
+    for name in under.keys() & over.keys():
+        if isinstance(under[name], Mapping) and isinstance(over[name], Mapping):
+            merged[name] = _merged(under[name], over[name])
+    return merged
 
 
 def _first_problem(exc: ValidationError) -> str:
     problem = exc.errors(include_url=False)[0]
     path = [str(part) for part in problem["loc"]]
     if problem["type"] == "extra_forbidden":
-        return f"unknown setting {'.'.join(path)}{nearest_hint(path[-1], _known_keys(path[:-1]))}"
+        return f"unknown setting {'.'.join(path)}{nearest_hint(path[-1].lower(), _known_keys(path[:-1]))}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in ("enum", "literal_error"):
         allowed = problem["ctx"]["expected"].replace("'", "").replace(" or ", ", ")

@@ -50,6 +50,9 @@ def root(
 
         typer.echo(version("qdrant-ingest"))
         raise typer.Exit
+    if not gc.isenabled():  # see `main`
+        gc.freeze()
+        gc.enable()
     from ingest.cli.invocation import Invocation  # noqa: PLC0415  settings take longer to import than a help text to print
 
     _start_logging(debug=debug)
@@ -63,6 +66,8 @@ def main() -> None:
     """Run the `ingest` command."""
     # A run makes millions of objects and hardly a cycle: collecting cycles at the default rate takes a tenth of its time.
     gc.set_threshold(50_000, 20, 50)
+    # What is imported stays: looking for cycles in it takes a twentieth of a short command.
+    gc.disable()
     # The interpreter looks for cycles once more when it ends, which takes a fifth of a search: the process ends anyway.
     atexit.register(gc.freeze)
     try:

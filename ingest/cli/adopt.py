@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ingest.adopt.adoption import Adopted
-from ingest.cli import options
+from ingest.cli import option_groups, options
 from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
@@ -28,7 +28,7 @@ def adopt(
     collection: Annotated[
         str, typer.Argument(metavar="COLLECTION", help="The collection of the other tool, or its alias.", show_default=False)
     ],
-    models: options.ModelOptions,
+    models: option_groups.ModelOptions,
     into: Annotated[
         str | None, typer.Option("--into", help="Name of the new collection. [default: COLLECTION, which must be an alias]")
     ] = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli import options
+from ingest.cli import option_groups, options
 from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
@@ -22,14 +22,14 @@ from ingest.schedule.status import judge
 @options.spread
 def embed(
     context: typer.Context,
-    source: options.SourceOptions,
+    source: option_groups.SourceOptions,
     out: Annotated[
         Path,
         typer.Option(
             "--out", "-o", metavar="DIR", help="Directory of the export: a new one, or one to continue.", show_default=False
         ),
     ],
-    models: options.ModelOptions,
+    models: option_groups.ModelOptions,
     max_delete: Annotated[
         str | None,
         typer.Option("--max-delete", help="Share of the documents in DIR that may be removed as missing. [default: 20%]"),

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from ingest.cli import options
+from ingest.cli import option_groups, options
 from ingest.cli.invocation import Invocation
 from ingest.cli.output import print_json
 from ingest.cli.reports import preview_json, print_preview, print_sizing
@@ -17,12 +17,12 @@ from ingest.cluster.capacity import Assumptions, size_plan
 @options.spread
 def plan(
     context: typer.Context,
-    source: options.SourceOptions,
+    source: option_groups.SourceOptions,
     collection: options.Collection,
-    models: options.ModelOptions,
-    deletion: options.DeleteOptions,
-    engine: options.EngineOptions,
-    machines: options.MachineOptions,
+    models: option_groups.ModelOptions,
+    deletion: option_groups.DeleteOptions,
+    engine: option_groups.EngineOptions,
+    machines: option_groups.MachineOptions,
     reuse: options.Reuse = None,
     check: options.Check = None,
     store: options.Store = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ingest.cli import options
+from ingest.cli import option_groups, options
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
 from ingest.cli.output import print_json
@@ -21,7 +21,7 @@ from ingest.errors import ConfigurationError
 def reindex_collection(
     context: typer.Context,
     collection: options.CollectionArgument,
-    models: options.ModelOptions,
+    models: option_groups.ModelOptions,
     store: options.Store = None,
     rollback: Annotated[
         bool, typer.Option("--rollback", help="Swap with the collection before the last swap; a second time, forward again.")

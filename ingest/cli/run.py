@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ingest.cli import options
+from ingest.cli import option_groups, options
 from ingest.cli.interruption import StopSignals
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
@@ -29,11 +29,11 @@ from ingest.source.pieces import PiecesSource
 @options.spread
 def run(
     context: typer.Context,
-    source: options.SourceOptions,
+    source: option_groups.SourceOptions,
     collection: options.Collection,
-    models: options.ModelOptions,
-    deletion: options.DeleteOptions,
-    engine: options.EngineOptions,
+    models: option_groups.ModelOptions,
+    deletion: option_groups.DeleteOptions,
+    engine: option_groups.EngineOptions,
     store: options.Store = None,
     rejects: options.Rejects = None,
     max_rejects: options.MaxRejects = None,

@@ -11,9 +11,9 @@ PIPED_WIDTH = 10_000
 
 
 def output() -> Console:
-    """Return a console on standard output. Text in a pipe or a file is not wrapped."""
-    console = Console(markup=False, highlight=False)
-    return console if console.is_terminal else Console(markup=False, highlight=False, width=PIPED_WIDTH)
+    """Return a console on standard output that prints text as it is. Text in a pipe or a file is not wrapped."""
+    console = Console(markup=False, emoji=False, highlight=False)
+    return console if console.is_terminal else Console(markup=False, emoji=False, highlight=False, width=PIPED_WIDTH)
 
 
 @cache

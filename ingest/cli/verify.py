@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from ingest.cli import options
+from ingest.cli import option_groups, options
 from ingest.cli.invocation import Invocation
 from ingest.cli.monitor import open_monitor
 from ingest.cli.output import print_json
@@ -21,9 +21,9 @@ NOT_CLEAN = 1
 @options.spread
 def verify(
     context: typer.Context,
-    source: options.SourceOptions,
+    source: option_groups.SourceOptions,
     collection: options.Collection,
-    models: options.ModelOptions,
+    models: option_groups.ModelOptions,
     repair: Annotated[bool, typer.Option("--repair", help="Repair every finding, and change nothing else.")] = False,
     sample: Annotated[
         str,

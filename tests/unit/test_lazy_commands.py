@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ CLIENTS = {"qdrant_client", "grpc", "httpx", "ray"}
 BASICS = {"rich", "pydantic_settings", "numpy", "qdrant_edge", "prometheus_client"}
 
 
-def imported(*arguments: str, cwd: Path) -> set[str]:
+def imported(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> set[str]:
     """Run a command in a process of its own, and return the packages that it imported."""
     code = (
         "import atexit, sys\n"
@@ -30,7 +31,12 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
         "main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, *arguments], cwd=cwd, env=environment(), capture_output=True, text=True, check=False
+        [sys.executable, "-c", code, *arguments],
+        cwd=cwd,
+        env=environment() if env is None else env,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return set(done.stderr.splitlines()[-1].split())
@@ -39,6 +45,11 @@ def imported(*arguments: str, cwd: Path) -> set[str]:
 @pytest.mark.parametrize("option", ["--help", "--version"])
 def test_listing_the_commands_imports_none(option: str, tmp_path: Path) -> None:
     assert not imported(option, cwd=tmp_path) & {*MODELS, *SOURCES, *CLIENTS, *BASICS}
+
+
+def test_settings_import_the_reader_of_variables_only_if_there_are_any(tmp_path: Path) -> None:
+    none = {name: value for name, value in environment().items() if not name.startswith("INGEST_")}
+    assert "pydantic_settings" not in imported("--show-settings", cwd=tmp_path, env=none)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +62,8 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_listing_the_collections_imports_no_models_no_sources_and_no_arrays(searched: Path) -> None:
-    assert not imported("collections", "list", cwd=searched) & {*MODELS, *SOURCES, *CLIENTS, "numpy"}
+    unneeded = {*MODELS, *SOURCES, *CLIENTS, "numpy", "tenacity"}
+    assert not imported("collections", "list", cwd=searched) & unneeded
 
 
 @pytest.mark.parametrize("options", [[], ["--vectors", "bm25"]])

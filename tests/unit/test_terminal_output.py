@@ -20,6 +20,7 @@ from ingest.cli.answers import print_hits
 from ingest.cli.notes import shown_note
 from ingest.cli.progress import TerminalProgress
 from ingest.cli.receipts import describe_seconds, summarize
+from ingest.cli.terminal import output
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError
 from ingest.receipt import ChunkCounts, ModelReport, Receipt
@@ -123,6 +124,11 @@ def test_hits_in_a_pipe_are_not_wrapped(capsys: pytest.CaptureFixture[str]) -> N
     assert place == "    sync.md:29  score 4.64"
     assert snippet.startswith("    Documents are deleted now and then")
     assert len(snippet) > 250
+
+
+def test_what_is_printed_is_what_is_stored(capsys: pytest.CaptureFixture[str]) -> None:
+    output().print("C:books: [bold]")
+    assert capsys.readouterr().out == "C:books: [bold]\n"
 
 
 def test_hits_on_a_terminal_are_wrapped_and_their_matches_bold(monkeypatch: pytest.MonkeyPatch) -> None:
