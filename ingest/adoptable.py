@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 from ingest.adopt.adoption import Adopted, Adoption
@@ -13,7 +14,7 @@ from ingest.encode.ensemble import EncodingOptions, open_ensemble
 from ingest.encode.model_config import nearest
 from ingest.errors import ConfigurationError
 from ingest.parameters import checked, parse_text
-from ingest.searchable import OnProgress, SearchableCollection
+from ingest.searchable import OnProgress, SearchableCollection, Share
 from ingest.store.contract import Manifest
 from ingest.sync.preview import preview_job
 
@@ -31,6 +32,7 @@ class AdoptableCollection(SearchableCollection):
         metadata_field: str | None = None,
         title_field: str | None = None,
         have: Mapping[str, str] | None = None,
+        max_delete: Share = Fraction(1, 5),
         dry_run: bool = False,
         accept_rejects: bool = False,
         rejects: str | Path | None = None,
@@ -45,6 +47,8 @@ class AdoptableCollection(SearchableCollection):
                 `title_field`, the usual one that it has is taken, or none if vectors are kept (`have`).
             have: model key → name of a vector that the model made, "" for one without a name. It is kept if those of a sample
                 that is encoded again are the same.
+            max_delete: share of the documents of an earlier adoption that this one may delete, as of a `full` sync. All may go of
+                a collection that does not stand for the alias yet.
             dry_run: only say what would be done.
             accept_rejects: take the alias even if some documents cannot be adopted.
             rejects: the rejects file. None: `rejects/NAME.jsonl` in the state folder.
@@ -58,7 +62,7 @@ class AdoptableCollection(SearchableCollection):
         stored = None if adoption.swaps else self._stored()
         encoding = self._proven_encoding(stored, self._encoding, adoption.texts)
         models = self._models_with_kept(stored, encoding, adoption.have)
-        job = self._job(stored, delete="full")
+        job = self._job(stored, delete="full", max_delete=1 if adoption.swaps else max_delete)
         build = replace(job, collection=adoption.target(job, models))
         with open_ensemble(models, encoding, monitor=self._monitored(on_progress)) as ensemble:
             if dry_run:

@@ -12,6 +12,7 @@ from ingest.adopt.documents import (
     PAGE_POINTS,
     ForeignDocuments,
     PayloadFields,
+    check_places,
     check_title_field,
     encoded_text,
     text_field,
@@ -206,6 +207,7 @@ def _found_fields(
     fields: PayloadFields, payloads: Sequence[Mapping[str, Any]], collection: str, *, titles: bool
 ) -> PayloadFields:
     """Return the fields with those for text and title that were not given. `titles`: whether to look for titles."""
+    check_places(payloads, fields, collection)
     if fields.title is not None:
         check_title_field(payloads, fields.title, collection)
     elif titles:

@@ -39,6 +39,9 @@ USUAL_TEXTS = (*TEXT_FIELDS, "document", "_node_content.text")
 USUAL_TITLES = (*TITLE_FIELDS, "metadata.title", "meta.title")
 """The payload fields in which other tools store the title, if their documents have one."""
 
+_INT64 = 2**63
+"""SQLite keeps integers below it."""
+
 _SEPARATOR = "\n\n"
 _FIELDS = FieldMap(id="id", text="text")
 
@@ -79,6 +82,15 @@ class ForeignPoint(NamedTuple):
 
     document: Document | Rejected
     vectors: Mapping[str, Vector]
+
+
+class _Place(NamedTuple):
+    """The place of a point: its document, whether the point alone is that document, its position in it, and its id."""
+
+    doc_id: str
+    alone: bool
+    position: str | int | float | None
+    point_id: str
 
 
 class ForeignDocuments:
@@ -130,15 +142,17 @@ class ForeignDocuments:
         for start in range(0, len(ids), PAGE_POINTS):
             yield from self._store.retrieve(self.name, ids[start : start + PAGE_POINTS], vectors=self._vectors)
 
-    def _places(self) -> Iterator[tuple[str, Any, str]]:
-        """Yield document id, position and point id of each point. A point without a document id is a document of its own."""
+    def _places(self) -> Iterator[_Place]:
+        """Yield the place of each point. A point without a document id is a document of its own."""
         fields = self._fields
         paths = [path for path in (fields.id, fields.order) if path is not None]
         for point in self._store.scroll(self.name, payload=sorted({_first(path) for path in paths})):
-            found = field_of(point.payload, str(fields.id))
-            doc_id = str(found) if isinstance(found, str | int) and not isinstance(found, bool) and found != "" else point.id
+            doc_id = _document_id(field_of(point.payload, str(fields.id)))
             order = None if fields.order is None else field_of(point.payload, fields.order)
-            yield doc_id, order if isinstance(order, str | int | float) else None, point.id
+            if isinstance(order, int) and abs(order) >= _INT64:
+                order = float(order)
+            position = order if isinstance(order, str | int | float) else None
+            yield _Place(doc_id or point.id, doc_id is None, position, point.id)
 
     def _converted(self, point: StoredPoint) -> ForeignPoint:
         title = None if self._fields.title is None else field_of(point.payload, self._fields.title)
@@ -160,9 +174,9 @@ class ForeignDocuments:
 
     def _metadata(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything in a payload but the text. A field that the metadata object has as well is called `payload_…`."""
-        nested = None if self._fields.metadata is None else field_of(payload, self._fields.metadata)
-        own = dict(nested) if isinstance(nested, Mapping) else {}
-        left_out = {self._fields.text} | ({self._fields.metadata} if isinstance(nested, Mapping) else set())
+        nested = None if self._fields.metadata is None else _object_in(payload, self._fields.metadata)
+        own = dict(nested or {})
+        left_out = {self._fields.text} | ({self._fields.metadata} if nested is not None else set())
         rest = {name: value for name, value in payload.items() if name not in left_out}
         return {**{f"payload_{name}" if name in own else name: value for name, value in rest.items()}, **own}
 
@@ -214,6 +228,20 @@ def field_of(payload: Mapping[str, Any], path: str) -> Any:
     return value
 
 
+def _object_in(payload: Mapping[str, Any], path: str) -> Mapping[str, Any] | None:
+    """Return the object in a payload field, which may be JSON text of one, or None."""
+    value = field_of(payload, path)
+    value = _object(value) if isinstance(value, str) else value
+    return value if isinstance(value, Mapping) else None
+
+
+def _document_id(value: Any) -> str | None:
+    """Return the document id in a payload field, or None. 17.0 is 17: tables with missing numbers make such ids."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) and value != "" else None
+
+
 def text_field(payloads: Sequence[Mapping[str, Any]]) -> str:
     """Return the field of some payloads that has the text. Raises `ConfigurationError`, which names their fields."""
     found = _most_frequent(payloads, USUAL_TEXTS)
@@ -231,10 +259,25 @@ def title_field(payloads: Sequence[Mapping[str, Any]]) -> str | None:
 def check_title_field(payloads: Sequence[Mapping[str, Any]], path: str, collection: str) -> None:
     """Raise `ConfigurationError` if none of some payloads has a text in a field for the title."""
     if _most_frequent(payloads, (path,)) is None:
-        raise ConfigurationError(
-            f"no title is in {path} of the first {len(payloads)} points of {collection}: name another field (--title-field)"
-            f" (fields: {', '.join(_names(payloads))})"
-        )
+        raise _nothing_in("title", path, "--title-field", payloads, collection)
+
+
+def check_places(payloads: Sequence[Mapping[str, Any]], fields: PayloadFields, collection: str) -> None:
+    """Raise `ConfigurationError` if none of some payloads has a value in a field that says what belongs where."""
+    for what, path, option, read in (
+        ("document id", fields.id, "--id-field", lambda payload, path: _document_id(field_of(payload, path))),
+        ("position of a chunk", fields.order, "--order-field", field_of),
+        ("object", fields.metadata, "--metadata-field", _object_in),
+    ):
+        if path is not None and all(read(payload, path) is None for payload in payloads):
+            raise _nothing_in(what, path, option, payloads, collection)
+
+
+def _nothing_in(what: str, path: str, option: str, payloads: Sequence[Mapping[str, Any]], collection: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"no {what} is in {path} of the first {len(payloads)} points of {collection}: name another field ({option})"
+        f" (fields: {', '.join(_names(payloads))})"
+    )
 
 
 def _most_frequent(payloads: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> str | None:
@@ -281,12 +324,12 @@ class _Groups(TemporaryDatabase):
     """The points of each document, in order."""
 
     def __init__(self) -> None:
-        super().__init__("CREATE TABLE points (doc_id TEXT, place, point_id TEXT);")
+        super().__init__("CREATE TABLE points (doc_id TEXT, alone, position, point_id TEXT);")
 
-    def fill(self, places: Iterable[tuple[str, Any, str]]) -> None:
-        self._database.executemany("INSERT INTO points VALUES (?, ?, ?)", places)
+    def fill(self, places: Iterable[_Place]) -> None:
+        self._database.executemany("INSERT INTO points VALUES (?, ?, ?, ?)", places)
 
     def documents(self) -> Iterator[tuple[str, list[str]]]:
-        rows = self._database.execute("SELECT doc_id, point_id FROM points ORDER BY doc_id, place, rowid")
-        for doc_id, points in groupby(rows, key=itemgetter(0)):
-            yield doc_id, [point_id for _, point_id in points]
+        rows = self._database.execute("SELECT doc_id, alone, point_id FROM points ORDER BY doc_id, alone, position, rowid")
+        for (doc_id, _), points in groupby(rows, key=itemgetter(0, 1)):
+            yield doc_id, [point_id for *_, point_id in points]

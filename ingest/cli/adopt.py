@@ -56,6 +56,7 @@ def adopt(
             "--have", metavar="MODEL=VECTOR", help="Model that made a vector, which is kept. MODEL= for an unnamed one."
         ),
     ] = None,
+    max_delete: options.MaxDelete = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done, and do not do it.")] = False,
     accept_rejects: Annotated[
         bool, typer.Option("--accept-rejects", help="Take the alias even if some documents cannot be adopted.")
@@ -70,7 +71,7 @@ def adopt(
     is complete, and ingest reindex --rollback gives it back. Run again after an interruption, it continues.
     """
     invocation: Invocation = context.obj
-    settings = invocation.settings(**models.overrides, store=store, rejects=rejects)
+    settings = invocation.settings(**models.overrides, store=store, rejects=rejects, max_delete=max_delete)
     name = into or collection
     path = rejects_path(settings, name)
     with (
@@ -86,6 +87,7 @@ def adopt(
             metadata_field=metadata_field,
             title_field=title_field,
             have=_have(have or []),
+            max_delete=settings.max_delete,
             dry_run=dry_run,
             accept_rejects=accept_rejects,
             rejects=path,
@@ -111,6 +113,8 @@ def _print(done: Adopted, rejects: str) -> None:
         print_receipt(done.receipt, rejects=rejects)
     if done.swapped:
         typer.echo(plain(f"{done.collection} now stands for the new collection; {done.adopted_from} is unchanged"))
+    elif done.receipt is not None and done.problem is None:
+        typer.echo(plain(f"search the new collection as {done.collection}; {done.adopted_from} and its aliases are unchanged"))
     if done.problem is not None:
         typer.echo(plain(f"{done.collection} is not complete: {done.problem}"), err=True)
 

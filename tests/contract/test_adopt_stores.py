@@ -249,3 +249,47 @@ def test_a_chunk_that_is_too_large_is_cut_again_and_encoded(store: Store, foreig
         assert all(len(chunk.text) <= 80 for chunk in long.chunks)
         assert done.encoded == {"hash": len(long.chunks) - 1}
         assert {point.payload["metadata"]["page"] for point in points_of(store, name).values()} == {0, 1}
+
+
+def test_points_with_odd_places_are_grouped_by_what_they_mean(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    """17.0 is the document 17, a point without a document joins none."""
+    name = foreign()
+    own, uuid = f"{name}_v1", "00000000-0000-0000-0000-00000000000{}".format
+    store.delete(own, list(points_of(store, own)))
+    payloads: list[dict[str, Any]] = [
+        {"text": "Two.", "doc": 17, "at": 2, "metadata": '{"page": 1}'},
+        {"text": "One.", "doc": 17.0, "at": 1, "metadata": '{"page": 0}'},
+        {"text": "Alone.", "at": 1},
+        {"text": "Another.", "doc": uuid(2)},
+    ]
+    store.upsert(own, [Point(uuid(number), {}, payload) for number, payload in enumerate(payloads)])
+    with ours(store, name, tmp_path, "bm25") as docs:
+        done = docs.adopt(id_field="doc", order_field="at", metadata_field="metadata", accept_rejects=True)
+        assert done.receipt is not None
+        assert (done.receipt.written, done.receipt.rejected, done.swapped) == (2, 1, True)
+        found = docs.document("17")
+        assert found is not None
+        assert [chunk.text for chunk in found.chunks] == ["One.", "Two."]
+        assert docs.search("one", limit=1, rerank="off")[0].metadata["page"] == 0
+
+
+def test_a_field_that_no_point_has_is_refused(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    with ours(store, foreign(), tmp_path, "bm25") as docs:
+        for option in LANGCHAIN.options:
+            message = rf"is in dock of the first 6 points .* \(--{option.replace('_', '-')}\) \(fields: metadata.page, "
+            with pytest.raises(ingest.ConfigurationError, match=message):
+                docs.adopt(**{**LANGCHAIN.options, option: "dock"})
+
+
+def test_other_fields_make_other_documents(store: Store, foreign: Foreign, tmp_path: Path) -> None:
+    """Of a collection that nobody searches yet, all that a first try made may go; one in use has a deletion limit."""
+    name = foreign(texts={f"{number}.pdf": [f"Text {number}."] for number in range(6)})
+    with ours(store, name, tmp_path, "bm25") as docs, ours(store, f"{name}_new", tmp_path, "bm25") as beside:
+        store.upsert(f"{name}_v1", [Point("00000000-0000-0000-0000-000000000001", {}, {"page_content": " "})])
+        assert docs.adopt(**LANGCHAIN.options).problem is not None
+        assert docs.adopt(accept_rejects=True).swapped
+        beside.adopt(f"{name}_v1", **LANGCHAIN.options)
+        with pytest.raises(ingest.DeletionBrakeError):
+            beside.adopt(f"{name}_v1")
+        assert beside.adopt(f"{name}_v1", max_delete=1, accept_rejects=True).problem is None
+        assert beside.info().points == docs.info().points == 6
