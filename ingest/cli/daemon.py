@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,6 +13,7 @@ from typing import Any
 from ingest.cli.interruption import StopRequest
 from ingest.cli.jobs import job_sources, run_one
 from ingest.cli.watching import open_watches
+from ingest.records import Source
 from ingest.run_settings import JobSettings
 from ingest.schedule.health import JobsHealth, Limits
 from ingest.schedule.status import JobRecord, wall_clock
@@ -21,6 +22,9 @@ from ingest.schedule.watching import EVERY, Watches
 from ingest.settings import Settings, job_settings
 
 logger = logging.getLogger(__name__)
+
+Turn = Callable[[Iterable[str]], AbstractContextManager[Callable[[], object]]]
+"""Return the context of a run that writes these sources, with a function to call between its windows."""
 
 FindProblems = Callable[[], Mapping[str, tuple[str, ...]]]
 """Return job → its problems as sentences; none for a healthy one."""
@@ -31,6 +35,7 @@ class Daemon:
     """Jobs that run one after another, when they are due and when their files change.
 
     Attributes:
+        sources: watched job → the names of the sources that its runs write.
         health: tells how the jobs are; a Prometheus collector.
     """
 
@@ -38,10 +43,11 @@ class Daemon:
     records: Mapping[str, JobRecord]
     timetable: Timetable
     watches: Watches
+    sources: Mapping[str, frozenset[str]]
     health: JobsHealth
     stop: StopSignal
     kept: Callable[[], dict[str, Any]]
-    turn: AbstractContextManager[object]
+    turn: Turn
 
     @property
     def watched(self) -> list[str]:
@@ -59,8 +65,13 @@ class Daemon:
                 return
             logger.info("%s: started%s", name, "" if batch.parts is None else " with what has changed")
             record = self.records[name]
-            with self.turn:
-                status = run_one(self.settings, record, self.stop, next_run, parts=batch.parts, kept=self.kept)
+            with self.turn(self.sources.get(name, ())) as give_way:
+
+                def stop() -> bool:
+                    give_way()
+                    return self.stop()
+
+                status = run_one(self.settings, record, stop, next_run, parts=batch.parts, kept=self.kept)
             batch.failed = status.status == "failed"
         level = logging.INFO if status.exit_code == 0 or self.stop() else logging.ERROR
         logger.log(level, "%s: %s%s", name, status.status, f": {status.error}" if status.error else "")
@@ -72,13 +83,13 @@ def open_daemon(
     stop: StopSignal,
     *,
     kept: Callable[[], dict[str, Any]] = dict,
-    turn: AbstractContextManager[object] | None = None,
+    turn: Turn = lambda _sources: nullcontext(lambda: None),
 ) -> Daemon:
     """Return the jobs of these names. From now on, changes in the folders of those that are watched are collected.
 
     Args:
         kept: see `run_one`.
-        turn: a context that each run is in, such as a lock. None: none.
+        turn: returns a context that each run is in, see `Turn`.
 
     Raises what `open_watches` and `job_trigger` raise.
     """
@@ -87,13 +98,21 @@ def open_daemon(
     triggers = {name: _trigger(name, job) for name, job in jobs.items()}
     timetable = Timetable(triggers, {name: record.read() for name, record in records.items()}, wall_clock())
     watched = [name for name, job in jobs.items() if job.watch]
-    watches = open_watches({name: (job_sources(settings, name), job_settings(settings, name).delete) for name in watched}, stop)
+    opened = {name: job_sources(settings, name) for name in watched}
+    watches = open_watches({name: (opened[name], job_settings(settings, name).delete) for name in watched}, stop)
     for name in watched:  # what changed while no daemon ran
         watches.expect_all(name)
     time_limits = {name: job.time_limit for name, job in jobs.items() if job.time_limit is not None}
     limits = Limits(settings.daemon_max_failures, settings.daemon_grace, time_limits, settings.daemon_freshness)
     health = JobsHealth(records, timetable, limits, freshness=watches.freshness)
-    return Daemon(settings, records, timetable, watches, health, stop, kept, turn or nullcontext())
+    written = {name: frozenset(_written(opened[name], jobs[name])) for name in watched}
+    return Daemon(settings, records, timetable, watches, written, health, stop, kept, turn)
+
+
+def _written(sources: Iterable[Source], job: JobSettings) -> Iterator[str]:
+    yield from (source.name for source in sources)
+    if job.moved_from is not None:
+        yield job.moved_from
 
 
 def _trigger(name: str, job: JobSettings) -> Trigger:

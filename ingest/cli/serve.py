@@ -111,7 +111,7 @@ def serve(
             stop = StopRequest()
             store_of_jobs = opened if is_embedded(settings.store) else stack.enter_context(store_of(settings))
             kept = {"store": store_of_jobs, "pool": pool}
-            daemon = open_daemon(settings, watched, stop, kept=lambda: kept, turn=served.writing)
+            daemon = open_daemon(settings, watched, stop, kept=lambda: kept, turn=served.turns.of_run)
             collectors.append(daemon.health)
             find_problems = stack.enter_context(in_background(daemon, stop)).problems
         app = create_app(

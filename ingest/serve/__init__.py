@@ -8,6 +8,7 @@ problems     errors → problem details (RFC 9457)
 access       bearer tokens, and the names that a request may call this host
 workers      the threads that answer, the queue in front of them, and the deadline
 served       the collections that are served
+turns        whose turn it is to write: a run of a job, or a client
 collections  operations on collections
 writes       operations that write and delete documents
 models_api   embeddings and reranking for other programs

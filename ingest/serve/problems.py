@@ -88,7 +88,8 @@ def response_of(error: IngestError | HTTPException | ValidationError) -> Respons
     if isinstance(error, ValidationError):
         return problem_response(422, _shape(error))
     status = next(_STATUS[kind] for kind in type(error).__mro__ if kind in _STATUS)
-    headers = {"Retry-After": str(_seconds(error))} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    passes = status == HTTPStatus.SERVICE_UNAVAILABLE or isinstance(error, JobRunningError)
+    headers = {"Retry-After": str(_seconds(error))} if passes else None
     return problem_response(status, str(error), error=type(error).__name__, headers=headers)
 
 

@@ -11,6 +11,7 @@ from ingest.collection import Collection
 from ingest.errors import CollectionNotFoundError, ConfigurationError
 from ingest.serve.access import Grant
 from ingest.serve.schemas import CollectionSummary
+from ingest.serve.turns import WriteTurns
 from ingest.store.contract import CollectionInfo, Store
 
 
@@ -33,7 +34,7 @@ class ServedCollections:
         early: collections to open before they are asked for, in any spelling. Those of `names` are, too.
 
     Attributes:
-        writing: a lock to hold while writing, because a process takes one write at a time.
+        turns: the turns to write, because a process takes one write at a time.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class ServedCollections:
         self._open = open_collection
         self.normalize = normalize
         self.names = tuple(map(normalize, names))
-        self.writing = threading.Lock()
+        self.turns = WriteTurns()
         self._early = dict.fromkeys((*self.names, *map(normalize, early)))
         self._opened: dict[str, Collection] = {}
         self._opening = threading.Lock()

@@ -17,6 +17,7 @@ from serving import api, client_of, opened, stored_rules
 
 from ingest.cli.daemon import Daemon, in_background
 from ingest.cli.interruption import StopRequest
+from ingest.errors import JobRunningError
 from ingest.schedule.health import JobsHealth, Limits
 from ingest.schedule.status import JobRecord, JobStatus, wall_clock
 from ingest.schedule.timetable import Timetable, interval_trigger
@@ -116,7 +117,8 @@ def daemon(folder: Path, changes: FakeChanges, clock: FakeClock, **more: Any) ->
     watches = Watches({"rules": ([], False)}, changes, clock=clock)
     settings = Settings(jobs={"rules": {"source": "docs", "collection": "rules", "watch": True}})
     health = JobsHealth(records, timetable, Limits(3, 600, {}))
-    return Daemon(settings, records, timetable, watches, health, changes, **{"kept": dict, "turn": nullcontext(), **more})
+    given = {"kept": dict, "turn": lambda _sources: nullcontext(lambda: None), **more}
+    return Daemon(settings, records, timetable, watches, {"rules": frozenset({"docs"})}, health, changes, **given)
 
 
 def test_a_watch_that_breaks_is_a_problem_of_its_jobs(tmp_path: Path) -> None:
@@ -134,10 +136,16 @@ def test_a_watch_that_breaks_is_a_problem_of_its_jobs(tmp_path: Path) -> None:
 
 def test_a_run_and_a_client_write_in_turns(tmp_path: Path) -> None:
     turns: list[bool] = []
+
+    def taken() -> bool:
+        try:
+            with served.turns.of_client("docs", 0.0):
+                return False
+        except JobRunningError:
+            return True
+
     with stored_rules(tmp_path, "rules") as store:
-        noted = FlakyStore(
-            store, lambda _name, _call: turns.append(served.writing.locked()), methods=frozenset({"upsert", "delete"})
-        )
+        noted = FlakyStore(store, lambda _name, _call: turns.append(taken()), methods=frozenset({"upsert", "delete"}))
         served = ServedCollections(noted, lambda name: opened(noted, name, tmp_path), _normalize_collection_name)
         with client_of(create_app(served, ServeOptions(writable=True))) as client:
             documents = "/v1/collections/rules/documents"
@@ -146,9 +154,9 @@ def test_a_run_and_a_client_write_in_turns(tmp_path: Path) -> None:
     assert turns == [True, True]
 
     def kept() -> dict[str, Any]:
-        turns.append(served.writing.locked())
+        turns.append(taken())
         raise RuntimeError("seen enough")
 
     clock = FakeClock()
-    daemon(tmp_path, FakeChanges([None], clock), clock, kept=kept, turn=served.writing).run()
-    assert (turns[2:], served.writing.locked()) == ([True], False)
+    daemon(tmp_path, FakeChanges([None], clock), clock, kept=kept, turn=served.turns.of_run).run()
+    assert (turns[2:], taken()) == ([True], False)
