@@ -25,6 +25,7 @@ from ingest.store.server.errors import VENDOR_ERRORS, is_broken, one_line, reaso
 from ingest.store.server.layout import OLDEST_SERVER
 from ingest.store.server.protocol import explain_grpc, explain_rest
 from ingest.store.server.rest import RestPoints
+from ingest.store.server.transport import KEPT_SECONDS, DirectTransport
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ _GRPC_OPTIONS = {"grpc.initial_reconnect_backoff_ms": 200, "grpc.max_reconnect_b
 _GRPC = ForkUnsafe("a gRPC connection", instead="open the store with prefer_grpc=False, or fork before the first one is opened")
 """Calls in a forked child never end if the parent had calls under way at the fork."""
 
-_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
-"""The client's default for a local server, no idle connections, makes its pool close connections that another thread was just
-given. Idle connections expire before the server closes them after five seconds, so no request meets a closing one."""
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=KEPT_SECONDS)
+"""The limits of connections to a proxy. The client's default for a local server, no idle connections, makes its pool close
+connections that another thread was just given."""
 
 _UNCOMPRESSED = {"Accept-Encoding": "identity"}
 """The server sends a compressed response in several packets. The last waits until the client acknowledges the others, which Linux
@@ -94,7 +95,7 @@ class Connection:
         encrypted = self._address.scheme == "https" or (self._proxy is not None and not self._proxy.is_http)
         tls, authority = _certificates(ca_file, needed=encrypted)
         rest_proxy, grpc_proxy = _proxy_options(self._proxy, tls, prefer_grpc=prefer_grpc)
-        transport = httpx.HTTPTransport(verify=tls, limits=_LIMITS, proxy=rest_proxy, trust_env=False)
+        transport = _transport(tls, rest_proxy)
         headers = {**_UNCOMPRESSED, "api-key": api_key} if api_key else _UNCOMPRESSED
         self.rest = RestPoints(transport, self.location, headers=headers, timeout=self.timeout)
 
@@ -272,6 +273,12 @@ def _proxy_options(
             f"the proxy {proxy} cannot be used: give one of http://, or name the host in NO_PROXY to do without"
         ) from None
     return rest_proxy, {"grpc.http_proxy": proxy.url}
+
+
+def _transport(tls: ssl.SSLContext, proxy: httpx.Proxy | None) -> httpx.BaseTransport:
+    if proxy is None:
+        return DirectTransport(tls)
+    return httpx.HTTPTransport(verify=tls, limits=_LIMITS, proxy=proxy, trust_env=False)
 
 
 def _certificates(ca_file: str | Path | None, *, needed: bool) -> tuple[ssl.SSLContext, dict[str, Any]]:
