@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,9 +12,8 @@ from store_data import point, vectors
 
 from ingest.errors import StoreError
 from ingest.records import Point, SparseVector
-from ingest.store.contract import VectorQuery
-from ingest.store.server.messages import point_messages, query_messages, vector_messages
-from ingest.store.server.wire import ServerQuery, vector_to
+from ingest.store.server.messages import point_messages, vector_messages
+from ingest.store.server.wire import vector_to
 
 
 def as_the_client_would(each: Point) -> models.PointStruct:
@@ -39,26 +36,6 @@ def test_vectors_are_as_the_client_makes_them() -> None:
     for made, (point_id, of_point) in zip(vector_messages(columns), columns.items(), strict=True):
         wanted = models.PointVectors(id=point_id, vector={name: vector_to(value) for name, value in of_point.items()})
         assert made == RestToGrpc.convert_point_vectors(wanted)
-
-
-def test_queries_are_as_the_client_makes_them() -> None:
-    filter_ = models.Filter(must=[models.FieldCondition(key="n", match=models.MatchValue(value=1))])
-    plain = [ServerQuery(VectorQuery(name, value, 5), None, None) for name, value in vectors(1).items()]
-    full = [
-        replace(each, query=replace(each.query, offset=3), filter=filter_, params=models.SearchParams(exact=True))
-        for each in plain
-    ]
-    for made, each in zip(query_messages("docs", [*plain, *full], ["doc_id"]), [*plain, *full], strict=True):
-        wanted = models.QueryRequest(
-            query=vector_to(each.query.value),
-            using=each.query.vector,
-            limit=each.query.limit,
-            offset=each.query.offset or None,
-            filter=each.filter,
-            params=each.params,
-            with_payload=["doc_id"],
-        )
-        assert made == RestToGrpc.convert_query_request(wanted, "docs")
 
 
 @given(st.integers(1, 70_000))

@@ -1,20 +1,18 @@
-"""Records as gRPC messages, and back. Pure. The models of the client in between would take more time than the messages."""
+"""Records as gRPC messages. Pure. The models of the client in between would take more time than the messages."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import GrpcToRest, RestToGrpc, grpc_to_payload, payload_to_grpc
+from qdrant_client import grpc
+from qdrant_client.conversions.conversion import payload_to_grpc
 
 from ingest.errors import StoreError
-from ingest.records import Payload, Point, ScoredPoint, SparseVector, StoredPoint, Vector
-from ingest.store.server.wire import ServerQuery
-from ingest.store.wire import named_vectors, point_id_to, ties_by_id
+from ingest.records import Payload, Point, SparseVector, Vector
+from ingest.store.wire import point_id_to
 
 _FLOATS_FIELD = b"\x0a"
 """The tag of the packed floats of a `DenseVector`: field 1, wire type 2. Their length in bytes follows."""
@@ -48,63 +46,10 @@ def payload_messages(payloads: Mapping[str, Payload]) -> list[grpc.PointsUpdateO
     ]
 
 
-def query_messages(collection: str, queries: Sequence[ServerQuery], payload: list[str] | bool) -> list[grpc.QueryPoints]:
-    """Return queries as messages."""
-    selected = RestToGrpc.convert_with_payload_interface(payload)
-    messages = []
-    for each in queries:
-        query = each.query
-        message = grpc.QueryPoints(collection_name=collection, using=query.vector, limit=query.limit, with_payload=selected)
-        _fill(message.query.nearest, query.value)
-        if query.offset:
-            message.offset = query.offset
-        if each.filter is not None:
-            message.filter.CopyFrom(RestToGrpc.convert_filter(each.filter))
-        if each.params is not None:
-            message.params.CopyFrom(RestToGrpc.convert_search_params(each.params))
-        messages.append(message)
-    return messages
-
-
-def scored_points(found: Sequence[grpc.ScoredPoint]) -> list[ScoredPoint]:
-    """Return the results of a query."""
-    return ties_by_id(
-        [ScoredPoint(_id(each.id), each.score, grpc_to_payload(payload) if (payload := each.payload) else {}) for each in found]
-    )
-
-
-def stored_points(found: Sequence[grpc.RetrievedPoint]) -> list[StoredPoint]:
-    """Return points with their named vectors."""
-    return [StoredPoint(_id(each.id), grpc_to_payload(each.payload), _stored_vectors(each)) for each in found]
-
-
 def id_message(id_: str) -> grpc.PointId:
     """Return the id of a point, a UUID or a number."""
     vendor_id = point_id_to(id_)
     return grpc.PointId(num=vendor_id) if isinstance(vendor_id, int) else grpc.PointId(uuid=vendor_id)
-
-
-def _id(point_id: grpc.PointId) -> str:
-    return point_id.uuid or str(point_id.num)
-
-
-def _stored_vectors(point: grpc.RetrievedPoint) -> dict[str, Vector]:
-    match point.vectors.WhichOneof("vectors_options"):
-        case None:
-            return {}
-        case "vectors":
-            stored = point.vectors.vectors.vectors
-            return named_vectors({name: _value(stored[name]) for name in stored}, models.SparseVector)
-    return named_vectors(GrpcToRest.convert_vectors_output(point.vectors), models.SparseVector)
-
-
-def _value(vector: grpc.VectorOutput) -> Any:
-    """Return a vector; the floats of a dense one as they are, which numpy reads in a third of the time of a list."""
-    if vector.WhichOneof("vector") == "dense":
-        return vector.dense.data
-    if vector.data and not vector.HasField("indices") and not vector.HasField("vectors_count"):  # a dense one of older servers
-        return vector.data
-    return GrpcToRest.convert_vector_output(vector)
 
 
 def _payload(point_id: str, payload: Payload) -> dict[str, grpc.Value]:

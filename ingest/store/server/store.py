@@ -10,7 +10,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from qdrant_client import grpc, models
-from qdrant_client.conversions.conversion import RestToGrpc
 
 from ingest.errors import ConfigurationError, RequestTooLargeError, StoreError
 from ingest.parameters import checked, optional, parse_boolean, parse_instance, parse_integer, parse_number, parse_path
@@ -22,15 +21,7 @@ from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import BAD_REQUEST, has_status
-from ingest.store.server.messages import (
-    id_message,
-    payload_messages,
-    point_messages,
-    query_messages,
-    scored_points,
-    stored_points,
-    vector_messages,
-)
+from ingest.store.server.messages import payload_messages, point_messages, vector_messages
 from ingest.store.server.wire import ServerQuery, point_to, search_params, stored_point, vector_to
 from ingest.store.wire import following, point_id_to, selection_to
 
@@ -52,7 +43,7 @@ class ServerStore(ServerCollections):
         allow_plain_http_key: whether to send the key over plain HTTP to any host.
         ca_file: PEM file of the authority that signed the server's certificate, if the system does not trust it.
         prefer_grpc: whether to send points over gRPC instead of REST; None: if the same server answers at `grpc_port` or, beside
-            port 6333, at the default gRPC port.
+            port 6333, at the default gRPC port. Queries and reads by id use REST, which costs a server less.
         grpc_port: gRPC port on the same host; the default is the URL's port plus one.
         timeout: seconds for one request.
         retry: limits on the retries of each request that opens the connection or concerns a whole collection. Requests for
@@ -205,15 +196,7 @@ class ServerStore(ServerCollections):
         vectors: Sequence[str] | bool = False,
     ) -> list[StoredPoint]:
         with self._connection.translated(collection):
-            if not self._connection.grpc:
-                return self._connection.rest.retrieve(collection, ids, payload, vectors)
-            request = grpc.GetPoints(
-                collection_name=collection,
-                ids=map(id_message, ids),
-                with_payload=RestToGrpc.convert_with_payload_interface(selection_to(payload)),
-                with_vectors=RestToGrpc.convert_with_vectors(selection_to(vectors)),
-            )
-            return stored_points(self._client.grpc_points.Get(request, timeout=self._connection.timeout).result)
+            return self._connection.rest.retrieve(collection, ids, payload, vectors)
 
     def query(
         self, collection: str, queries: Sequence[VectorQuery], *, payload: Sequence[str] | bool = True
@@ -237,13 +220,7 @@ class ServerStore(ServerCollections):
             for query in queries
         ]
         with self._limited(collection, max_query_limit=max((query.limit for query in queries), default=0)):
-            if not self._connection.grpc:
-                return self._connection.rest.query(collection, prepared, payload)
-            batch = grpc.QueryBatchPoints(
-                collection_name=collection, query_points=query_messages(collection, prepared, selection_to(payload))
-            )
-            answer = self._client.grpc_points.QueryBatch(batch, timeout=self._connection.timeout)
-        return [scored_points(result.result) for result in answer.result]
+            return self._connection.rest.query(collection, prepared, payload)
 
     def facet(self, collection: str, field: str, conditions: Sequence[Filter] = (), *, limit: int = MAX_FACETS) -> dict[str, int]:
         selected = self._filter(collection, conditions)
