@@ -17,12 +17,10 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import re
 import string
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,16 +28,12 @@ from sentence_transformers import MultiVectorEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.multi_vector_encoder.modules import MultiVectorMask
 from torch.nn.functional import cross_entropy
+from training import askable, base_model, learned_questions, training_parser
 
-from ingest.encode.registry import KAGGLE_OPTIMIZED_MODELS
-from ingest.encode.resolve import resolve
 from ingest.errors import ConfigurationError, IngestError
 from ingest.search import Searcher
-from ingest.search.beir import JudgedQueries, is_held_out, load_beir
-from ingest.search.searcher import DEFAULT_STORE
+from ingest.search.beir import JudgedQueries, load_beir
 from ingest.store import open_store
-
-DEFAULT_BASE = "all-miniLM-l6"
 
 TEMPERATURE = 0.03
 """Temperature of the softmax over the mean similarities of a question's tokens, which are -1 to 1."""
@@ -50,12 +44,7 @@ CANDIDATES = 50
 SAMPLED = 256
 """Chunks whose tokens give the first projection."""
 
-WORDS = range(6, 41)
-"""Number of words of a sentence that is asked as a question."""
-
 LOGGED = 20
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +77,7 @@ def main() -> None:
             chunks = list(_chunks(searcher))
             judged = list(judged_examples(searcher, questions, chunks, dice))
             asked = list(itertools.islice(own_examples(chunks, dice), arguments.warm_up_steps * arguments.batch))
-        model = new_model(_base(arguments.base), [chunk.text for chunk in chunks[:SAMPLED]], arguments)
+        model = new_model(base_model(arguments.base), [chunk.text for chunk in chunks[:SAMPLED]], arguments)
     except IngestError as error:
         sys.exit(f"error: {error}")
     print(f"warming up on {len(asked)} questions of the collection itself")
@@ -110,7 +99,7 @@ def judged_examples(
     Raises `ConfigurationError` if nothing is left to learn from.
     """
     texts = {chunk.doc_id: chunk.text for chunk in reversed(chunks)}  # the first chunk of each
-    learned = [question for question in questions.texts if not is_held_out(question)]
+    learned = learned_questions(questions)
     answers = searcher.search_batch([questions.texts[question] for question in learned], limit=CANDIDATES, late="off")
     empty = True
     for question, hits in zip(learned, answers, strict=True):
@@ -129,7 +118,7 @@ def own_examples(chunks: Sequence[Text], dice: random.Random) -> Iterator[Exampl
     """First lines and sentences of chunks as questions, in random order; never ends."""
     while True:
         for chunk in dice.sample(chunks, len(chunks)):
-            sentences = [each for each in _SENTENCE_END.split(chunk.text) if len(each.split()) in WORDS]
+            sentences = askable(chunk.text)
             other = dice.choice(chunks)
             if sentences and other.doc_id != chunk.doc_id:
                 asked = dice.choice(sentences)
@@ -228,19 +217,8 @@ def _chunks(searcher: Searcher) -> Iterator[Text]:
         yield Text(str(point.payload["doc_id"]), f"{title}\n{point.payload['text']}" if title else str(point.payload["text"]))
 
 
-def _base(name: str) -> str:
-    """Return the model of a registry key, resolved like any other; a folder or hub id unchanged."""
-    config = KAGGLE_OPTIMIZED_MODELS.get(name)
-    return str(resolve(config).folder) if config else name
-
-
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("collection")
-    parser.add_argument("beir_dir", type=Path, help="folder with queries.jsonl and qrels/test.tsv")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the model to")
-    parser.add_argument("--store", default=DEFAULT_STORE, help="of the collection: a folder or a URL")
-    parser.add_argument("--base", default=DEFAULT_BASE, help="model to start from: a folder, a hub id, or a registry key")
+    parser = training_parser(__doc__, "model")
     parser.add_argument("--dim", type=int, default=96, help="numbers of a token's vector")
     parser.add_argument("--max-tokens", type=int, default=256, help="longest chunk that the model takes")
     parser.add_argument("--max-length", type=int, default=160, help="tokens of a text while training")
@@ -248,9 +226,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--warm-up-rate", type=float, default=5e-5)
     parser.add_argument("--epochs", type=int, default=3, help="over the judged questions")
     parser.add_argument("--learning-rate", type=float, default=3e-5)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--device", help="such as cuda:0; chosen if not given")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 

@@ -16,33 +16,27 @@ from __future__ import annotations
 import argparse
 import itertools
 import random
-import re
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from datasets import Dataset
 from sentence_transformers.cross_encoder import CrossEncoder, CrossEncoderTrainer, CrossEncoderTrainingArguments
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss
+from training import askable, base_model, learned_questions, training_parser
 from transformers import set_seed
 
-from ingest.encode.registry import KAGGLE_OPTIMIZED_MODELS
-from ingest.encode.resolve import resolve
 from ingest.errors import ConfigurationError, IngestError
 from ingest.records import Hit, StoredPoint
 from ingest.search import Searcher
-from ingest.search.beir import JudgedQueries, is_held_out, load_beir
+from ingest.search.beir import JudgedQueries, load_beir
 from ingest.search.fusion import RRF_K
 from ingest.search.rerank import text_to_read
-from ingest.search.searcher import DEFAULT_STORE
 from ingest.search.shown import SHOWN
 from ingest.store import open_store
 from ingest.store.contract import Condition, Store
-
-DEFAULT_BASE = "all-miniLM-l6"
 
 CANDIDATES = 100
 """Hits of a judged question that its negatives are taken from."""
@@ -52,11 +46,6 @@ IMITATED = 60
 NEAREST = 8
 
 ASKED_TOGETHER = 32
-
-WORDS = range(6, 41)
-"""Of a sentence that is asked as a question."""
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +67,7 @@ def main() -> None:
             judged = list(judged_pairs(searcher, store, questions, negatives=arguments.negatives))
             endless = imitation_pairs(searcher, store, dice)
             imitated = list(itertools.islice(endless, arguments.warm_up_steps * arguments.batch))
-        base = _base(arguments.base)
+        base = base_model(arguments.base)
     except IngestError as error:
         sys.exit(f"error: {error}")
     model = CrossEncoder(base, num_labels=1, max_length=arguments.max_length, device=arguments.device)
@@ -100,7 +89,7 @@ def judged_pairs(searcher: Searcher, store: Store, questions: JudgedQueries, *, 
     relevant, or its first where none was found. Raises `ConfigurationError` if nothing is left to learn from.
     """
     best = max(grade for judged in questions.judgements.values() for grade in judged.values())
-    learned = [question for question in questions.texts if not is_held_out(question)]
+    learned = learned_questions(questions)
     if best <= 0 or not learned:
         raise ConfigurationError("there is nothing to learn from: judge more questions")
     for question in learned:
@@ -142,7 +131,8 @@ def imitation_pairs(searcher: Searcher, store: Store, dice: random.Random) -> It
 def _questions_from(point: StoredPoint, dice: random.Random) -> list[str]:
     """Return the title, once per document, and a sentence other than the first, which is often the title again."""
     title = [point.payload["title"]] if point.payload.get("title") and point.payload.get("chunk") == 0 else []
-    sentences = [each for each in _SENTENCE_END.split(point.payload["text"])[1:] if len(each.split()) in WORDS]
+    text = str(point.payload["text"])
+    sentences = [each for each in askable(text) if not text.startswith(each)]
     return title + ([dice.choice(sentences)] if sentences else [])
 
 
@@ -182,19 +172,8 @@ def _first_chunk(searcher: Searcher, store: Store, doc_id: str) -> list[str]:
     ]
 
 
-def _base(name: str) -> str:
-    """Return the model of a registry key, resolved like any other; a folder or hub id unchanged."""
-    config = KAGGLE_OPTIMIZED_MODELS.get(name)
-    return str(resolve(config).folder) if config else name
-
-
 def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("collection")
-    parser.add_argument("beir_dir", type=Path, help="folder with queries.jsonl and qrels/test.tsv")
-    parser.add_argument("--out", type=Path, required=True, help="folder to write the reranker to")
-    parser.add_argument("--store", default=DEFAULT_STORE, help="of the collection: a folder or a URL")
-    parser.add_argument("--base", default=DEFAULT_BASE, help="model to start from: a folder, a hub id, or a registry key")
+    parser = training_parser(__doc__, "reranker")
     parser.add_argument(
         "--warm-up-steps", type=int, default=1000, help="batches of the collection's own; 0 for a trained reranker"
     )
@@ -202,11 +181,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--negatives", type=int, default=3, help="wrong hits per relevant document")
     parser.add_argument("--epochs", type=float, default=2.0, help="over the judged questions")
     parser.add_argument("--learning-rate", type=float, default=3e-5)
-    parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--max-length", type=int, default=256, help="tokens of question and text together")
     parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: faster where the hardware has it")
-    parser.add_argument("--device", help="such as cuda:0; chosen if not given")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
