@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected
+from ingest.redaction import without_secrets
 from ingest.source.fields import FieldMap, Unusable, document_from, raw_of
 from ingest.source.reading_report import ReadingReport
 from ingest.temporary_database import TemporaryDatabase
@@ -131,7 +132,8 @@ class _Airbyte:
     def _trace(self, trace: Mapping[str, Any]) -> None:
         if trace.get("type") == "ERROR":
             error = _part(trace, "error", dict)
-            raise SourceError(f"the Airbyte source failed: {error.get('message') or 'without a message'}; fix it and run again")
+            message = without_secrets(" ".join(str(error.get("message") or "without a message").split()))
+            raise SourceError(f"the Airbyte source failed: {message}; fix it and run again")
         if trace.get("type") == "STREAM_STATUS":
             status = _part(trace, "stream_status", dict)
             self._status[_stream(_part(status, "stream_descriptor", dict), "name")] = status.get("status")
@@ -182,7 +184,9 @@ class TapReader:
                     yield from self._keep(taken, line, output.deleted, last)
             yield from (Rejected(where, reason) for reason in output.unfinished())
             if last.deleted:
-                self.report.note(f"{where}: {last.deleted:,} records are marked as deleted and were left out")
+                self.report.note(
+                    f"{where}: {last.deleted:,} records are marked as deleted and were left out (deleted by full alone)"
+                )
             yield from last.documents()
 
     def _keep(self, record: _Record, line: ParsedLine, deleted: str, last: _LastVersions) -> Iterator[Rejected]:
@@ -230,19 +234,19 @@ class _LastVersions(TemporaryDatabase):
     """
 
     def __init__(self) -> None:
-        super().__init__("CREATE TABLE documents (id TEXT PRIMARY KEY, stream TEXT, version INTEGER, document TEXT);")
+        super().__init__("CREATE TABLE documents (id TEXT PRIMARY KEY, stream TEXT, version TEXT, document TEXT);")
         self.deleted = 0
 
     def add(self, document: Document, record: _Record) -> None:
         stored = json.dumps([document.text, document.title, document.metadata, document.position])
-        row = document.id, _joined(record.stream), record.version, stored
+        row = document.id, _joined(record.stream), _version(record.version), stored
         self._database.execute("INSERT OR REPLACE INTO documents VALUES (?, ?, ?, ?)", row)
 
     def remove(self, doc_id: str) -> None:
         self._database.execute("DELETE FROM documents WHERE id = ?", (doc_id,))
 
     def activate(self, activated: _Activated) -> None:
-        row = _joined(activated.stream), activated.version
+        row = _joined(activated.stream), _version(activated.version)
         self._database.execute("DELETE FROM documents WHERE stream = ? AND version IS NOT ?", row)
 
     def documents(self) -> Iterator[Document]:
@@ -263,6 +267,11 @@ def _stream(message: Mapping[str, Any], name: str) -> tuple[str, ...]:
     namespace = message.get("namespace")
     stream = _part(message, name, str)
     return (namespace, stream) if isinstance(namespace, str) and namespace else (stream,)
+
+
+def _version(version: int | None) -> str | None:
+    """Return a version as text: a tap may count beyond 64 bits, where SQLite has no integers."""
+    return None if version is None else str(version)
 
 
 def _names(names: object) -> list[str]:

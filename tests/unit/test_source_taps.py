@@ -103,14 +103,17 @@ def test_the_last_version_of_a_record_counts(tmp_path: Path) -> None:
     assert (rejected.doc_id, rejected.reason) == ("pages/3", "the text is empty")
     assert isinstance(page, Document)
     assert (page.id, page.text) == ("pages/1", "New.")
-    assert report_of(source).notes == [f"{tmp_path}/out: 1 records are marked as deleted and were left out"]
+    assert report_of(source).notes == [
+        f"{tmp_path}/out: 1 records are marked as deleted and were left out (deleted by full alone)"
+    ]
 
 
-def test_an_activated_version_of_a_table_replaces_the_others(tmp_path: Path) -> None:
+@pytest.mark.parametrize("last", [2, 2**64 + 2])
+def test_an_activated_version_of_a_table_replaces_the_others(tmp_path: Path, last: int) -> None:
     users = {**SCHEMA, "stream": "users"}
     messages = [
-        *(SCHEMA, users, record(1, version=1), record(2), record(3, version=2), record(9, stream="users", version=1)),
-        {"type": "ACTIVATE_VERSION", "stream": "pages", "version": 2},
+        *(SCHEMA, users, record(1, version=1), record(2), record(3, version=last), record(9, stream="users", version=1)),
+        {"type": "ACTIVATE_VERSION", "stream": "pages", "version": last},
     ]
     assert ids(read(tmp_path, messages)) == ["pages/3", "users/9"]
 
@@ -195,7 +198,10 @@ def test_nothing_is_deleted_if_the_program_broke_off(
 
 
 def test_an_error_of_an_airbyte_source_is_an_error_of_the_run(tmp_path: Path) -> None:
-    error = {"type": "TRACE", "trace": {"type": "ERROR", "emitted_at": 1, "error": {"message": "token expired"}}}
+    error = {
+        "type": "TRACE",
+        "trace": {"type": "ERROR", "emitted_at": 1, "error": {"message": "token\nexpired at https://me:pw@a.example/x"}},
+    }
     with pytest.raises(SourceError, match="the Airbyte source failed: token expired"):
         read(tmp_path, [airbyte({"id": 1, "text": "A page."}), error, status("COMPLETE")], "airbyte")
 
