@@ -293,7 +293,7 @@ def _take_title(rest: dict[str, Any], fields: FieldMap) -> str | None:
     # A mapped title may be missing: many records have none.
     name = fields.title or named(rest, TITLE_FIELDS) or TITLE_FIELDS[0]
     title = _taken(rest, name, None)
-    if title is None:
+    if title is None or (isinstance(title, float) and math.isnan(title)):  # as pandas writes a text that is missing
         return None
     if not isinstance(title, str):
         raise Unusable(f"the title ({name}) is {_kind(title)}, not a string")

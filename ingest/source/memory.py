@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ingest.errors import ConfigurationError, SourceError
-from ingest.records import Document, Rejected
-from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap, document_from, raw_json
+from ingest.records import Document, DocumentPart, Rejected
+from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap, Unusable, document_from, plain_metadata, raw_json
 
 Record = Document | Mapping[str, Any]
 """A document, or a mapping with at least a text: see `FieldMap` for the names that are recognized."""
@@ -44,10 +44,18 @@ class RecordsSource:
     def _document(self, record: Record, position: str) -> Document | Rejected:
         if not isinstance(record, Document):
             return self._checked(dict(record) if isinstance(record, Mapping) else record, self.fields, position)
-        plain = {"id": record.id, "text": record.text, "title": record.title, "metadata": dict(record.metadata)}
+        own = record.metadata
+        metadata = dict(own) if isinstance(own, Mapping) else own
+        plain = {"id": record.id, "text": record.text, "title": record.title, "metadata": metadata}
         checked = self._checked(plain, _OF_DOCUMENTS, record.position or position)
         if isinstance(checked, Rejected):
             return checked
+        try:
+            if not isinstance(own, Mapping):
+                raise Unusable(f"the metadata is a {type(own).__name__}, not a mapping")  # noqa: TRY301
+            parts = tuple(_part(part, record.text, self.max_record_bytes) for part in record.parts)
+        except Unusable as exc:
+            return Rejected(checked.position, str(exc), raw_json(plain), checked.id)
         same = checked.text == record.text  # other line ends have other offsets
         return replace(
             checked,
@@ -57,12 +65,19 @@ class RecordsSource:
             anchors=record.anchors if same else (),
             first_line=record.first_line,
             file=record.file,
+            parts=parts,
         )
 
     def _checked(self, record: Any, fields: FieldMap, position: str) -> Document | Rejected:
         return document_from(
             record, fields=fields, position=position, max_bytes=self.max_record_bytes, raw=lambda: raw_json(record)
         )
+
+
+def _part(part: DocumentPart, text: str, max_bytes: int) -> DocumentPart:
+    """Return a part of a text by its offsets in the text with one kind of line end. Raises `Unusable` for its metadata."""
+    start, end = (offset - text.count("\r\n", 0, offset) for offset in (part.start, part.end))
+    return DocumentPart(start, end, plain_metadata(part.metadata, max_bytes))
 
 
 def records_source(

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ingest.errors import ConfigurationError, SourceError
-from ingest.records import Document, Rejected
+from ingest.records import Document, DocumentPart, Rejected
 from ingest.source.memory import records_source
 
 
@@ -35,9 +35,27 @@ def test_documents_keep_their_url_and_what_is_known_of_their_places() -> None:
     assert other_ends == replace(kept, pages=(), anchors=())  # their offsets are those of the other text
 
 
+def test_documents_keep_their_parts() -> None:
+    parts = (DocumentPart(0, 3, {"on": date(2020, 2, 3)}), DocumentPart(5, 8, {}))
+    [kept] = records_source([Document("a", "one\r\ntwo", parts=parts)], name="notes").read()
+    assert isinstance(kept, Document)
+    assert [(kept.text[part.start : part.end], part.metadata) for part in kept.parts] == [
+        ("one", {"on": "2020-02-03"}),
+        ("two", {}),
+    ]
+
+
+def test_a_title_that_pandas_misses_is_none() -> None:
+    [document] = records_source([{"id": "a", "text": "text", "title": float("nan")}], name="s").read()
+    assert isinstance(document, Document)
+    assert document.title is None
+
+
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
+        (Document("a", "text", metadata=None), "the metadata is a NoneType, not a mapping"),  # type: ignore[arg-type]
+        (Document("a", "text", parts=(DocumentPart(0, 4, {"b": b"\0"}),)), "binary"),
         (Document("a", ""), "the text is empty"),
         (Document("", "text"), "the id is empty"),
         (Document("a", "nul \0"), "NUL"),
