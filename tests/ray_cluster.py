@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import word_rows
 from sync_bench import Stored, SyncBench
 
 from ingest.cluster.connection import LOCAL, connected
@@ -38,7 +39,8 @@ def local_ray() -> Iterator[str]:
     """Gives its address for `ClusterOptions`: while it is there, every run in this process uses it."""
     with connected(LOCAL):
         register: Any = ray.cloudpickle.register_pickle_by_value
-        register(sys.modules[__name__])  # which workers cannot import
+        for module in (sys.modules[__name__], word_rows):  # which workers cannot import
+            register(module)
         yield LOCAL
 
 
@@ -50,6 +52,10 @@ def gcs_address() -> str:
 
 def hashed() -> list[Model]:
     return [HashEncoder("hash", 8)]
+
+
+def hashed_with_rows() -> list[Model]:
+    return [*hashed(), word_rows.WordRows("rows", 4)]
 
 
 @dataclass(slots=True)

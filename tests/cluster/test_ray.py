@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from command import DEADLINE, INGEST, environment, ingest, ingest_process, until, write_jsonl
 from qdrant_server import Address
-from ray_cluster import Deadly, RayBench, gcs_address, poisoned
+from ray_cluster import Deadly, RayBench, gcs_address, hashed_with_rows, poisoned
 from sync_bench import SyncBench, counts, text_of
 
 from ingest.errors import DeletionBrakeError, SourceError
@@ -118,21 +118,21 @@ def every_kind(folder: Path) -> list[Source]:
 
 def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothing(ray_bench: RayBench, tmp_path: Path) -> None:
     sources = every_kind(tmp_path / "sources")
-    alone = ray_bench.alone.run(sources)
-    spread = ray_bench.run(sources)
+    alone = ray_bench.alone.run(sources, models=hashed_with_rows())
+    spread = ray_bench.run(sources, make_models=hashed_with_rows)
     assert counts(spread) == counts(alone)
     assert counts(spread)["rejected"] == 2
     assert (spread.chunks, spread.errors) == (alone.chunks, alone.errors)
     assert (spread.types, spread.skipped, spread.notes) == (alone.types, alone.skipped, alone.notes)
     assert (spread.types, spread.skipped) == ({"price": "number"}, {".out": 1})
-    (model,) = spread.models
-    assert 0 < model.chunks <= spread.chunks.written  # equal texts of a window once
+    assert [(model.key, model.kind) for model in spread.models] == [("hash", "dense"), ("rows", "multivector")]
+    assert all(0 < model.chunks <= spread.chunks.written for model in spread.models)  # equal texts of a window once
     assert ray_bench.stored() == ray_bench.alone.stored()
     rejected = [json.loads(line) for line in (tmp_path / "ray-rejects.jsonl").read_text().splitlines()]
     assert {each["doc_id"] for each in rejected} == {"bad", "d3"}
     assert any("came before in this run" in each["reason"] for each in rejected)
 
-    again = ray_bench.run(sources, workers=1)
+    again = ray_bench.run(sources, make_models=hashed_with_rows, workers=1)
     assert counts(again) == {"read": alone.read, "unchanged": alone.written, "rejected": 2}
     assert (again.models, again.chunks.written, again.skipped_unread) == ((), 0, 8)
 
