@@ -49,6 +49,7 @@ def pytest_collection_finish() -> None:
     """Leave a million objects that live as long as the process out of every later collection of garbage."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 50)  # as the command does
     gc.enable()
 
 
