@@ -135,7 +135,8 @@ def _scaled(similarities: Mapping[str, Sequence[float]], sigmas: Sigmas) -> dict
             end, unit = _end(values, median(values)), (sigmas[name] or pstdev(values)) * math.sqrt(dense)
         else:
             end, unit = _end(values, 0.0), values[0] / BEST_SPARSE * math.sqrt(sparse)
-        scaled[name] = [(value - end) / unit if value > end else 0.0 for value in values] if unit > 0 else [0.0] * len(values)
+        head = values[:CANDIDATES] if unit > 0 else []
+        scaled[name] = _padded([(value - end) / unit if value > end else 0.0 for value in head], len(values))
     return scaled
 
 

@@ -64,8 +64,8 @@ class SearchOptions(TypedDict, total=False):
             collections together are not reranked), `fuse` (they are fused like the others, which compares with every chunk) or
             `off`. Multivectors alone are always fused. Default `rerank`.
         fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.
-        feedback: whether `scores` queries the dense vectors again, moved toward the three best chunks. Costs one to two
-            milliseconds. Only for searches of several vectors and with a limit up to 100. Default True.
+        feedback: whether `scores` lets the dense queries, moved toward the three best chunks, score the found chunks again. Costs
+            one to two milliseconds. Only for searches of several vectors and with a limit up to 100. Default True.
         score_threshold: least `score` of a hit. None: any.
         min_rank_vectors: least number of vectors that found the chunk among their best hundred. Default 1.
         group_by: payload field whose values make groups: `doc_id` (the document), `metadata.author`. A chunk with several values

@@ -39,7 +39,7 @@ class SearchParameters(BaseModel):
     vectors: list[Text] | None = Field(None, min_length=1, description="Names of the vectors to query. Default: all.")
     late: LateMode = Field("rerank", description="How multivectors take part: rerank (order the best fused hits), fuse, off.")
     fusion: FusionMethod = Field("scores", description="How to fuse: scores, rrf (ranks), dbsf (scores per query).")
-    feedback: bool = Field(True, description="Query the dense vectors again, moved toward the three best chunks.")
+    feedback: bool = Field(True, description="Score the found chunks again by dense queries moved toward the three best.")
     score_threshold: float | None = Field(None, description="Least score of a hit.")
     min_rank_vectors: int = Field(1, ge=1, description="Least number of vectors that found a hit among their best hundred.")
     group_by: Path | None = Field(None, description="Payload field to group by: doc_id, metadata.author.")

@@ -89,21 +89,22 @@ class Definition:
     def scores(self, query: str, *, feedback: bool) -> dict[str, float]:
         """Return id → fused score of the chunks that any vector found."""
         queries = {name: np.asarray(MODELS[name].to_device("cpu").encode_queries([query]))[0] for name in self.dense}
-        fused = self._fused(query, queries)
+        fused = self._fused(query, queries, range(len(self.ids)))
         if feedback:
+            candidates = [self.ids.index(id_) for id_ in fused]
             best = [self.ids.index(id_) for id_ in sorted(fused, key=lambda id_: -fused[id_])[:3]]
             for name, matrix in self.dense.items():
                 moved = queries[name] / np.linalg.norm(queries[name]) + 0.5 * matrix[best].mean(axis=0)
                 queries[name] = moved / np.linalg.norm(moved)
-            fused = self._fused(query, queries)
+            fused = self._fused(query, queries, candidates)
         return fused
 
-    def _fused(self, query: str, queries: Mapping[str, DenseMatrix]) -> dict[str, float]:
+    def _fused(self, query: str, queries: Mapping[str, DenseMatrix], among: Sequence[int]) -> dict[str, float]:
         fused: dict[str, float] = {}
         for name, matrix in self.dense.items():
             similarities = matrix @ queries[name]
-            order = np.argsort(-similarities)[:100]
-            end = similarities[order[99]] if len(order) == 100 else median(similarities)
+            order = sorted(among, key=lambda row: -similarities[row])[:100]
+            end = similarities[order[99]] if len(order) == 100 else median(similarities[order])
             pairs = (matrix @ matrix.T)[np.triu_indices(len(matrix), k=1)]
             for row in order:
                 share = max(0.0, (similarities[row] - end) / pairs.std()) / len(self.dense) ** 0.5
@@ -181,8 +182,25 @@ def test_only_hybrid_searches_of_up_to_100_hits_take_a_second_request(store: Sto
     assert requests(vectors=["one"]) == [["one"]]
     assert requests(vectors=["bm25"]) == [["bm25"]]
     assert requests(where="metadata.number>1000") == [both]
-    requests(where="metadata.number<50")
-    assert [query.conditions for queries in watched.seen for query in queries] == [watched.seen[0][0].conditions] * 3
+
+
+def test_the_second_request_compares_with_the_candidates_alone(store: Store, collection: str) -> None:
+    watched = QueriesSeen(store)
+    filled(store, collection, ("one", "bm25"))
+    searcher = Searcher.open(collection, watched, models=models_of)
+    where = "metadata.number<120"
+    searcher.search(QUERY, where=where)
+    [_, [again]] = watched.seen
+    rankings = searcher.rankings(QUERY, where=where)
+    assert set(again.among or ()) == {point.id for ranking in rankings.values() for point in ranking}
+    assert 100 < len(again.among or ()) < 120
+
+
+def test_deeper_pages_with_feedback_continue_each_other(store: Store, collection: str) -> None:
+    searcher = filled(store, collection, ("one", "bm25"))
+    ids = [hit.id for offset in range(0, 140, 20) for hit in searcher.search(QUERY, limit=20, offset=offset)]
+    assert len(ids) == len(set(ids)) == 140
+    assert [hit.id for hit in searcher.search(QUERY, limit=100)] == ids[:100]
 
 
 @pytest.mark.parametrize("distance", ["dot", "euclid", "manhattan"])
