@@ -53,6 +53,8 @@ def reusable_vectors(store: Store, names: Sequence[str], wanted: Manifest, alias
 
     Raises `ConfigurationError` for a named collection of which no vector can be copied, `CollectionNotFoundError`.
     """
+    if not names:
+        return {}
     if ALL in names:
         others = [info.manifest for info in store.collections() if info.manifest is not None]
     else:
