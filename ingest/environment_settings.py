@@ -22,12 +22,12 @@ def read_environment(model: type[BaseModel], prefix: str) -> dict[str, Any]:
         pass
 
     try:
-        return _Source(Variables, env_prefix=prefix, env_nested_delimiter="__", env_ignore_empty=True)()
+        return Environment(Variables, env_prefix=prefix, env_nested_delimiter="__", env_ignore_empty=True)()
     except SettingsError as exc:
         raise ConfigurationError(f"a setting in the environment cannot be read ({exc}): tables are written as JSON") from exc
 
 
-class _Source(EnvSettingsSource):
+class Environment(EnvSettingsSource):
     """A source of variables in which lists of names are separated by commas, as in the settings themselves."""
 
     def decode_complex_value(self, field_name: str, field: FieldInfo, value: Any) -> Any:

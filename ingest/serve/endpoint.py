@@ -181,7 +181,10 @@ async def _read(endpoint: Endpoint, limits: ServeOptions, request: Request) -> B
 
 
 async def read_body(limits: ServeOptions, request: Request) -> bytes:
-    """Return the body. Raises `HTTPException` for one that is too long or too slow, and `ClientDisconnect`."""
+    """Return the body. Raises `HTTPException` for one that is compressed, too long or too slow, and `ClientDisconnect`."""
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        refused = "the body must not be compressed: send it without Content-Encoding"
+        raise HTTPException(415, refused, headers={"Accept-Encoding": "identity"})
     content = bytearray()
     try:
         async with asyncio.timeout(limits.deadline):

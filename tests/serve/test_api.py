@@ -140,6 +140,7 @@ def test_a_document_is_read_with_its_chunks_even_if_its_id_has_a_slash(client: A
         (f"POST {RULES_URL}/search", {"content": b'{"query": "\\ud800"}', "headers": JSON}, 422, ""),
         (f"POST {RULES_URL}/search", {"content": b"{", "headers": JSON}, 422, "JSON"),
         (f"POST {RULES_URL}/search", {"content": b"{}", "headers": {"content-type": "text/plain"}}, 415, "application/json"),
+        (f"POST {RULES_URL}/search", {"json": {}, "headers": {"content-encoding": "gzip"}}, 415, "without Content-Encoding"),
     ],
 )
 def test_every_error_is_a_problem(
