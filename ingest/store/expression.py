@@ -266,6 +266,8 @@ def _literal(raw: str) -> Value:
 
 
 def _unquoted(raw: str) -> str:
+    if len(raw) > 1 and raw[0] == raw[-1] == "'":  # as in SQL; the value would silently be one with its quotes
+        raise ConfigurationError(f"{raw} is in single quotes: put the text in double quotes, or write it without")
     if not raw.startswith('"'):
         return raw
     try:

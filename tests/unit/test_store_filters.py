@@ -178,6 +178,8 @@ def test_the_command_line_says_the_same(expression: str, conditions: list[tuple[
         "a in [1",
         "a in [1, , 2]",
         "a=x|null",
+        "a='x y'",
+        "a in ['x', 'y']",
         "a is empty",
         "p near (1, 2)",
         "p near (1, x, 3)",
