@@ -105,6 +105,38 @@ class Unread:
     position: str
 
 
+class VersionedFile(NamedTuple):
+    """A file of records that a source has, before it is read.
+
+    Attributes:
+        id: what the ids of its documents begin with, and those of no other documents of the source.
+    """
+
+    id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileBegin:
+    """A file of records is read from here on. It had this version before it was opened. `id`: see `VersionedFile`."""
+
+    id: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """The file that began was read to its end, and its version has not changed meanwhile.
+
+    Attributes:
+        types, notes: what reading it found out, see `ReadingReport`.
+    """
+
+    id: str
+    types: Mapping[str, str]
+    notes: Sequence[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Rejected:
     """A record that could not be used: kept in the rejects file, never dropped silently.

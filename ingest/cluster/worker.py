@@ -201,7 +201,7 @@ class Worker:
             store = self._store.through(lambda inner: cast("Store", GatedStore(inner, self._coordinator, part.number)))
             ensemble = Ensemble(self._runner(monitor))
             # All versions of the source are never read at once, because each part would do so.
-            versions = StoredVersions(store, self._collection, source.name, sys.maxsize, ensemble.fingerprints)
+            versions = StoredVersions(store, self._collection, source.name, None, ensemble.fingerprints)
             stack.enter_context(versions)
             # What a worker has written that died must be read again, or it would be counted as skipped.
             by_version = part.check is Check.VERSION and started.attempt == 1
@@ -217,7 +217,7 @@ class Worker:
                     result.tally,
                     seen,
                     lambda _name, rejected: result.rejects.append(rejected),
-                    find_versions=versions.find if by_version else None,
+                    versions=versions if by_version else None,
                     notes_versions=True,
                     find_copies=self._vectors.find,
                 )

@@ -13,15 +13,26 @@ from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-
 from fsspec.utils import glob_translate  # type: ignore[import-untyped]
 
 from ingest.errors import SourceError
-from ingest.records import Document, Rejected, Unchanged, Unread, Versioned
+from ingest.records import Document, Rejected, Unread, Versioned, VersionedFile
 from ingest.source.formats import FileFormat, as_records, format_of_path
 from ingest.source.ignore_files import IgnoreFiles
-from ingest.source.pieces import Piece, PiecesSource, of_file, open_file, read_alone, read_changed_pieces, read_pieces
+from ingest.source.pieces import (
+    Piece,
+    PiecesSource,
+    ReadItem,
+    UnchangedFiles,
+    of_file,
+    open_file,
+    read_alone,
+    read_changed_pieces,
+    read_pieces,
+    within_file,
+)
 from ingest.source.places import Entry, Place
 from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, first_line, stdin_stream
 from ingest.source.tables import FilePart, Table
-from ingest.source.versions import document_version
+from ingest.source.versions import document_version, records_version
 
 JUNK = ("node_modules", "__pycache__")
 """Folders that are left out, like every file and folder whose name begins with a dot."""
@@ -62,17 +73,20 @@ class FileSource:
         return self.report.position
 
     def read(self) -> Iterator[Document | Rejected]:
-        return (item for item in self.read_changed(lambda _: ()) if not isinstance(item, Unread))
+        return (item for item in self.read_files(lambda _: ()) if isinstance(item, Document | Rejected))
 
-    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
-        """Read the file unless it is one document that has not changed. See `Source`."""
+    def read_files(self, unchanged: UnchangedFiles) -> Iterator[ReadItem]:
+        """Read the file unless it has not changed. See `FolderSource.read_files`."""
         self.report.clear()
-        if self.file_format.is_table:
+        if self.part is not None:
             with self._open() as stream:
                 yield from read_alone(stream, self.file_format, self.table, self.doc_id, self.part)
             return
         with self._openable():
             entry = self.place.entry()
+        if self.file_format.is_table:
+            yield from self._read_table(entry, unchanged)
+            return
         version = document_version(entry.version, self.file_format, self.table.options_digest)
         if version is not None and unchanged([Versioned(self.doc_id, version)]):
             yield Unread(self.doc_id, self.name)
@@ -80,6 +94,16 @@ class FileSource:
         with self._open() as stream:
             for item in read_alone(stream, self.file_format, self.table, self.doc_id):
                 yield of_file(item, entry, version)
+
+    def _read_table(self, entry: Entry, unchanged: UnchangedFiles) -> Iterator[ReadItem]:
+        version = records_version(entry.version, self.file_format, self.table.records_digest)
+        if version is not None and unchanged([VersionedFile(self.table.prefix, version)]):
+            self.report.position += entry.size or 0
+            yield Unread(self.table.prefix, self.name)
+            return
+        with self._open() as stream:
+            items = read_alone(stream, self.file_format, self.table, self.doc_id)
+            yield from within_file(items, self.place, entry, self.table, version)
 
     def _open(self) -> ByteStream:
         with self._openable():
@@ -205,8 +229,13 @@ class FolderSource:
     def read(self) -> Iterator[Document | Rejected]:
         return read_pieces(self.place, self.table, self._pieces(self.files()))
 
-    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
-        """Read the files but for the documents that have not changed. See `Source`."""
+    def read_files(self, unchanged: UnchangedFiles) -> Iterator[ReadItem]:
+        """Read the files but for those that have not changed.
+
+        Passes ids and versions to `unchanged`, like `Source.read_changed`, also those of files of records. `Unread` for a file of
+        records stands for all of its documents. One that is read is between `FileBegin` and `FileEnd`, if its version is known;
+        without its end, it was not read as a whole.
+        """
         return read_changed_pieces(self.place, self.table, self._pieces(self.files()), unchanged)
 
     def _pieces(self, files: Iterable[tuple[Entry, FileFormat]]) -> Iterator[Piece]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from urllib.parse import unquote
 
 from ingest.errors import MissingExtraError, SourceError
-from ingest.records import Document, Rejected, Unchanged, Unread, Versioned
+from ingest.records import Document, FileBegin, FileEnd, Rejected, Unread, Versioned, VersionedFile
 from ingest.source.column_types import guess_type, typed
 from ingest.source.convert import check_format, document_from_file, is_converted_apart, is_text
 from ingest.source.fields import NoRecordsError, Unusable, raw_of
@@ -22,9 +22,15 @@ from ingest.source.places import Entry, Place, printable
 from ingest.source.reading_report import ReadingReport
 from ingest.source.streams import ByteStream, first_line
 from ingest.source.tables import FilePart, Table
-from ingest.source.versions import document_version
+from ingest.source.versions import document_version, records_version
 
-_Item = Document | Rejected | Unread | Future[Document | Rejected]
+ReadItem = Document | Rejected | Unread | FileBegin | FileEnd
+"""What `read_files` of a source yields."""
+
+UnchangedFiles = Callable[[Sequence[Versioned | VersionedFile]], Collection[str]]
+"""Return the ids of the documents and of the files of records that are stored with the given version."""
+
+_Item = ReadItem | Future[Document | Rejected]
 """A result, or one that a worker process is at."""
 
 COMPARED_FILES = 256
@@ -47,9 +53,28 @@ class Piece:
         """The id of the document, if it is one."""
         return printable(self.entry.relative)
 
-    def version(self, options: str) -> str | None:
+    @property
+    def record_prefix(self) -> str:
+        """What the ids of its records begin with, and no other ids of the folder."""
+        return self.entry.relative + RECORD_SEPARATOR
+
+    def version(self, table: Table) -> str | None:
         """Return the version of the document, see `document_version`."""
-        return document_version(self.entry.version, self.file_format, options)
+        return document_version(self.entry.version, self.file_format, table.options_digest)
+
+    def records_version(self, table: Table) -> str | None:
+        """Return the version of its records, see `records_version`; None if it is a part of them, or its path is not UTF-8."""
+        if self.part is not None or printable(self.entry.relative) != self.entry.relative:
+            return None
+        return records_version(self.entry.version, self.file_format, table.records_digest)
+
+    def versioned(self, table: Table) -> Versioned | VersionedFile | None:
+        """Return its id and version, or None if it has none and must be read."""
+        if self.file_format.is_table:
+            version = self.records_version(table)
+            return None if version is None else VersionedFile(self.record_prefix, version)
+        version = self.version(table)
+        return None if version is None else Versioned(self.doc_id, version)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +97,32 @@ class PiecesSource:
         self.report.clear()
         return read_pieces(self.place, self.table, self.pieces)
 
-    def read_changed(self, unchanged: Unchanged) -> Iterator[Document | Rejected | Unread]:
-        """Read the files but for the documents that have not changed. See `Source`."""
+    def read_files(self, unchanged: UnchangedFiles) -> Iterator[ReadItem]:
+        """Read the files but for the documents that have not changed. See `FolderSource.read_files`.
+
+        All files of records are read: to know whether one is stored takes longer than to read some.
+        """
+
+        def among_documents(files: Sequence[Versioned | VersionedFile]) -> Collection[str]:
+            documents = [each for each in files if isinstance(each, Versioned)]
+            return unchanged(documents) if documents else ()
+
         self.report.clear()
-        return read_changed_pieces(self.place, self.table, self.pieces, unchanged)
+        return read_changed_pieces(self.place, self.table, self.pieces, among_documents)
 
 
 def read_pieces(place: Place, table: Table, pieces: Iterable[Piece]) -> Iterator[Document | Rejected]:
     """Yield the documents of files in a folder. See `FolderSource`. Converts files in worker processes while it reads on."""
-    return (item for item in read_changed_pieces(place, table, pieces) if not isinstance(item, Unread))
+    return (item for item in read_changed_pieces(place, table, pieces) if isinstance(item, Document | Rejected))
 
 
 def read_changed_pieces(
-    place: Place, table: Table, pieces: Iterable[Piece], unchanged: Unchanged | None = None
-) -> Iterator[Document | Rejected | Unread]:
-    """Yield the documents of files in a folder, without opening those that `unchanged` names, see `Source`. None: opens all."""
+    place: Place, table: Table, pieces: Iterable[Piece], unchanged: UnchangedFiles | None = None
+) -> Iterator[ReadItem]:
+    """Yield the documents of files in a folder, without opening those that `unchanged` names. None: opens all.
+
+    See `FolderSource.read_files`.
+    """
     cores = os.cpu_count() or 1
     executor = ThreadPoolExecutor(cores, thread_name_prefix="convert")
     left = pieces if unchanged is None else _without_unchanged(place, table, pieces, unchanged)
@@ -99,19 +135,20 @@ def read_changed_pieces(
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-def _without_unchanged(place: Place, table: Table, pieces: Iterable[Piece], unchanged: Unchanged) -> Iterator[Piece | Unread]:
+def _without_unchanged(
+    place: Place, table: Table, pieces: Iterable[Piece], unchanged: UnchangedFiles
+) -> Iterator[Piece | Unread]:
     """Yield the files in order, as `Unread` if they have not changed."""
-    options = table.options_digest
     for group in _groups(pieces):
-        versions = [piece.version(options) for piece in group]
-        known = [Versioned(piece.doc_id, version) for piece, version in zip(group, versions, strict=True) if version is not None]
+        versions = [piece.versioned(table) for piece in group]
+        known = [version for version in versions if version is not None]
         same = unchanged(known) if known else ()
         for piece, version in zip(group, versions, strict=True):
-            if version is None or piece.doc_id not in same:
+            if version is None or version.id not in same:
                 yield piece
                 continue
             table.report.position += piece.entry.size or 0
-            yield Unread(piece.doc_id, f"{place.name}/{piece.doc_id}")
+            yield Unread(version.id, f"{place.name}/{piece.doc_id}")
 
 
 def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
@@ -129,7 +166,7 @@ def _groups(pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
     yield group
 
 
-def _in_order(items: Iterable[_Item], ahead: int) -> Iterator[Document | Rejected | Unread]:
+def _in_order(items: Iterable[_Item], ahead: int) -> Iterator[ReadItem]:
     """Yield results in order, while up to `ahead` items behind an unfinished one are read."""
     waiting: deque[_Item] = deque()
     try:
@@ -143,7 +180,7 @@ def _in_order(items: Iterable[_Item], ahead: int) -> Iterator[Document | Rejecte
     yield from map(_result, waiting)
 
 
-def _result(item: _Item) -> Document | Rejected | Unread:
+def _result(item: _Item) -> ReadItem:
     return item.result() if isinstance(item, Future) else item
 
 
@@ -151,7 +188,7 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
     entry, file_format = piece.entry, piece.file_format
     where = printable(f"{place.name}/{entry.relative}")
     doc_id = None if file_format.is_table else piece.doc_id
-    own = replace(table, prefix=entry.relative + RECORD_SEPARATOR)
+    own = replace(table, prefix=piece.record_prefix)
     folders = partition_facts(entry.relative)
     if not file_format.has_lines:
         table.report.position += entry.size or 0
@@ -159,7 +196,8 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
         if file_format.is_table:
             with open_file(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
                 items = own.read(stream, file_format.name, piece.part)
-                yield from (_in_folders(item, folders) for item in items) if folders else items
+                in_folders = (_in_folders(item, folders) for item in items) if folders else items
+                yield from within_file(in_folders, place, entry, own, piece.records_version(own))
             return
         check_format(file_format.name)
         with _damage_alone(file_format):
@@ -167,7 +205,7 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
 
         def document() -> Document | Rejected:
             item = _document(data, own, file_format, entry.relative, where)
-            return _in_folders(of_file(item, piece.entry, piece.version(table.options_digest)), folders)
+            return _in_folders(of_file(item, piece.entry, piece.version(table)), folders)
 
         yield executor.submit(document) if is_converted_apart(file_format.name) else document()
     except NoRecordsError:
@@ -178,6 +216,23 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
         if doc_id is None:  # the missing records are unknown, so nothing may be deleted
             raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
         yield Rejected(where, f"the file cannot be opened: {first_line(exc)}", doc_id=doc_id)
+
+
+def within_file(
+    items: Iterable[Document | Rejected], place: Place, entry: Entry, table: Table, version: str | None
+) -> Iterator[Document | Rejected | FileBegin | FileEnd]:
+    """Yield the records of a file between its begin and its end, if its version is known and is still the same at the end."""
+    if version is None:
+        yield from items
+        return
+    yield FileBegin(table.prefix, version)
+    found = table.report.of_file = ReadingReport()
+    try:
+        yield from items
+    finally:
+        table.report.of_file = None
+    if place.is_unchanged(entry):
+        yield FileEnd(table.prefix, found.types, tuple(found.notes))
 
 
 def _current_data(place: Place, piece: Piece, where: str, limit: int) -> tuple[bytes | None, Piece]:

@@ -21,7 +21,7 @@ import fsspec.asyn  # type: ignore[import-untyped]
 from fsspec.implementations.cached import CachingFileSystem  # type: ignore[import-untyped]
 from fsspec.implementations.local import LocalFileSystem  # type: ignore[import-untyped]
 
-from ingest.errors import ConfigurationError, MissingExtraError
+from ingest.errors import ConfigurationError, MissingExtraError, SourceError
 from ingest.records import FileFacts
 from ingest.source.streams import BLOCK, SPOOLED, ByteStream, Compression, first_line, source_errors
 from ingest.source.versions import local_version, modified_at, remote_version
@@ -131,6 +131,20 @@ class Place:
         path, now = f"{self.path.rstrip('/')}/{relative}", time.time()
         with source_errors(f"access {printable(path)}", passing=(FileNotFoundError, PermissionError)):
             return self._entry(path, relative, self.system.info(path), now)
+
+    def is_unchanged(self, entry: Entry) -> bool:
+        """Return whether a file still has the version that it had when it was listed."""
+        now, options = time.time(), {}
+        try:
+            with source_errors(f"access {printable(entry.path)}", passing=(FileNotFoundError, PermissionError)):
+                if "s3" in self.system.protocol:  # its listing is kept, so that the next file can be opened without a request
+                    options["refresh"] = True
+                else:
+                    self.system.invalidate_cache(entry.path)
+                info = self.system.info(entry.path, **options)
+        except (FileNotFoundError, PermissionError, SourceError):  # whoever needs the file reports it
+            return False
+        return entry.version is not None and self._entry(entry.path, entry.relative, info, now).version == entry.version
 
     def files(self, skip: Callable[[str], bool]) -> Iterator[Entry]:
         """Yield all regular files below, folder by folder in sorted order; links, pipes, devices and skipped names are left out.

@@ -25,12 +25,14 @@ class ReadingReport:
         types: column → its type in CSV files; several types are joined by `or`.
         notes: sentences about what was guessed or changed, at most `MAX_NOTES`.
         position: bytes of the records that were read, as they are stored: compressed, if their file is.
+        of_file: receives the types and notes of the file that is read now, too. None: of no file in particular.
     """
 
     skipped: Counter[str] = field(default_factory=Counter)
     types: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     position: int = 0
+    of_file: ReadingReport | None = None
     _named: set[str] = field(default_factory=set)
 
     def clear(self) -> None:
@@ -38,6 +40,7 @@ class ReadingReport:
         self.types.clear()
         self.notes.clear()
         self.position = 0
+        self.of_file = None
 
     def skip(self, path: str) -> None:
         """Count a file that is not read. The log names it once, although a run lists its files several times."""
@@ -54,10 +57,14 @@ class ReadingReport:
             self.note(note)
 
     def note(self, note: str) -> None:
+        if self.of_file is not None:
+            self.of_file.note(note)
         if note not in self.notes and len(self.notes) < MAX_NOTES:
             self.notes.append(note)
 
     def add_types(self, types: Mapping[str, str]) -> None:
+        if self.of_file is not None:
+            self.of_file.add_types(types)
         for column, column_type in types.items():
             before = self.types.get(column)
             if before is None and len(self.types) < MAX_COLUMNS:

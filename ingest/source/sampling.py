@@ -73,6 +73,6 @@ class _Begun:
 
     def __getattr__(self, name: str) -> Any:
         """Return an optional attribute of the source, except for another way to read it, which would lack the first records."""
-        if name == "read_changed":
+        if name in {"read_changed", "read_files"}:
             raise AttributeError(name)
         return getattr(self.source, name)

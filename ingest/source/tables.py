@@ -61,6 +61,11 @@ class Table:
         """Return a digest of the options that may make another document of the same file."""
         return digest([asdict(self.options), self.max_bytes])
 
+    @property
+    def records_digest(self) -> str:
+        """Return a digest of the options that may make other records of the same file."""
+        return digest([asdict(self.options), self.max_bytes, asdict(self.fields)])
+
     def read(
         self,
         stream: ByteStream,

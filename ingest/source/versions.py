@@ -104,14 +104,22 @@ def modified_at(info: Mapping[str, Any]) -> datetime | None:
 def document_version(version: str | None, file_format: FileFormat, options: str) -> str | None:
     """Return the version of the document in a file, or None if it is not known.
 
-    Records have none: that their file has not changed does not tell whether all of them are stored. Nor have the documents of a
-    plugin, whose code may depend on anything.
+    Records have none of their own, see `records_version`. Nor have the documents of a plugin, whose code may depend on anything.
 
     Args:
         version: the version of the file.
         options: a text that differs for options that make another document of the file.
     """
-    if version is None or _READING_CODE is None or file_format.is_table or not file_format.is_own:
+    return None if file_format.is_table else _reading_version(version, file_format, options)
+
+
+def records_version(version: str | None, file_format: FileFormat, options: str) -> str | None:
+    """Return the version of all records of a file together, or None if it is not known. Like `document_version`."""
+    return _reading_version(version, file_format, options) if file_format.is_table else None
+
+
+def _reading_version(version: str | None, file_format: FileFormat, options: str) -> str | None:
+    if version is None or _READING_CODE is None or not file_format.is_own:
         return None
     return f"{_READING_CODE} {options} {file_format.name} {file_format.compression} {version}"
 

@@ -11,4 +11,5 @@ moving          renaming a source                       run_state       the stat
 account         the tally and the receipt               preview         what a run would do
 rates           measured rates of models                rejects         the rejects file
 cancellation    stopping a run                          versions        documents that need not be read
+record_files    files of records that need not be read
 """

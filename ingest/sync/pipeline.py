@@ -6,7 +6,7 @@ source → plan  ──►  queue  ──►  encode  ──►  queue  ──�
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,8 +20,9 @@ from ingest.sync.account import Tally
 from ingest.sync.effects import NO_COPIES, Copies, Failure, WindowResult, collect_effects, wanted_texts
 from ingest.sync.plan import DeleteMode
 from ingest.sync.prefetch import Prefetch
-from ingest.sync.reading import FindVersions, PlannedDocument, Reader, Seen, Window
+from ingest.sync.reading import PlannedDocument, Reader, Seen, Window
 from ingest.sync.sizing import WindowSizing
+from ingest.sync.versions import StoredVersions
 
 
 class Sink(Protocol):
@@ -78,7 +79,8 @@ class SourceRun:
         check: a check of each model before it encodes.
         find_copies: returns the stored vectors of texts that documents need encoded. Called from the reader's thread.
         bytes_before: bytes of the files of the sources before this one.
-        find_versions, notes_versions: see `Reader`.
+        versions, notes_versions: see `Reader`.
+        add_marks: receives the marks of files of records, see `PendingMarks`.
     """
 
     source: Source
@@ -95,8 +97,9 @@ class SourceRun:
     check: Callable[[Model, Encoder], None] | None = None
     find_copies: Callable[[Sequence[PlannedDocument]], Copies] = lambda _documents: NO_COPIES
     bytes_before: int = 0
-    find_versions: FindVersions | None = None
+    versions: StoredVersions | None = None
     notes_versions: bool = False
+    add_marks: Callable[[Mapping[str, str | None]], None] = lambda _marks: None
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.
@@ -113,7 +116,7 @@ class SourceRun:
             reject=self.reject,
             bounds=lambda: self.sizing.bounds,
             known_empty=known_empty,
-            find_versions=self.find_versions,
+            versions=self.versions,
             notes_versions=self.notes_versions,
         )
         self.bytes_before = self.ensemble.monitor.position
@@ -141,6 +144,7 @@ class SourceRun:
                 self._fail(failure)
             self.sink.write(result)
             tally.add_result(result)
+        self.add_marks(window.marks)
         self.sizing.observe(window)
         self.ensemble.monitor.log_documents(tally.read, tally.done)
 

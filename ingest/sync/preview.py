@@ -171,7 +171,7 @@ def _preview_source(
             reject=reject,
             bounds=lambda: job.bounds,
             known_empty=points == 0,
-            find_versions=versions.find if job.check is Check.VERSION else None,
+            versions=versions if job.check is Check.VERSION else None,
         )
         for window in reader.windows():
             read += window.read

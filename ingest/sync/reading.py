@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import NamedTuple, Protocol
 
 from ingest.encode.contract import Model
@@ -12,12 +11,26 @@ from ingest.encode.ensemble import fingerprints, token_limits, vector_bytes
 from ingest.errors import SourceError
 from ingest.identity import doc_key
 from ingest.parameters import normalize, parse_integer
-from ingest.records import Chunk, Document, Fingerprint, Payload, Rejected, Source, Unread, Versioned
+from ingest.records import (
+    Chunk,
+    Document,
+    FileBegin,
+    FileEnd,
+    Fingerprint,
+    Payload,
+    Rejected,
+    Source,
+    Unread,
+    Versioned,
+    VersionedFile,
+)
 from ingest.source.chunking import Chunker, ChunkingOptions
+from ingest.source.reading_report import report_of
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
-from ingest.sync.versions import has_version, versioned
+from ingest.sync.record_files import FileReading, Mark, marks_of
+from ingest.sync.versions import StoredVersions, has_version, versioned
 
 BATCH_DOCUMENTS = 256
 """Number of documents looked up and chunked together, with one round trip to the store and one tokenizer call."""
@@ -29,11 +42,8 @@ BATCH_CHARACTERS = 4_000_000
 LookUp = Callable[[Sequence[str]], Sequence[Fingerprint]]
 """Document keys → fingerprints of their stored points."""
 
-FindVersions = Callable[[Collection[str]], Mapping[str, tuple[str, int]]]
-"""Document keys → version and number of chunks of those that are stored completely. See `StoredVersions.find`."""
-
-
 _Record = Document | Rejected | Unread
+_Item = _Record | FileReading
 
 
 class Seen(Protocol):
@@ -68,6 +78,7 @@ class Window:
         unidentified: rejected records whose id could not be read.
         reused: chunks of unchanged documents.
         chunks: chunks of `documents`.
+        marks: point id → mark to write once this window and those before it are acknowledged. See `FileReading.marks`.
         bytes: memory of `documents`: texts, chunks and vectors.
         position: bytes of the source's files up to the end of this window, see `Source`.
     """
@@ -82,6 +93,7 @@ class Window:
     chunks: int = 0
     bytes: int = 0
     position: int = 0
+    marks: dict[str, str | None] = field(default_factory=dict)
 
     def add(self, planned: PlannedDocument, *, vector_bytes: int) -> None:
         """Add a document. `vector_bytes` is the size of one chunk's vectors."""
@@ -129,7 +141,7 @@ class Reader:
         reject: receives the name of the source and each rejected record.
         bounds: returns the current bounds, which may grow while the source is read.
         known_empty: True if no points of this source are stored, so no fingerprints are looked up.
-        find_versions: returns the stored versions of documents, so that unchanged ones are not read. None: everything is read.
+        versions: stored versions of documents, so that unchanged ones are not read. None: everything is read.
         notes_versions: whether the versions of the documents that are read become part of the plan.
     """
 
@@ -145,7 +157,7 @@ class Reader:
         reject: Callable[[str, Rejected], None],
         bounds: Callable[[], WindowBounds],
         known_empty: bool,
-        find_versions: FindVersions | None = None,
+        versions: StoredVersions | None = None,
         notes_versions: bool = False,
     ) -> None:
         self._source = source
@@ -158,39 +170,91 @@ class Reader:
         self._bounds = bounds
         self._vector_bytes = vector_bytes(models, chunking.tokens)
         self._known_empty = known_empty
-        self._find_versions = find_versions
+        self._versions = None if known_empty else versions
         self._notes_versions = notes_versions
         self._unread: dict[str, tuple[str, int]] = {}  # document id → its key, and its number of chunks
+        self._unread_files: dict[str, Mark] = {}  # by what the ids of their documents begin with
+        self._files: dict[str, FileReading] = {}  # of documents that are not planned yet, by id
         self._chunkers: dict[str, str] = {}
         self._window = Window()
 
     def windows(self) -> Iterator[Window]:
         """Yield the windows of the source to its end. Raises the errors of the source, the chunker and the store."""
         for batch in _batches(self._records()):
-            self._window.read += len(batch)
+            records = [item for item in batch if not isinstance(item, FileReading)]
+            self._window.read += len(records)
             self._window.position = getattr(self._source, "position", 0)
-            for planned in self._plan_batch(batch):
+            for planned in self._plan_batch(records):
                 self._window.add(planned, vector_bytes=self._vector_bytes)
                 if self._is_full():
                     yield self._take_window()
+            for file in batch:
+                if isinstance(file, FileReading):
+                    self._window.marks.update(file.marks(self._chunker_fingerprint))
             if self._is_full():
                 yield self._take_window()
         yield self._take_window()
 
-    def _records(self) -> Iterator[_Record]:
-        read_changed = getattr(self._source, "read_changed", None)
-        if self._find_versions is None or self._known_empty or not callable(read_changed):
+    def _records(self) -> Iterator[_Item]:
+        read_changed, read_files = (getattr(self._source, name, None) for name in ("read_changed", "read_files"))
+        if callable(read_files) and (self._versions is not None or self._notes_versions):
+            return self._of_files(read_files(self._unchanged_files))
+        if self._versions is None or not callable(read_changed):
             return self._source.read()
-        records: Iterator[_Record] = read_changed(partial(self._unchanged, self._find_versions))
+        records: Iterator[_Record] = read_changed(self._unchanged)
         return records
 
-    def _unchanged(self, find_versions: FindVersions, documents: Sequence[Versioned]) -> set[str]:
+    def _of_files(self, items: Iterable[_Record | FileBegin | FileEnd]) -> Iterator[_Item]:
+        """Yield the records of files, and each file of records that was read to its end after its last record."""
+        file: FileReading | None = None
+        for item in items:
+            if isinstance(item, FileBegin):
+                file = FileReading(item)
+            elif isinstance(item, FileEnd):
+                if file is not None:
+                    file.end(item)
+                    yield file
+                file = None
+            elif isinstance(item, Unread) and (mark := self._unread_files.pop(item.id, None)) is not None:
+                mark.report_to(report_of(self._source))
+                yield from self._unread_documents(item)
+            else:
+                if file is not None and isinstance(item, Document) and item.id.startswith(file.begin.id):
+                    self._files[item.id] = file
+                elif file is not None:
+                    file.usable = False
+                yield item
+
+    def _unread_documents(self, file: Unread) -> Iterator[Unread]:
+        """Yield each document of a file of records that was not read."""
+        if self._versions is not None:
+            for doc_id, key, chunks in self._versions.documents_of(file.id):
+                self._unread[doc_id] = (key, chunks)
+                yield Unread(doc_id, file.position)
+
+    def _unchanged_files(self, files: Sequence[Versioned | VersionedFile]) -> set[str]:
+        """Return the ids of the documents and of the files of records that need not be read. See `_unchanged`."""
+        if self._versions is None:
+            return set()
+        documents = [each for each in files if isinstance(each, Versioned)]
+        unchanged = self._unchanged(documents) if documents else set()
+        for each in files:
+            if isinstance(each, VersionedFile):
+                mark = self._versions.find_file(each.id, each.version, self._chunker_fingerprint)
+                if mark is not None:
+                    self._unread_files[each.id] = mark
+                    unchanged.add(each.id)
+        return unchanged
+
+    def _unchanged(self, documents: Sequence[Versioned]) -> set[str]:
         """Return the ids of the documents that need not be read. Called by the source while it is read."""
+        if self._versions is None:
+            return set()
         keys = {doc_key(self._source.name, each.id): each for each in documents}
         if len(keys) < len(documents):  # two documents have one id: reading them tells which of them counts
             return set()
         unchanged = set()
-        for key, (stored, chunks) in find_versions(keys).items():
+        for key, (stored, chunks) in self._versions.find(keys).items():
             if has_version(stored, keys[key].version, self._chunker_fingerprint):
                 doc_id = keys[key].id
                 self._unread[doc_id] = (key, chunks)
@@ -214,6 +278,9 @@ class Reader:
             digests = digest_document(document, self._chunker_fingerprint(document.format))
             version = self._version_of(document)
             if (points := stored.get(key)) and is_unchanged(digests.whole, points, self._models, self._delete, version):
+                if (file := self._files.pop(document.id, None)) is not None:
+                    current = [point for point in points if point.doc_fp == digests.whole]
+                    file.add(key, digests.whole, document.format, [point.id for point in current], marks_of(current))
                 self._window.unchanged += 1
                 self._window.reused += sum(
                     point.doc_fp == digests.whole for point in points
@@ -222,9 +289,15 @@ class Reader:
                 changed[key] = (document, digests)
         chunked = self._chunker.chunk([document for document, _ in changed.values()], list(changed))
         for (key, (document, digests)), chunks in zip(changed.items(), chunked, strict=True):
+            file = self._files.pop(document.id, None)
             if isinstance(chunks, Rejected):
                 self._reject(chunks)
+                if file is not None:
+                    file.usable = False
             else:
+                if file is not None:
+                    gone = dict.fromkeys(marks_of(stored.get(key, [])), "")  # at least with the payloads that are replaced
+                    file.add(key, digests.whole, document.format, [chunk.id for chunk in chunks], gone)
                 yield self._plan_document(document, key, digests, chunks, stored.get(key, []))
 
     def _accept(self, batch: Sequence[_Record]) -> dict[str, Document]:
@@ -240,6 +313,8 @@ class Reader:
                 fresh[key] = record
         again.extend(fresh.pop(key) for key in self._seen.see(fresh))
         for record in again:
+            if (file := self._files.get(record.id)) is not None:
+                file.usable = False
             reason = f"the id {record.id!r} came before in this run: ids must be unique within a source"
             text = record.text[:200] if isinstance(record, Document) else ""
             self._reject(Rejected(record.position, reason, text, record.id))
@@ -300,8 +375,8 @@ class Reader:
             self._seen.protect(doc_key(self._source.name, rejected.doc_id))
 
 
-def _batches(records: Iterable[_Record]) -> Iterator[list[_Record]]:
-    batch: list[_Record] = []
+def _batches(records: Iterable[_Item]) -> Iterator[list[_Item]]:
+    batch: list[_Item] = []
     characters = 0
     for record in records:
         batch.append(record)

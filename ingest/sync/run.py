@@ -32,6 +32,7 @@ from ingest.sync.ownership import check_name
 from ingest.sync.pipeline import CollectionSink, SourceRun, count_points
 from ingest.sync.plan import DeleteMode
 from ingest.sync.probe import VectorProbe
+from ingest.sync.record_files import PendingMarks
 from ingest.sync.rejects import RejectsFile
 from ingest.sync.run_state import PendingDeletes, SeenDocuments
 from ingest.sync.sizing import WindowSizing
@@ -82,6 +83,7 @@ def run_job(
     with ExitStack() as state:
         seen = [state.enter_context(SeenDocuments()) for _ in sources]
         pending = [state.enter_context(PendingDeletes()) for _ in sources]
+        marks = state.enter_context(PendingMarks())
 
         def read(opened: OpenRun) -> ReadResult:
             sizing = WindowSizing(job.bounds, monitor)
@@ -108,11 +110,13 @@ def run_job(
                             rejects.add,
                             check=check_model,
                             find_copies=find_copies or vectors.find,
-                            find_versions=versions.find if opened.checks[number] is Check.VERSION else None,
+                            versions=versions if opened.checks[number] is Check.VERSION else None,
                             notes_versions=True,
+                            add_marks=marks.add,
                         )
                         run.run(stop, known_empty=points == 0)
                     deletes.read, deletes.unidentified = run.read, run.unidentified
+            marks.write(store, opened.collection)
             return ReadResult(sizing.bounds.chunks, stop())
 
         return complete_run(

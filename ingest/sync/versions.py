@@ -8,6 +8,7 @@ A wrong skip would be a lost update. These are the reasons why a skip is right:
   its format, the chunking options and the schema (`versioned`). The models are compared with the points themselves.
 - A document is skipped only if every stored point of it has that version and vectors of these models, if none is soft-deleted,
   and if they are as many as each of them records. Points of an older version, and a crash between two writes, make it read.
+- A file of records is skipped only if its documents are stored completely and exactly, see `record_files`.
 - A point gets a version together with its text and fingerprints, in one write. Writes that know no version remove it.
 - Whatever cannot be read, is missing or damaged here makes a document read, never skipped.
 
@@ -17,13 +18,15 @@ everything finds such a change (`Check.CONTENT`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
+from uuid import UUID
 
 from ingest.identity import digest, is_uuid
 from ingest.records import Fingerprint
 from ingest.store.contract import SCHEMA_VERSION, Condition, Store
 from ingest.store.schema import INGEST_FIELD, with_fingerprint
+from ingest.sync.record_files import MARK, Contents, Mark
 from ingest.sync.run_state import pack_uuid, placeholders
 from ingest.temporary_database import TemporaryDatabase
 
@@ -33,7 +36,17 @@ its points. A point of a scroll costs a fifth of a document that is looked up.""
 
 _MOST_CHUNKS = 2**31
 
-_FIELDS = [f"_ingest.{name}" for name in ("doc_key", "doc_chunks", "vectors", "schema", "soft_deleted_at", "version")]
+_FIELDS = [
+    "doc_id",
+    *(f"_ingest.{name}" for name in ("doc_key", "doc_fp", "doc_chunks", "vectors", "schema", "soft_deleted_at", "version")),
+]
+
+_SCHEMA = """
+    CREATE TABLE versions (doc_key BLOB PRIMARY KEY, version TEXT, chunks INTEGER, points INTEGER, doc_id TEXT, mark TEXT)
+    WITHOUT ROWID;
+    CREATE VIEW complete AS SELECT * FROM versions WHERE points = chunks AND version IS NOT NULL;
+"""
+"""A document without a version may be a record: then its id and its fingerprint, as its version, are in its row."""
 
 
 class Check(StrEnum):
@@ -68,17 +81,16 @@ def has_version(stored: str, version: str, chunker: Callable[[str], str]) -> boo
 class StoredVersions(TemporaryDatabase):
     """The versions of the stored documents of one source. Use it from one thread.
 
-    The first documents are looked up; then all versions are read at once, which takes a fraction of the time.
+    The first documents are looked up; then all versions are read at once, which takes a fraction of the time. For files of
+    records, they are read at once in any case.
 
     Args:
-        points: number of stored points of the source.
+        points: number of stored points of the source. None: the versions are never read at once, so no file of records is found.
         models: vector name → fingerprint of its model.
     """
 
-    def __init__(self, store: Store, collection: str, source: str, points: int, models: Mapping[str, str]) -> None:
-        super().__init__(
-            "CREATE TABLE versions (doc_key BLOB PRIMARY KEY, version TEXT, chunks INTEGER, points INTEGER) WITHOUT ROWID;"
-        )
+    def __init__(self, store: Store, collection: str, source: str, points: int | None, models: Mapping[str, str]) -> None:
+        super().__init__(_SCHEMA)
         self._store = store
         self._collection = collection
         self._source = source
@@ -95,33 +107,74 @@ class StoredVersions(TemporaryDatabase):
         if not self._has_all:
             self._database.execute("DELETE FROM versions")
             self._looked_up += len(doc_keys)
-            self._has_all = self._looked_up * SCROLL_FROM >= self._points
-            if self._has_all:
-                of_source = [Condition("source", "eq", self._source)]
-                stored = self._store.scroll(self._collection, of_source, payload=_FIELDS)
-                self._add(point.payload.get(INGEST_FIELD) for point in stored)
+            if self._points is not None and self._looked_up * SCROLL_FROM >= self._points:
+                self._add_all()
             else:
                 found = self._store.fingerprints(self._collection, list(doc_keys))
                 self._looked_up += len(found)
-                self._add(map(_record_of, found))
+                self._add((_record_of(point), None) for point in found)
         packed = {pack_uuid(key): key for key in doc_keys}
-        query = "SELECT doc_key, version, chunks FROM versions WHERE points = chunks AND version IS NOT NULL AND doc_key IN "
+        query = "SELECT doc_key, version, chunks FROM complete WHERE doc_id IS NULL AND doc_key IN "
         rows = self._database.execute(f"{query} ({placeholders(packed)})", tuple(packed))
         return {packed[key]: (version, chunks) for key, version, chunks in rows}
 
-    def _add(self, records: Iterable[object]) -> None:
-        """Add stored points by what they have in `_ingest`. Points of one document that differ leave it without a version."""
+    def find_file(self, prefix: str, version: str, chunker: Callable[[str], str]) -> Mark | None:
+        """Return the mark of this version of a file of records if exactly its documents are stored, and completely; else None.
+
+        Stored documents that are not complete, or soft-deleted, are none of the file's if all of its documents are found without
+        them.
+
+        Args:
+            prefix: what the ids of its documents begin with.
+            chunker: see `versioned`.
+        """
+        if self._points is None:
+            return None
+        if not self._has_all:
+            self._database.execute("DELETE FROM versions")
+            self._add_all()
+        query = "SELECT mark FROM complete WHERE doc_id >= ? AND doc_id < ? AND mark IS NOT NULL"
+        stored = [Mark.parse(mark) for (mark,) in self._database.execute(query, _range(prefix))]
+        marks = [mark for mark in stored if mark is not None and mark.is_of(version, chunker)]
+        if not marks:
+            return None
+        contents = Contents()
+        query = "SELECT doc_key, version FROM complete WHERE doc_id >= ? AND doc_id < ?"
+        for key, doc_fp in self._database.execute(query, _range(prefix)):
+            contents = contents.plus(str(UUID(bytes=key)), doc_fp)
+        return next((mark for mark in marks if mark.contents == contents), None)
+
+    def documents_of(self, prefix: str) -> Iterator[tuple[str, str, int]]:
+        """Yield id, key and number of chunks of each document of a file of records that was found."""
+        query = "SELECT doc_id, doc_key, chunks FROM complete WHERE doc_id >= ? AND doc_id < ?"
+        for doc_id, key, chunks in self._database.execute(query, _range(prefix)):
+            yield doc_id, str(UUID(bytes=key)), chunks
+
+    def _add_all(self) -> None:
+        of_source = [Condition("source", "eq", self._source)]
+        stored = self._store.scroll(self._collection, of_source, payload=_FIELDS)
+        self._add((point.payload.get(INGEST_FIELD), point.payload.get("doc_id")) for point in stored)
+        self._database.execute("CREATE INDEX by_id ON versions (doc_id) WHERE doc_id IS NOT NULL")
+        self._has_all = True
+
+    def _add(self, points: Iterable[tuple[object, object]]) -> None:
+        """Add points by what they have in `_ingest`, and document ids. If points of a document differ, it has no version."""
         self._database.executemany(
-            "INSERT INTO versions VALUES (?, ?, ?, 1) ON CONFLICT (doc_key) DO UPDATE SET points = points + 1,"
-            " version = CASE WHEN version = excluded.version AND chunks = excluded.chunks THEN version END",
-            (row for record in records if (row := self._row(record)) is not None),
+            "INSERT INTO versions VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (doc_key) DO UPDATE SET points = points + 1,"
+            " version = CASE WHEN version = excluded.version AND chunks = excluded.chunks AND doc_id IS excluded.doc_id"
+            " THEN version END, mark = coalesce(mark, excluded.mark)",
+            (row for record, doc_id in points if (row := self._row(record, doc_id)) is not None),
         )
 
-    def _row(self, record: object) -> tuple[bytes, str | None, int] | None:
+    def _row(self, record: object, doc_id: object) -> tuple[bytes, str | None, int, object, str | None] | None:
         """Return the row of a point, without a version if its document must be read; None for a point of an unknown document."""
         if not isinstance(record, Mapping) or not isinstance(key := record.get("doc_key"), str) or not is_uuid(key):
             return None
         version, chunks = record.get("version"), record.get("doc_chunks")
+        id_ = mark = None
+        if version is None or (isinstance(version, str) and version.startswith(MARK)):
+            mark, version = version, record.get("doc_fp") if isinstance(doc_id, str) else None
+            id_ = doc_id
         if (
             isinstance(version, str)
             and isinstance(chunks, int)
@@ -131,8 +184,13 @@ class StoredVersions(TemporaryDatabase):
             and self._models.items() <= vectors.items()
             and record.get("soft_deleted_at") is None
         ):
-            return pack_uuid(key), version, chunks
-        return pack_uuid(key), None, 0
+            return pack_uuid(key), version, chunks, id_, mark
+        return pack_uuid(key), None, 0, None, None
+
+
+def _range(prefix: str) -> tuple[str, str]:
+    """Return the bounds of the ids that begin with a prefix. Ids of characters that no script has are left out."""
+    return prefix, f"{prefix}\U0010ffff"
 
 
 def _record_of(point: Fingerprint) -> object:

@@ -97,14 +97,6 @@ def test_a_single_file_is_not_opened_either(bench: SyncBench, tree: Path) -> Non
     assert bench.run([open_source(link)]).skipped_unread == 0
 
 
-def test_records_of_a_file_are_always_read(bench: SyncBench, tree: Path) -> None:
-    (tree / "f.jsonl").write_text('{"id": "1", "text": "One."}\n{"id": "2", "text": "Two."}\n')
-    os.utime(tree / "f.jsonl", (OLD, OLD))
-    bench.run([open_source(tree)])
-    receipt = bench.run([open_source(tree)])
-    assert (receipt.unchanged, receipt.skipped_unread) == (6, 4)
-
-
 def test_a_document_that_comes_back_with_its_version_is_restored(bench: SyncBench) -> None:
     documents = [versioned(f"d{number}", "ab", "1") for number in range(4)]
     bench.full(documents)
