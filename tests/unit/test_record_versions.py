@@ -123,7 +123,7 @@ def test_options_models_and_checks_read_everything(bench: SyncBench, folder: Rec
     assert skipped() == 0
     for options in (
         {"options": ReadOptions(encoding="utf-8")},
-        {"fields": FieldMap(metadata=["year"])},
+        {"fields": FieldMap(metadata=("year",))},
         {"max_record_bytes": 10_000},
         {"chunking": ChunkingOptions(tokens=50)},
         {"models": [HashEncoder("hash", 8, revision="2")]},
