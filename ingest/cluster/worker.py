@@ -23,7 +23,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.encode.runner import BatchRunner
-from ingest.errors import IngestError
+from ingest.errors import IngestError, SourceError
 from ingest.identity import doc_key
 from ingest.records import Document, Fingerprint, Rejected
 from ingest.retry import RetryPolicy
@@ -171,7 +171,7 @@ class Worker:
             return result
         try:
             if started.attempt > ATTEMPTS:
-                raise IngestError(  # noqa: TRY301  handled like the errors of _read
+                raise SourceError(  # noqa: TRY301  handled like the errors of _read
                     f"{ATTEMPTS} workers died while reading it, perhaps out of memory: see the logs of Ray"
                 )
             self._read(part, started, result)

@@ -212,7 +212,7 @@ def test_parts_that_fail_are_named_the_others_are_done_and_nothing_is_deleted(ra
     lines = corpus(tmp_path / "corpus.jsonl", range(30), d17="This is poison.")
     sources = [open_source(str(rows)), open_source(str(lines))]
     with pytest.raises(SourceError) as failed:
-        ray_bench.run(sources, make_models=poisoned, delete=DeleteMode.FULL, max_delete=1.0)
+        ray_bench.run(sources, make_models=poisoned, workers=1, delete=DeleteMode.FULL, max_delete=1.0)
     assert re.search(
         r"2 of 10 parts failed, so nothing was deleted.*row groups 1 to 2 of .*rows\.parquet"
         r".*bytes [\d,]+ to [\d,]+ of .*corpus\.jsonl: 3 workers died while reading it",
