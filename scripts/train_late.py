@@ -7,6 +7,7 @@
 The model is a small transformer with a projection of each token, which begins as the principal components of the collection's
 own tokens. Titles and sentences of the documents are asked first, each of which should find its chunk, then the judged questions.
 A question is compared with the chunks of the whole batch by max-sim, and with a hit of the collection that is wrong.
+`--warm-up-steps 0 --epochs 0` writes the untrained model: measure that first.
 
 Half of the questions are never trained on, so that the gain can be measured: those that `ingest eval --held-out` asks.
 The model is a folder of safetensors that loads by its path; the script prints what `ingest.toml` needs.
