@@ -81,6 +81,21 @@ def test_an_unchanged_bucket_is_only_listed(server: S3Server, bucket: str, bench
     assert [request for request in server.requests() if "list-type" not in request] == [f"HEAD /{bucket}", f"GET /{bucket}/b.txt"]
 
 
+def test_an_unchanged_object_of_records_is_not_read(server: S3Server, bucket: str, bench: SyncBench) -> None:
+    bench.full([source(server, bucket)])
+    server.forget_requests()
+    receipt = bench.full([source(server, bucket)])
+    assert (counts(receipt), receipt.skipped_unread) == ({"read": 6, "unchanged": 6}, 6)
+    assert {request.partition("&")[0] for request in server.requests()} == {f"HEAD /{bucket}", f"GET /{bucket}?list-type=2"}
+    server.write({f"{bucket}/rows.jsonl": lines(b"x", 1)})
+    server.forget_requests()
+    receipt = bench.full([source(server, bucket)])
+    assert (receipt.read, receipt.skipped_unread) == (5, 4)
+    assert [request for request in server.requests() if request.startswith("GET") and "list-type" not in request] == [
+        f"GET /{bucket}/rows.jsonl"
+    ]
+
+
 def test_an_object_that_changes_after_it_was_listed_is_read_as_it_is_now(server: S3Server, bucket: str) -> None:
     reading = iter(source(server, bucket).read())
     found = [next(reading)]
