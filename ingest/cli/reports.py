@@ -192,6 +192,8 @@ def print_verification(found: Verification) -> None:
 
 
 def _conclusion(found: Verification) -> str:
+    if found.clean and found.rejected:
+        return f"clean, apart from {found.rejected:,} rejected records: what may be stored of them was not compared"
     if found.clean:
         return "clean: the collection equals its sources"
     if found.repaired:

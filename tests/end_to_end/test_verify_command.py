@@ -66,3 +66,11 @@ def test_wrong_requests_are_told_apart(tmp_path: Path) -> None:
 def _stored(place: str, collection: str) -> dict[str, StoredPoint]:
     with open_store(place) as store:
         return {point.id: point for point in store.scroll(collection)}
+
+
+def test_what_was_rejected_was_not_compared(tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": "a", "text": "A record."}\n{"id": "b"\n')
+    assert ingest("run", str(corpus), "-c", "docs", "--max-rejects", "1", cwd=tmp_path, **SPARSE_ONLY).code == 0
+    found = ingest("verify", str(corpus), "-c", "docs", cwd=tmp_path, **SPARSE_ONLY)
+    assert (found.code, "clean, apart from 1 rejected records" in found.out) == (0, True), found.out
