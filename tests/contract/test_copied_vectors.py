@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import cast
 
@@ -39,7 +40,9 @@ def test_a_renamed_folder_is_not_encoded_again(bench: SyncBench, tmp_path: Path)
     old = tmp_path / "handbook" / "old"
     old.mkdir(parents=True)
     for name in "abcde":
-        (old / f"{name}.md").write_text(f"# Rule {name}\n\n{paragraph(name)}\n\n{paragraph(name.upper())}\n")
+        file = old / f"{name}.md"
+        file.write_text(f"# Rule {name}\n\n{paragraph(name)}\n\n{paragraph(name.upper())}\n")
+        os.utime(file, (DAY, DAY))  # a version is stored for files that are seconds old
     first = bench.run([open_source(str(old.parent), name="handbook")], models=[*recording(), *BM25])
     old.rename(old.with_name("new"))
     handbook, models = open_source(str(old.parent), name="handbook"), recording()
