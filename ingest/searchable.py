@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -13,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, Unpack
+from weakref import WeakSet
 
 from ingest.cluster.engine import ClusterOptions, check_location
 from ingest.cluster.worker import WorkerSetup
@@ -58,6 +60,8 @@ CheckMode = Check | Literal["version", "content"]
 Delete = DeleteMode | Literal["none", "incremental", "full"]
 Duration = float | str | timedelta
 Share = float | str | Fraction
+
+_open: WeakSet[SearchableCollection] = WeakSet()
 
 
 class SearchableCollection:
@@ -160,9 +164,13 @@ class SearchableCollection:
         )
         self._opening = threading.RLock()
         self._closing = ExitStack()
+        _open.add(self)
 
     def close(self) -> None:
-        """Release the devices that searches kept, and close the store unless it was given open. Idempotent."""
+        """Release the devices that searches kept, and close the store unless it was given open. Idempotent.
+
+        At the end of the process, open collections are closed before modules are unloaded.
+        """
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -370,3 +378,10 @@ class SearchableCollection:
 
     def _monitored(self, on_progress: OnProgress | None) -> ThroughputMonitor:
         return self._monitor if on_progress is None else replace(self._monitor, on_progress=on_progress)
+
+
+@atexit.register
+def _close_all() -> None:
+    with ExitStack() as closing:
+        for each in list(_open):
+            closing.callback(each.close)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,17 @@ def test_a_check_opens_nothing(fruit: ingest.Collection, tmp_path: Path) -> None
     with pytest.raises(ingest.SourceError):
         fruit.check(tmp_path / "missing")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_collection_that_is_left_open_ends_in_silence(tmp_path: Path) -> None:
+    left_open = f"""
+import ingest
+
+fruit = ingest.Collection("fruit", store={str(tmp_path / "store")!r}, models=["bm25"], state={str(tmp_path / "state")!r})
+print(fruit.upsert({FRUIT!r}, source="fruit").written)
+"""
+    done = subprocess.run([sys.executable, "-c", left_open], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("3\n", "")
 
 
 def test_an_export_opens_no_store(fruit: ingest.Collection, tmp_path: Path) -> None:
