@@ -26,6 +26,7 @@ from ingest.source.partitions import PartSize
 from ingest.store import open_store
 from ingest.store.contract import Store
 from ingest.store.retrying import RetryingStore
+from ingest.sync.record_files import MARK
 from ingest.sync.rejects import RejectsFile
 from ingest.telemetry import ThroughputMonitor
 from ingest.testing import FlakyStore, HashEncoder
@@ -99,6 +100,18 @@ class RayBench:
 
     def stored(self) -> Stored:
         return self.here.stored()
+
+    def assert_equal(self) -> None:
+        """Compare the two collections. A cluster stores no versions of files of records."""
+        assert _without_marks(self.stored()) == _without_marks(self.alone.stored())
+
+
+def _without_marks(stored: Stored) -> Stored:
+    found = {}
+    for point, (payload, vectors) in stored.items():
+        own = {name: value for name, value in payload["_ingest"].items() if not str(value).startswith(MARK)}
+        found[point] = ({**payload, "_ingest": own}, vectors)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

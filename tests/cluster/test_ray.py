@@ -36,7 +36,7 @@ def test_a_run_that_is_stopped_or_killed_is_picked_up_by_the_next(
 ) -> None:
     corpus = write_jsonl(tmp_path / "corpus.jsonl", [{"id": f"d{n}", "text": f"{n}. {text_of('ab')}"} for n in range(1600)])
     run = ["run", str(corpus), "--dense", "none", "--store", server.url, "--json"]
-    on_ray = [*run, "-c", collection, "--engine", "ray", "--workers", "2"]
+    on_ray = [*run, "-c", collection, "--engine", "ray", "--workers", "1"]
     with open_store(server.url) as store:
 
         def points() -> int:
@@ -127,7 +127,7 @@ def test_every_kind_of_source_gives_the_very_collection_and_again_encodes_nothin
     assert (spread.types, spread.skipped) == ({"price": "number"}, {".out": 1})
     assert [(model.key, model.kind) for model in spread.models] == [("hash", "dense"), ("rows", "multivector")]
     assert all(0 < model.chunks <= spread.chunks.written for model in spread.models)  # equal texts of a window once
-    assert ray_bench.stored() == ray_bench.alone.stored()
+    ray_bench.assert_equal()
     rejected = [json.loads(line) for line in (tmp_path / "ray-rejects.jsonl").read_text().splitlines()]
     assert {each["doc_id"] for each in rejected} == {"bad", "d3"}
     assert any("came before in this run" in each["reason"] for each in rejected)
@@ -189,7 +189,7 @@ def test_the_part_of_a_worker_that_dies_is_read_again_and_accounted_once(ray_ben
     assert edited.chunks.copied > 0  # how many depends on what other workers have written when one asks the store
     assert (replace(edited.chunks, copied=alone.chunks.copied), edited.moved) == (alone.chunks, alone.moved)
     assert edited.moved > 0
-    assert ray_bench.stored() == ray_bench.alone.stored()
+    ray_bench.assert_equal()
     (noted,) = list_sources(ray_bench.store, ray_bench.collection)
     assert (noted.name, noted.location, noted.last_run is not None) == (str(path), str(path), True)
 

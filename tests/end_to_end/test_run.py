@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import uuid
@@ -133,6 +134,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str
     """A corpus, and the points of a run over it that nothing happened to."""
     folder = tmp_path_factory.mktemp("undisturbed")
     corpus = str(write_jsonl(folder / "corpus.jsonl", python_topics(32, characters=500)))
+    os.utime(corpus, (1_500_000_000,) * 2)  # or a later run would store another version
     store = str(folder / "qdrant")
     done = ingest("run", corpus, "-c", "whole", "--store", store, cwd=folder, **SMALL_WINDOWS)
     assert done.code == 0, done.err
