@@ -55,7 +55,7 @@ Fusion = Annotated[str, typer.Option("--fusion", help="How to fuse vectors: scor
 Feedback = Annotated[
     bool,
     typer.Option(
-        "--feedback/--no-feedback", help="Score the found chunks again by dense queries moved toward the three best (1 to 2 ms)."
+        "--feedback/--no-feedback", help="Score the found chunks again by dense queries moved toward the three best (1 to 5 ms)."
     ),
 ]
 Tenant = Annotated[

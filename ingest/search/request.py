@@ -65,7 +65,7 @@ class SearchOptions(TypedDict, total=False):
             `off`. Multivectors alone are always fused. Default `rerank`.
         fusion: `scores`, `rrf` (ranks) or `dbsf` (scores normalized per query), see `fusion.fuse`.
         feedback: whether `scores` lets the dense queries, moved toward the three best chunks, score the found chunks again. Costs
-            one to two milliseconds. Only for searches of several vectors and with a limit up to 100. Default True.
+            one to five milliseconds. Only for searches of several vectors and with a limit up to 100. Default True.
         score_threshold: least `score` of a hit. None: any.
         min_rank_vectors: least number of vectors that found the chunk among their best hundred. Default 1.
         group_by: payload field whose values make groups: `doc_id` (the document), `metadata.author`. A chunk with several values
