@@ -25,7 +25,7 @@ from ingest.source.tables import FilePart, Table
 from ingest.source.versions import document_version, records_version
 
 ReadItem = Document | Rejected | Unread | FileBegin | FileEnd
-"""What `read_files` of a source yields."""
+"""An item that `read_files` of a source yields."""
 
 UnchangedFiles = Callable[[Sequence[Versioned | VersionedFile]], Collection[str]]
 """Return the ids of the documents and of the files of records that are stored with the given version."""
@@ -55,7 +55,7 @@ class Piece:
 
     @property
     def record_prefix(self) -> str:
-        """What the ids of its records begin with, and no other ids of the folder."""
+        """The text with which the ids of its records begin, and no other ids of the folder."""
         return self.entry.relative + RECORD_SEPARATOR
 
     def version(self, table: Table) -> str | None:

@@ -142,7 +142,7 @@ class Place:
                 else:
                     self.system.invalidate_cache(entry.path)
                 info = self.system.info(entry.path, **options)
-        except (FileNotFoundError, PermissionError, SourceError):  # whoever needs the file reports it
+        except (FileNotFoundError, PermissionError, SourceError):  # opening the file reports it
             return False
         return entry.version is not None and self._entry(entry.path, entry.relative, info, now).version == entry.version
 

@@ -28,7 +28,7 @@ from ingest.sync.run_state import BATCH_POINTS, pack_uuid
 from ingest.temporary_database import TemporaryDatabase
 
 MARK = "records "
-"""What a `version` begins with that is a mark. That of a document begins with a digest."""
+"""The beginning of a `version` that is a mark. The version of a document begins with a digest."""
 
 MAX_MARK = 4000
 """Maximum characters of a mark. A file that would need more, for its columns or notes, is read in every run."""
