@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
 from ingest.identity import digest, is_uuid
@@ -105,14 +106,13 @@ class StoredVersions(TemporaryDatabase):
         Pass some hundreds at a time.
         """
         if not self._has_all:
-            self._database.execute("DELETE FROM versions")
             self._looked_up += len(doc_keys)
             if self._points is not None and self._looked_up * SCROLL_FROM >= self._points:
-                self._add_all()
+                self._read_all()
             else:
                 found = self._store.fingerprints(self._collection, list(doc_keys))
                 self._looked_up += len(found)
-                self._add((_record_of(point), None) for point in found)
+                self._replace((_record_of(point), None) for point in found)
         packed = {pack_uuid(key): key for key in doc_keys}
         query = "SELECT doc_key, version, chunks FROM complete WHERE doc_id IS NULL AND doc_key IN "
         rows = self._database.execute(f"{query} ({placeholders(packed)})", tuple(packed))
@@ -131,34 +131,39 @@ class StoredVersions(TemporaryDatabase):
         if self._points is None:
             return None
         if not self._has_all:
-            self._database.execute("DELETE FROM versions")
-            self._add_all()
-        query = "SELECT mark FROM complete WHERE doc_id >= ? AND doc_id < ? AND mark IS NOT NULL"
-        stored = [Mark.parse(mark) for (mark,) in self._database.execute(query, _range(prefix))]
+            self._read_all()
+        stored = [Mark.parse(mark) for (mark,) in self._complete_in(prefix, "DISTINCT mark") if mark is not None]
         marks = [mark for mark in stored if mark is not None and mark.is_of(version, chunker)]
         if not marks:
             return None
         contents = Contents()
-        query = "SELECT doc_key, version FROM complete WHERE doc_id >= ? AND doc_id < ?"
-        for key, doc_fp in self._database.execute(query, _range(prefix)):
+        for key, doc_fp in self._complete_in(prefix, "doc_key, version"):
             contents = contents.plus(str(UUID(bytes=key)), doc_fp)
         return next((mark for mark in marks if mark.contents == contents), None)
 
     def documents_of(self, prefix: str) -> Iterator[tuple[str, str, int]]:
         """Yield id, key and number of chunks of each document of a file of records that was found."""
-        query = "SELECT doc_id, doc_key, chunks FROM complete WHERE doc_id >= ? AND doc_id < ?"
-        for doc_id, key, chunks in self._database.execute(query, _range(prefix)):
+        for doc_id, key, chunks in self._complete_in(prefix, "doc_id, doc_key, chunks"):
             yield doc_id, str(UUID(bytes=key)), chunks
 
-    def _add_all(self) -> None:
+    def _complete_in(self, prefix: str, columns: str) -> Iterator[tuple[Any, ...]]:
+        """Query the complete documents whose ids begin with a prefix. Ids of characters that no script has are left out."""
+        query = f"SELECT {columns} FROM complete WHERE doc_id >= ? AND doc_id < ?"  # noqa: S608  columns are constants
+        return self._database.execute(query, (prefix, f"{prefix}\U0010ffff"))
+
+    def _read_all(self) -> None:
         of_source = [Condition("source", "eq", self._source)]
         stored = self._store.scroll(self._collection, of_source, payload=_FIELDS)
-        self._add((point.payload.get(INGEST_FIELD), point.payload.get("doc_id")) for point in stored)
+        self._replace((point.payload.get(INGEST_FIELD), point.payload.get("doc_id")) for point in stored)
         self._database.execute("CREATE INDEX by_id ON versions (doc_id) WHERE doc_id IS NOT NULL")
         self._has_all = True
 
-    def _add(self, points: Iterable[tuple[object, object]]) -> None:
-        """Add points by what they have in `_ingest`, and document ids. If points of a document differ, it has no version."""
+    def _replace(self, points: Iterable[tuple[object, object]]) -> None:
+        """Replace all rows with those of these points: what each has in `_ingest`, and its document id.
+
+        If points of a document differ, it has no version.
+        """
+        self._database.execute("DELETE FROM versions")
         self._database.executemany(
             "INSERT INTO versions VALUES (?, ?, ?, 1, ?, ?) ON CONFLICT (doc_key) DO UPDATE SET points = points + 1,"
             " version = CASE WHEN version = excluded.version AND chunks = excluded.chunks AND doc_id IS excluded.doc_id"
@@ -186,11 +191,6 @@ class StoredVersions(TemporaryDatabase):
         ):
             return pack_uuid(key), version, chunks, id_, mark
         return pack_uuid(key), None, 0, None, None
-
-
-def _range(prefix: str) -> tuple[str, str]:
-    """Return the bounds of the ids that begin with a prefix. Ids of characters that no script has are left out."""
-    return prefix, f"{prefix}\U0010ffff"
 
 
 def _record_of(point: Fingerprint) -> object:
