@@ -6,7 +6,7 @@ the server does, and a search is up to four of them.
 
 from __future__ import annotations
 
-import selectors
+import select
 import socket
 import ssl
 import time
@@ -124,6 +124,6 @@ def _printable(text: str) -> str:
 
 def _is_readable(connection: socket.socket) -> bool:
     """Return whether an idle connection can be read from: the server has closed it."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(connection, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    poll = select.poll()
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
