@@ -13,7 +13,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import EncodingOptions, open_ensemble
 from ingest.encode.model_config import nearest
 from ingest.errors import ConfigurationError
-from ingest.parameters import checked, parse_text
+from ingest.parameters import checked, parse_boolean, parse_text
 from ingest.searchable import OnProgress, SearchableCollection, Share
 from ingest.store.contract import Manifest
 from ingest.sync.preview import preview_job
@@ -56,6 +56,9 @@ class AdoptableCollection(SearchableCollection):
         Repeat an interrupted adoption to continue it. `rollback` gives the alias back. Raises `ConfigurationError` before
         anything is written, and what `run_job` raises.
         """
+        path = self._rejects_path(rejects)
+        dry_run = checked("dry_run", parse_boolean, dry_run)
+        accept_rejects = checked("accept_rejects", parse_boolean, accept_rejects)
         given = self._raw_name if collection is None else checked("collection", parse_text, collection)
         fields = PayloadFields(text_field, id_field, order_field, metadata_field, title_field)
         adoption = Adoption(self.store, given, self.name, fields, have or {})
@@ -71,7 +74,6 @@ class AdoptableCollection(SearchableCollection):
                 for key in adoption.have:
                     preview.chunks.pop(key, None)
                 return replace(report, preview=replace(preview, collection=self.name))
-            path = Path(rejects or self._state / "rejects" / f"{self.name}.jsonl")
             return adoption.run(job, build, ensemble=ensemble, rejects=path, accept_rejects=accept_rejects, stop=stop)
 
     def _models_with_kept(self, stored: Manifest | None, encoding: EncodingOptions, have: Mapping[str, str]) -> Sequence[Model]:

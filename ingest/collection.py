@@ -17,6 +17,7 @@ from ingest.encode.ensemble import EncodingOptions
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES, WORTH_CONVERTING_CHUNKS
 from ingest.export.directory import exported_manifest
 from ingest.export.runtime import ExportRuntime
+from ingest.parameters import checked, parse_boolean, parse_path
 from ingest.receipt import Receipt
 from ingest.records import Source
 from ingest.reindex.in_place import StagedStore, reindex_in_place
@@ -113,8 +114,8 @@ class Collection(EditableCollection, AdoptableCollection):
         options |= {"accept_fingerprints": accept_fingerprints, "moved_from": moved_from, "reuse": reuse}
         options["full_check"] = full_check
         sources = self._check(source, name, include, exclude, **options)
-        path = Path(rejects or self._state / "rejects" / f"{self.name}.jsonl")
-        run = partial(self._run, sources=sources, options=options, rejects=path, monitor=self._monitored(on_progress), stop=stop)
+        options = {"options": options, "rejects": self._rejects_path(rejects), "monitor": self._monitored(on_progress)}
+        run = partial(self._run, sources=sources, **options, stop=stop)
         return self._encoding.or_in_float32(run, repeatable=not any(map(reads_once, sources)))
 
     async def async_sync(self, source: SourceLike, *, stop: Callable[[], bool] = lambda: False, **options: Any) -> Receipt:
@@ -161,6 +162,7 @@ class Collection(EditableCollection, AdoptableCollection):
             keep_old: keep the old collection, or the old vectors, for `rollback`.
             in_place: build new vectors in the same collection instead, see `reindex_in_place`. Embedded store only.
         """
+        build = reindex_in_place if checked("in_place", parse_boolean, in_place) else reindex
         if models is not None:
             self._chosen = self._encoding.check(models)
             self._given += self._chosen
@@ -172,7 +174,6 @@ class Collection(EditableCollection, AdoptableCollection):
             job = self._job(stored, weights=self._weights or {})
             open_searcher = partial(self._open_searcher, store=StagedStore(self.store, self.name))
             gate = choose_gate(open_searcher, self.name, golden, min_ndcg_ratio, self_test=self_test)
-            build = reindex_in_place if in_place else reindex
             done = build(job, store=self.store, ensemble=ensemble, gate=gate, keep_old=keep_old)
         self._searcher = None  # it would follow only after some seconds
         return done
@@ -195,9 +196,9 @@ class Collection(EditableCollection, AdoptableCollection):
         stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Encode sources into Parquet files in `directory`, for `load` on a machine that reaches Qdrant. Opens no store."""
-        path, runtime = Path(directory), ExportRuntime(Path(directory))
+        path, runtime = checked("directory", parse_path, directory), ExportRuntime(directory)
         sources, monitor = sources_of(source, name=name), self._monitored(on_progress)
-        kept, stored = Path(rejects or self._state / "rejects" / f"{path.absolute().name}.jsonl"), exported_manifest(path)
+        kept, stored = self._rejects_path(rejects, path.absolute().name), exported_manifest(path)
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
         job, encoding = self._job(stored, max_delete=max_delete), self._proven_encoding(stored, self._encoding, sampled.texts)
         with RejectsFile(kept) as file, self._ensemble(stored, encoding, monitor, worth_converting=worth) as ensemble:
@@ -213,7 +214,7 @@ class Collection(EditableCollection, AdoptableCollection):
     ) -> Receipt:
         """Write what `export` made to the collection. No model is needed."""
         job = self._job(None, weights={}, delete=delete)
-        return ExportRuntime(Path(directory)).load(job, store=self.store, monitor=self._monitored(on_progress), stop=stop)
+        return ExportRuntime(directory).load(job, store=self.store, monitor=self._monitored(on_progress), stop=stop)
 
     def _run(
         self,

@@ -10,7 +10,7 @@ from pathlib import Path
 from ingest.encode.contract import Encoder, Model
 from ingest.encode.ensemble import EncodingOptions, Ensemble
 from ingest.errors import ConfigurationError
-from ingest.parameters import checked, optional, parse_path, parse_text
+from ingest.parameters import checked, parse_text
 from ingest.receipt import Receipt
 from ingest.records import Document
 from ingest.searchable import Duration, SearchableCollection
@@ -64,7 +64,7 @@ class EditableCollection(SearchableCollection):
         Raises `ConfigurationError` for other arguments, and what `sync` raises.
         """
         name = checked("source", parse_text, source)
-        path = checked("rejects", optional(parse_path), rejects) or self._state / "rejects" / f"{self.name}.pushed.jsonl"
+        path = self._rejects_path(rejects, f"{self.name}.pushed")
         records = list(_records(documents))
         if not records:
             raise ConfigurationError("documents: there is none to write")

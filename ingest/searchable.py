@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,7 +23,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
-from ingest.parameters import checked, optional, parse_instance
+from ingest.parameters import checked, optional, parse_instance, parse_mapping, parse_path, parse_text
 from ingest.records import Source
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
@@ -39,7 +40,7 @@ from ingest.search.tenant import Tenant, parse_tenant
 from ingest.search.why import Why
 from ingest.source.chunking import ChunkingOptions, borders_of
 from ingest.source.inputs import SourceLike, sources_of
-from ingest.store import open_store
+from ingest.store import open_store, parse_store
 from ingest.store.contract import CollectionOptions, Distance, Manifest, Store
 from ingest.store.filters import Where
 from ingest.store.schema import _normalize_collection_name
@@ -130,27 +131,30 @@ class SearchableCollection:
 
         Raises `UnknownModelError` and `ConfigurationError`.
         """
+        encoding = checked("encoding", parse_instance, encoding, EncodingOptions)
         if isinstance(models, EnsembleConfig):
             encoding = replace(encoding, exclusive_mode=models.exclusive_mode)
             weights = (models.model_weights or None) if weights is None else weights
             models = models.ensemble_models
         if language is not None:
             encoding = encoding.with_language(language)
-        self._raw_name, self._aliases = name, dict(aliases or {})
+        self._raw_name, self._aliases = name, checked("aliases", parse_mapping, {} if aliases is None else aliases, parse_text)
         self.name = _normalize_collection_name(name, self._aliases)
         self._chosen = self._given = () if models is None else encoding.check(models)
         self._chunking, self._weights, self._distance = chunking, weights, distance
-        self._layout = layout if index is None else replace(layout, index={**layout.index, **index})
-        self._window, self._state = window, Path(state)
-        self._encoding, self._cluster = encoding, cluster
-        self._monitor = monitor or ThroughputMonitor()
+        layout = checked("layout", parse_instance, layout, CollectionOptions)
+        added = {} if index is None else checked("index", parse_mapping, index, parse_text)
+        self._layout = replace(layout, index={**layout.index, **added})
+        self._window, self._state = window, checked("state", parse_path, state)
+        self._encoding, self._cluster = encoding, checked("cluster", optional(parse_instance), cluster, ClusterOptions)
+        self._monitor = checked("monitor", optional(parse_instance), monitor, ThroughputMonitor) or ThroughputMonitor()
         self._tenant = checked("tenant", optional(parse_tenant), tenant)
         self._reranker, self._rerank_lease_timeout = reranker, rerank_lease_timeout
         self._pool = checked("pool", optional(parse_instance), pool, ModelPool)
         self._searcher: Searcher | None = None
         if cluster is not None:
             check_location(store)
-        self._store = None if isinstance(store, str | Path) else store
+        self._store = None if isinstance(store, str | os.PathLike) else checked("store", parse_store, store)
         self._open_store = partial(
             open_store,
             str(store),
@@ -213,7 +217,7 @@ class SearchableCollection:
         A document that is not stored is looked up among the rejects of the last run. See `Searcher.why`.
         """
         found = self.searcher.why(query, doc_id, **options)
-        if found.cause == "not stored" and (reason := rejected_because(self._state / "rejects" / f"{self.name}.jsonl", doc_id)):
+        if found.cause == "not stored" and (reason := rejected_because(self._rejects_path(None), doc_id)):
             return replace(found, cause="rejected", sentence=f"the last run rejected it: {reason}")
         return found
 
@@ -370,6 +374,10 @@ class SearchableCollection:
             memory_limit_gb=encoding.memory_limit_gb,
             retry=encoding.retry,
         )
+
+    def _rejects_path(self, rejects: str | Path | None, name: str | None = None) -> Path:
+        """Return the path of a rejects file: the given one, else that of this name, or of the collection, in the state folder."""
+        return checked("rejects", optional(parse_path), rejects) or self._state / "rejects" / f"{name or self.name}.jsonl"
 
     @property
     def _rates(self) -> Path:

@@ -98,7 +98,12 @@ class EncodingOptions:
 
     def check(self, models: Sequence[str | Model]) -> tuple[str | Model, ...]:
         """Return the models if each is known and named once. Raises `UnknownModelError` and `ConfigurationError`."""
-        if isinstance(models, str) or not isinstance(models, Sequence) or not models:
+        if (
+            isinstance(models, str)
+            or not isinstance(models, Sequence)
+            or not models
+            or not all(isinstance(each, str) or hasattr(each, "key") for each in models)
+        ):
             raise ConfigurationError(f"models: {shown(models)} is not a list of registry keys or models, such as ['bm25']")
         keys = [each if isinstance(each, str) else each.key for each in models]
         for each in models:

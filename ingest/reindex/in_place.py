@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from ingest.encode.ensemble import Ensemble
 from ingest.errors import ConfigurationError, StoreError
+from ingest.parameters import checked, parse_boolean
 from ingest.reindex.filling import OURS, Filling
 from ingest.reindex.rebuild import check_texts
 from ingest.reindex.reindex import (
@@ -68,6 +69,7 @@ def reindex_in_place(
     but not its model, or a new model cannot take a stored chunk; `ManifestMismatchError` if the job requires other chunks.
     Raises what `gate` raises, `ModelError`, `LeaseError` and `StoreError` with the present vectors still searched.
     """
+    checked("keep_old", parse_boolean, keep_old)
     monitor = ensemble.monitor
     monitor.start()
     name = _normalize_collection_name(job.collection, job.aliases)

@@ -24,6 +24,7 @@ from ingest.errors import (
     ManifestMismatchError,
     StoreError,
 )
+from ingest.parameters import checked, parse_boolean
 from ingest.receipt import LeaseEvent, ModelReport
 from ingest.reindex import vector_sets
 from ingest.reindex.filling import Filling, count_lacking
@@ -102,6 +103,7 @@ def reindex(
     alias, or if one of the aliases names a collection that was not created for this name; `ManifestMismatchError` if the job
     requires other chunks. Raises what `gate` raises, `ModelError`, `LeaseError` and `StoreError` without having swapped.
     """
+    checked("keep_old", parse_boolean, keep_old)
     monitor = ensemble.monitor
     monitor.start()
     name = _normalize_collection_name(job.collection, job.aliases)

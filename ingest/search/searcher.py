@@ -46,7 +46,7 @@ from ingest.search.rerank import RerankPipeline
 from ingest.search.tenant import Tenant, parse_tenant, tenant_conditions
 from ingest.search.view import CollectionView
 from ingest.search.why import Why, explain
-from ingest.store import open_store
+from ingest.store import open_store, parse_store
 from ingest.store.contract import Manifest, Store
 from ingest.store.filters import Where, parse_filter
 from ingest.store.schema import _normalize_collection_name
@@ -331,8 +331,7 @@ def _open_store(store: object, connection: Mapping[str, object], closing: ExitSt
     if isinstance(store, str | os.PathLike):
         options: dict[str, Any] = {"retry": SEARCH_RETRY, **connection}
         return closing.enter_context(open_store(Path(store) if isinstance(store, os.PathLike) else store, **options))
-    if not callable(getattr(store, "manifest", None)):
-        raise ConfigurationError(f"store: {shown(store)} is neither a path, a URL nor an open store")
+    opened = checked("store", parse_store, store)
     if connection:
         raise ConfigurationError(f"{', '.join(connection)}: the store is already open: pass it to open_store")
-    return store  # type: ignore[return-value]
+    return opened

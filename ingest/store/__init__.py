@@ -19,12 +19,14 @@ retrying    a store that retries each request and splits large ones; what `open_
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
 from ingest.errors import ConfigurationError
-from ingest.parameters import checked, parse_instance
+from ingest.parameters import InvalidValueError, checked, parse_instance, shown
 from ingest.retry import RetryPolicy
+from ingest.store.contract import Store
 from ingest.store.edge.store import EdgeStore
 from ingest.store.retrying import RetryingStore
 
@@ -54,6 +56,8 @@ def open_store(
     meant as a directory), `StoreUnavailableError`, `StoreError`.
     """
     checked("retry", parse_instance, retry, RetryPolicy)
+    if not isinstance(location, str | os.PathLike):
+        raise ConfigurationError(f"location: {shown(location)} is neither a path nor a URL")
     text = str(location)
     if text.lower().startswith(("http://", "https://")):
         from ingest.store.server.store import ServerStore  # noqa: PLC0415  the client takes a second to import
@@ -72,6 +76,13 @@ def open_store(
     if problem := _no_directory(text):
         raise ConfigurationError(problem)
     return RetryingStore(EdgeStore(text), retry)
+
+
+def parse_store(value: object) -> Store:
+    """Return an open store."""
+    if not callable(getattr(value, "manifest", None)):
+        raise InvalidValueError(f"{shown(value)} is neither a path, a URL nor an open store")
+    return value  # type: ignore[return-value]
 
 
 def _no_directory(text: str) -> str | None:

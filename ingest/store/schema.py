@@ -18,6 +18,7 @@ from unicodedata import normalize
 from ingest.context import in_context, title_line
 from ingest.errors import CollectionNotFoundError, ConfigurationError, ManifestMismatchError, StoreError
 from ingest.identity import digest, digest_bytes
+from ingest.parameters import shown
 from ingest.records import Chunk, Document, FileFacts, Fingerprint, Payload
 from ingest.store.contract import SCHEMA_VERSION, Distance, Manifest, VectorSet, VectorSpec
 from ingest.store.payload_index import PayloadIndex
@@ -76,6 +77,8 @@ def _normalize_collection_name(raw: str, aliases: Mapping[str, str] | None = Non
 
 
 def _normalized(raw: str) -> str:
+    if not isinstance(raw, str):
+        raise ConfigurationError(f"{shown(raw)} is no collection name: it must be a text")
     before, name = "", raw
     while before != name:  # case folding can undo NFKC, and NFKC case folding: until neither changes anything
         before, name = name, normalize("NFKC", name.casefold())

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Literal
 
 from ingest.encode.ensemble import Ensemble
-from ingest.parameters import checked, parse_integer, parse_number
+from ingest.parameters import checked, parse_boolean, parse_integer, parse_number
 from ingest.receipt import ModelReport
 from ingest.records import Fingerprint, Rejected, Source
 from ingest.store.contract import Condition, Store
@@ -125,6 +125,7 @@ def verify_job(
     repair to continue it.
     """
     sources = check_sources(sources, deletes_missing=True)
+    checked("repair", parse_boolean, repair)
     if sample != "all":
         checked("sample", parse_integer, sample, least=0)
     checked("min_cosine", parse_number, min_cosine, most=1.0)

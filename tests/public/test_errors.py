@@ -26,6 +26,51 @@ def test_a_value_that_cannot_be_meant_is_refused(
         handbook.info()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"name": 7},
+        {"store": 7},
+        {"models": [7]},
+        {"layout": {"on_disk": True}},
+        {"index": "year"},
+        {"encoding": {"devices": ["cpu"]}},
+        {"cluster": "local"},
+        {"monitor": print},
+        {"aliases": "handbook"},
+        {"state": None},
+    ],
+)
+def test_an_argument_of_another_type_is_refused_at_once(tmp_path: Path, wrong: dict[str, Any]) -> None:
+    with pytest.raises(ingest.ConfigurationError):
+        ingest.Collection(**{"name": "handbook", "store": tmp_path / "store", **wrong})
+    with pytest.raises(ingest.ConfigurationError, match="location: None"):
+        ingest.open_store(None)  # type: ignore[arg-type]  # not a folder called None
+
+
+def test_a_switch_that_is_neither_on_nor_off_is_refused(
+    handbook: ingest.Collection, rules: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    handbook.sync(rules[:1], name="rules")
+    no: Any = "no"
+    with pytest.raises(ingest.ConfigurationError, match="repair: 'no'"):
+        handbook.verify(rules, name="rules", repair=no)
+    with pytest.raises(ingest.ConfigurationError, match="in_place: 'no'"):
+        handbook.reindex(in_place=no)
+    with pytest.raises(ingest.ConfigurationError, match="keep_old: None"):
+        handbook.reindex(keep_old=None)  # type: ignore[arg-type]
+    wrong: list[dict[str, Any]] = [{"dry_run": 0}, {"accept_rejects": 0}]
+    for each in wrong:
+        with pytest.raises(ingest.ConfigurationError, match=f"{next(iter(each))}: 0"):
+            handbook.adopt("other", **each)
+    with pytest.raises(ingest.ConfigurationError, match="rejects: 7"):
+        handbook.sync(rules, name="rules", rejects=7)  # type: ignore[arg-type]
+    for directory in (None, ""):
+        with pytest.raises(ingest.ConfigurationError, match="is not a path"):
+            handbook.load(directory)  # type: ignore[arg-type]
+    assert handbook.info().points == 1
+
+
 def test_a_source_that_is_not_there_is_refused(handbook: ingest.Collection, tmp_path: Path) -> None:
     with pytest.raises(ingest.SourceError, match="nowhere"):
         handbook.sync(tmp_path / "nowhere")
