@@ -157,3 +157,10 @@ def _plain(vector: Vector) -> Any:
         return vector.indices.tolist(), vector.values.tolist()
     assert np.isfinite(vector).all()
     return vector.tolist()
+
+
+def without_versions(stored: Stored) -> Stored:
+    return {
+        point: ({**payload, "_ingest": {name: value for name, value in payload["_ingest"].items() if name != "version"}}, vectors)
+        for point, (payload, vectors) in stored.items()
+    }

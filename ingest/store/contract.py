@@ -227,6 +227,13 @@ class Store(Protocol):
         """Replace the whole payloads of points (id → payload), which must exist."""
         ...
 
+    def set_versions(self, collection: str, versions: Mapping[str, str | None]) -> None:
+        """Replace the version in the payloads of points (id → `Fingerprint.version`, None for none). Unknown ids are ignored.
+
+        The rest of the payload stays, even if another process writes it meanwhile.
+        """
+        ...
+
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         """Delete points. Unknown ids are ignored."""
         ...

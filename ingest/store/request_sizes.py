@@ -60,6 +60,10 @@ def payload_bytes(item: tuple[str, Payload]) -> int:
     return _ID_BYTES + _stored_bytes(item[1])
 
 
+def version_bytes(item: tuple[str, str | None]) -> int:
+    return _ID_BYTES + len(item[1] or "")
+
+
 def _vectors_bytes(vectors: Mapping[str, Vector]) -> int:
     total = 0
     for vector in vectors.values():

@@ -15,7 +15,7 @@ from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 from ingest.retry import RetryPolicy, call_with_retries
 from ingest.store.contract import MAX_FACETS, CollectionInfo, CollectionOptions, Filter, Manifest, Store, VectorQuery
 from ingest.store.payload_index import PayloadIndex
-from ingest.store.request_sizes import id_bytes, payload_bytes, point_bytes, query_bytes, vectors_bytes
+from ingest.store.request_sizes import id_bytes, payload_bytes, point_bytes, query_bytes, vectors_bytes, version_bytes
 from ingest.store.splitting import RequestLimits, joined, pages_of
 
 if TYPE_CHECKING:
@@ -146,6 +146,12 @@ class RetryingStore:
             self._call(lambda: self._store.set_payload(collection, dict(batch)))
 
         self._limits.send((collection, "set_payload"), list(payloads.items()), payload_bytes, request, _change)
+
+    def set_versions(self, collection: str, versions: Mapping[str, str | None]) -> None:
+        def request(batch: Sequence[tuple[str, str | None]]) -> None:
+            self._call(lambda: self._store.set_versions(collection, dict(batch)))
+
+        self._limits.send((collection, "set_versions"), list(versions.items()), version_bytes, request, _change)
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         def request(batch: Sequence[str]) -> None:

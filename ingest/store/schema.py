@@ -31,6 +31,8 @@ DOC_KEY_FIELD = "_ingest.doc_key"
 TEXT_FP_FIELD = "_ingest.text_fp"
 
 VECTORS_FIELD = "_ingest.vectors"
+
+VERSION_FIELD = "_ingest.version"
 """Vector name → fingerprint of the model that made it."""
 
 SOFT_DELETED_FIELD = "_ingest.soft_deleted_at"

@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple, Self
+from uuid import UUID
 
 from ingest.identity import digest
-from ingest.records import FileBegin, FileEnd, Fingerprint, Payload
+from ingest.records import FileBegin, FileEnd, Fingerprint
 from ingest.source.reading_report import ReadingReport
 from ingest.store.contract import SCHEMA_VERSION, Store
-from ingest.store.schema import INGEST_FIELD
-from ingest.store.writer import Effects, Writer
 from ingest.sync.run_state import BATCH_POINTS, pack_uuid
 from ingest.temporary_database import TemporaryDatabase
 
@@ -155,25 +154,7 @@ class PendingMarks(TemporaryDatabase):
         self._database.executemany("INSERT OR REPLACE INTO marks VALUES (?, ?)", rows)
 
     def write(self, store: Store, collection: str) -> None:
-        """Write the marks to the points, as far as they still exist.
-
-        All writes are acknowledged by now, so no payload that is read here is older than one still on its way.
-        """
-        rows = self._database.execute("SELECT lower(hex(point)), mark FROM marks")
-        with Writer(store, collection) as writer:
-            while group := rows.fetchmany(BATCH_POINTS):
-                marks = dict(group)
-                stored = store.retrieve(collection, list(marks))
-                changed = {point.id: _marked(point.payload, marks[point.id.replace("-", "")]) for point in stored}
-                writer.submit(
-                    Effects(payloads={point.id: new for point in stored if (new := changed[point.id]) != point.payload})
-                )
-
-
-def _marked(payload: Payload, mark: str | None) -> Payload:
-    """Return the payload of a point with this mark, or without one."""
-    own = payload.get(INGEST_FIELD)
-    if not isinstance(own, dict):
-        return payload
-    without = {name: value for name, value in own.items() if name != "version"}
-    return {**payload, INGEST_FIELD: without if mark is None else {**without, "version": mark}}
+        """Write the marks to the points, as far as they still exist. Whatever else the points have stays as others write it."""
+        rows = self._database.execute("SELECT point, mark FROM marks")
+        while group := rows.fetchmany(BATCH_POINTS):
+            store.set_versions(collection, {str(UUID(bytes=point)): mark for point, mark in group})

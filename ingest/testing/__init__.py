@@ -185,7 +185,7 @@ class FlakyStore:
         methods: names of the methods that may fail. None: `EFFECTS`, those that write points. `REQUESTS` are all of them.
     """
 
-    EFFECTS = frozenset({"upsert", "update_vectors", "set_payload", "delete"})
+    EFFECTS = frozenset({"upsert", "update_vectors", "set_payload", "set_versions", "delete"})
     REQUESTS = frozenset(name for name, member in vars(Store).items() if isfunction(member) and name[0] != "_") - {"close"}
 
     def __init__(

@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_server import Address
 from record_folder import RecordFolder, Records
-from sync_bench import DAY, Stored, SyncBench, counts, document
+from sync_bench import DAY, SyncBench, counts, document, without_versions
 from sync_world import LostError, crashing
 
 from ingest.receipt import Receipt
@@ -91,7 +91,7 @@ class Twins:
             receipt = bench.run([self.folder.source()], **options)
             path = bench.folder / "rejects.jsonl"
             rejects = path.read_text() if path.exists() else ""
-            outcomes.append((receipt.rejected, receipt.read, receipt.balanced, rejects, without_marks(bench.stored())))
+            outcomes.append((receipt.rejected, receipt.read, receipt.balanced, rejects, without_versions(bench.stored())))
             self.receipts[check] = receipt
         assert outcomes[0] == outcomes[1]
 
@@ -160,13 +160,6 @@ def mended(records: Records) -> Records:
     return [*dict(each for each in records if "!" not in each[1]).items()]
 
 
-def without_marks(stored: Stored) -> Stored:
-    return {
-        point: ({**payload, "_ingest": {name: value for name, value in payload["_ingest"].items() if name != "version"}}, vectors)
-        for point, (payload, vectors) in stored.items()
-    }
-
-
 def check(store: Store, folder: Path, history: Sequence[Round]) -> None:
     twins = Twins(store, folder)
     try:
@@ -182,7 +175,7 @@ def check(store: Store, folder: Path, history: Sequence[Round]) -> None:
             documents,
             documents,
         )
-        assert twins.benches["version"].effects.keys() <= {"set_payload"}
+        assert twins.benches["version"].effects.keys() <= {"set_versions"}
     finally:
         aliases = store.aliases()
         for bench in twins.benches.values():

@@ -7,6 +7,7 @@ test says that no method is left out: one that is added to the protocol needs a 
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
+from open_files import OLD
 
 from ingest.encode.contract import Model
 from ingest.encode.ensemble import Ensemble
@@ -28,6 +30,7 @@ from ingest.reindex.in_place import reindex_in_place
 from ingest.reindex.reindex import Reindexed, reindex, roll_back
 from ingest.retry import RetryPolicy
 from ingest.search import Searcher
+from ingest.source import open_source
 from ingest.source.chunking import ChunkingOptions
 from ingest.store.contract import Filter, Store
 from ingest.store.retrying import RetryingStore
@@ -148,6 +151,18 @@ def test_a_run_that_deletes(stage: Stage, delete_after: float | None) -> None:
     assert stage.texts() == {each.text for each in AFTER} | kept
     if delete_after:
         stage.check_retried(["retrieve", "set_payload"])
+
+
+@reaches("scroll", "set_versions")
+def test_a_run_of_a_file_of_records(stage: Stage) -> None:
+    path = stage.folder / "records.jsonl"
+    path.write_text("".join(f'{{"id": "{each.id}", "text": "{each.text}"}}\n' for each in BEFORE))
+    os.utime(path, (OLD + 0.5, OLD + 0.5))
+
+    def work(runner: BatchRunner, rejects: RejectsFile) -> Receipt:
+        return run_job(stage.job(), [open_source(path)], store=stage.retrying, ensemble=Ensemble(runner), rejects=rejects)
+
+    assert [stage.encoding(work).skipped_unread for _ in range(2)] == [0, 12]
 
 
 @reaches("scroll", "set_payload")

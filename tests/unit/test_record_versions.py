@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from open_files import OLD, opened_below
 from record_folder import RecordFolder
-from sync_bench import DAY, SyncBench, counts, document
+from sync_bench import DAY, Stored, SyncBench, counts, document, without_versions
 
 from ingest.errors import DeletionBrakeError
 from ingest.records import Document, FileBegin, FileEnd
@@ -21,10 +21,11 @@ from ingest.source.fields import FieldMap
 from ingest.source.read_options import ReadOptions
 from ingest.store import open_store
 from ingest.store.schema import INGEST_FIELD
+from ingest.sync.deletion import delete_documents
 from ingest.sync.plan import DeleteMode
 from ingest.sync.preview import preview_job
 from ingest.sync.record_files import MARK
-from ingest.testing import HashEncoder, ListSource
+from ingest.testing import FlakyStore, HashEncoder, ListSource
 
 
 @pytest.fixture
@@ -97,10 +98,30 @@ def test_only_a_touched_mark_is_written(bench: SyncBench, folder: RecordFolder) 
     bench.run([folder.source()])
     folder.touch("a.jsonl")
     assert read_by(bench, folder) == ["a.jsonl"]
-    assert bench.effects == {"set_payload": 1}
+    assert bench.effects == {"set_versions": 1}
     assert read_by(bench, folder) == []
     marks = [payload[INGEST_FIELD]["version"] for payload, _ in bench.stored().values() if "version" in payload[INGEST_FIELD]]
     assert [mark.startswith(MARK) for mark in marks] == [True, True]
+
+
+@pytest.mark.parametrize("letters", ["z", ""])
+def test_a_mark_loses_nothing_that_an_app_writes_meanwhile(bench: SyncBench, folder: RecordFolder, letters: str) -> None:
+    folder.write({"a.jsonl": [("1", "a")]})
+    bench.run([folder.source()])
+    folder.touch("a.jsonl")
+    written: list[Stored] = []
+
+    def write_as_app(_name: str, _call: int) -> None:
+        if letters:
+            bench.run([ListSource([replace(document("a.jsonl//1", "a"), title="new")], folder.name)], pushed=True)
+        else:
+            delete_documents(bench.store, bench.collection, ["a.jsonl//1"])
+        written.append(bench.stored(doc_id="a.jsonl//1"))
+
+    meddled = FlakyStore(bench.store, write_as_app, methods=frozenset({"set_payload", "set_versions"}))
+    assert bench.run([folder.source()], store=meddled).balanced == bool(letters)
+    assert without_versions(bench.stored(doc_id="a.jsonl//1")) == without_versions(written[-1])
+    assert read_by(bench, folder) == ["a.jsonl"]
 
 
 def test_the_mark_moves_with_the_records(bench: SyncBench, folder: RecordFolder) -> None:

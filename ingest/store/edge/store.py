@@ -16,7 +16,7 @@ from ingest.store.edge.collections import EdgeCollections, OpenCollection
 from ingest.store.edge.filters import filter_to
 from ingest.store.edge.pages import release_pages
 from ingest.store.edge.wire import search_params, stored_point, vector_to
-from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, VECTORS_FIELD, fingerprint_of
+from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, VECTORS_FIELD, VERSION_FIELD, fingerprint_of
 from ingest.store.wire import following, point_id_to, scored_point, selection_to, ties_by_id
 
 if TYPE_CHECKING:
@@ -97,6 +97,17 @@ class EdgeStore(EdgeCollections):
             for point_id, payload in payloads.items():
                 opened.shard.update(UpdateOperation.overwrite_payload([point_id_to(point_id)], payload))
             self._wrote(opened, len(payloads))
+
+    def set_versions(self, collection: str, versions: Mapping[str, str | None]) -> None:
+        with self._changing(collection) as opened:  # no other write comes between the read and the writes
+            for record in opened.shard.retrieve([*map(point_id_to, versions)], with_payload=False, with_vector=False):
+                version = versions[stored_point(record).id]
+                if version is None:
+                    change = UpdateOperation.delete_payload([record.id], [VERSION_FIELD])
+                else:
+                    change = UpdateOperation.set_payload([record.id], {"version": version}, INGEST_FIELD)
+                opened.shard.update(change)
+            self._wrote(opened, len(versions))
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         with self._changing(collection) as opened:

@@ -17,7 +17,7 @@ from ingest.records import Fingerprint, Payload, Point, ScoredPoint, StoredPoint
 from ingest.retry import RetryPolicy
 from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
 from ingest.store.layout import OVERSAMPLING
-from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, fingerprint_of
+from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, VERSION_FIELD, fingerprint_of
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import BAD_REQUEST, has_status
@@ -152,6 +152,13 @@ class ServerStore(ServerCollections):
         with self._connection.translated_points(collection):
             send()
 
+    def set_versions(self, collection: str, versions: Mapping[str, str | None]) -> None:
+        if not versions:
+            return  # the server refuses to do nothing
+        operations = [_version_operation(point_id, version) for point_id, version in versions.items()]
+        with self._connection.translated(collection):
+            self._client.batch_update_points(collection, operations, wait=True)
+
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         if not ids:
             return  # the server refuses to do nothing
@@ -255,3 +262,11 @@ class ServerStore(ServerCollections):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _version_operation(point_id: str, version: str | None) -> models.SetPayloadOperation | models.DeletePayloadOperation:
+    """Return the change of one version. It selects its point by a filter, because the server refuses the id of a missing one."""
+    point = models.Filter(must=[models.HasIdCondition(has_id=[point_id_to(point_id)])])
+    if version is None:
+        return models.DeletePayloadOperation(delete_payload=models.DeletePayload(keys=[VERSION_FIELD], filter=point))
+    return models.SetPayloadOperation(set_payload=models.SetPayload(payload={"version": version}, filter=point, key=INGEST_FIELD))

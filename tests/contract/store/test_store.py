@@ -180,6 +180,20 @@ def test_setting_payloads_replaces_them_whole_and_leaves_the_vectors(ready: Stor
         assert_same_vectors(found[each.id], each)
 
 
+def test_setting_versions_leaves_the_rest_of_the_payload(ready: Store, collection: str) -> None:
+    old = [point(number) for number in range(3)]
+    versioned = {**old[1].payload, "_ingest": {**old[1].payload["_ingest"], "version": "1"}}
+    ready.upsert(collection, [old[0], replace(old[1], payload=versioned), old[2]])
+    ready.set_versions(collection, {old[0].id: "2", old[1].id: None, point(3).id: "3"})
+    changed = {**old[0].payload, "_ingest": {**old[0].payload["_ingest"], "version": "2"}}
+    found = everything(ready, collection)
+    assert {id_: each.payload for id_, each in found.items()} == {
+        old[0].id: changed,
+        old[1].id: old[1].payload,
+        old[2].id: old[2].payload,
+    }
+
+
 def test_changing_a_point_that_is_not_there_is_an_error_of_its_own(ready: Store, collection: str) -> None:
     changes: list[Callable[[], None]] = [
         lambda: ready.update_vectors(collection, {point(1).id: {"dense": vectors(1)["dense"]}}),
@@ -199,7 +213,7 @@ def test_deleting_ignores_what_is_not_there(ready: Store, collection: str) -> No
     assert everything(ready, collection).keys() == {point(2).id}
 
 
-@pytest.mark.parametrize("nothing", ["upsert", "update_vectors", "set_payload", "delete"])
+@pytest.mark.parametrize("nothing", ["upsert", "update_vectors", "set_payload", "set_versions", "delete"])
 def test_writing_nothing_does_nothing(ready: Store, collection: str, nothing: str) -> None:
     ready.upsert(collection, [point(1)])
     getattr(ready, nothing)(collection, [] if nothing in ("upsert", "delete") else {})
