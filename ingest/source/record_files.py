@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from html.entities import html5
 from typing import Any
 from xml.parsers import expat
 
@@ -12,6 +11,7 @@ import yaml
 
 from ingest.source.fields import FieldMap, NoRecordsError, Unusable
 from ingest.source.streams import BLOCK, ByteStream, first_line
+from ingest.source.xml_parser import XmlReader
 from ingest.source.yaml_text import load_yaml
 
 _DEEPEST = 1_000
@@ -82,14 +82,7 @@ def _xml_records(stream: ByteStream, path: Sequence[str], max_bytes: int) -> Ite
     if not path:
         raise Unusable("--records must name the elements that are records, below the root: channel.item")
     reader = _XmlReader(tuple(path))
-    parser = expat.ParserCreate(None if stream.encoding.startswith("utf-8") else "utf-8")
-    parser.buffer_text = True
-    parser.UseForeignDTD(True)  # an unknown entity is then skipped, not malformed
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.EntityDeclHandler = reader.entity
-    parser.SkippedEntityHandler = reader.skipped
+    parser = reader.parser(None if stream.encoding.startswith("utf-8") else "utf-8")
     found, since, done = False, 0, False
     while not done:
         data = stream.read(BLOCK)
@@ -109,7 +102,7 @@ def _xml_records(stream: ByteStream, path: Sequence[str], max_bytes: int) -> Ite
         raise Unusable(f"no element is at {'.'.join(path)} below the root (the elements there: {below}): --records names them")
 
 
-class _XmlReader:
+class _XmlReader(XmlReader):
     """A builder of records. An open element has fields, and text with the text of the elements in it.
 
     Attributes:
@@ -146,12 +139,6 @@ class _XmlReader:
             self._open[-1].add_element(name, element)
         else:
             self.records.append(element.record())
-
-    def skipped(self, name: str, _is_parameter: bool) -> None:
-        self.text(html5.get(f"{name};", f"&{name};"))
-
-    def entity(self, *_: object) -> None:
-        raise Unusable("the XML declares entities, which may hide a bomb")
 
 
 class _Element:

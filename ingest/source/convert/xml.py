@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from html.entities import html5
 from xml.parsers import expat
 
 from ingest.source.convert.html import declared_encoding
 from ingest.source.convert.page import Page
 from ingest.source.convert.text import decode
 from ingest.source.fields import Unusable
+from ingest.source.xml_parser import XmlReader
 
 _DEEPEST = 10_000
 _SPACES = re.compile(r"[ \t\r\n]+")
@@ -23,14 +23,7 @@ def xml_page(data: bytes) -> Page:
     encoding = _unknown_encoding(data)
     if encoding is not None:
         data = decode(data, encoding).encode()
-    parser = expat.ParserCreate("utf-8" if encoding is not None else None)
-    parser.buffer_text = True
-    parser.UseForeignDTD(True)  # an unknown entity is then skipped, not malformed
-    parser.StartElementHandler = reader.start
-    parser.EndElementHandler = reader.end
-    parser.CharacterDataHandler = reader.text
-    parser.EntityDeclHandler = reader.entity
-    parser.SkippedEntityHandler = reader.skipped
+    parser = reader.parser("utf-8" if encoding is not None else None)
     try:
         parser.Parse(data, True)
     except (expat.ExpatError, ValueError, LookupError) as exc:
@@ -44,7 +37,7 @@ def _unknown_encoding(data: bytes) -> str | None:
     return declared if declared in _UNKNOWN else None
 
 
-class _Reader:
+class _Reader(XmlReader):
     """A builder of text. Each open element has its parts: text and the results of elements in it.
 
     Attributes:
@@ -83,9 +76,3 @@ class _Reader:
         elif text:
             lines = text.replace("\n", "\0")
             self._open[-1].append(f"\0{lines}\0" if "\0" in lines or not mixed else lines)
-
-    def entity(self, *_: object) -> None:
-        raise Unusable("the XML declares entities, which may hide a bomb")
-
-    def skipped(self, name: str, _is_parameter: bool) -> None:
-        self.text(html5.get(f"{name};", f"&{name};"))
