@@ -34,7 +34,7 @@ MIXED_TOKENS = (120, 250)
 def members_of(
     keys: Sequence[str], backend: str = "torch", precision: str | None = None, *, custom_models: CustomModels | None = None
 ) -> list[Model]:
-    """Models on the processor. One in int8 is converted by its first run, unless it was on this machine before."""
+    """Models on the CPU. One in int8 is converted by its first run, unless it was on this machine before."""
     backend_options = BackendOptions(cast(Any, backend), cast(Any, precision))
     manager = ModelManager(EnsembleConfig(keys), devices=("cpu",), backend_options=backend_options, custom_models=custom_models)
     return list(manager.members)
@@ -94,7 +94,7 @@ def write_documents(path: Path, documents: Iterable[Document]) -> Path:
 
 
 def machine() -> str:
-    """Processor, cores that may be used, Python."""
+    """CPU, cores that may be used, Python."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -1,8 +1,8 @@
-"""How much faster two workers on Ray are than one, with an encoder that keeps one processor busy.
+"""How much faster two workers on Ray are than one, with an encoder that keeps one CPU busy.
 
     .venv/bin/python scripts/bench/on_ray.py [--documents 2400] [--milliseconds 20] [--repeat 2] [--workers 1,2]
 
-The encoder hashes for so many milliseconds of processor time per text, on one thread. A Ray of this machine is started once and a
+The encoder hashes for so many milliseconds of CPU time per text, on one thread. A Ray of this machine is started once and a
 Qdrant server as the tests start theirs; each run writes a collection of its own. A run's time is all of it, workers starting and
 the account included. Prints each run, the ratio of the medians, and one JSON object.
 """
@@ -43,7 +43,7 @@ WANTED = 1.7
 
 
 class BusyEncoder(HashEncoder):
-    """Takes its time, which is the processor's."""
+    """Takes its time, which is the CPU's."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__("busy", 64)
@@ -95,7 +95,7 @@ def main() -> None:
     result = {
         "documents": arguments.documents,
         "milliseconds": arguments.milliseconds,
-        "processors": os.cpu_count(),
+        "cpus": os.cpu_count(),
         "seconds": {number: [round(each, 1) for each in seconds] for number, seconds in taken.items()},
         "ratio": round(ratio, 2),
     }

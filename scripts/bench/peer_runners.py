@@ -120,7 +120,7 @@ def fastembed(place: Place) -> Ingest:
 
 
 def fastembed_small_batches(place: Place) -> Ingest:
-    """Not its default, but what suits a processor better."""
+    """Not its default, but what suits a CPU better."""
     return _fastembed(place, batch=16)
 
 

@@ -2,7 +2,7 @@
 
     .venv/bin/python scripts/bench/pipeline.py [--texts FILE] [--count 800] [--repeat 3] [--backends torch,openvino] [--swap 0]
 
-The same texts with all-MiniLM-L6-v2 on the processor: bare, which is the encoder over batches made beforehand, the longest texts
+The same texts with all-MiniLM-L6-v2 on the CPU: bare, which is the encoder over batches made beforehand, the longest texts
 first, and nothing else; and through the whole pipeline into a Qdrant server on the same machine (reading, plan, tokens counted,
 encoding, fingerprints, upload, receipt). Which comes first alternates, ratios are taken within a round, medians count. For torch,
 `SentenceTransformer.encode` is shown as well. `--swap N` also runs N chunks through two models, twice the same weights, and shows

@@ -1,4 +1,4 @@
-"""Reranking 50 candidates on the processor: a converted CrossEncoder (OpenVINO, int8) beside plain `CrossEncoder.predict`.
+"""Reranking 50 candidates on the CPU: a converted CrossEncoder (OpenVINO, int8) beside plain `CrossEncoder.predict`.
 
     .venv/bin/python scripts/bench/rerank.py [--reranker KEY_OR_FOLDER] [--beir FOLDER] [--questions 40] [--candidates 50]
 
@@ -133,7 +133,7 @@ def _report(arguments: argparse.Namespace, seconds: Sequence[tuple[float, float]
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Reranking on the processor.")
+    parser = argparse.ArgumentParser(description="Reranking on the CPU.")
     parser.add_argument("--reranker", default="ms-marco-minilm-l6", help="a registry key, or the folder of a CrossEncoder")
     parser.add_argument("--beir", type=Path, help="a folder with corpus.jsonl and queries.jsonl")
     parser.add_argument("--questions", type=int, default=40)

@@ -1,11 +1,11 @@
 """What a run costs when nothing has changed: documents a second, beside what encoding them would cost.
 
-    .venv/bin/python scripts/bench/rerun.py [--documents 20000] [--repeat 5] [--store URL [--grpc-port PORT]]
+    .venv/bin/python scripts/bench/rerun.py [--documents 20000] [--repeat 5]
 
 Generated documents of 60 words lie in a JSONL file and, encoded by `testing.HashEncoder` (384 dimensions), on a Qdrant server:
-one at `--store`, where collections are made and dropped, else one that is started as the tests start theirs. Then the same file
-is run again, over REST and over gRPC in turn; nothing may be encoded. For comparison, some of the documents are run for the
-first time with the real all-MiniLM-L6-v2. Medians count. Prints a table and one JSON object.
+`QDRANT_URL`, Docker, or the pinned binary. Then the same file is run again, over REST and over gRPC in turn; nothing may be
+encoded. For comparison, some of the documents are run for the first time with the real all-MiniLM-L6-v2. Medians count. Prints a
+table and one JSON object.
 """
 
 from __future__ import annotations
@@ -52,14 +52,10 @@ def main() -> None:
     arguments = _arguments()
     gc.set_threshold(50_000, 20, 50)  # as the command does
     with ExitStack() as stack:
-        if arguments.store:
-            url, grpc_port = arguments.store, arguments.grpc_port
-        else:
-            server = stack.enter_context(any_server())
-            url, grpc_port = server.url, server.grpc_port
+        server = stack.enter_context(any_server())
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        rest = stack.enter_context(open_store(url))
-        grpc = stack.enter_context(open_store(url, grpc_port=grpc_port, prefer_grpc=True))
+        rest = stack.enter_context(open_store(server.url))
+        grpc = stack.enter_context(open_store(server.url, grpc_port=server.grpc_port, prefer_grpc=True))
         collection = f"bench_{uuid.uuid4().hex}"
         corpus = write_documents(folder / "corpus.jsonl", generated_documents(arguments.documents))
         try:
@@ -126,8 +122,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="The cost of running again.")
     parser.add_argument("--documents", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=5)
-    parser.add_argument("--store", help="a Qdrant server's URL")
-    parser.add_argument("--grpc-port", type=int, default=6334)
     return parser.parse_args()
 
 

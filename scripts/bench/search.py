@@ -1,13 +1,13 @@
 """What search costs beside its parts: a hybrid question against encoding it plus one bare `query_points` call.
 
-    .venv/bin/python scripts/bench/search.py [--documents 1400] [--questions 300] [--store URL [--grpc-port PORT]]
+    .venv/bin/python scripts/bench/search.py [--documents 1400] [--questions 300]
 
 Generated documents of 120 words, one chunk each, under `testing.HashEncoder` (384 dimensions) and the real BM25, on a Qdrant
-server: the one at `--store`, where a collection is made and dropped, else one that is started as the tests start theirs. Every
-question is asked in both ways, the first alternating: by `Searcher.search` without feedback, and by encoding it with the
-same models and asking the server to fuse the same hundred candidates per vector and return ten hits with their payloads. Then it
-is searched with feedback. The embedded store is searched without and with feedback, too. Medians count. Prints a table and one
-JSON object. With `--documents 200000`, filling the stores takes some minutes and 3 GB.
+server (`QDRANT_URL`, Docker, or the pinned binary), where a collection is made and dropped. Every question is asked in both ways,
+the first alternating: by `Searcher.search` without feedback, and by encoding it with the same models and asking the server to
+fuse the same hundred candidates per vector and return ten hits with their payloads. Then it is searched with feedback. The
+embedded store is searched without and with feedback, too. Medians count. Prints a table and one JSON object. With
+`--documents 200000`, filling the stores takes some minutes and 3 GB.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import closing
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from measuring import machine
 from qdrant_client import QdrantClient, models
@@ -44,7 +43,7 @@ from ingest.sync.run import run_job
 from ingest.testing import HashEncoder, ListSource, generated_documents
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-from qdrant_server import any_server
+from qdrant_server import Address, any_server
 
 LIMIT = 10
 BOUND_MS = 5.0
@@ -59,19 +58,13 @@ def main() -> None:
     arguments = _arguments()
     documents = list(generated_documents(arguments.documents, words=120))
     questions = [" ".join(document.text.split()[:8]) for document in documents[: arguments.questions + WARM_UP]]
-    with ExitStack() as stack:
-        if arguments.store:
-            url, grpc_port = arguments.store, arguments.grpc_port
-        else:
-            server = stack.enter_context(any_server())
-            url, grpc_port = server.url, server.grpc_port
-        collection = f"bench_{uuid.uuid4().hex}"
-        with open_store(url, grpc_port=grpc_port) as store:
-            try:
-                _fill(store, collection, documents)
-                rows = [_on_server(url, grpc_port, collection, questions, prefer_grpc=prefer) for prefer in (False, True)]
-            finally:
-                store.drop(collection)
+    collection = f"bench_{uuid.uuid4().hex}"
+    with any_server() as server, open_store(server.url, grpc_port=server.grpc_port) as store:
+        try:
+            _fill(store, collection, documents)
+            rows = [_on_server(server, collection, questions, prefer_grpc=prefer) for prefer in (False, True)]
+        finally:
+            store.drop(collection)
     with tempfile.TemporaryDirectory() as folder, open_store(folder) as embedded:
         _fill(embedded, collection, documents)
         rows.append({"store": "embedded", **_measure(embedded, collection, questions)})
@@ -95,11 +88,9 @@ def _models(keys: Sequence[str]) -> list[Model]:
     return [HashEncoder(key) if key == "hash" else ModelManager(EnsembleConfig([key])).members[0] for key in keys]
 
 
-def _on_server(url: str, grpc_port: int | None, collection: str, questions: Sequence[str], *, prefer_grpc: bool) -> Row:
-    client = QdrantClient(
-        url, prefer_grpc=prefer_grpc, grpc_port=grpc_port or (urlsplit(url).port or 6333) + 1, check_compatibility=False
-    )
-    with closing(client), open_store(url, grpc_port=grpc_port, prefer_grpc=prefer_grpc) as store:
+def _on_server(server: Address, collection: str, questions: Sequence[str], *, prefer_grpc: bool) -> Row:
+    client = QdrantClient(server.url, prefer_grpc=prefer_grpc, grpc_port=server.grpc_port, check_compatibility=False)
+    with closing(client), open_store(server.url, grpc_port=server.grpc_port, prefer_grpc=prefer_grpc) as store:
         return {"store": "gRPC" if prefer_grpc else "REST", **_measure(store, collection, questions, client)}
 
 
@@ -179,8 +170,6 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="What search costs beside its parts.")
     parser.add_argument("--documents", type=int, default=1400)
     parser.add_argument("--questions", type=int, default=300)
-    parser.add_argument("--store", help="URL of a running server; one is started if not given")
-    parser.add_argument("--grpc-port", type=int, help="of that server; its port plus one if not given")
     return parser.parse_args()
 
 

@@ -1,6 +1,8 @@
 """Ready-made vectors into a Qdrant server: by the writer that runs use, and by `QdrantClient.upload_points` at its best settings.
 
-    .venv/bin/python scripts/bench/upload.py [--points 20000] [--repeat 5] [--dim 384] [--store URL [--grpc-port PORT]]
+    .venv/bin/python scripts/bench/upload.py [--points 20000] [--repeat 5] [--dim 384]
+
+The server is that at `QDRANT_URL`, one in Docker, or the pinned binary.
 
 Points with a dense vector and the payload of a chunk, from arrays and dictionaries in memory into a new collection with the
 payload indexes that ingest makes, until the server has applied them all. First every combination of streams and batch size is
@@ -58,13 +60,9 @@ def main() -> None:
     arguments = _arguments()
     points = _points(arguments.points, arguments.dim)
     with ExitStack() as stack:
-        if arguments.store:
-            url, grpc_port = arguments.store, arguments.grpc_port
-        else:
-            server = stack.enter_context(any_server())
-            url, grpc_port = server.url, server.grpc_port
-        store = stack.enter_context(open_store(url, grpc_port=grpc_port, prefer_grpc=True))
-        client = QdrantClient(url=url, grpc_port=grpc_port, prefer_grpc=True, check_compatibility=False, timeout=60)
+        server = stack.enter_context(any_server())
+        store = stack.enter_context(open_store(server.url, grpc_port=server.grpc_port, prefer_grpc=True))
+        client = QdrantClient(url=server.url, grpc_port=server.grpc_port, prefer_grpc=True, check_compatibility=False, timeout=60)
         stack.callback(client.close)
 
         def rate(upload: Callable[[], None]) -> float:
@@ -168,8 +166,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--points", type=int, default=20_000)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--dim", type=int, default=384)
-    parser.add_argument("--store", help="URL of a running server; one is started if not given")
-    parser.add_argument("--grpc-port", type=int, help="of that server; its port plus one if not given")
     return parser.parse_args()
 
 
