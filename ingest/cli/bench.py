@@ -12,6 +12,7 @@ from rich.text import Text
 from ingest.cli import options
 from ingest.cli.invocation import Invocation
 from ingest.cli.output import plain, print_json
+from ingest.cli.session import models_of
 from ingest.cli.terminal import output
 from ingest.encode.selftest import SelfTest, run_selftest
 
@@ -26,7 +27,7 @@ def bench(context: typer.Context, model: Model = None, as_json: options.Json = F
     invocation: Invocation = context.obj
     settings = invocation.settings()
     measured = run_selftest(
-        model or next(iter((*settings.dense, *settings.sparse))),
+        model or models_of(settings)[0],
         cache_directory=settings.cache_dir.expanduser(),
         devices=settings.device or None,
         lease_directory=settings.lease_dir,

@@ -86,14 +86,17 @@ def search_command(collection: str, store: str | None) -> str:
 def models_of(settings: Settings) -> list[str]:
     """Return the registry keys of the models to encode with.
 
-    Raises `UnknownModelError`, and `ConfigurationError` for a model among those of another kind.
+    Raises `UnknownModelError`, and `ConfigurationError` without any model, or for a model among those of another kind.
     """
     given = {"dense": settings.dense, "sparse": settings.sparse, "multivector": settings.multivector}
     for kind, keys in given.items():
         for key in keys:
             if (found := find_model(key, custom=settings.models)).kind != kind:
                 raise ConfigurationError(f"{key} is a {found.kind} model: name it under --{found.kind}, not --{kind}")
-    return list(chain.from_iterable(given.values()))
+    keys = list(chain.from_iterable(given.values()))
+    if not keys:
+        raise ConfigurationError("there is no model to encode with: name one under --dense, --sparse or --multivector")
+    return keys
 
 
 def cluster_of(settings: Settings) -> ClusterOptions | None:
