@@ -7,7 +7,7 @@ source → plan  ──►  queue  ──►  encode  ──►  queue  ──�
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ingest.encode.contract import Encoder, Model
@@ -74,13 +74,12 @@ class SourceRun:
         tally: the run's account, which this pass adds to.
         seen: documents of the source that were read.
         reject: receives each rejected record, with the source's name before it.
-        read: number of records read so far.
-        unidentified: number of rejected records without a readable id.
         check: a check of each model before it encodes.
         find_copies: returns the stored vectors of texts that documents need encoded. Called from the reader's thread.
-        bytes_before: bytes of the files of the sources before this one.
         versions, notes_versions: see `Reader`.
         add_marks: receives the marks of files of records, see `PendingMarks`.
+        read: number of records read so far.
+        unidentified: number of rejected records without a readable id.
     """
 
     source: Source
@@ -92,14 +91,14 @@ class SourceRun:
     tally: Tally
     seen: Seen
     reject: Callable[[str, Rejected], None]
-    read: int = 0
-    unidentified: int = 0
     check: Callable[[Model, Encoder], None] | None = None
     find_copies: Callable[[Sequence[PlannedDocument]], Copies] = lambda _documents: NO_COPIES
-    bytes_before: int = 0
     versions: StoredVersions | None = None
     notes_versions: bool = False
     add_marks: Callable[[Mapping[str, str | None]], None] = lambda _marks: None
+    read: int = field(default=0, init=False)
+    unidentified: int = field(default=0, init=False)
+    _bytes_before: int = field(default=0, init=False)
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:
         """Read to the end, or until `stop` returns True after a window, and hand everything to the sink.
@@ -119,7 +118,7 @@ class SourceRun:
             versions=self.versions,
             notes_versions=self.notes_versions,
         )
-        self.bytes_before = self.ensemble.monitor.position
+        self._bytes_before = self.ensemble.monitor.position
         planned = ((window, self.find_copies(window.documents)) for window in reader.windows())
         with Prefetch(planned, stop=stop) as windows:
             for window, copies in windows:
@@ -134,7 +133,7 @@ class SourceRun:
         tally.chunks_reused += window.reused
         self.read += window.read
         self.unidentified += window.unidentified
-        self.ensemble.monitor.position = self.bytes_before + window.position
+        self.ensemble.monitor.position = self._bytes_before + window.position
         self.ensemble.monitor.log_documents(tally.read, tally.done)
         if window.documents:
             wanted = wanted_texts(window.documents, [model.key for model in self.ensemble.models], copies)
