@@ -9,7 +9,7 @@ from typing import Any
 
 from ingest.cli.monitor import open_monitor
 from ingest.cli.session import cluster_of, collection_of, deletion_of, models_of, sources_of
-from ingest.cli.watching import sync_parts
+from ingest.cli.watching import sync_parts, watchable_sources
 from ingest.collection import Collection
 from ingest.errors import ConfigurationError, SourceError
 from ingest.parameters import parse_share_or_number
@@ -20,7 +20,6 @@ from ingest.schedule.status import JobRecord, JobStatus, Stop, run_recorded
 from ingest.schedule.targets import Target, check_targets, job_targets
 from ingest.settings import Settings, job_settings
 from ingest.source.pieces import PiecesSource
-from ingest.source.watching import watchable_folders
 from ingest.store.schema import _normalize_collection_name
 
 
@@ -32,7 +31,7 @@ def check_jobs(settings: Settings, names: Sequence[str]) -> None:
             with suppress(SourceError):  # the source may exist when its turn comes, and concerns this job alone
                 request = _request_of(settings, name)
                 if settings.jobs[name].watch:
-                    watchable_folders(request["source"])
+                    watchable_sources(request["source"])
                 _collection_of(settings, name).check(**request)
         except ConfigurationError as exc:
             raise type(exc)(f"job {name}: {exc}") from exc

@@ -43,7 +43,9 @@ def run(
     moved_from: options.MovedFrom = None,
     reuse: options.Reuse = None,
     check: options.Check = None,
-    watch: Annotated[bool, typer.Option("--watch", help="Stay, and write the files of a folder as soon as they change.")] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Stay, and write changes of folders and PostgreSQL as they happen.")
+    ] = False,
     every: Annotated[
         str | None,
         typer.Option("--every", help="Stay, and read the whole sources this often, such as 15m. [default with --watch: 1h]"),

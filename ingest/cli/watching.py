@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from ingest.receipt import Receipt
 from ingest.records import Source
 from ingest.schedule.status import JobStatus, wall_clock
 from ingest.schedule.timetable import StopSignal, Timetable, interval_trigger, run_on_schedule
-from ingest.schedule.watching import Watches
+from ingest.schedule.watching import Watchable, Watches
+from ingest.source.files import FolderSource
+from ingest.source.notifications import Notifications, sends_notifications
 from ingest.source.pieces import PiecesSource
-from ingest.source.watching import Changes, FolderChanges, NoChanges, watchable_folders
+from ingest.source.sql import SqlSource
+from ingest.source.watching import AnyChanges, Changes, FolderChanges, NoChanges
 from ingest.sync.plan import DeleteMode
 from ingest.sync.versions import Check
 
@@ -26,14 +29,32 @@ JOB = "run"
 
 
 def open_watches(jobs: Mapping[str, tuple[Sequence[Source], str]], stop: StopSignal) -> Watches:
-    """Begin to watch the folders of jobs. `jobs`: job → its sources, none if it is not watched, and what its runs delete.
+    """Begin to watch the sources of jobs. `jobs`: job → its sources, none if it is not watched, and what its runs delete.
 
-    Raises `ConfigurationError` for a source that is no local folder, and what `FolderChanges` raises.
+    Raises what `watchable_sources`, `FolderChanges` and `Notifications` raise.
     """
-    folders = {job: (watchable_folders(sources), delete == DeleteMode.FULL) for job, (sources, delete) in jobs.items()}
-    paths = [folder.place.path for watched, _ in folders.values() for folder in watched]
-    changes: Changes = FolderChanges(paths, stop, pause=stop.wait) if paths else NoChanges(stop.wait)
-    return Watches(folders, changes)
+    watched = {job: (watchable_sources(sources), delete == DeleteMode.FULL) for job, (sources, delete) in jobs.items()}
+    every = [source for sources, _ in watched.values() for source in sources]
+    paths = [source.place.path for source in every if isinstance(source, FolderSource)]
+    streams: list[Changes] = [FolderChanges(paths, stop, pause=stop.wait)] if paths else []
+    streams += [Notifications(source, pause=stop.wait) for source in every if isinstance(source, SqlSource)]
+    return Watches(watched, AnyChanges(streams, stop) if streams else NoChanges(stop.wait))
+
+
+def watchable_sources(sources: Iterable[Source]) -> list[Watchable]:
+    """Return the sources if all of them tell of their changes. Raises `ConfigurationError` for one that does not."""
+    watchable: list[Watchable] = []
+    for source in sources:
+        if (isinstance(source, FolderSource) and source.is_local) or (
+            isinstance(source, SqlSource) and sends_notifications(source)
+        ):
+            watchable.append(source)
+        else:
+            raise ConfigurationError(
+                f"{source.name} cannot be watched, because only local folders and PostgreSQL report their changes: read it again"
+                " at intervals with --every 5m (in a job: every)"
+            )
+    return watchable
 
 
 def sync_parts(collection: Collection, parts: Sequence[PiecesSource], *, delete: str, rejects: Path, **options: Any) -> Receipt:

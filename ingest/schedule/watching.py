@@ -1,4 +1,4 @@
-"""Watching: which part of a job's folders is read next, because something in them has changed.
+"""Watching: which part of a job's sources is read next, because something in them has changed.
 
 Changes only make a run come sooner. They may be lost, doubled or reordered: every scheduled run reads the whole source.
 """
@@ -13,7 +13,11 @@ from dataclasses import dataclass
 from ingest.errors import SourceError
 from ingest.source.files import FolderSource
 from ingest.source.pieces import PiecesSource
+from ingest.source.sql import SqlSource
 from ingest.source.watching import NOTHING, Changed, Changes, changed_part, relative_paths
+
+Watchable = FolderSource | SqlSource
+"""A source that tells of its changes: a local folder, or a PostgreSQL database."""
 
 MAX_PATHS = 1000
 """Changed paths from which the whole source is read instead."""
@@ -68,15 +72,16 @@ class Batch:
 
 @dataclass(slots=True)
 class _Watched:
-    """The folders of one job, and their changes.
+    """The sources of one job, and their changes.
 
     Attributes:
+        sources: local folders, and databases, whose changes have the source's name as their path.
         taken: changes of the run in hand.
         wait_until: no run before this time, after a failure.
         rest_until: no run of the whole source before this time, so that a storm of changes does not keep the job reading.
     """
 
-    folders: Sequence[FolderSource]
+    sources: Sequence[Watchable]
     deletes_missing: bool
     pending: Pending = Pending()
     taken: Pending = Pending()
@@ -92,9 +97,7 @@ class _Watched:
 
     def note(self, changed: Changed, now: float) -> None:
         if changed is not None:
-            changed = frozenset(
-                path for path in changed if any(next(relative_paths(each, [path]), None) for each in self.folders)
-            )
+            changed = frozenset(path for path in changed if any(_concerns(each, path) for each in self.sources))
         if changed is None or changed:
             self.pending = merge(self.pending, Pending(changed, now))
 
@@ -103,16 +106,29 @@ class _Watched:
         if self.taken.paths is None:
             return Batch(None)
         try:
-            parts = [changed_part(folder, self.taken.paths, deletes_missing=self.deletes_missing) for folder in self.folders]
+            parts = self._parts(self.taken.paths)
         except SourceError:  # reading the whole source reports it
             return Batch(None)
-        found = [part for part in parts if part is not None]
-        if len(found) == len(parts):
-            return Batch([part for part in found if part.pieces])
+        if parts is not None:
+            return Batch(parts)
         if now >= self.rest_until:
             return Batch(None)
         self.pending = Pending(None, self.taken.since)
         return Batch([])
+
+    def _parts(self, paths: frozenset[str]) -> list[PiecesSource] | None:
+        """Return the changed files, a source for each folder that has some, or None if the whole sources have to be read."""
+        parts: list[PiecesSource] = []
+        for source in self.sources:
+            if isinstance(source, FolderSource):
+                part = changed_part(source, paths, deletes_missing=self.deletes_missing)
+                if part is None:
+                    return None
+                if part.pieces:
+                    parts.append(part)
+            elif source.name in paths:
+                return None
+        return parts
 
     def end(self, *, failed: bool, whole: bool, began: float, now: float) -> None:
         if failed:
@@ -124,23 +140,29 @@ class _Watched:
         self.taken = Pending()
 
 
+def _concerns(source: Watchable, path: str) -> bool:
+    if isinstance(source, FolderSource):
+        return next(relative_paths(source, [path]), None) is not None
+    return path == source.name
+
+
 class Watches:
     """The watched jobs of a process. One thread drives it, any thread may ask for `freshness`.
 
     Args:
-        jobs: job → its folders, and whether its runs delete documents missing from them.
-        changes: the changes in the folders of all jobs.
+        jobs: job → its sources, and whether its runs delete documents missing from them.
+        changes: the changes in the sources of all jobs.
         clock: returns monotonic seconds.
     """
 
     def __init__(
         self,
-        jobs: Mapping[str, tuple[Sequence[FolderSource], bool]],
+        jobs: Mapping[str, tuple[Sequence[Watchable], bool]],
         changes: Changes,
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._jobs = {job: _Watched(folders, deletes_missing) for job, (folders, deletes_missing) in jobs.items()}
+        self._jobs = {job: _Watched(sources, deletes_missing) for job, (sources, deletes_missing) in jobs.items()}
         self._changes = changes
         self._clock = clock
 

@@ -5,39 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import sqlite3
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
-from ingest.errors import ConfigurationError, IngestError, MissingExtraError, SourceError
+from ingest.errors import SourceError
 from ingest.records import Document, Rejected, Unchanged, Unread
+from ingest.source.database import FETCHED_ROWS, connected, open_engine, parse_url, shown_url, sqlite_path, translated
 from ingest.source.fields import ID_FIELDS, Unusable, named
-from ingest.source.postgresql import read_as_plain_values
 from ingest.source.row_versions import ListedRow, RowVersions, groups, unchanged_ids
 from ingest.source.sql_text import without_end
-from ingest.source.streams import first_line
 from ingest.source.tables import Table
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL, Connection, CursorResult, Engine
+    from sqlalchemy.engine import URL, Connection, CursorResult
 
 DIALECTS = ("sqlite", "postgresql", "postgres", "mysql", "mariadb", "oracle", "mssql")
 """The URL schemes that mean a database; with a query or table, any SQLAlchemy dialect is accepted."""
 
-_DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "mysql": "mysql+pymysql",
-    "mariadb": "mariadb+pymysql",
-}
-"""The drivers of URLs that name none."""
-
-_ROWS = 256
 _LOGIN = re.compile(r"user|username|uid|.*(password|passwd|pwd|passphrase|secret|token)", re.IGNORECASE)
 _ODBC_LOGIN = re.compile(r"\b(uid|user id|user|pwd|password)\s*=\s*(\{([^}]|\}\})*\}|[^;]*);?", re.IGNORECASE)
 
@@ -83,13 +69,13 @@ class SqlSource:
 
     def read(self) -> Iterator[Document | Rejected]:
         """Yield the documents. Raise `SourceError` if the database fails at any point, or the columns cannot yield documents."""
-        url = _url(self.location)
-        shown = _shown(url)
+        url = parse_url(self.location)
+        shown = shown_url(url)
         where = shown if self.keys is None else f"{shown}, {self.keys}"
         number = 0
-        with _connected(url, shown) as connection:
+        with connected(url, shown) as connection:
             versions = self._versions(connection)
-            with _translated(f"query {shown}"):
+            with translated(f"query {shown}"):
                 rows = self._rows(connection, shown)
             for row in _streamed(rows, where):
                 number += 1
@@ -104,11 +90,11 @@ class SqlSource:
         if self.table.fields.version is None or self.keys is not None:
             yield from self.read()
             return
-        url = _url(self.location)
-        shown = _shown(url)
-        with _connected(url, shown) as listing, _connected(url, shown) as reading:
+        url = parse_url(self.location)
+        shown = shown_url(url)
+        with connected(url, shown) as listing, connected(url, shown) as reading:
             versions = self._versions(listing)
-            with _translated(f"query {shown}"):
+            with translated(f"query {shown}"):
                 key = self._checked_id_column(listing, shown)
                 rows = self._listed(listing, key)
             listed = (versions.listed(key, row["id"], row["version"], f"{shown}: a row") for row in _streamed(rows, shown))
@@ -125,7 +111,7 @@ class SqlSource:
         self, connection: Connection, shown: str, key: str, listed: Mapping[Any, str], versions: RowVersions
     ) -> Iterator[Document | Rejected]:
         """Yield the rows with these ids. One that is not found is `Rejected`, so that it does not count as missing."""
-        with _translated(f"query {shown}"):
+        with translated(f"query {shown}"):
             rows = self._rows_with(connection, key, listed)
         missing = dict(listed)
         for row in _streamed(rows, shown):
@@ -179,9 +165,9 @@ class SqlSource:
         """
         import sqlalchemy  # noqa: PLC0415  an extra
 
-        url = _url(self.location)
-        shown = _shown(url)
-        with _connected(url, shown) as connection, _translated(f"split the rows of {shown}"):
+        url = parse_url(self.location)
+        shown = shown_url(url)
+        with connected(url, shown) as connection, translated(f"split the rows of {shown}"):
             all_rows = self._all_rows()
             key = self._id_column(self._column_names(connection))
             if key is None:
@@ -257,10 +243,10 @@ class SqlSource:
 def _streamed(rows: Any, where: str) -> Iterator[Any]:
     """Yield the rows of a result. Raise `SourceError` if the database fails."""
     number = 0
-    with _translated(f"read {where}"):
-        batches = rows.partitions(_ROWS)
+    with translated(f"read {where}"):
+        batches = rows.partitions(FETCHED_ROWS)
     while True:
-        with _translated(f"read {where} after row {number}"):
+        with translated(f"read {where} after row {number}"):
             batch = next(batches, None)
         if batch is None:
             return
@@ -270,9 +256,9 @@ def _streamed(rows: Any, where: str) -> Iterator[Any]:
 
 def database_name(location: str, query: str | None, from_table: str | None) -> str:
     """Return the URL without driver, user and password, with a digest of its options, and the table or a digest of the query."""
-    url = _url(location)
-    options = "" if _sqlite_path(url) else _options(url)
-    return f"{_shown(url)}{options and '?'}{options}#{from_table if query is None else _short_digest(query)}"
+    url = parse_url(location)
+    options = "" if sqlite_path(url) else _options(url)
+    return f"{shown_url(url)}{options and '?'}{options}#{from_table if query is None else _short_digest(query)}"
 
 
 def _options(url: URL) -> str:
@@ -291,109 +277,15 @@ def _short_digest(text: str) -> str:
 
 def check_database(location: str) -> None:
     """Raise `SourceError` if an SQLite file does not exist, `ConfigurationError` if no driver accepts the URL."""
-    path = _sqlite_path(_url(location))
+    path = sqlite_path(parse_url(location))
     if path is not None and not path.is_file():
         raise SourceError(f"there is no database {path}: check the path (an absolute one has four slashes: sqlite:////srv/x.db)")
-    with _translated("open the database"):
-        _engine(_url(location)).dispose()
-
-
-def _url(location: str) -> URL:
-    try:
-        import sqlalchemy  # noqa: PLC0415  an extra
-    except ImportError as exc:
-        raise MissingExtraError("reading a database requires the extra sql: pip install 'qdrant-ingest[sql]'") from exc
-    try:
-        url = sqlalchemy.make_url(location)
-    except sqlalchemy.exc.ArgumentError as exc:
-        raise ConfigurationError("the database URL cannot be parsed: write dialect://user:password@host/database") from exc
-    return url.set(drivername=_DRIVERS.get(url.drivername, url.drivername))
-
-
-def _sqlite_path(url: URL) -> Path | None:
-    """Return the file of an SQLite database, or None for other drivers. Raise `ConfigurationError` for one in memory."""
-    if url.get_backend_name() != "sqlite" or url.drivername not in ("sqlite", "sqlite+pysqlite"):
-        return None
-    if not url.database or url.database == ":memory:":
-        raise ConfigurationError("an SQLite database in memory has no rows to read: use a file, sqlite:///x.db")
-    return Path(url.database).resolve()
-
-
-def _shown(url: URL) -> str:
-    path = _sqlite_path(url)
-    if path is not None:
-        return f"sqlite:///{path.as_posix()}"
-    return url.create(url.get_backend_name(), host=url.host, port=url.port, database=url.database).render_as_string()
-
-
-@contextmanager
-def _connected(url: URL, shown: str) -> Iterator[Connection]:
-    with _translated(f"open {shown}"):
-        engine = _engine(url)
-    try:
-        with _translated(f"query {shown}"):
-            connection = engine.connect().execution_options(stream_results=True, yield_per=_ROWS, no_parameters=True)
-        try:
-            if connection.dialect.name == "postgresql":
-                connection.execution_options(postgresql_readonly=True)
-            yield connection
-        finally:
-            with _translated(f"close {shown}"):
-                connection.close()
-    finally:
-        engine.dispose()
+    with translated("open the database"):
+        open_engine(parse_url(location)).dispose()
 
 
 def absolute_location(location: str) -> str:
     """Return the URL with the path of an SQLite file made absolute, so that it works in any working directory."""
-    url = _url(location)
-    path = _sqlite_path(url)
+    url = parse_url(location)
+    path = sqlite_path(url)
     return location if path is None else url.set(database=path.as_posix()).render_as_string(hide_password=False)
-
-
-def _engine(url: URL) -> Engine:
-    import sqlalchemy  # noqa: PLC0415  an extra
-
-    path = _sqlite_path(url)
-    if path is None:
-        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool)
-        if engine.dialect.driver == "psycopg":
-            sqlalchemy.event.listen(engine, "connect", lambda connection, _: read_as_plain_values(connection))
-        elif engine.dialect.name in ("mysql", "mariadb"):
-            sqlalchemy.event.listen(engine, "connect", lambda connection, _: _refuse_writes(connection))
-        return engine
-
-    def connect() -> sqlite3.Connection:
-        connection = sqlite3.connect(f"file:{quote(path.as_posix())}?mode=ro", uri=True)
-        # A text that is not UTF-8 gets lone surrogates, so that its row is rejected and the query goes on.
-        connection.text_factory = lambda data: data.decode(errors="surrogateescape")
-        # Even on a read-only database, VACUUM INTO would write another file.
-        connection.set_authorizer(
-            lambda action, *_: sqlite3.SQLITE_DENY if action == sqlite3.SQLITE_ATTACH else sqlite3.SQLITE_OK
-        )
-        return connection
-
-    return sqlalchemy.create_engine("sqlite://", creator=connect, poolclass=sqlalchemy.NullPool)
-
-
-def _refuse_writes(connection: Any) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SET SESSION TRANSACTION READ ONLY")
-
-
-@contextmanager
-def _translated(doing: str) -> Iterator[None]:
-    import sqlalchemy  # noqa: PLC0415  an extra
-
-    try:
-        yield
-    except IngestError:
-        raise
-    except sqlalchemy.exc.NoSuchModuleError as exc:
-        raise ConfigurationError(f"cannot {doing}: {first_line(exc)}; check the dialect in the URL") from exc
-    except ImportError as exc:
-        raise MissingExtraError(f"cannot {doing}: {first_line(exc)}; install the database's driver") from exc
-    except sqlalchemy.exc.DBAPIError as exc:
-        raise SourceError(f"cannot {doing}: {first_line(exc.orig or exc)}; fix it and run again") from exc
-    except Exception as exc:  # SQLAlchemy's own errors, and those a driver does not declare
-        raise SourceError(f"cannot {doing}: {first_line(exc)}; fix it and run again") from exc

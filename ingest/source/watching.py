@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from ingest.errors import ConfigurationError, MissingExtraError, SourceError
-from ingest.records import Source
+from ingest.errors import MissingExtraError, SourceError
 from ingest.source.files import FolderSource, is_junk
 from ingest.source.ignore_files import NAMES, IgnoreFiles
 from ingest.source.pieces import PiecesSource
@@ -47,6 +46,25 @@ class Changes(Protocol):
         ...
 
 
+class AnyChanges:
+    """The changes of several streams, which are asked in turn. Returns early if it is to stop."""
+
+    def __init__(self, streams: Sequence[Changes], stop: Callable[[], bool]) -> None:
+        self._streams = streams
+        self._stop = stop
+
+    def wait(self, seconds: float) -> Changed:
+        """See `Changes`."""
+        until, share = time.monotonic() + seconds, _STEP_MS / 1000 / len(self._streams)
+        while not self._stop() and time.monotonic() < until:
+            found = [stream.wait(share) for stream in self._streams]
+            if None in found:
+                return None
+            if changed := NOTHING.union(*(each for each in found if each)):
+                return changed
+        return NOTHING
+
+
 @dataclass(frozen=True, slots=True)
 class NoChanges:
     """A stream without changes, for what is read at intervals alone. `pause` waits for this many seconds."""
@@ -56,19 +74,6 @@ class NoChanges:
     def wait(self, seconds: float) -> Changed:
         self.pause(seconds)
         return NOTHING
-
-
-def watchable_folders(sources: Iterable[Source]) -> list[FolderSource]:
-    """Return the sources if all of them are local folders. Raises `ConfigurationError` for one that is not."""
-    folders = []
-    for source in sources:
-        if not (isinstance(source, FolderSource) and source.is_local):
-            raise ConfigurationError(
-                f"{source.name} cannot be watched, because only local folders report their changes: read it again at intervals"
-                " with --every 5m (in a job: every)"
-            )
-        folders.append(source)
-    return folders
 
 
 def changed_part(folder: FolderSource, paths: Iterable[str], *, deletes_missing: bool) -> PiecesSource | None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from command import DEADLINE
 from postgresql_server import NoPostgresqlError, postgresql
 from sync_bench import SyncBench, counts
 
+from ingest.cli.interruption import StopRequest
+from ingest.cli.watching import open_watches
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected, Source
 from ingest.source import FieldMap, open_source
@@ -191,3 +194,49 @@ def test_a_server_that_is_not_there_is_told_without_its_password(tmp_path: Path)
     with pytest.raises(SourceError, match="cannot query postgresql:///db: connection") as caught:
         list(source.read())
     assert "secret" not in str(caught.value)
+
+
+def test_a_notification_makes_its_source_be_read_and_so_does_a_lost_connection(
+    url: str, database: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    database.execute("CREATE TABLE docs AS SELECT 1 AS id, 'text' AS text")
+    database.execute("CREATE FUNCTION tell() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NOTIFY ingest; RETURN NULL; END $$")
+    database.execute(
+        "CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON docs FOR EACH STATEMENT EXECUTE FUNCTION tell()"
+    )
+    (tmp_path / "docs").mkdir()
+    docs, others, stop = open_source(url, table="docs", name="docs"), open_source(tmp_path / "docs"), PausesAtOnce()
+    watches = open_watches({"rows": ([docs], "full"), "files": ([others], "full")}, stop)
+
+    def is_noticed() -> bool:
+        watches.wait(DEADLINE)
+        job = watches.due()
+        assert job in (None, "rows")
+        if job is None:
+            return False
+        with watches.batch(job) as batch:
+            assert batch.parts is None
+        return True
+
+    for change in ("INSERT INTO docs VALUES (2, 'x')", "UPDATE docs SET text = 'y'", "TRUNCATE docs"):
+        database.execute(change)
+        assert is_noticed()
+    watches.wait(0.1)
+    assert watches.due() is None
+    database.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE query = 'LISTEN ingest'")
+    assert is_noticed()
+    assert stop.pauses
+    database.execute("INSERT INTO docs VALUES (3, 'z')")
+    assert is_noticed()
+
+
+class PausesAtOnce(StopRequest):
+    """A request to stop that never comes, and whose pauses take no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pauses: list[float | None] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.pauses.append(timeout)
+        return False

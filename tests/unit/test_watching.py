@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,10 +17,11 @@ from ingest.errors import JobRunningError
 from ingest.schedule.health import JobsHealth, Limits
 from ingest.schedule.status import JobRecord, JobStatus
 from ingest.schedule.timetable import Timetable, announce, interval_trigger, run_on_schedule
-from ingest.schedule.watching import LONGEST_BACKOFF, MAX_PATHS, Pending, Watches, merge
+from ingest.schedule.watching import LONGEST_BACKOFF, MAX_PATHS, Pending, Watchable, Watches, merge
 from ingest.source import open_source
 from ingest.source.files import FolderSource
-from ingest.source.watching import FolderChanges, changed_part
+from ingest.source.sql import SqlSource
+from ingest.source.watching import AnyChanges, FolderChanges, changed_part
 from ingest.testing import FakeChanges, FakeClock
 
 PATHS = st.frozensets(st.sampled_from([f"/docs/{number}.md" for number in range(6)]))
@@ -142,6 +144,30 @@ class Loop:
             if isinstance(outcome, Exception):
                 raise outcome
             batch.failed = outcome
+
+
+def test_a_database_that_tells_of_a_change_is_read_as_a_whole(folder: FolderSource, tmp_path: Path) -> None:
+    sqlite3.connect(tmp_path / "shop.db").close()
+    rows = open_source(f"sqlite:///{tmp_path}/shop.db", table="docs", name="rows")
+    assert isinstance(rows, SqlSource)
+    file = f"{folder.place.path}/a.md"
+    clock = FakeClock()
+    streams = [FakeChanges([[file], []], clock), FakeChanges([["rows"], ["rows"]], clock)]
+    jobs: dict[str, tuple[list[Watchable], bool]] = {
+        "docs": ([folder], True),
+        "shop": ([rows], True),
+        "both": ([folder, rows], True),
+    }
+    watches = Watches(jobs, AnyChanges(streams, lambda: False), clock=clock)
+    taken: list[dict[str, list[str] | None]] = []
+    for _ in range(2):
+        watches.wait(60)
+        taken.append({})
+        while (job := watches.due()) is not None:
+            with watches.batch(job) as batch:
+                parts = None if batch.parts is None else [piece.doc_id for part in batch.parts for piece in part.pieces]
+                taken[-1][job] = parts
+    assert taken == [{"docs": ["a.md"], "shop": None, "both": None}, {"shop": None, "both": None}]
 
 
 def test_a_storm_of_changes_is_one_run_of_the_whole_folder(folder: FolderSource) -> None:
