@@ -174,10 +174,13 @@ class ForeignDocuments:
 
     def _metadata(self, payload: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything in a payload but the text. A field that the metadata object has as well is called `payload_…`."""
-        nested = None if self._fields.metadata is None else _object_in(payload, self._fields.metadata)
+        text, metadata = str(self._fields.text), self._fields.metadata
+        nested = None if metadata is None else _object_in(payload, metadata)
         own = dict(nested or {})
-        left_out = {self._fields.text} | ({self._fields.metadata} if nested is not None else set())
-        rest = {name: value for name, value in payload.items() if name not in left_out}
+        if text.startswith(f"{metadata}."):
+            own = _without(own, text.removeprefix(f"{metadata}."))
+        left_out = metadata if nested is not None else None
+        rest = {name: value for name, value in _without(payload, text).items() if name != left_out}
         return {**{f"payload_{name}" if name in own else name: value for name, value in rest.items()}, **own}
 
     def _document(self, doc_id: str, chunks: Sequence[ForeignPoint]) -> Document | Rejected:
@@ -233,6 +236,19 @@ def _object_in(payload: Mapping[str, Any], path: str) -> Mapping[str, Any] | Non
     value = field_of(payload, path)
     value = _object(value) if isinstance(value, str) else value
     return value if isinstance(value, Mapping) else None
+
+
+def _without(payload: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Return the fields without the one at a path, and without JSON text that has it: that is the whole chunk once more."""
+    name, _, inner = path.partition(".")
+    kept = {each: value for each, value in payload.items() if each != path}
+    if path not in payload and inner and name in kept:
+        value = kept.pop(name)
+        if isinstance(value, Mapping):
+            kept[name] = _without(value, inner)
+        elif not isinstance(value, str) or field_of(payload, path) is None:
+            kept[name] = value
+    return kept
 
 
 def _document_id(value: Any) -> str | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
+
+import pytest
 
 from ingest.adopt.documents import ForeignDocuments, PayloadFields
 from ingest.records import Document, Rejected, StoredPoint
@@ -32,3 +35,24 @@ def test_a_position_beyond_64_bits_is_one_all_the_same() -> None:
     (document,) = ForeignDocuments(cast(Store, points), "theirs", PayloadFields("text", "doc", "at")).read()
     assert isinstance(document, Document)
     assert document.text == "Two.\n\nOne."
+
+
+NODE = {"id_": "n", "text": "One.", "start": 0}
+
+
+@pytest.mark.parametrize(
+    ("payload", "text", "metadata", "expected"),
+    [
+        ({"node": json.dumps(NODE), "file": "a"}, "node.text", None, {"file": "a"}),
+        ({"node": json.dumps(NODE), "file": "a"}, "node.text", "node", {"id_": "n", "start": 0, "file": "a"}),
+        ({"node": NODE, "file": "a"}, "node.text", None, {"node": {"id_": "n", "start": 0}, "file": "a"}),
+        ({"node": NODE, "file": "a"}, "node.text", "node", {"id_": "n", "start": 0, "file": "a"}),
+        ({"node.text": "One.", "node": NODE}, "node.text", None, {"node": NODE}),
+        ({"text": "One.", "node": NODE}, "text", "node", NODE),
+    ],
+)
+def test_the_text_is_no_metadata_wherever_it_is(payload: Any, text: str, metadata: str | None, expected: Any) -> None:
+    source = ForeignDocuments(cast(Store, Points([payload])), "theirs", PayloadFields(text, metadata=metadata))
+    (document,) = source.read()
+    assert isinstance(document, Document)
+    assert (document.text, document.metadata) == ("One.", expected)
