@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -83,6 +85,14 @@ def test_a_server_is_asked_only_for_what_its_version_has(options: dict[str, Any]
     check_supported(CollectionOptions(**options), since, "there")
     with pytest.raises(ConfigurationError, match=rf"Qdrant has from {since[0]}\.{since[1]} on, and the server at there has"):
         check_supported(CollectionOptions(**options), (since[0], since[1] - 1), "there")
+
+
+@pytest.mark.parametrize("options", [{"quantization": "turbo-8"}, {"datatype": "turbo16"}, {"ids_memory": "cold"}])
+def test_the_oldest_client_has_the_terms_of_every_server(options: dict[str, Any]) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    (oldest,) = (each.partition(">=")[2] for each in project["dependencies"] if each.startswith("qdrant-client>="))
+    major, minor = map(int, oldest.split("."))
+    check_supported(CollectionOptions(**options), (major, minor), "the oldest client's own server")
 
 
 @pytest.mark.parametrize("quantization", get_args(Quantization))
