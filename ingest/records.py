@@ -146,8 +146,8 @@ class Rejected:
         reason: one sentence.
         raw: the original record, at most `RAW_LIMIT` bytes.
         doc_id: the document's id, or None if it cannot be read; protects the stored document from deletion.
-        impossible_id: whether the record has an id that no document can have, because it is too long or has characters that no
-            store accepts. Such a record belongs to no stored document.
+        impossible_id: whether the id is one that no document can have, too long or with characters that no store accepts.
+        id_prefix: the text with which an id that cannot be read begins; protects all stored documents with such an id.
     """
 
     position: str
@@ -155,10 +155,11 @@ class Rejected:
     raw: str = ""
     doc_id: str | None = None
     impossible_id: bool = False
+    id_prefix: str = ""
 
     @property
     def unidentified(self) -> bool:
-        """Whether the record may belong to any stored document."""
+        """Whether the record may belong to any stored document whose id begins with `id_prefix`."""
         return self.doc_id is None and not self.impossible_id
 
 
@@ -359,8 +360,7 @@ class Source(Protocol):
     have not changed. It passes ids and versions of documents to `unchanged`, some hundreds at a time, and yields `Unread` for the
     ids that it returns. A document that it reads has the `version` that was known before it was read.
 
-    Optional: `count() -> int | None`, the number of documents that `read` will yield, for the progress of a run. None: counting
-    them is not cheap.
+    Optional: `count() -> int | None`, the number of documents that `read` will yield, to show progress; None if counting is slow.
 
     Optional: `size() -> int | None`, the bytes of the files that `read` will read, for the progress of a run that cannot count
     its documents, and `position: int`, about how many of these bytes the records yielded so far take. None: not known.

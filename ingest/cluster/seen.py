@@ -47,8 +47,8 @@ class DocumentShard:
         for row in rows:
             self._deletes[source].add_stored(*row)
 
-    def add_missing(self, source: int, decide: Callable[[float | None], MissingAction]) -> None:
-        self._deletes[source].add_missing(self._claimed[source], decide)
+    def add_missing(self, source: int, kept: Collection[str], decide: Callable[[float | None], MissingAction]) -> None:
+        self._deletes[source].add_missing(self._claimed[source], kept, decide)
 
     def call(self, source: int, method: str, *arguments: Any) -> Any:
         """Return the result of a method of `PendingDeletes`."""
@@ -88,8 +88,8 @@ class Shards:
             chosen.setdefault(self._shard_of(row[1]), []).append(row)
         return [self._actors[shard].add_stored.remote(source, own) for shard, own in chosen.items()]
 
-    def add_missing(self, source: int, decide: Callable[[float | None], MissingAction]) -> None:
-        fetch([actor.add_missing.remote(source, decide) for actor in self._actors])
+    def add_missing(self, source: int, kept: Collection[str], decide: Callable[[float | None], MissingAction]) -> None:
+        fetch([actor.add_missing.remote(source, kept, decide) for actor in self._actors])
 
     def call_all(self, source: int, method: str, *arguments: Any) -> list[Any]:
         results: list[Any] = fetch([actor.call.remote(source, method, *arguments) for actor in self._actors])
@@ -168,9 +168,9 @@ class ShardedDeletes(PendingDeletes):
         if len(self._rows) >= BATCH_POINTS:
             self._send()
 
-    def add_missing(self, _seen: Container[str], decide: Callable[[float | None], MissingAction]) -> None:
+    def add_missing(self, _seen: Container[str], kept: Collection[str], decide: Callable[[float | None], MissingAction]) -> None:
         self._wait_until_added()
-        self._shards.add_missing(self._source, decide)
+        self._shards.add_missing(self._source, list(kept), decide)
 
     def count_live_documents(self) -> int:
         return sum(self._shards.call_all(self._source, "count_live_documents"))

@@ -6,6 +6,7 @@ import logging
 import pickle
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -96,7 +97,7 @@ class PartResult:
     """The result of one part. If there is a `failure`, ignore the other fields.
 
     Attributes:
-        unidentified: rejected records whose id could not be read.
+        unidentified: text with which ids begin → rejected records with such an id that could not be read.
         stale: ids of the points to delete once all parts have ended, 16 bytes each.
         window: maximum number of chunks of the last window.
         report: findings made while the part was read.
@@ -106,7 +107,7 @@ class PartResult:
     number: int
     source: int
     tally: Tally = field(default_factory=Tally)
-    unidentified: int = 0
+    unidentified: Counter[str] = field(default_factory=Counter)
     stale: bytearray = field(default_factory=bytearray)
     rejects: list[Rejected] = field(default_factory=list)
     passes: list[PassReport] = field(default_factory=list)

@@ -230,8 +230,8 @@ def _missing(run: SourceRun, index: ExportIndex, seen: SeenDocuments, documents_
         monitor.log_error(name, nothing_read())
     if run.unidentified:
         monitor.log_error(name, deletes_held_back(run.unidentified))
-        return []
-    missing = index.missing(name, seen)
+    kept = tuple(run.unidentified)
+    missing = [(key, doc_id) for key, doc_id in index.missing(name, seen) if not doc_id.startswith(kept)]
     if is_braked(len(missing), documents_before, job.max_delete, read=run.read):
         doc_ids = sorted(doc_id for _, doc_id in missing)[:MAX_LISTED]
         message = brake_message(name, len(missing), documents_before, job.max_delete, doc_ids, read=run.read)

@@ -196,7 +196,7 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
         if file_format.is_table:
             with open_file(place, entry.path, where, file_format, piece.part) as stream, _damage_alone(file_format):
                 items = own.read(stream, file_format.name, piece.part)
-                in_folders = (_in_folders(item, folders) for item in items) if folders else items
+                in_folders = (_in_folder(item, folders, own.prefix) for item in items)
                 yield from within_file(in_folders, place, entry, own, piece.records_version(own))
             return
         check_format(file_format.name)
@@ -205,13 +205,13 @@ def _read_piece(place: Place, table: Table, piece: Piece, executor: Executor) ->
 
         def document() -> Document | Rejected:
             item = _document(data, own, file_format, entry.relative, where)
-            return _in_folders(of_file(item, piece.entry, piece.version(table)), folders)
+            return _in_folder(of_file(item, piece.entry, piece.version(table)), folders)
 
         yield executor.submit(document) if is_converted_apart(file_format.name) else document()
     except NoRecordsError:
         table.report.skip(entry.relative)
     except (MissingExtraError, Unusable) as exc:  # concerns this file only
-        yield Rejected(where, str(exc), doc_id=doc_id)
+        yield Rejected(where, str(exc), doc_id=doc_id, id_prefix=own.prefix)
     except (FileNotFoundError, PermissionError) as exc:
         if doc_id is None:  # the missing records are unknown, so nothing may be deleted
             raise SourceError(f"cannot open {where}: {first_line(exc)}; fix it and run again") from exc
@@ -266,9 +266,11 @@ def partition_facts(path: str) -> dict[str, Any]:
     return facts
 
 
-def _in_folders(item: Document | Rejected, facts: Mapping[str, Any]) -> Document | Rejected:
-    """Add the facts of the folders of a document to its metadata. Its own take precedence."""
-    return replace(item, metadata={**facts, **item.metadata}) if facts and isinstance(item, Document) else item
+def _in_folder(item: Document | Rejected, facts: Mapping[str, Any], prefix: str = "") -> Document | Rejected:
+    """Add the facts of the folders of a document to its metadata; its own take precedence. Note the `id_prefix` of a reject."""
+    if isinstance(item, Rejected):
+        return replace(item, id_prefix=prefix)
+    return replace(item, metadata={**facts, **item.metadata}) if facts else item
 
 
 def of_file(item: Document | Rejected, entry: Entry, version: str | None) -> Document | Rejected:

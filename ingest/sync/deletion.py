@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fractions import Fraction
 from functools import partial
@@ -60,12 +61,15 @@ def note_point(point: StoredPoint, source: str, deletes: PendingDeletes) -> None
     deletes.add_stored(point.id, key, doc_id, parse_soft_deleted_at(own.get("soft_deleted_at")))
 
 
-def find_missing(deletes: PendingDeletes, seen: Container[str], *, now: float, delete_after: float | None) -> None:
+def find_missing(
+    deletes: PendingDeletes, seen: Container[str], kept: Collection[str], *, now: float, delete_after: float | None
+) -> None:
     """Decide what to do with each stored document that the source, which has ended, does not have.
 
+    A document whose id begins with one of the texts `kept` is left alone: a rejected record may stand for it.
     `now`: seconds since 1970. `delete_after`: see `plan_missing_document`.
     """
-    deletes.add_missing(seen, partial(plan_missing_document, now=now, delete_after=delete_after))
+    deletes.add_missing(seen, kept, partial(plan_missing_document, now=now, delete_after=delete_after))
 
 
 class Ended(NamedTuple):
@@ -90,7 +94,7 @@ class SourceDeletes:
         seen: keys of the documents that the source has.
         pending: points to delete, and the stored documents.
         read: number of records that the source yielded, rejected ones included.
-        unidentified: number of rejected records without a readable id.
+        unidentified: text with which ids begin → rejected records with such an id that could not be read.
         moved_folder: former path of a folder in the source. Its documents go, if all are missing, in any mode but `none`.
     """
 
@@ -103,7 +107,7 @@ class SourceDeletes:
     seen: Container[str]
     pending: PendingDeletes
     read: int = 0
-    unidentified: int = 0
+    unidentified: Counter[str] = field(default_factory=Counter)
     moved_folder: str | None = None
 
     @property
@@ -132,8 +136,7 @@ class SourceDeletes:
         if self.deletes_missing and (self.read or self.delete == DeleteMode.FULL):
             if self.unidentified:
                 self.monitor.log_error(self.source, deletes_held_back(self.unidentified))
-            else:
-                find_missing(self.pending, self.seen, now=now, delete_after=self.delete_after)
+            find_missing(self.pending, self.seen, self.unidentified, now=now, delete_after=self.delete_after)
 
     def _folder_remains(self) -> bool:
         """Return whether the source still has documents of the folder that was said to have moved."""
@@ -216,11 +219,19 @@ def nothing_read() -> str:
     return "yielded no record: check the location, the patterns and the file name suffixes"
 
 
-def deletes_held_back(unidentified: int) -> str:
-    """Return why no document counts as missing: any stored document may belong to a record whose id cannot be read."""
+def deletes_held_back(unidentified: Mapping[str, int]) -> str:
+    """Return which documents do not count as missing: each may belong to a rejected record whose id cannot be read.
+
+    `unidentified`: text with which ids begin → number of those records.
+    """
+    whose = ""
+    if "" not in unidentified:
+        named = " or ".join(repr(prefix[:_NAMED_CHARACTERS]) for prefix in sorted(unidentified)[:MAX_NAMED])
+        more = f" or {len(unidentified) - MAX_NAMED:,} more" if len(unidentified) > MAX_NAMED else ""
+        whose = f" whose id begins with {named}{more}"
     return (
-        f"no document was deleted or soft-deleted, since {unidentified} rejected records have no readable id:"
-        " mend them and run again"
+        f"no document{whose} was deleted or soft-deleted, since {sum(unidentified.values()):,} rejected records have no"
+        " readable id: mend them and run again"
     )
 
 

@@ -6,6 +6,7 @@ source → plan  ──►  queue  ──►  encode  ──►  queue  ──�
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -79,7 +80,7 @@ class SourceRun:
         versions, notes_versions: see `Reader`.
         add_marks: receives the marks of files of records, see `PendingMarks`.
         read: number of records read so far.
-        unidentified: number of rejected records without a readable id.
+        unidentified: text with which ids begin → rejected records with such an id that could not be read.
     """
 
     source: Source
@@ -97,7 +98,7 @@ class SourceRun:
     notes_versions: bool = False
     add_marks: Callable[[Mapping[str, str | None]], None] = lambda _marks: None
     read: int = field(default=0, init=False)
-    unidentified: int = field(default=0, init=False)
+    unidentified: Counter[str] = field(default_factory=Counter, init=False)
     _bytes_before: int = field(default=0, init=False)
 
     def run(self, stop: Callable[[], bool], *, known_empty: bool) -> None:

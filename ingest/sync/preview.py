@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
@@ -47,7 +48,8 @@ class Preview:
         stale_chunks: chunks that would be deleted, of those documents or because of an edit.
         soft_deleted: documents that `full` would soft-delete now.
         in_grace_period: documents soft-deleted before, whose grace period has not passed.
-        unidentified: rejected records without a readable id; while there are any, `full` deletes no document.
+        unidentified: text with which ids begin → rejected records with such an id that could not be read. `full` deletes no
+            document with such an id.
         brake: whether the deletion brake would stop the run.
         rejects: the first rejected records.
         vector_bytes: bytes of the vectors of one chunk.
@@ -66,7 +68,7 @@ class Preview:
     unchanged: int = 0
     skipped_unread: int = 0
     rejected: int = 0
-    unidentified: int = 0
+    unidentified: dict[str, int] = field(default_factory=dict)
     deleted: int = 0
     soft_deleted: int = 0
     in_grace_period: int = 0
@@ -160,7 +162,7 @@ def _preview_source(
     ):
         if job.delete == DeleteMode.FULL and points:
             note_stored(store, preview.collection, source.name, deletes)
-        read = unidentified = 0
+        read, unidentified = 0, Counter[str]()
         reader = Reader(
             source,
             look_up=lambda keys: store.fingerprints(preview.collection, keys),
@@ -193,9 +195,8 @@ def _preview_source(
                     for vector in action.vectors:
                         preview.chunks[vector] += vector not in copied
         preview.read += read
-        preview.unidentified += unidentified
-        if not unidentified:
-            find_missing(deletes, seen, now=now, delete_after=job.delete_after)
+        preview.unidentified = dict(unidentified + Counter(preview.unidentified))
+        find_missing(deletes, seen, unidentified, now=now, delete_after=job.delete_after)
         preview.deleted += deletes.count_missing_documents(MissingAction.PURGE)
         preview.soft_deleted += deletes.count_missing_documents(MissingAction.SOFT_DELETE)
         preview.in_grace_period += deletes.count_missing_documents(MissingAction.KEEP)

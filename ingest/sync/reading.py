@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
@@ -75,7 +76,7 @@ class Window:
         documents: whole documents that require work; of an unchanged one, only its version is written.
         read: number of documents read from the source, rejected ones included.
         unread: unchanged documents that were not read.
-        unidentified: rejected records whose id could not be read.
+        unidentified: text with which ids begin → rejected records with such an id that could not be read.
         reused: chunks of unchanged documents.
         chunks: chunks of `documents`.
         marks: point id → mark to write once this window and those before it are acknowledged. See `FileReading.marks`.
@@ -88,7 +89,7 @@ class Window:
     unchanged: int = 0
     unread: int = 0
     rejected: int = 0
-    unidentified: int = 0
+    unidentified: Counter[str] = field(default_factory=Counter)
     reused: int = 0
     chunks: int = 0
     bytes: int = 0
@@ -370,7 +371,8 @@ class Reader:
     def _reject(self, rejected: Rejected) -> None:
         self._reject_record(self._source.name, rejected)
         self._window.rejected += 1
-        self._window.unidentified += rejected.unidentified
+        if rejected.unidentified:
+            self._window.unidentified[rejected.id_prefix] += 1
         if rejected.doc_id is not None:
             self._seen.protect(doc_key(self._source.name, rejected.doc_id))
 

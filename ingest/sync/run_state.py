@@ -118,9 +118,10 @@ class PendingDeletes(TemporaryDatabase):
         row = (pack_uuid(doc_key), pack_uuid(point), doc_id, soft_deleted_at)
         self._database.execute("INSERT OR IGNORE INTO stored VALUES (?, ?, ?, ?)", row)
 
-    def add_missing(self, seen: Container[str], decide: Callable[[float | None], MissingAction]) -> None:
+    def add_missing(self, seen: Container[str], kept: Collection[str], decide: Callable[[float | None], MissingAction]) -> None:
         """Add the stored documents that are missing from the source, each with the action that `decide` returns.
 
+        Leaves out those whose id begins with one of the texts `kept`.
         `decide` receives the time of the soft delete, or None for a live document: one with any point that is not soft-deleted.
         """
         documents = self._database.execute(
@@ -129,6 +130,10 @@ class PendingDeletes(TemporaryDatabase):
         )
         missing = ((key, since is None, decide(since)) for key, since in documents if str(UUID(bytes=key)) not in seen)
         self._database.executemany("INSERT OR IGNORE INTO missing VALUES (?, ?, ?)", missing)
+        if kept:
+            ids = self._database.execute("SELECT doc_key, doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM missing)")
+            found = [(key,) for key, doc_id in ids if doc_id.startswith(tuple(kept))]
+            self._database.executemany("DELETE FROM missing WHERE doc_key = ?", found)
 
     def count_live_documents(self) -> int:
         """Return the number of stored documents that are not soft-deleted."""

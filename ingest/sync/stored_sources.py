@@ -228,7 +228,7 @@ def forget_source(
     with PendingDeletes() as deletes:
         source_deletes = SourceDeletes(source, collection, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
         source_deletes.note_stored()
-        find_missing(deletes, (), now=moment, delete_after=grace)
+        find_missing(deletes, (), (), now=moment, delete_after=grace)
         with Writer(store, collection) as writer:
             source_deletes.delete_missing(writer, moment, tally)
         in_grace_period = deletes.count_missing_documents(MissingAction.KEEP)

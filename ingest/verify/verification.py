@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -187,7 +188,7 @@ class _SourceCheck:
     seen: SeenDocuments
     deletes: PendingDeletes
     read: int = 0
-    unidentified: int = 0
+    unidentified: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -252,8 +253,7 @@ class _Verifier:
                 self.ensemble.monitor.log_error(check.source.name, nothing_read())
             if check.unidentified:
                 self.ensemble.monitor.log_error(check.source.name, deletes_held_back(check.unidentified))
-            else:
-                find_missing(check.deletes, check.seen, now=now, delete_after=self.job.delete_after)
+            find_missing(check.deletes, check.seen, check.unidentified, now=now, delete_after=self.job.delete_after)
             for points in (check.deletes.points_of_missing(MissingAction.PURGE), check.deletes.points_to_soft_delete()):
                 for point in self._unwanted(points):
                     self.findings.add(FindingKind.ORPHANS, f"its document is not in {check.source.name} (point {point})")

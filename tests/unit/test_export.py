@@ -201,6 +201,9 @@ def test_a_document_that_broke_keeps_its_version(bench: ExportBench, tmp_path: P
     assert (unknown.deleted, unknown.balanced) == (0, True)
     assert "no readable id" in unknown.errors[0]
     assert_holds(bench, tmp_path, ListSource(DOCUMENTS))
+    elsewhere = Rejected("line 1", "not JSON", id_prefix="d0")
+    assert bench.embed(ListSource([elsewhere, *DOCUMENTS[2:]])).deleted == 1
+    assert_holds(bench, tmp_path, ListSource([DOCUMENTS[0], *DOCUMENTS[2:]]))
 
 
 def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench: ExportBench, tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def test_a_source_that_dies_half_way_deletes_nothing(bench: Bench, delete: Delet
 
 
 @pytest.mark.parametrize("delete", DeleteMode)
-def test_a_parquet_file_damaged_within_deletes_nothing_and_the_other_files_go_on(
+def test_a_parquet_file_damaged_within_keeps_its_documents_and_the_other_files_go_on(
     bench: Bench, tmp_path: Path, delete: DeleteMode
 ) -> None:
     path = tmp_path / "files" / "b.parquet"
@@ -60,9 +60,10 @@ def test_a_parquet_file_damaged_within_deletes_nothing_and_the_other_files_go_on
     (path.parent / "gone.md").unlink()
     (path.parent / "new.md").write_text("New")
     receipt = bench.run([open_source(path.parent)], delete=delete, max_delete=1.0)
-    assert counts(receipt) == {"read": 6, "written": 1, "unchanged": 4, "rejected": 1}
+    gone = {"gone.md"} if delete is DeleteMode.FULL else set()
+    assert counts(receipt) == {"read": 6, "written": 1, "unchanged": 4, "rejected": 1} | ({"deleted": 1} if gone else {})
     assert receipt.balanced
-    assert bench.doc_ids() == {*before, "new.md"}
+    assert bench.doc_ids() == {*before, "new.md"} - gone
 
 
 def test_a_source_that_lost_most_of_its_documents_is_stopped_by_the_brake(bench: Bench) -> None:
@@ -134,6 +135,26 @@ def test_a_record_that_broke_keeps_what_is_stored_of_it(bench: Bench) -> None:
     assert (unknown.deleted, unknown.balanced) == (0, True)
     assert "no readable id" in unknown.errors[0]
     assert "d0" in bench.doc_ids()
+
+
+@pytest.mark.parametrize("broken", ["id,number\n1,2\n", "id,text\n1,one,more\n", 'id,text\n1,"open\n'])
+def test_a_table_that_broke_keeps_its_own_documents_alone(bench: Bench, tmp_path: Path, broken: str) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name in ("b.csv", "b.csv.tsv", "c.csv"):
+        (folder / name).write_text("id\ttext\n1\tone\n2\ttwo\n".replace("\t", "\t" if name.endswith("tsv") else ","))
+    (folder / "b.md").write_text("A note.")
+    bench.run([open_source(folder)])
+    (folder / "b.csv").write_text(broken)
+    (folder / "b.csv.tsv").write_text("id\ttext\n2\ttwo\n")
+    (folder / "b.md").unlink()
+    receipt = bench.run([open_source(folder)], delete=DeleteMode.FULL)
+    assert bench.doc_ids() == {"b.csv//1", "b.csv//2", "b.csv.tsv//2", "c.csv//1", "c.csv//2"}
+    assert (receipt.deleted, receipt.rejected, receipt.balanced) == (2, 1, True)
+    assert "no document whose id begins with 'b.csv//' was deleted" in receipt.errors[0]
+    (folder / "b.csv").write_text("id,text\n2,two\n")
+    assert bench.run([open_source(folder)], delete=DeleteMode.FULL).deleted == 1
+    assert "b.csv//1" not in bench.doc_ids()
 
 
 def test_without_deletes_old_chunks_stay(bench: Bench) -> None:

@@ -206,7 +206,7 @@ def test_a_compressed_table_in_a_folder_that_breaks_is_rejected_and_holds_delete
     *_, rejected, last = read(tmp_path)
     assert isinstance(rejected, Rejected)
     assert "a.jsonl.gz" in rejected.reason
-    assert rejected.unidentified
+    assert (rejected.unidentified, rejected.id_prefix) == (True, "a.jsonl.gz//")
     assert isinstance(last, Document)
 
 
@@ -216,7 +216,7 @@ def test_a_table_that_breaks_off_concerns_itself_alone_in_a_folder(tmp_path: Pat
     found = list(open_source(tmp_path).read())
     assert [each.id for each in found if isinstance(each, Document)] == ["a.md", "c.md"]
     [rejected] = [each for each in found if isinstance(each, Rejected)]
-    assert rejected.unidentified  # its records may be missing, so nothing is deleted
+    assert (rejected.unidentified, rejected.id_prefix) == (True, f"{name}//")  # its records may be missing, so none is deleted
     assert rejected.position.endswith(name)
 
 

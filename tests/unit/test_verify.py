@@ -202,6 +202,11 @@ def test_what_a_broken_record_may_stand_for_is_kept(bench: Bench) -> None:
     unknown = bench.verify(ListSource([*DOCUMENTS[:-1], Rejected("line 7", "not JSON")]), repair=True)
     assert (unknown.clean, unknown.repairs.deleted) == (True, 0)
     assert any("no readable id" in error for error in unknown.errors)
+    elsewhere = Rejected("line 7", "not JSON", id_prefix="d4")
+    assert counts(bench.verify(ListSource([*DOCUMENTS[:-1], elsewhere]))) == {"orphans": 1}
+    its_own = bench.verify(ListSource([*DOCUMENTS[:-1], replace(elsewhere, id_prefix="d")]), repair=True)
+    assert (its_own.clean, its_own.repairs.deleted) == (True, 0)
+    assert any("no document whose id begins with 'd' was deleted" in error for error in its_own.errors)
     assert bench.verify(SOURCE).clean
 
 
