@@ -156,15 +156,21 @@ class TorchModel(FileModel, ABC):
         if is_accelerator(device) and self._host not in _pinned:
             _pinned.add(self._host)
             pin_together((*self._host.parameters(), *self._host.buffers()), current_accelerator().pin)
-        if device not in self._tokenizers:
-            # One per device, because it is not thread-safe; kept, because copying it takes longer than moving a small model.
-            self._tokenizers[device] = copy.deepcopy(self._host.tokenizer)
-        moved: dict[int, Any] = {id(self._host.tokenizer): self._tokenizers[device]}
+        moved: dict[int, Any] = {id(self._host.tokenizer): self._tokenizer(device)}
         for weights in self._host.parameters():
             moved[id(weights)] = torch.nn.Parameter(copy_tensor(weights.data, device), requires_grad=False)
         for buffer in self._host.buffers():
             moved[id(buffer)] = copy_tensor(buffer, device)
         return copy.deepcopy(self._host, moved).to(torch_device(device))
+
+    def _tokenizer(self, device: str) -> Any:
+        """Return the tokenizer of a device's replica: the module's own if token ids are fed, because nothing calls it then."""
+        if self._feed is not None:
+            return self._host.tokenizer
+        if device not in self._tokenizers:
+            # One per device, because it is not thread-safe; kept, because copying it takes longer than moving a small model.
+            self._tokenizers[device] = copy.deepcopy(self._host.tokenizer)
+        return self._tokenizers[device]
 
 
 class TorchEncoder:

@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 from tiny_models import DIM, tiny_dense
 
 from ingest.encode import tokens
-from ingest.encode.dense import DenseModel
+from ingest.encode.dense import DenseEncoder, DenseModel
 from ingest.encode.feeding import find_feed
 from ingest.encode.registry import ModelConfig
 from ingest.encode.runner import BatchRunner
@@ -160,6 +160,22 @@ def test_a_library_that_makes_other_inputs_tokenizes_itself(folder: Path, change
     module = Unlike(module_of(folder), change)
     assert find_feed(module, DocumentTokens(folder, ""), "") is None
     assert module.max_seq_length == module_of(folder).max_seq_length
+
+
+class SelfTokenizing(DenseModel):
+    """A model whose library tokenizes the texts."""
+
+    reads_token_ids = False
+
+
+@pytest.mark.parametrize(("kind", "own"), [(DenseModel, 0), (SelfTokenizing, 2)])
+def test_only_replicas_that_tokenize_have_tokenizers_of_their_own(folder: Path, kind: type[DenseModel], own: int) -> None:
+    model = kind(dense_model(folder).config, dtype="float32")
+    model.load()
+    encoders = [model.to_device(device) for device in ("cpu", "cpu:1", "cpu")]
+    assert all(isinstance(encoder, DenseEncoder) for encoder in encoders)
+    tokenizers = {id(encoder.replica.module.tokenizer) for encoder in encoders if isinstance(encoder, DenseEncoder)}
+    assert len(tokenizers - {id(model.module.tokenizer)}) == own
 
 
 def test_padding_is_masked() -> None:
