@@ -20,6 +20,7 @@ from ingest.cluster.connection import LOCAL, connected
 from ingest.cluster.engine import ClusterOptions, run_on_ray
 from ingest.cluster.worker import WorkerSetup
 from ingest.encode.contract import Model
+from ingest.errors import ConfigurationError
 from ingest.receipt import Receipt
 from ingest.records import DenseMatrix, Source
 from ingest.source.partitions import PartSize
@@ -142,3 +143,25 @@ class PoisonedEncoder(HashEncoder):
 
 def poisoned() -> list[Model]:
     return [PoisonedEncoder("hash", 8)]
+
+
+class DoublingWorker:
+    """Doubles a number. `start` is called first, in its process."""
+
+    def __init__(self, start: Callable[[], None]) -> None:
+        start()
+
+    def __call__(self, number: int) -> int:
+        return 2 * number
+
+
+def nothing() -> None:
+    pass
+
+
+def misconfigured() -> None:
+    raise ConfigurationError("no such model")
+
+
+def dies() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)

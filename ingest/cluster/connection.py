@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +17,9 @@ from ingest.errors import ConfigurationError, IngestError, MissingExtraError
 
 LOCAL = "local"
 """The address of a cluster that is started on this machine and ends with the run."""
+
+MAX_DEATHS = 3
+"""Deaths for each worker, without a result in between, after which a run gives up."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -76,6 +80,16 @@ def fetch(references: Any) -> Any:
 
     Raises the `IngestError` that the remote call raised, or an `IngestError` with the message of any other failure.
     """
+    try:
+        return _get(references)
+    except _ray().exceptions.RayError as exc:
+        raise IngestError(
+            f"Ray lost an actor of this run ({_first_line(exc)}): run it again; everything stored so far is kept"
+        ) from exc
+
+
+def _get(references: Any) -> Any:
+    """Like `fetch`, but raise the `RayError` of a call that did not end, because its process died or cannot be reached."""
     ray = _ray()
     try:
         return ray.get(references)
@@ -83,10 +97,6 @@ def fetch(references: Any) -> Any:
         if isinstance(exc.cause, IngestError):
             raise exc.cause from exc
         raise IngestError(f"a Ray task failed: {type(exc.cause).__name__}: {_first_line(exc.cause)}") from exc
-    except ray.exceptions.RayError as exc:
-        raise IngestError(
-            f"Ray lost an actor of this run ({_first_line(exc)}): run it again; everything stored so far is kept"
-        ) from exc
 
 
 def streamed(method: Any, *arguments: Any) -> Iterator[Any]:
@@ -95,64 +105,79 @@ def streamed(method: Any, *arguments: Any) -> Iterator[Any]:
         yield fetch(reference)
 
 
+def map_in_tasks(items: Iterable[Any], function: Callable[..., None], *arguments: Any, workers: int) -> None:
+    """Call the function with each item and the arguments, in as many processes at a time as there are workers."""
+    ray = _ray()
+    task = ray.remote(function).options(num_cpus=1, scheduling_strategy="SPREAD")
+    running: list[Any] = []
+    for item in items:
+        if len(running) == workers:
+            ended, running = ray.wait(running)
+            fetch(ended)
+        running.append(task.remote(item, *arguments))
+    fetch(running)
+
+
 def map_in_actors(
-    items: Sequence[Any], worker: type[Any], arguments: Iterable[Any], *, workers: int, resources: Mapping[str, float]
+    items: Sequence[Any], worker: type[Any], arguments: Sequence[Any], *, workers: int, resources: Mapping[str, float]
 ) -> Iterator[Any]:
     """Yield the result of `worker(*arguments)(item)` for each item, in the order of completion.
 
-    If a worker dies, another one gets its item, without a limit. Raises `IngestError` if Ray gives up.
+    If a worker dies, a new one is started, and the next worker without an item gets its item. Raises the `IngestError` that a
+    worker raises, or an `IngestError` if workers keep dying.
     """
-    from ray.data import ActorPoolStrategy  # noqa: PLC0415
+    ray = _ray()
+    number = min(workers, len(items))
+    actor_class = ray.remote(_Host).options(scheduling_strategy="SPREAD", **resources)
+    waiting, left, deaths = deque(items), len(items), 0
+    calls: dict[Any, tuple[Any, Any]] = {}
 
-    pool = ActorPoolStrategy(size=min(workers, len(items)), max_tasks_in_flight_per_actor=1)
-    yield from _mapped(items, _Unpacking, [worker, *arguments], compute=pool, **resources)
+    def start() -> None:
+        """Start a worker. It gets an item only once it has started: the cluster may never have the resources for it."""
+        actor = actor_class.remote()
+        calls[actor.start.remote(worker, arguments)] = (actor, None)
+
+    try:
+        for _ in range(number):
+            start()
+        while left:
+            (reference, *_), _ = ray.wait(list(calls))
+            actor, item = calls.pop(reference)
+            try:
+                result = _get(reference)
+            except ray.exceptions.RayError as exc:
+                deaths += 1
+                if deaths > MAX_DEATHS * number:
+                    raise IngestError(
+                        f"workers on Ray keep dying ({_first_line(exc)}): see the logs of Ray and run it again; everything stored"
+                        " so far is kept"
+                    ) from exc
+                ray.kill(actor)  # if it cannot be reached, it may still be alive
+                if item is not None:
+                    waiting.appendleft(item)
+                start()
+                continue
+            if waiting:
+                following = waiting.popleft()
+                calls[actor.call.remote(following)] = (actor, following)
+            else:  # the trace of an error may keep the handle, and with it the worker's resources
+                actor.__ray_terminate__.remote()
+            if item is not None:
+                left, deaths = left - 1, 0
+                yield result
+    finally:
+        for actor, _ in calls.values():
+            ray.kill(actor)
 
 
-def map_in_tasks(items: Sequence[Any], function: Callable[[Any], None], *, workers: int) -> None:
-    """Call the function with each item."""
-    from ray.data import TaskPoolStrategy  # noqa: PLC0415
+class _Host:
+    """An actor that makes its worker in a call: if the constructor of an actor raises an error, Ray does not keep its type."""
 
-    def call(batch: dict[str, Any]) -> dict[str, Any]:
-        return _Unpacking(_Function, function)(batch)
-
-    for _ in _mapped(items, call, None, compute=TaskPoolStrategy(min(workers, len(items))), num_cpus=1):
-        pass
-
-
-class _Function:
-    """A worker that calls a function."""
-
-    def __init__(self, function: Callable[[Any], None]) -> None:
-        self._function = function
-
-    def __call__(self, item: Any) -> None:
-        self._function(item)
-
-
-class _Unpacking:
-    """An adapter of a worker to Ray Data, which passes rows of one column of bytes."""
-
-    def __init__(self, worker: type[Any], *arguments: Any) -> None:
+    def start(self, worker: type[Any], arguments: Sequence[Any]) -> None:
         self._worker = worker(*arguments)
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        pickle = _ray().cloudpickle
-        return {"item": [pickle.dumps(self._worker(pickle.loads(item))) for item in batch["item"]]}
-
-
-def _mapped(items: Sequence[Any], function: Any, arguments: list[Any] | None, **options: Any) -> Iterator[Any]:
-    ray = _ray()
-    from ray.data import DataContext, from_items  # noqa: PLC0415
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)  # its import resets the level
-    DataContext.get_current().enable_progress_bars = False
-    rows = from_items([{"item": ray.cloudpickle.dumps(item)} for item in items], override_num_blocks=len(items))
-    mapped = rows.map_batches(function, fn_constructor_args=arguments, batch_size=1, **options)
-    try:
-        for row in mapped.iter_rows():
-            yield ray.cloudpickle.loads(row["item"])
-    except ray.exceptions.RayError as exc:
-        raise IngestError(f"Ray gave up ({_first_line(exc)}): run it again; everything stored so far is kept") from exc
+    def call(self, item: Any) -> Any:
+        return self._worker(item)
 
 
 class WorkerMetrics:
@@ -184,8 +209,7 @@ def _ray() -> Any:
         import ray  # noqa: PLC0415  an extra, and half a second
     except ImportError as exc:
         raise MissingExtraError("engine ray requires the extra ray: pip install 'qdrant-ingest[ray]'") from exc
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # exceptions report every failure
+    logging.getLogger("ray").setLevel(logging.ERROR)  # exceptions report every failure
     return ray
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import Any, Self
@@ -136,7 +135,7 @@ def run_on_ray(
             parts = _number_parts(splits, opened)
             coordinator = start_actor(Coordinator, max_concurrency=1000)
             if meeting := [part for part in parts if splits[part.source].ids_may_meet]:
-                map_in_tasks(meeting, partial(claim_documents, shards=shards), workers=workers)
+                map_in_tasks(meeting, claim_documents, shards, workers=workers)
             to_copy = vectors_to_copy(store, opened.collection, wanted, reusable)
             arguments = [job, opened.collection, replace(setup, to_copy=to_copy), coordinator, shards]
             with _Watch(coordinator, monitor, stop):

@@ -8,7 +8,7 @@ import re
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,22 @@ import pyarrow.parquet as pq
 import pytest
 from command import DEADLINE, INGEST, environment, ingest, ingest_process, until, write_jsonl
 from qdrant_server import Address
-from ray_cluster import Deadly, RayBench, gcs_address, hashed_with_rows, poisoned
+from ray_cluster import (
+    Deadly,
+    DoublingWorker,
+    RayBench,
+    dies,
+    gcs_address,
+    hashed_with_rows,
+    misconfigured,
+    nothing,
+    poisoned,
+)
 from sync_bench import SyncBench, counts, text_of
 
-from ingest.errors import DeletionBrakeError, SourceError
+from ingest.cluster import connection
+from ingest.cluster.connection import cluster_resources, map_in_actors
+from ingest.errors import ConfigurationError, DeletionBrakeError, IngestError, SourceError
 from ingest.records import Source
 from ingest.source import open_source
 from ingest.store import open_store
@@ -222,6 +234,26 @@ def test_parts_that_fail_are_named_the_others_are_done_and_nothing_is_deleted(ra
     stored = {payload["doc_id"] for payload, _ in ray_bench.here.stored(source=str(lines)).values()}
     assert {"d0", "d29"} <= stored
     assert "d17" not in stored
+
+
+def map_numbers(start: Callable[[], None], **options: Any) -> Iterator[int]:
+    options = {"workers": 1, "resources": {"num_cpus": 0}, **options}
+    return map_in_actors(range(5), DoublingWorker, [start], **options)
+
+
+@pytest.mark.usefixtures("ray_address")
+def test_a_worker_for_which_the_cluster_has_no_room_keeps_nothing_from_the_others() -> None:
+    whole = {"num_cpus": cluster_resources()["CPU"]}
+    assert sorted(map_numbers(nothing, workers=2, resources=whole)) == [0, 2, 4, 6, 8]
+
+
+@pytest.mark.usefixtures("ray_address")
+def test_workers_that_cannot_start_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigurationError, match="no such model"):
+        next(map_numbers(misconfigured))
+    monkeypatch.setattr(connection, "MAX_DEATHS", 0)
+    with pytest.raises(IngestError, match="workers on Ray keep dying"):
+        next(map_numbers(dies))
 
 
 def test_a_ray_that_does_not_start_is_an_error_not_a_traceback(server: Address, collection: str, tmp_path: Path) -> None:
