@@ -279,8 +279,9 @@ def check_title_field(payloads: Sequence[Mapping[str, Any]], path: str, collecti
 
 
 def check_places(payloads: Sequence[Mapping[str, Any]], fields: PayloadFields, collection: str) -> None:
-    """Raise `ConfigurationError` if none of some payloads has a value in a field that says what belongs where."""
+    """Raise `ConfigurationError` if none of some payloads has a value in a field for the text, or one that says its place."""
     for what, path, option, read in (
+        ("text", fields.text, "--text-field", field_of),
         ("document id", fields.id, "--id-field", lambda payload, path: _document_id(field_of(payload, path))),
         ("position of a chunk", fields.order, "--order-field", field_of),
         ("object", fields.metadata, "--metadata-field", _object_in),

@@ -129,6 +129,8 @@ def test_a_vector_of_another_model_is_refused_before_anything_is_made(store: Sto
             docs.adopt(have={"mini": ""})
         with pytest.raises(ingest.ConfigurationError, match="requires the field with the id of their document"):
             docs.adopt(order_field="metadata.page")
+        with pytest.raises(ingest.ConfigurationError, match=r"no text is in body of .* name another field \(--text-field\)"):
+            docs.adopt(text_field="body", have={"hash": ""})
     assert {info.name for info in store.collections()} == before
     assert store.aliases()[name] == f"{name}_v1"
 
