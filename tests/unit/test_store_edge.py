@@ -172,6 +172,42 @@ def test_a_collection_in_use_elsewhere_is_listed_with_who_holds_it(tmp_path: Pat
         assert (free.name, free.points, free.problem) == ("free", 0, None)
 
 
+def test_a_closed_collection_is_listed_without_being_opened(tmp_path: Path) -> None:
+    made(tmp_path, points=2)
+    lock = tmp_path / "docs" / "lock"
+    with EdgeStore(tmp_path) as store:
+        lock.unlink()
+        assert [(info.points, info.problem) for info in store.collections()] == [(2, None)]
+        assert not lock.exists()
+
+
+def leaving_out_the_number(collection: Path) -> None:
+    (collection / "points.json").unlink()
+
+
+def with_a_damaged_number(collection: Path) -> None:
+    (collection / "points.json").write_text("[")
+
+
+def with_the_number_of_another_shard(collection: Path) -> None:
+    (collection / "points.json").write_text('{"points": 7, "files": "another"}')
+
+
+@pytest.mark.parametrize("change", [leaving_out_the_number, with_a_damaged_number, with_the_number_of_another_shard])
+def test_points_are_counted_again_unless_their_number_is_of_these_files(tmp_path: Path, change: Callable[[Path], None]) -> None:
+    made(tmp_path, points=2)
+    change(tmp_path / "docs")
+    with EdgeStore(tmp_path) as store:
+        assert [(info.points, info.problem) for info in store.collections()] == [(2, None)]
+
+
+def test_a_killed_process_leaves_no_number_of_points_that_is_too_old(tmp_path: Path) -> None:
+    made(tmp_path, points=2)
+    run("store = EdgeStore(root); store.delete('docs', [point.id for point in store.scroll('docs')][:1]); os._exit(9)", tmp_path)
+    with EdgeStore(tmp_path) as store:
+        assert [info.points for info in store.collections()] == [1]
+
+
 def test_listing_does_not_keep_collections_locked(tmp_path: Path) -> None:
     made(tmp_path)
     with EdgeStore(tmp_path) as first, EdgeStore(tmp_path) as second:

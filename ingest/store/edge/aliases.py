@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from ingest.errors import StoreError, StoreLockedError
 from ingest.store.edge.directory import CollectionDirectory, translated, write_json
 
@@ -26,7 +24,6 @@ class AliasFile:
     def __init__(self, root: Path) -> None:
         self._root = root
         self._path = root / "aliases.json"
-        self._lock = FileLock(root / "aliases.lock", timeout=LOCK_SECONDS, mode=0o600, thread_local=False)
 
     def read(self) -> dict[str, str]:
         """Return the present aliases, alias → collection. An alias whose collection was deleted no longer counts."""
@@ -42,9 +39,12 @@ class AliasFile:
     @contextmanager
     def changing(self) -> Iterator[dict[str, str]]:
         """Yield the aliases under the lock, and write them as the block leaves them. The root must exist."""
+        from filelock import FileLock, Timeout  # noqa: PLC0415  imports asyncio, and only changes need the lock
+
+        lock = FileLock(self._root / "aliases.lock", timeout=LOCK_SECONDS, mode=0o600)
         with translated(self._path):
             try:
-                self._lock.acquire()
+                lock.acquire()
             except Timeout as exc:
                 raise StoreLockedError(
                     f"the aliases in {self._root} have been locked by another process for {LOCK_SECONDS:.0f} s:"
@@ -56,7 +56,7 @@ class AliasFile:
             with translated(self._path):
                 write_json(self._path, aliases)
         finally:
-            self._lock.release()
+            lock.release()
 
     def _damaged(self, reason: object) -> StoreError:
         return StoreError(

@@ -254,6 +254,7 @@ class EdgeCollections:
         """Take the lock and open the shard. `make`: how to create a missing one first."""
         directory.lock()
         try:
+            directory.forget_points()
             if make is not None and not directory.exists:  # under the lock, so leftovers are of a crash, not of another process
                 directory.write_manifest(make[0])
                 with directory.new_shard() as path, translated_engine(directory.name):
@@ -282,7 +283,8 @@ class EdgeCollections:
         try:
             ours = directory.ours
             manifest = directory.read_manifest() if ours else None
-            return CollectionInfo(collection, self._count_and_release(collection), manifest, ours)
+            points = directory.read_points()
+            return CollectionInfo(collection, self._count_and_release(collection) if points is None else points, manifest, ours)
         except CollectionNotFoundError:
             raise
         except StoreError as exc:
@@ -300,7 +302,10 @@ class EdgeCollections:
         opened = self._open.pop(collection)
         try:
             with translated_engine(collection):
+                points = opened.shard.count(engine.CountRequest(exact=True))
                 opened.shard.close()
+            with suppress(StoreError):  # without the number, as on a full disk, listing opens the shard and counts
+                opened.directory.write_points(points)
         finally:
             opened.directory.unlock()
 

@@ -4,6 +4,7 @@
     <root>/<collection>/shard.new/      a shard that is being created, or that a crash left incomplete
     <root>/<collection>/manifest.json   written before the shard, replaced atomically
     <root>/<collection>/notes.json      the notes of `Store.update_notes`, replaced atomically; may be missing
+    <root>/<collection>/points.json     the number of points, and a digest of the shard's files; missing while the shard is open
     <root>/<collection>/lock, holder    the lock, and the process id of its holder
     <root>/.trash/                      dropped collections that are being deleted
     <root>/aliases.json, aliases.lock   see `aliases`
@@ -20,15 +21,18 @@ import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING, Any
 
 from ingest.atomic_files import make_private_folder, replace_private, sync_folder
 from ingest.errors import ConfigurationError, ForeignCollectionError, StoreError, StoreLockedError
 from ingest.store.contract import Manifest
 from ingest.store.schema import manifest_from_json, manifest_to_json
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +85,7 @@ class CollectionDirectory:
         self._manifest = self.path / "manifest.json"
         self._notes = self.path / "notes.json"
         self._holder = self.path / "holder"
-        self._lock = FileLock(self.path / "lock", timeout=0, mode=0o600, thread_local=False)
+        self._points = self.path / "points.json"
 
     @property
     def exists(self) -> bool:
@@ -99,8 +103,16 @@ class CollectionDirectory:
         with translated(self.path):
             make_private_folder(self.path)
 
+    @cached_property
+    def _lock(self) -> FileLock:
+        from filelock import FileLock  # noqa: PLC0415  imports asyncio, and most listings need no lock
+
+        return FileLock(self.path / "lock", timeout=0, mode=0o600, thread_local=False)
+
     def lock(self) -> None:
         """Take the lock without waiting. Raises `StoreLockedError`, naming the process, if another one holds it."""
+        from filelock import Timeout  # noqa: PLC0415  see `_lock`
+
         with translated(self.path):
             try:
                 self._lock.acquire()
@@ -163,6 +175,28 @@ class CollectionDirectory:
         with translated(self._notes):
             write_json(self._notes, notes)
 
+    def read_points(self) -> int | None:
+        """Return the number of points of a closed shard, which takes no lock.
+
+        None while the shard is open, after a crash, and if a file of the shard has changed since it was closed.
+        """
+        with translated(self.shard):
+            try:
+                noted = json.loads(self._points.read_bytes())
+                return int(noted["points"]) if noted["files"] == _files_digest(self.shard) else None
+            except (FileNotFoundError, ValueError, TypeError, KeyError):
+                return None
+
+    def write_points(self, points: int) -> None:
+        """Note the number of points of the shard, which has just been closed."""
+        with translated(self._points):
+            replace_private(self._points, json.dumps({"points": points, "files": _files_digest(self.shard)}).encode())
+
+    def forget_points(self) -> None:
+        """Remove the number of points, before the shard is opened."""
+        with translated(self._points):
+            self._points.unlink(missing_ok=True)
+
     @contextmanager
     def new_shard(self) -> Iterator[Path]:
         """Yield an empty directory to create a shard in; it becomes `shard` when the block ends without an error."""
@@ -183,3 +217,12 @@ class CollectionDirectory:
             self.path.rename(trash / uuid.uuid4().hex)
             self._lock.release()
             shutil.rmtree(trash, ignore_errors=True)
+
+
+def _files_digest(folder: Path) -> str:
+    """Return a digest of the paths, sizes and times of everything below a folder. Raises `OSError`."""
+    digest = sha256()
+    for path in sorted(folder.rglob("*")):
+        found = path.lstat()
+        digest.update(f"{path}\0{found.st_size}\0{found.st_mtime_ns}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
