@@ -131,10 +131,12 @@ def reindex(
     rebuild.verify()
     if gate is not None:
         gate(live, target)
+    _check_live(store, name, live)
     _catch_up(rebuild, store, live, target)
     store.ensure(new, job.options, live)  # its settings may have changed meanwhile
     store.update_notes(target, store.notes(live))
     note_sigmas(store, target)
+    _check_live(store, name, live)
     cleanup.swap(live, target, keep_old=keep_old)
     return report(name, store, monitor, cleanup, rebuild)
 
@@ -187,6 +189,15 @@ def _live_collection(store: Store, name: str) -> str:
             f" and a new collection, and drop {name} when it is no longer searched"
         )
     return live
+
+
+def _check_live(store: Store, name: str, live: str) -> None:
+    """Raise `StoreError` if the name no longer points to `live`: what was written since is not in `live`, and would be lost."""
+    if (current := store.aliases().get(name)) != live:
+        raise StoreError(
+            f"{name} points to {current} and no longer to {live}, since another reindex or a rollback swapped it meanwhile, so it"
+            " was not swapped again: run reindex again when no other one is under way"
+        )
 
 
 def new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:

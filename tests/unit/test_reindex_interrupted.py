@@ -185,6 +185,18 @@ def test_what_is_written_while_the_gate_decides_is_brought_over(bench: Bench) ->
     assert {payload["doc_id"] for payload, _ in bench.content().values()} == {"d0", "d1"}
 
 
+def test_what_is_written_after_a_rollback_meanwhile_is_not_lost(bench: Bench) -> None:
+    bench.reindex([KEPT, NEW])
+
+    def gate(_old: str, _new: str) -> None:
+        roll_back("docs", store=bench.store)
+        bench.run([Document("late", "A new document")], [KEPT, OLD])
+
+    with pytest.raises(StoreError, match="another reindex or a rollback swapped it meanwhile"):
+        bench.reindex([KEPT, HashEncoder("swapped", 16, revision="3")], gate=gate)
+    assert "late" in {payload["doc_id"] for payload, _ in bench.content().values()}
+
+
 def test_a_collection_that_never_stops_changing_is_not_swapped(bench: Bench) -> None:
     old = bench.store.aliases()["docs"]
     runs = 0
