@@ -50,7 +50,10 @@ def test_a_collection_is_adopted_searched_and_given_back(desk: Path) -> None:
         (["notes_v1"], "is the name of the collection itself and no alias"),
         (["nowhere"], "there is no collection nowhere"),
         (["notes", "--have", "bm25"], "--have bm25 has no model and vector: write --have all-miniLM-l6=NAME"),
-        (["notes", "--text-field", "body", "--into", "new"], "6 documents cannot be adopted"),
+        (
+            ["notes", "--text-field", "body", "--into", "new"],
+            "no text is in body of the first 6 points of notes: name another field",
+        ),
         (["notes", "--order-field", "metadata.page"], "requires the field with the id of their document"),
     ],
 )
