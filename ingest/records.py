@@ -159,7 +159,7 @@ class Rejected:
 
     @property
     def unidentified(self) -> bool:
-        """Whether the record may belong to any stored document whose id begins with `id_prefix`."""
+        """Whether the id cannot be read: the record may belong to any stored document with an id that begins with `id_prefix`."""
         return self.doc_id is None and not self.impossible_id
 
 

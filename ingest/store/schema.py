@@ -31,9 +31,9 @@ DOC_KEY_FIELD = "_ingest.doc_key"
 TEXT_FP_FIELD = "_ingest.text_fp"
 
 VECTORS_FIELD = "_ingest.vectors"
+"""Vector name → fingerprint of the model that made it."""
 
 VERSION_FIELD = "_ingest.version"
-"""Vector name → fingerprint of the model that made it."""
 
 SOFT_DELETED_FIELD = "_ingest.soft_deleted_at"
 """When a document was soft-deleted; only points of soft-deleted documents have it."""

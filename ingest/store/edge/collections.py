@@ -302,8 +302,10 @@ class EdgeCollections:
         opened = self._open.pop(collection)
         try:
             with translated_engine(collection):
-                points = opened.shard.count(engine.CountRequest(exact=True))
-                opened.shard.close()
+                try:
+                    points = opened.shard.count(engine.CountRequest(exact=True))
+                finally:
+                    opened.shard.close()
             with suppress(StoreError):  # without the number, as on a full disk, listing opens the shard and counts
                 opened.directory.write_points(points)
         finally:
