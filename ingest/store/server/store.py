@@ -18,6 +18,7 @@ from ingest.retry import RetryPolicy
 from ingest.store.contract import MAX_FACETS, Condition, Filter, VectorQuery
 from ingest.store.layout import OVERSAMPLING
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, VERSION_FIELD, fingerprint_of
+from ingest.store.server.clients import Clients
 from ingest.store.server.collections import ServerCollections
 from ingest.store.server.connection import Connection
 from ingest.store.server.errors import BAD_REQUEST, has_status
@@ -67,17 +68,23 @@ class ServerStore(ServerCollections):
     ) -> None:
         if not isinstance(api_key, str | None):
             raise ConfigurationError(f"api_key: a {type(api_key).__name__} is not a text")  # and is not shown
-        connection = Connection(
+        prefer_grpc = checked("prefer_grpc", optional(parse_boolean), prefer_grpc)
+        clients = Clients.of(
             url,
             api_key=api_key,
             ca_file=checked("ca_file", optional(parse_path), ca_file),
-            prefer_grpc=checked("prefer_grpc", optional(parse_boolean), prefer_grpc),
+            prefer_grpc=prefer_grpc,
             grpc_port=checked("grpc_port", optional(parse_integer), grpc_port, least=1, most=65_535),
-            timeout=checked("timeout", parse_number, timeout, positive=True),
             allow_plain_http_key=checked("allow_plain_http_key", parse_boolean, allow_plain_http_key),
-            retry=checked("retry", parse_instance, retry, RetryPolicy),
         )
-        super().__init__(connection)
+        super().__init__(
+            Connection(
+                clients,
+                prefer_grpc=prefer_grpc,
+                timeout=checked("timeout", parse_number, timeout, positive=True),
+                retry=checked("retry", parse_instance, retry, RetryPolicy),
+            )
+        )
         self._pages: dict[str, int] = {}  # by collection, if its strict mode allows fewer than `_PAGE` fingerprints
         self._oversampling: dict[str, float] = {}  # by collection, if its strict mode allows less than `OVERSAMPLING`
 
