@@ -139,51 +139,79 @@ def evaluate(
     if not queries.texts:
         raise ConfigurationError(f"none of the {len(judged.texts)} queries of {beir_dir} is held out: judge more")
     judge = Judge(queries.judgements)
-    legs, multivectors = view.roles(request)
-    alone = {name: _Measured() for name in legs}
+    methods = _Methods(view, request, reorder, depth=depth, candidates=candidates)
     if tuning:
-        check_tunable(list(alone), queries.texts.keys())
-    fused, late, reranked = _Measured(), _Measured(), _Measured()
-    kept: dict[str, Rankings] = {}
+        check_tunable(list(methods.alone), queries.texts.keys())
     _warm_up(view, reorder, next(iter(queries.texts.values())))
+    kept: dict[str, Rankings] = {}
     for query_id, text in _reported(queries.texts):
-        began = time.perf_counter()
-        found = view.candidates(text, request, depth=max(depth, CANDIDATES))
-        order = [each for each in found.fused if min(each.ranks.values()) <= depth]
-        fused.run[query_id] = documents(order, found.final)
-        if multivectors:
-            order = [*view.reordered(text, found, order, request)]
-            late.run[query_id] = documents(order, found.final)
-        if reorder is not None:
-            best = reorder(text, view.hits([order[:candidates]])[0])
-            reranked.seconds.append(time.perf_counter() - began)
-            rest = documents(order[candidates:], found.final)
-            reranked.run[query_id] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
-        for name, of_vector in alone.items():
-            of_vector.run[query_id] = list(dict.fromkeys(str(point.payload["doc_id"]) for point in found.rankings[name][:depth]))
+        rankings = methods.rank(query_id, text)
         if tuning:
-            kept[query_id] = found.rankings
-    methods = [*(((name,), of_vector) for name, of_vector in alone.items()), (tuple(alone), fused)]
-    _time(
-        view,
-        list(queries.texts.values())[:TIMED],
-        request,
-        [*methods, *([((*legs, *multivectors), late)] if multivectors else [])],
-    )
-    _warn_of_unknown_documents(fused.run, queries.judgements)
-    measured = {
-        **alone,
-        "fused": fused,
-        **({"late": late} if multivectors else {}),
-        **({"reranked": reranked} if reorder is not None else {}),
-    }
+            kept[query_id] = rankings
+    methods.measure_latency(list(queries.texts.values())[:TIMED])
+    _warn_of_unknown_documents(methods.fused.run, queries.judgements)
     return Evaluation(
         searcher.name,
         len(queries.texts),
-        tuple(each.row(name, judge) for name, each in measured.items()),
+        methods.rows(judge),
         tune(kept, queries.judgements, partial(fuse, method=fusion, sigmas=view.sigmas())) if tuning else None,
         note,
     )
+
+
+class _Methods:
+    """The ranking methods that are compared, and what each made of the queries so far. Not thread-safe.
+
+    Attributes:
+        alone: vector → its own ranking.
+        fused: the ranking by all vectors together.
+    """
+
+    def __init__(
+        self, view: CollectionView, request: SearchRequest, reorder: Rerank | None, *, depth: int, candidates: int
+    ) -> None:
+        self._view, self._request, self._reorder = view, request, reorder
+        self._depth, self._candidates = depth, candidates
+        legs, self._multivectors = view.roles(request)
+        self.alone = {name: _Measured() for name in legs}
+        self.fused, self._late, self._reranked = _Measured(), _Measured(), _Measured()
+
+    def rank(self, query_id: str, text: str) -> Rankings:
+        """Rank the documents for one query by every method, and return the rankings of the vectors."""
+        began = time.perf_counter()
+        found = self._view.candidates(text, self._request, depth=max(self._depth, CANDIDATES))
+        order = [each for each in found.fused if min(each.ranks.values()) <= self._depth]
+        self.fused.run[query_id] = documents(order, found.final)
+        if self._multivectors:
+            order = [*self._view.reordered(text, found, order, self._request)]
+            self._late.run[query_id] = documents(order, found.final)
+        if self._reorder is not None:
+            best = self._reorder(text, self._view.hits([order[: self._candidates]])[0])
+            self._reranked.seconds.append(time.perf_counter() - began)
+            rest = documents(order[self._candidates :], found.final)
+            self._reranked.run[query_id] = list(dict.fromkeys([*(hit.doc_id for hit in best), *rest]))
+        for name, of_vector in self.alone.items():
+            ranking = found.rankings[name][: self._depth]
+            of_vector.run[query_id] = list(dict.fromkeys(str(point.payload["doc_id"]) for point in ranking))
+        return found.rankings
+
+    def measure_latency(self, texts: Sequence[str]) -> None:
+        """Measure one method after the other, so that big models swap on a device once and not with every query."""
+        timed = [*(((name,), of_vector) for name, of_vector in self.alone.items()), (tuple(self.alone), self.fused)]
+        if self._multivectors:
+            timed.append(((*self.alone, *self._multivectors), self._late))
+        for vectors, measured in timed:
+            of_vectors = replace(self._request, vectors=tuple(vectors))
+            self._view.search(texts[:1], of_vectors)
+            for text in texts:
+                began = time.perf_counter()
+                self._view.search([text], of_vectors)
+                measured.seconds.append(time.perf_counter() - began)
+
+    def rows(self, judge: Judge) -> tuple[EvaluationRow, ...]:
+        """Return the row of each method that ranked."""
+        measured = {**self.alone, "fused": self.fused, "late": self._late, "reranked": self._reranked}
+        return tuple(each.row(name, judge) for name, each in measured.items() if each.run)
 
 
 def _reranking(searcher: Searcher, rerank: Rerank | RerankMode | bool) -> tuple[Rerank | None, str | None]:
@@ -204,19 +232,6 @@ def _warm_up(view: CollectionView, rerank: Rerank | None, text: str) -> None:
     [answer] = view.search([text], SearchRequest())
     if rerank is not None:
         rerank(text, answer.hits)
-
-
-def _time(
-    view: CollectionView, texts: Sequence[str], request: SearchRequest, methods: Sequence[tuple[Sequence[str], _Measured]]
-) -> None:
-    """Measure one method after the other, so that big models swap on a device once and not with every query."""
-    for vectors, measured in methods:
-        of_vectors = replace(request, vectors=tuple(vectors))
-        view.search(texts[:1], of_vectors)
-        for text in texts:
-            began = time.perf_counter()
-            view.search([text], of_vectors)
-            measured.seconds.append(time.perf_counter() - began)
 
 
 def _warn_of_unknown_documents(run: Mapping[str, Sequence[str]], judgements: Judgements) -> None:
