@@ -162,7 +162,7 @@ def _preview_source(
     ):
         if job.delete == DeleteMode.FULL and points:
             note_stored(store, preview.collection, source.name, deletes)
-        read, unidentified = 0, Counter[str]()
+        read_before, unidentified = preview.read, Counter[str]()
         reader = Reader(
             source,
             look_up=lambda keys: store.fingerprints(preview.collection, keys),
@@ -176,34 +176,36 @@ def _preview_source(
             versions=versions if job.check is Check.VERSION else None,
         )
         for window in reader.windows():
-            read += window.read
-            preview.unchanged += window.unchanged
-            preview.skipped_unread += window.unread
-            preview.rejected += window.rejected
+            _add_window(preview, window, vectors.find(window.documents), models, deletes)
             unidentified += window.unidentified
-            copies = vectors.find(window.documents)
-            _add_costs(preview, window, models, copies)
-            for planned in window.documents:
-                added = planned.plan.status == "written"
-                preview.added += added
-                preview.updated += not added
-                deletes.add_stale(planned.plan.stale)
-                for action, fingerprint in zip(planned.plan.actions, planned.fingerprints, strict=True):
-                    preview.payload_only += action.write == "payload"
-                    copied = copied_vectors(action, fingerprint, copies)
-                    preview.copied += bool(copied)
-                    for vector in action.vectors:
-                        preview.chunks[vector] += vector not in copied
-        preview.read += read
         preview.unidentified = dict(unidentified + Counter(preview.unidentified))
         find_missing(deletes, seen, unidentified, now=now, delete_after=job.delete_after)
         preview.deleted += deletes.count_missing_documents(MissingAction.PURGE)
         preview.soft_deleted += deletes.count_missing_documents(MissingAction.SOFT_DELETE)
         preview.in_grace_period += deletes.count_missing_documents(MissingAction.KEEP)
         missing, live = deletes.count_newly_missing_documents(), deletes.count_live_documents()
-        preview.brake |= is_braked(missing, live, job.max_delete, read=read)
+        preview.brake |= is_braked(missing, live, job.max_delete, read=preview.read - read_before)
         going = chain(deletes.stale_points(), deletes.points_of_missing(MissingAction.PURGE))
         preview.stale_chunks += sum(map(len, going))
+
+
+def _add_window(preview: Preview, window: Window, copies: Copies, models: Sequence[Model], deletes: PendingDeletes) -> None:
+    preview.read += window.read
+    preview.unchanged += window.unchanged
+    preview.skipped_unread += window.unread
+    preview.rejected += window.rejected
+    _add_costs(preview, window, models, copies)
+    for planned in window.documents:
+        added = planned.plan.status == "written"
+        preview.added += added
+        preview.updated += not added
+        deletes.add_stale(planned.plan.stale)
+        for action, fingerprint in zip(planned.plan.actions, planned.fingerprints, strict=True):
+            preview.payload_only += action.write == "payload"
+            copied = copied_vectors(action, fingerprint, copies)
+            preview.copied += bool(copied)
+            for vector in action.vectors:
+                preview.chunks[vector] += vector not in copied
 
 
 def _add_costs(preview: Preview, window: Window, models: Sequence[Model], copies: Copies) -> None:
