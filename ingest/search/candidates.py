@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import reduce
 from types import MappingProxyType
 from typing import Any
 
@@ -19,10 +20,13 @@ from ingest.search.fusion import CANDIDATES, Fused, Rankings, Sigmas, fuse
 from ingest.search.grouping import GROUP_DEPTH, Grouping, Key
 from ingest.search.late import reordered
 from ingest.search.order import boosted, diverse
-from ingest.search.request import SearchRequest
+from ingest.search.request import MAX_REACH, SearchRequest
 from ingest.search.shown import SHOWN_FIELDS, is_shown
 from ingest.search.sigma import SimilarityScale
 from ingest.store.contract import Filter, Manifest, Store, VectorQuery
+
+DEPTHS = (CANDIDATES, 1_000, MAX_REACH)
+"""The limits of a vector's queries: for a page that requires more points than one of them, the next one is asked for, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +148,21 @@ class CandidateFinder:
     def query(
         self, encoded: Mapping[str, Vectors], depth: int, filters: tuple[Filter, ...], *, payload: Sequence[str] | bool
     ) -> list[dict[str, list[ScoredPoint]]]:
-        """Return the rankings of each query, found in one request."""
+        """Return the rankings of each query, found in one request. One of a smaller depth begins every deeper one.
+
+        A store cannot promise that: for another limit, it finds others of equal scores at the end, or others by an approximate
+        search. So it is asked for the limits of `DEPTHS` alone, and each following one appends what those before it lack.
+        """
         count = len(next(iter(encoded.values())))
-        queries = [VectorQuery(name, encoded[name][number], depth, filters) for number in range(count) for name in encoded]
-        rankings = iter(self._store.query(self._manifest.collection, queries, payload=payload))
-        return [{name: next(rankings) for name in encoded} for _ in range(count)]
+        limits = [each for each, before in zip(DEPTHS, (0, *DEPTHS), strict=False) if before < depth]
+        queries = [
+            VectorQuery(name, encoded[name][number], limit, filters)
+            for number in range(count)
+            for name in encoded
+            for limit in limits
+        ]
+        answers = iter(self._store.query(self._manifest.collection, queries, payload=payload))
+        return [{name: reduce(_followed, [next(answers) for _ in limits])[:depth] for name in encoded} for _ in range(count)]
 
     def _scored_again(
         self, refined: Mapping[str, Vectors], first: Sequence[Rankings], *, payload: Sequence[str] | bool
@@ -285,10 +299,10 @@ class CandidateFinder:
         }
 
 
-def _followed(again: Sequence[ScoredPoint], first: Sequence[ScoredPoint]) -> list[ScoredPoint]:
-    """Return the second ranking of a vector, followed by the points of the first that are not in it."""
-    listed = {point.id for point in again}
-    return [*again, *(point for point in first if point.id not in listed)]
+def _followed(ranking: Sequence[ScoredPoint], other: Sequence[ScoredPoint]) -> list[ScoredPoint]:
+    """Return a ranking, followed by the points of another ranking of the same vector that are not in it."""
+    listed = {point.id for point in ranking}
+    return [*ranking, *(point for point in other if point.id not in listed)]
 
 
 def _boost_fields(request: SearchRequest) -> list[str]:

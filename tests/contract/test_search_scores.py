@@ -178,7 +178,8 @@ def test_only_hybrid_searches_of_up_to_100_hits_take_a_second_request(store: Sto
 
     both = ["one", "bm25"]
     assert requests() == requests(limit=100) == [both, ["one"]]
-    assert requests(feedback=False) == requests(limit=101) == requests(fusion="rrf") == requests(weights={"bm25": 0}) == [both]
+    assert requests(feedback=False) == requests(fusion="rrf") == requests(weights={"bm25": 0}) == [both]
+    assert requests(limit=101) == [["one", "one", "bm25", "bm25"]]
     assert requests(vectors=["one"]) == [["one"]]
     assert requests(vectors=["bm25"]) == [["bm25"]]
     assert requests(where="metadata.number>1000") == [both]
@@ -201,6 +202,26 @@ def test_deeper_pages_with_feedback_continue_each_other(store: Store, collection
     ids = [hit.id for offset in range(0, 140, 20) for hit in searcher.search(QUERY, limit=20, offset=offset)]
     assert len(ids) == len(set(ids)) == 140
     assert [hit.id for hit in searcher.search(QUERY, limit=100)] == ids[:100]
+
+
+def test_pages_continue_each_other_where_a_depth_ends_among_equal_scores(store: Store, collection: str) -> None:
+    """A store finds others of them for another limit."""
+    searcher = filled(store, collection, ("one", "bm25"), [f"document {n} apple {WORDS[n % 10]}" for n in range(260)])
+    for controls in ({}, {"feedback": False}, {"fusion": "rrf"}, {"fusion": "dbsf"}, {"vectors": ["bm25"]}):
+        ids = [hit.id for offset in range(0, 260, 40) for hit in searcher.search("apple", limit=40, offset=offset, **controls)]
+        assert len(ids) == len(set(ids)) == 260
+    assert ids[:200] == [hit.id for hit in searcher.search("apple", limit=200, vectors=["bm25"])]
+    assert ids[:130] == [each.id for each in searcher.rankings("apple", depth=130)["bm25"]]
+
+
+def test_a_page_finds_what_the_pages_before_it_found_and_more(store: Store, collection: str) -> None:
+    filled(store, collection, ("one", "bm25"))
+    watched = QueriesSeen(store)
+    searcher = Searcher.open(collection, watched, models=models_of)
+    for offset, depths in {90: [100], 91: [100, 1000], 990: [100, 1000], 9990: [100, 1000, 10_000]}.items():
+        watched.seen.clear()
+        searcher.search(QUERY, offset=offset, vectors=["one"])
+        assert [[query.limit for query in queries] for queries in watched.seen] == [depths]
 
 
 @pytest.mark.parametrize("distance", ["dot", "euclid", "manhattan"])
