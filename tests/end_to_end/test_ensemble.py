@@ -31,6 +31,7 @@ SPARSE = ["stems", "bm25"]
 SPARSE_ONLY = """
 dense = []
 sparse = ["stems", "bm25"]
+window_chunks = 2  # so small that a run takes many turns, and long enough to be stopped in one
 
 [models.stems]
 kind = "sparse"
@@ -52,8 +53,8 @@ def leases(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def settings(leases: Path) -> dict[str, str]:
-    """One processor to fight for, in windows small enough to take turns."""
-    return {"INGEST_DEVICE": "cpu", "INGEST_LEASE_DIR": str(leases), "INGEST_WINDOW_CHUNKS": "8"}
+    """One processor to fight for."""
+    return {"INGEST_DEVICE": "cpu", "INGEST_LEASE_DIR": str(leases)}
 
 
 class Run:
@@ -74,6 +75,17 @@ class Run:
     def events(self) -> list[dict[str, Any]]:
         lines = self._telemetry.read_text().splitlines() if self._telemetry.exists() else []
         return [event for event in map(json.loads, lines) if event["type"] == "lease"]
+
+    def stop_with_lease(self) -> None:
+        """Stop the process while it holds the lease, which it does not between the last window and its end."""
+        until(self.events, self.process)
+        while True:
+            self.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            assert self.process.poll() is None, "the run ended before it could be stopped"
+            if self.events()[-1]["event"] == "acquire":
+                return
+            self.process.send_signal(signal.SIGCONT)
 
     def receipt(self) -> Any:
         out, err = self.process.communicate()
@@ -139,6 +151,7 @@ def test_four_models_make_four_vectors_of_every_chunk(
         f"""
         dense = ["all-miniLM-l6", "tiny"]
         sparse = ["bm25", "tiny-splade"]
+        window_chunks = 8
 
         [models.tiny]
         path = "{tiny_dense(tmp_path / "tiny")}"
@@ -208,12 +221,10 @@ def test_four_models_make_four_vectors_of_every_chunk(
 def test_the_next_run_gets_on_when_the_one_that_holds_the_lease_is_killed(
     tmp_path: Path, server_url: str, collection: str, settings: dict[str, str]
 ) -> None:
-    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(16, characters=400))
+    corpus = write_jsonl(tmp_path / "corpus.jsonl", python_topics(64, characters=400))
     run = [str(corpus), "-c", collection, "--store", server_url]
     with started(tmp_path / "first", *run, **settings) as holder:
-        until(holder.events, holder.process)
-        holder.process.send_signal(signal.SIGSTOP)
-        assert holder.process.poll() is None, "the run ended before it could be stopped"
+        holder.stop_with_lease()
         with started(tmp_path / "second", *run, **settings) as waiting:
             says = waiting.wait_until_it_waits()
             assert f"leased by process {holder.process.pid} on " in says
@@ -221,7 +232,7 @@ def test_the_next_run_gets_on_when_the_one_that_holds_the_lease_is_killed(
             holder.process.send_signal(signal.SIGKILL)
             receipt = waiting.receipt()
     assert holder.process.returncode == -signal.SIGKILL
-    assert (receipt["read"], receipt["rejected"], receipt["balanced"]) == (16, 0, True)
+    assert (receipt["read"], receipt["rejected"], receipt["balanced"]) == (64, 0, True)
 
 
 def test_a_run_that_waits_in_vain_says_for_whom(
