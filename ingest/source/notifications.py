@@ -18,7 +18,10 @@ CHANNEL = "ingest"
 """The channel of the notifications. What they say does not matter."""
 
 _RETRY_SECONDS = 5.0
-"""Seconds after which a lost connection is opened again."""
+"""Seconds from an attempt to open a lost connection to the next. The first one comes at once."""
+
+_CONNECT_SECONDS = 3
+"""Most seconds for such an attempt: other streams of changes wait meanwhile."""
 
 
 def sends_notifications(source: object) -> TypeGuard[SqlSource]:
@@ -33,18 +36,30 @@ class Notifications:
 
     Args:
         pause: waits this many seconds, or until it is to stop.
+        clock: returns monotonic seconds.
 
     Raises `SourceError` if the database cannot be reached.
     """
 
-    def __init__(self, source: SqlSource, *, pause: Callable[[float], object] = time.sleep) -> None:
+    def __init__(
+        self,
+        source: SqlSource,
+        *,
+        pause: Callable[[float], object] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._source = source
         self._pause = pause
+        self._clock = clock
+        self._retry_at = 0.0
         self._shown = shown_url(parse_url(source.location))
         self._connection: Any = self._listen()
 
     def wait(self, seconds: float) -> Changed:
-        """See `Changes`."""
+        """See `Changes`. Without a connection, waits no longer either, and tries to open one every few seconds."""
+        if self._connection is None and (left := self._retry_at - self._clock()) > 0:
+            self._pause(min(seconds, left))
+            return NOTHING
         try:
             if self._connection is None:
                 self._connection = self._listen()
@@ -53,17 +68,20 @@ class Notifications:
                 found = list(self._connection.notifies(timeout=seconds, stop_after=1))
         except SourceError as exc:
             logger.warning("changes may be missed: %s", exc)
-            if self._connection is not None:
+            if self._connection is None:
+                self._retry_at = self._clock() + _RETRY_SECONDS
+            else:
                 self._connection.close()
                 self._connection = None
-            self._pause(_RETRY_SECONDS)
             return NOTHING
         return frozenset([self._source.name]) if found else NOTHING
 
     def _listen(self) -> Any:
         """Return a connection of psycopg that receives the notifications."""
         with translated(f"wait for notifications of {self._shown}"):
-            raw = open_engine(parse_url(self._source.location)).raw_connection()
+            url = parse_url(self._source.location)
+            limited = url.update_query_dict({"connect_timeout": str(_CONNECT_SECONDS), **url.query})
+            raw = open_engine(limited).raw_connection()
             connection: Any = raw.driver_connection
             raw.detach()
             connection.autocommit = True  # within a transaction, none would arrive

@@ -18,7 +18,10 @@ from ingest.cli.watching import open_watches
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected, Source
 from ingest.source import FieldMap, open_source
+from ingest.source.notifications import Notifications
+from ingest.source.sql import SqlSource
 from ingest.store import open_store
+from ingest.testing import FakeClock
 
 Item = Document | Rejected
 
@@ -205,7 +208,7 @@ def test_a_notification_makes_its_source_be_read_and_so_does_a_lost_connection(
         "CREATE TRIGGER tell AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON docs FOR EACH STATEMENT EXECUTE FUNCTION tell()"
     )
     (tmp_path / "docs").mkdir()
-    docs, others, stop = open_source(url, table="docs", name="docs"), open_source(tmp_path / "docs"), PausesAtOnce()
+    docs, others, stop = open_source(url, table="docs", name="docs"), open_source(tmp_path / "docs"), StopRequest()
     watches = open_watches({"rows": ([docs], "full"), "files": ([others], "full")}, stop)
 
     def is_noticed() -> bool:
@@ -225,18 +228,21 @@ def test_a_notification_makes_its_source_be_read_and_so_does_a_lost_connection(
     assert watches.due() is None
     database.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE query = 'LISTEN ingest'")
     assert is_noticed()
-    assert stop.pauses
     database.execute("INSERT INTO docs VALUES (3, 'z')")
     assert is_noticed()
 
 
-class PausesAtOnce(StopRequest):
-    """A request to stop that never comes, and whose pauses take no time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pauses: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.pauses.append(timeout)
-        return False
+def test_a_server_that_is_gone_delays_no_other_changes_and_is_tried_every_few_seconds(
+    url: str, database: psycopg.Connection[Any]
+) -> None:
+    database.execute("CREATE DATABASE other")
+    docs, clock = open_source(url.replace("/postgres?", "/other?"), table="docs", name="docs"), FakeClock()
+    assert isinstance(docs, SqlSource)
+    notifications = Notifications(docs, pause=clock.sleep, clock=clock)
+    database.execute("ALTER DATABASE other ALLOW_CONNECTIONS false")
+    database.execute("SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = 'other'")
+    for _ in range(8):  # it is lost, cannot be opened, and waits; again after five seconds
+        assert notifications.wait(2.0) == frozenset()
+    assert clock.slept == [2.0, 2.0, 1.0, 2.0, 2.0]
+    database.execute("ALTER DATABASE other ALLOW_CONNECTIONS true")
+    assert [notifications.wait(2.0) for _ in range(2)] == [frozenset(), frozenset(["docs"])]
