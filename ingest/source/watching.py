@@ -79,9 +79,9 @@ class NoChanges:
 def changed_part(folder: FolderSource, paths: Iterable[str], *, deletes_missing: bool) -> PiecesSource | None:
     """Return the files among `paths` that the folder yields, as a source, or None if the whole folder has to be read.
 
-    It has to be if an ignore file has changed or a folder is new, because other files are then concerned as well. If documents
-    missing from the source are to be deleted, it has to be after a removal too, and if a table has changed: only a run that has
-    read the whole source may decide that something is missing.
+    It has to be if an ignore file has changed, a folder is new, or a changed file has several names (hard links), because other
+    files are then concerned as well. If documents missing from the source are to be deleted, it has to be after a removal too,
+    and if a table has changed: only a run that has read the whole source may decide that something is missing.
 
     Args:
         paths: absolute paths; those outside the folder are ignored.
@@ -101,6 +101,8 @@ def changed_part(folder: FolderSource, paths: Iterable[str], *, deletes_missing:
         if deletes_missing and not ignored.ignores(relative):
             return None
     part = folder.part(entries)
+    if any(_has_several_names(piece.entry) for piece in part.pieces):
+        return None
     if deletes_missing and any(piece.file_format.is_table for piece in part.pieces):
         return None
     return part
@@ -131,6 +133,14 @@ def _kind(root: Path, relative: str) -> Literal["file", "directory"] | None:
         if stat.S_ISLNK(mode):
             return None
     return "directory" if stat.S_ISDIR(mode) else "file" if stat.S_ISREG(mode) else None
+
+
+def _has_several_names(entry: Entry) -> bool:
+    """Return whether the file is found under other names, too. The system reports a change under the name it was made."""
+    try:
+        return Path(entry.path).lstat().st_nlink > 1
+    except OSError:
+        return False
 
 
 class FolderChanges:

@@ -60,6 +60,9 @@ def folder(tmp_path: Path) -> FolderSource:
     (root / ".ingestignore").write_text("ignored*\n")
     (root / "link.md").symlink_to(root / "a.md")
     (root / "linked").symlink_to(root / "sub")
+    (root / "one.md").write_text("A file with two names.")
+    (root / "two.md").hardlink_to(root / "one.md")
+    (root / "ignored-too.md").hardlink_to(root / "picture.png")
     source = open_source(root)
     assert isinstance(source, FolderSource)
     return source
@@ -80,6 +83,7 @@ def folder(tmp_path: Path) -> FolderSource:
         (["table.csv"], ["table.csv"], None),
         (["link.md"], [], None),  # it may have been a file before
         (["linked/c.md"], [], None),
+        (["one.md"], None, None),
         (["../elsewhere.md", "../docs2/a.md"], [], []),
     ],
 )
