@@ -29,6 +29,7 @@ class Operation:
             `ValueError` for any other answer.
         tokens: returns the tokens that the answer counts; raises as `read`.
         truncates: whether the API can truncate a query.
+        optional: field of a request that only makes its answer smaller, and that some servers of this API refuse; "" if none.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Operation:
     read: Callable[[Any], Vectors]
     tokens: Callable[[Any], int]
     truncates: bool = True
+    optional: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +125,14 @@ def _jina(config: ModelConfig, texts: Sequence[str], query: bool) -> Body:
 
 
 def _listed(answer: Any) -> DenseMatrix:
-    """Read `{"data": [{"index", "embedding"}]}`, whose vectors are lists or float32 in base64, in any order."""
-    rows = {int(each["index"]): each["embedding"] for each in answer["data"]}
+    """Read `{"data": [{"index", "embedding"}]}`, whose vectors are lists or float32 in base64, in any order.
+
+    Without an index, the place in the list counts: Google's servers leave out an index of 0.
+    """
+    rows = {}
+    for place, each in enumerate(answer["data"]):
+        index = each.get("index")
+        rows[place if index is None else int(index)] = each["embedding"]
     return _matrix([_row(rows[number]) for number in range(len(rows))])
 
 
@@ -158,7 +166,7 @@ def _uncounted(_answer: Any) -> int:
 
 
 _OPERATIONS: Mapping[tuple[ApiName, ModelKind], Operation] = {
-    ("openai", "dense"): Operation("/embeddings", _openai, _listed, _usage, truncates=False),
+    ("openai", "dense"): Operation("/embeddings", _openai, _listed, _usage, truncates=False, optional="encoding_format"),
     ("tei", "dense"): Operation("/embed", _tei, _matrix, _uncounted),
     ("tei", "sparse"): Operation("/embed_sparse", _tei_sparse, _sparse, _uncounted),
     ("ollama", "dense"): Operation(

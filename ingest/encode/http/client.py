@@ -20,7 +20,8 @@ from ingest.redaction import without_secrets
 CONNECT_SECONDS = 10.0
 
 _REFUSED_TEXT = (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY)
-_TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.FAILED_DEPENDENCY, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+_TRANSIENT = (HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS)
+_FAILED = (HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.FAILED_DEPENDENCY)
 _UNAUTHORIZED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 _NO_MONEY = "insufficient_quota"
 """The code with which OpenAI answers 429 to an account that has used up its money: waiting does not help."""
@@ -30,11 +31,16 @@ _REASON_LIMIT = 300
 
 _SENDABLE_KEY = re.compile(r"[!-~]+")
 
+A = TypeVar("A")
 T = TypeVar("T")
 
 
 class TooLargeError(ModelError):
     """A request has too many texts, tokens or bytes for the endpoint."""
+
+
+class FailedRequestError(ModelUnavailableError):
+    """The endpoint took a request and failed on it. A text may be the cause: some servers answer 500 to one that is too long."""
 
 
 class Reply(NamedTuple):
@@ -79,8 +85,8 @@ class EndpointClient:
     def post(self, path: str, body: Mapping[str, Any], *, tokens: int = 0) -> Reply:
         """Send a request when its turn has come, and return the answer. Does not retry.
 
-        Raises `TooLargeError`, `ModelError` if the texts are refused, and `ModelUnavailableError` for everything else: marked
-        `gave_up` if no retry can help.
+        Raises `TooLargeError`, `ModelError` if the texts are refused, `FailedRequestError` if the endpoint fails on them, and
+        `ModelUnavailableError` for everything else: marked `gave_up` if no retry can help.
         """
         self._home.check()
         self._pacer.wait(tokens)
@@ -93,15 +99,17 @@ class EndpointClient:
             self._pacer.pause(wait)
         if not response.is_success:
             raise self._refused(response, headers)
-        return Reply(self.read(response.json), headers)
+        return Reply(self.read(httpx.Response.json, response), headers)
 
-    def read(self, parse: Callable[[], T]) -> T:
+    def read(self, parse: Callable[[A], T], answer: A) -> T:
         """Return what `parse` reads from an answer. Raises `ModelUnavailableError` if it is cut short or of another kind."""
         try:
-            return parse()
+            return parse(answer)
         except (LookupError, TypeError, ValueError, AttributeError) as exc:
+            reason, _ = _reason_in(answer) if isinstance(answer, dict) and answer.get("error") else ("", None)
+            said = f" ({self._one_line(reason)})" if reason else ""
             raise ModelUnavailableError(
-                f"{self._who} gave an answer that cannot be read as one of the API {self._endpoint.api}: check api and url"
+                f"{self._who} gave an answer that cannot be read as one of the API {self._endpoint.api}{said}: check api and url"
             ) from exc
 
     def misfit(self, found: str, expected: str) -> ModelUnavailableError:
@@ -125,7 +133,9 @@ class EndpointClient:
             return TooLargeError(f"{self._who} takes no request of this size ({said}): reduce batch_texts or max_tokens")
         if status in _REFUSED_TEXT:
             return ModelError(f"{self._who} refused it ({said})")
-        if code != _NO_MONEY and (status in _TRANSIENT or status >= HTTPStatus.INTERNAL_SERVER_ERROR):
+        if status in _FAILED:
+            return FailedRequestError(f"{self._who} failed ({said})", retry_after=retry_after(headers))
+        if code != _NO_MONEY and (status in _TRANSIENT or status > HTTPStatus.NOT_IMPLEMENTED):
             wait = retry_after(headers)
             if status == HTTPStatus.TOO_MANY_REQUESTS and wait:
                 self._pacer.pause(wait)  # the other requests are refused, too
@@ -155,9 +165,12 @@ def _secret_of(key: str, endpoint: Endpoint) -> str | None:
 def _reason_of(response: httpx.Response) -> tuple[str, str | None]:
     """Return the words and the code of an error, as the APIs have them."""
     try:
-        body = response.json()
+        return _reason_in(response.json())
     except ValueError:
         return "", None
+
+
+def _reason_in(body: Any) -> tuple[str, str | None]:
     error = body.get("error", body) if isinstance(body, dict) else body
     if not isinstance(error, dict):
         return str(error), None

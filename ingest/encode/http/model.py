@@ -13,10 +13,11 @@ import numpy as np
 from ingest.encode.contract import Encoder, ModelKind, RunsOn, Vectors
 from ingest.encode.http.apis import Operation, operation_of
 from ingest.encode.http.endpoint import Endpoint
-from ingest.encode.http.proof import Proof
+from ingest.encode.http.proof import CANARIES, Proof
 from ingest.encode.http.tokens import TokenCounter, counter_of
 from ingest.encode.model_config import ModelConfig
 from ingest.encode.vectors import unit_rows
+from ingest.errors import ModelError, ModelUnavailableError
 from ingest.identity import digest
 from ingest.records import TokenLimit
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 _GROWTH = 8
 """A limit on the texts of a request that was lowered grows again by one part in this many with each request that succeeds."""
+
+_FAILURES = 5
+"""Times that the endpoint must fail on the same texts in a row before one of them may be the cause."""
 
 _TOKENS_HEADER = "x-compute-tokens"
 
@@ -134,6 +138,8 @@ class HttpModel(EndpointModel):
         super().__init__(config)
         self.dim = config.vector_dim if config.kind == "dense" else None
         self.proof = proof if proof is not None and proof.fingerprint == self.fingerprint else None
+        self.takes_optional: bool | None = None
+        """Whether the endpoint takes the field of its requests that is optional; None until it has answered one."""
 
     @cached_property
     def tokens(self) -> TokenCounter:
@@ -156,24 +162,55 @@ class HttpModel(EndpointModel):
 
 
 class HttpEncoder:
-    """An encoder that sends a request for each batch. Does not retry, and does not split."""
+    """An encoder that sends a request for each batch. Does not retry, and does not split.
+
+    A text is blamed only while the endpoint encodes another one.
+    """
 
     def __init__(self, model: HttpModel) -> None:
         self._model = model
         self._operation: Operation = operation_of(model.config)
+        self._failing: Sequence[str] = ()
+        self._failures = 0
 
     def encode_documents(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(texts, self._model.config.document_prompt, query=False)
+        return self._encode(texts, query=False)
 
     def encode_queries(self, texts: Sequence[str]) -> Vectors:
-        return self._encode(self._shortened(texts), self._model.config.query_prompt, query=True)
+        return self._encode(self._shortened(texts), query=True)
 
-    def _encode(self, texts: Sequence[str], prompt: str, *, query: bool) -> Vectors:
+    def _encode(self, texts: Sequence[str], *, query: bool) -> Vectors:
+        from ingest.encode.http.client import FailedRequestError  # noqa: PLC0415
+
+        try:
+            return self._vectors(texts, query=query)
+        except FailedRequestError as exc:
+            self._failures = self._failures + 1 if texts == self._failing else 1
+            self._failing = texts
+            if self._failures < _FAILURES or not self._encodes_another(query=query):
+                raise
+            raise ModelError(f"{exc}, {self._failures} times, although it encodes other texts") from exc
+        except ModelUnavailableError:
+            raise
+        except ModelError as exc:
+            if len(texts) > 1 or self._encodes_another(query=query):
+                raise
+            raise ModelUnavailableError(f"{exc}, and other texts, too: check its configuration", gave_up=True) from exc
+
+    def _encodes_another(self, *, query: bool) -> bool:
+        """Return whether the endpoint encodes a harmless text. Raises `ModelUnavailableError` if it is unavailable."""
+        try:
+            self._vectors(CANARIES[:1], query=query)
+        except ModelUnavailableError:
+            raise
+        except ModelError:
+            return False
+        return True
+
+    def _vectors(self, texts: Sequence[str], *, query: bool) -> Vectors:
         model, operation, client = self._model, self._operation, self._model.client
-        tokens = sum(model.tokens(texts)) if client.counts_tokens else 0
-        body = operation.body(model.config, [prompt + text for text in texts], query)
-        reply = model.post(operation.path, body, len(texts), tokens=tokens)
-        vectors = client.read(lambda: operation.read(reply.json))
+        reply = self._send(texts, query=query)
+        vectors = client.read(operation.read, reply.json)
         model.used(_tokens_of(operation, reply))
         if len(vectors) != len(texts):
             raise client.misfit(f"{len(vectors)} vectors", f"{len(texts)}")
@@ -182,6 +219,30 @@ class HttpEncoder:
                 raise client.misfit(f"vectors of {vectors.shape[1]} dimensions", f"{model.dim}")
             return unit_rows(vectors)
         return vectors
+
+    def _send(self, texts: Sequence[str], *, query: bool) -> Reply:
+        """Send a request. One that is refused is sent without its optional field if the endpoint never took that."""
+        from ingest.encode.http.client import TooLargeError  # noqa: PLC0415
+
+        model, operation = self._model, self._operation
+        prompt = model.config.query_prompt if query else model.config.document_prompt
+        tokens = sum(model.tokens(texts)) if model.client.counts_tokens else 0
+        body = operation.body(model.config, [prompt + text for text in texts], query)
+        plain = {name: value for name, value in body.items() if name != operation.optional}
+        if model.takes_optional is False:
+            return model.post(operation.path, plain, len(texts), tokens=tokens)
+        try:
+            reply = model.post(operation.path, body, len(texts), tokens=tokens)
+        except (ModelUnavailableError, TooLargeError):
+            raise
+        except ModelError:
+            if model.takes_optional or plain == body:
+                raise
+            reply = model.post(operation.path, plain, len(texts), tokens=tokens)
+            model.takes_optional = False
+        else:
+            model.takes_optional = True
+        return reply
 
     def _shortened(self, texts: Sequence[str]) -> Sequence[str]:
         """Return queries that the API refuses if they are too long, each within the token limit."""

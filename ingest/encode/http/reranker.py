@@ -45,7 +45,7 @@ class HttpScorer:
     def encode_documents(self, texts: Sequence[str]) -> DenseMatrix:
         model, operation, client = self._model, rerank_operation_of(self._model.config), self._model.client
         reply = model.post(operation.path, operation.body(model.config, self._query, texts), len(texts))
-        scores = client.read(lambda: operation.read(reply.json))
+        scores = client.read(operation.read, reply.json)
         if sorted(scores) != list(range(len(texts))):
             raise client.misfit(f"scores of {len(scores)} documents", f"those of all {len(texts)}")
         return np.array([[scores[index]] for index in range(len(texts))], np.float32)
