@@ -12,7 +12,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self, cast
-from uuid import UUID
 
 from ingest.cluster.connection import WorkerMetrics, fetch
 from ingest.cluster.coordinator import PartStarted
@@ -39,6 +38,7 @@ from ingest.sync.effects import WindowResult
 from ingest.sync.job import Job
 from ingest.sync.pipeline import CollectionSink, Sink, SourceRun
 from ingest.sync.reading import PlannedDocument
+from ingest.sync.run_state import pack_uuid, unpack_uuid
 from ingest.sync.sizing import WindowSizing
 from ingest.sync.versions import Check, StoredVersions
 from ingest.telemetry import PassReport, ThroughputMonitor
@@ -119,10 +119,10 @@ class PartResult:
 
     def add_stale(self, points: Iterable[str]) -> None:
         for point in points:
-            self.stale += UUID(point).bytes
+            self.stale += pack_uuid(point)
 
     def stale_points(self) -> list[str]:
-        return [str(UUID(bytes=bytes(self.stale[at : at + 16]))) for at in range(0, len(self.stale), 16)]
+        return [unpack_uuid(self.stale[at : at + 16]) for at in range(0, len(self.stale), 16)]
 
 
 def build_manifest(job: Job, setup: WorkerSetup) -> Manifest:

