@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ingest.encode.contract import Encoder, Model
 from ingest.encode.ensemble import EncodingOptions, Ensemble
-from ingest.errors import ConfigurationError
+from ingest.errors import ConfigurationError, IngestError
 from ingest.parameters import checked, parse_text
 from ingest.receipt import Receipt
 from ingest.records import Document
@@ -70,7 +70,7 @@ class EditableCollection(SearchableCollection):
             raise ConfigurationError("documents: there is none to write")
         sampled = SampledSources([records_source(records, name=name)])
 
-        def run(options: EncodingOptions) -> Receipt:
+        def write(options: EncodingOptions) -> Receipt:
             encoding = self._encoding_of_documents(options, sampled.texts)
             with RejectsFile(path) as file:
                 return run_job(
@@ -83,7 +83,23 @@ class EditableCollection(SearchableCollection):
                     check=encoding.check,
                 )
 
-        return self._encoding.or_in_float32(run, repeatable=True)
+        while True:
+            before = self._stored()
+            try:
+                receipt = self._encoding.or_in_float32(write, repeatable=True)
+            except IngestError:
+                if not self._was_reindexed(before):
+                    raise
+            else:
+                if not self._was_reindexed(before):
+                    return receipt
+
+    def _was_reindexed(self, before: Manifest | None) -> bool:
+        """Return whether the collection has other vectors than `before`, or is another one: what was written may not be in it."""
+        now = self._stored()
+        if before is None or now is None:
+            return False
+        return (now.collection, now.fingerprints) != (before.collection, before.fingerprints)
 
     def undelete(self, *, sources: Sequence[str] = (), doc_ids: Sequence[str] = ()) -> int:
         """Bring back soft-deleted documents, of these sources and ids or of all, and return how many."""

@@ -15,14 +15,13 @@ from ingest.parameters import checked, parse_boolean
 from ingest.reindex.filling import OURS, Filling
 from ingest.reindex.rebuild import check_texts
 from ingest.reindex.reindex import (
-    MAX_PASSES,
-    Cleanup,
     Gate,
     Reindexed,
     has_same_contents,
     new_manifest,
     report,
 )
+from ingest.reindex.swapping import MAX_PASSES, Cleanup
 from ingest.reindex.vector_sets import begin, flip, retire, staged
 from ingest.retry import RetryPolicy
 from ingest.store.contract import Manifest, Store, VectorSet, VectorSpec
@@ -59,7 +58,8 @@ def reindex_in_place(
 
     Only vectors with new names are encoded. Repeat an interrupted reindex to continue it. The present vectors are searched until
     one write of the manifest; those that are no longer searched are kept for `roll_back`, until the next reindex in place is done
-    or one is called with `keep_old=False`. The next run encodes what was written without the new vectors during that write.
+    or one is called with `keep_old=False`. A run that is still writing after that write writes the old vectors only; the next run
+    encodes the new ones.
 
     Args:
         gate: called with the collection and its name in a `StagedStore` before the swap; raises to prevent it.
@@ -103,6 +103,8 @@ def reindex_in_place(
     cleanup.retire_previous()
     flipped = flip(store.manifest(stored.collection), searched)
     store.write_manifest(flipped)
+    if added:
+        filling.catch_up()  # what was written during the write of the manifest
     cleanup.drop_abandoned(keep=None)
     dropped = _drop_leftovers(store, flipped, keep_old=keep_old)
     note_sigmas(store, stored.collection)

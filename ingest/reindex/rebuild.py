@@ -146,6 +146,11 @@ class Rebuild:
                     logger.info("made %d points of %s from %s", differing, self._target, self._live)
         return differing
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether both collections have as many points."""
+        return self._store.count(self._live) == self._store.count(self._target)
+
     def verify(self) -> None:
         """Raise `StoreError` if a vector of the new collection is missing, has a wrong dimension or is not finite.
 

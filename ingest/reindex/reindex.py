@@ -3,6 +3,7 @@
     NAME            alias: the live collection, which is searched and written
     NAME__previous  alias: the live collection before the last swap, for a rollback
     NAME__next      alias: the collection being built, or one that is no longer needed
+    NAME__swap      alias: the live collection, while it is about to be swapped; see `ingest.sync.in_use`
 
 The collections behind the aliases are called `NAME__<8 hex digits>`. There is no other record: these names are enough to clean up
 after a crash. Only a collection that was provably created for NAME, and that no other alias names, is changed or dropped; see
@@ -22,26 +23,31 @@ from ingest.errors import (
     ConfigurationError,
     ForeignCollectionError,
     ManifestMismatchError,
-    StoreError,
 )
 from ingest.parameters import checked, parse_boolean
 from ingest.receipt import LeaseEvent, ModelReport
+from ingest.records import StoredPoint
 from ingest.reindex import vector_sets
 from ingest.reindex.filling import Filling, count_lacking
-from ingest.reindex.rebuild import Rebuild, check_texts
+from ingest.reindex.rebuild import Rebuild, check_texts, pair_by_id
+from ingest.reindex.swapping import Cleanup, catch_up, check_live
 from ingest.store.contract import Manifest, Store, VectorSpec
 from ingest.store.layout import kept_datatype
-from ingest.store.schema import _normalize_collection_name, is_version_of, physical_name
+from ingest.store.schema import INGEST_FIELD, _normalize_collection_name, fingerprint_of, is_version_of, physical_name
 from ingest.store.similarity import note_sigmas
 from ingest.sync.job import Job
 from ingest.sync.manifest import changed_canaries
-from ingest.sync.ownership import ADOPTED_FROM, check_aliases, next_alias, other_aliases, previous_alias, why_kept
+from ingest.sync.ownership import (
+    ADOPTED_FROM,
+    check_aliases,
+    next_alias,
+    other_aliases,
+    previous_alias,
+    swap_alias,
+)
 from ingest.telemetry import ThroughputMonitor
 
 logger = logging.getLogger(__name__)
-
-MAX_PASSES = 10
-"""Maximum number of passes over a collection that keeps changing before a reindex gives up."""
 
 Gate = Callable[[str, str], None]
 """A check of (live collection, new collection) that raises an `IngestError` to prevent the swap."""
@@ -126,18 +132,20 @@ def reindex(
     store.write_manifest(new)
     store.defer_indexing(target)
     rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, ensemble=ensemble, bounds=job.bounds)
-    _catch_up(rebuild, store, live, target)
+    catch_up(rebuild, live, target)
     store.finalize(target)
     rebuild.verify()
     if gate is not None:
         gate(live, target)
-    _check_live(store, name, live)
-    _catch_up(rebuild, store, live, target)
+    check_live(store, name, live)
+    catch_up(rebuild, live, target)
     store.ensure(new, job.options, live)  # its settings may have changed meanwhile
     store.update_notes(target, store.notes(live))
     note_sigmas(store, target)
-    _check_live(store, name, live)
-    cleanup.swap(live, target, keep_old=keep_old)
+    cleanup.swap_unchanged(rebuild, live, target)
+    cleanup.drop_abandoned(keep=None)
+    if not keep_old:
+        cleanup.drop(live)
     return report(name, store, monitor, cleanup, rebuild)
 
 
@@ -175,8 +183,26 @@ def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | Non
         store.set_aliases({name: adopted_from})
         return report(name, store, ThroughputMonitor(), Cleanup(store, name))
     check_aliases(store, name)
-    store.set_aliases({name: previous, previous_alias(name): live})
+    store.set_aliases({name: previous, previous_alias(name): live, swap_alias(name): None})
+    if differing := _count_differing(store, previous, live):
+        logger.warning(
+            "%d chunks of %s were written, changed or deleted since that swap: the next run of their sources writes them; what an"
+            " app pushed must be pushed again",
+            differing,
+            name,
+        )
     return report(name, store, ThroughputMonitor(), Cleanup(store, name))
+
+
+def _count_differing(store: Store, one: str, other: str) -> int:
+    """Return the number of points that only one of two collections has, or whose texts or payloads differ."""
+    pairs = pair_by_id(store.scroll(one, payload=[INGEST_FIELD]), store.scroll(other, payload=[INGEST_FIELD]))
+    return sum(_contents(left) != _contents(right) for left, right in pairs)
+
+
+def _contents(point: StoredPoint | None) -> tuple[str, str] | None:
+    made = None if point is None else fingerprint_of(point.id, point.payload)
+    return None if made is None else (made.text_fp, made.payload_fp)
 
 
 def _live_collection(store: Store, name: str) -> str:
@@ -189,15 +215,6 @@ def _live_collection(store: Store, name: str) -> str:
             f" and a new collection, and drop {name} when it is no longer searched"
         )
     return live
-
-
-def _check_live(store: Store, name: str, live: str) -> None:
-    """Raise `StoreError` if the name no longer points to `live`: what was written since is not in `live`, and would be lost."""
-    if (current := store.aliases().get(name)) != live:
-        raise StoreError(
-            f"{name} points to {current} and no longer to {live}, since another reindex or a rollback swapped it meanwhile, so it"
-            " was not swapped again: run reindex again when no other one is under way"
-        )
 
 
 def new_manifest(requested: Manifest, stored: Manifest, name: str) -> Manifest:
@@ -269,72 +286,6 @@ def _can_be_built(store: Store, target: str, wanted: Manifest, name: str) -> boo
     if manifest != manifest.searched:  # it has other vectors, too
         return False
     return target in {aliases.get(next_alias(name)), aliases.get(previous_alias(name))} or store.count(target) == 0
-
-
-class Cleanup:
-    """The swap of a reindex of `name`, and the removal of collections that it no longer needs."""
-
-    def __init__(self, store: Store, name: str) -> None:
-        self._store = store
-        self._name = name
-        self.dropped: list[str] = []
-        self.kept: dict[str, str] = {}
-
-    def drop_abandoned(self, *, keep: str | None) -> None:
-        """Drop the collection that an interrupted reindex left, unless it is `keep`."""
-        aliases, alias = self._store.aliases(), next_alias(self._name)
-        abandoned = aliases.get(alias)
-        if abandoned is None:
-            return
-        wanted = {keep, aliases.get(self._name), aliases.get(previous_alias(self._name))}
-        if abandoned in wanted or not self._drop(abandoned):
-            self._store.set_aliases({alias: None})
-
-    def retire_previous(self) -> None:
-        """Let `drop_abandoned` drop the collection kept for a rollback, since another rollback takes its place."""
-        aliases = self._store.aliases()
-        if (older := aliases.get(previous_alias(self._name))) is not None:
-            self._store.set_aliases({previous_alias(self._name): None, next_alias(self._name): older})
-
-    def swap(self, live: str, target: str, *, keep_old: bool) -> None:
-        """Point the name to the new collection, and only then drop the collections that are no longer needed."""
-        older = self._store.aliases().get(previous_alias(self._name))
-        unneeded = None if older in {None, live, target} or self._keeps(older) else older
-        swapped = {self._name: target, previous_alias(self._name): live, next_alias(self._name): unneeded}
-        self._store.set_aliases(swapped)
-        if unneeded is not None and not self._drop(unneeded):
-            self._store.set_aliases({next_alias(self._name): None})
-        if not keep_old:
-            self._drop(live)
-
-    def _drop(self, collection: str) -> bool:
-        """Drop a collection unless it must be kept. Return whether it was dropped."""
-        if self._keeps(collection):
-            return False
-        self._store.drop(collection)
-        self.dropped.append(collection)
-        logger.info("dropped %s, which was not in use", collection)
-        return True
-
-    def _keeps(self, collection: str) -> bool:
-        reason = why_kept(self._store, self._name, collection)
-        if reason is not None and collection not in self.kept:
-            self.kept[collection] = reason
-            logger.warning(
-                "the collection %s is no longer needed for %s but was not dropped (%s)", collection, self._name, reason
-            )
-        return reason is not None
-
-
-def _catch_up(rebuild: Rebuild, store: Store, live: str, target: str) -> None:
-    """Copy points until the new collection equals the live one. Raise `StoreError` if that keeps changing."""
-    for _ in range(MAX_PASSES):
-        if rebuild.catch_up() == 0 and store.count(live) == store.count(target):
-            return
-    raise StoreError(
-        f"the collection {live} kept changing while {target} was built from it, so they were not swapped: run reindex again when"
-        " no other job is writing to it; it continues from there"
-    )
 
 
 def report(

@@ -197,6 +197,13 @@ class Store(Protocol):
         """
         ...
 
+    def exchange_alias(self, alias: str, targets: Mapping[str, str | None]) -> bool:
+        """Remove an alias and do what `set_aliases` does with others, all at once. Return False if the alias does not exist.
+
+        Then nothing changes. `targets` sets at least one alias, and `alias` is not among them. Raises what `set_aliases` raises.
+        """
+        ...
+
     def defer_indexing(self, collection: str) -> None:
         """Build no index until `finalize`, for a long load.
 

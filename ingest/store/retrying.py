@@ -112,10 +112,20 @@ class RetryingStore:
         return self._call(self._store.aliases)
 
     def set_aliases(self, targets: Mapping[str, str | None]) -> None:
-        # A target may itself be an alias that this call moves, so it is resolved once for all attempts.
-        aliases = self.aliases()
-        resolved = {alias: target and aliases.get(target, target) for alias, target in targets.items()}
+        resolved = self._resolved(targets)
         self._call(lambda: self._store.set_aliases(resolved))
+
+    def exchange_alias(self, alias: str, targets: Mapping[str, str | None]) -> bool:
+        resolved = self._resolved(targets)
+        if self._call(lambda: self._store.exchange_alias(alias, resolved)):
+            return True
+        aliases = self.aliases()  # an earlier attempt may have done it, and its response was lost
+        return all(aliases.get(each) == target for each, target in resolved.items())
+
+    def _resolved(self, targets: Mapping[str, str | None]) -> dict[str, str | None]:
+        """Return the targets for all attempts: one may itself be an alias that the call moves."""
+        aliases = self.aliases()
+        return {alias: target and aliases.get(target, target) for alias, target in targets.items()}
 
     def defer_indexing(self, collection: str) -> None:
         self._call(lambda: self._store.defer_indexing(collection))

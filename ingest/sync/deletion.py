@@ -19,6 +19,7 @@ from ingest.store.request_sizes import batches
 from ingest.store.schema import DOC_KEY_FIELD, INGEST_FIELD, SOFT_DELETED_FIELD, with_soft_delete, without_soft_delete
 from ingest.store.writer import Effects, Writer
 from ingest.sync.account import Tally
+from ingest.sync.in_use import collections_to_write
 from ingest.sync.plan import DeleteMode, MissingAction, plan_missing_document
 from ingest.sync.run_state import BATCH_POINTS, PendingDeletes
 from ingest.telemetry import ThroughputMonitor
@@ -265,10 +266,11 @@ def undelete(
     if doc_ids:
         conditions.append(Condition("doc_id", "any", tuple(doc_ids)))
     restored: set[str] = set()
-    with Writer(store, collection) as writer:
-        for points in batches(store.scroll(collection, conditions), lambda _: 1, BATCH_POINTS, BATCH_POINTS):
-            writer.submit(Effects(payloads={point.id: without_soft_delete(point.payload) for point in points}))
-            restored.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
+    for stored_as in collections_to_write(store, collection):
+        with Writer(store, stored_as) as writer:
+            for points in batches(store.scroll(stored_as, conditions), lambda _: 1, BATCH_POINTS, BATCH_POINTS):
+                writer.submit(Effects(payloads={point.id: without_soft_delete(point.payload) for point in points}))
+                restored.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
     return len(restored)
 
 
@@ -281,11 +283,12 @@ def delete_documents(store: Store, collection: str, doc_ids: Sequence[str], sour
     ids, name = checked("doc_ids", parse_texts, doc_ids), checked("source", optional(parse_text), source)
     conditions = [Condition("doc_id", "any", ids), *([] if name is None else [Condition("source", "eq", name)])]
     deleted: set[str] = set()
-    with Writer(store, collection) as writer:
-        stored = store.scroll(collection, conditions, payload=["doc_id", DOC_KEY_FIELD]) if ids else iter(())
-        for points in batches(filter(is_signed, stored), lambda _: 1, BATCH_POINTS, BATCH_POINTS):
-            writer.submit(Effects(deletes=[point.id for point in points]))
-            deleted.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
+    for stored_as in collections_to_write(store, collection):
+        with Writer(store, stored_as) as writer:
+            stored = store.scroll(stored_as, conditions, payload=["doc_id", DOC_KEY_FIELD]) if ids else iter(())
+            for points in batches(filter(is_signed, stored), lambda _: 1, BATCH_POINTS, BATCH_POINTS):
+                writer.submit(Effects(deletes=[point.id for point in points]))
+                deleted.update(point.payload[INGEST_FIELD]["doc_key"] for point in points)
     return len(deleted)
 
 

@@ -25,6 +25,7 @@ from ingest.store.schema import (
     with_fingerprint,
 )
 from ingest.store.writer import Effects, Writer
+from ingest.sync.in_use import stays_in_use
 from ingest.sync.ownership import check_name, previous_alias
 
 logger = logging.getLogger(__name__)
@@ -135,10 +136,10 @@ def check_still_in_use(wanted: Manifest, collection: str, store: Store) -> None:
     next run brings over what was written after it.
     """
     name = wanted.collection
+    if stays_in_use(store, name, collection) or collection == name:
+        return
     aliases = store.aliases()
     now = aliases.get(name)
-    if collection in (now, name):
-        return
     if aliases.get(previous_alias(name)) == collection:
         logger.warning("a reindex replaced %s by %s while this run wrote to it: run again", collection, now)
         return

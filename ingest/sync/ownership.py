@@ -14,6 +14,7 @@ from ingest.store.schema import is_version_of, no_collection, usual_names
 
 _PREVIOUS = "__previous"
 _NEXT = "__next"
+_SWAP = "__swap"
 
 ADOPTED_FROM = "adopted_from"
 """The note with the collection of another tool that a collection took the alias from."""
@@ -29,18 +30,28 @@ def next_alias(name: str) -> str:
     return f"{name}{_NEXT}"
 
 
+def swap_alias(name: str) -> str:
+    """Return the alias of the collection of `name` while a reindex is about to swap it. See `in_use`."""
+    return f"{name}{_SWAP}"
+
+
+def swap_aliases_of(aliases: Mapping[str, str], collection: str) -> list[str]:
+    """Return the aliases of reindexes that are about to swap a collection."""
+    return [alias for alias, target in aliases.items() if target == collection and alias.endswith(_SWAP)]
+
+
 def check_name(name: str) -> None:
     """Raise `ConfigurationError` for a name that is reserved for the aliases of `ingest reindex`."""
-    if name.endswith((_PREVIOUS, _NEXT)):
+    if name.endswith((_PREVIOUS, _NEXT, _SWAP)):
         raise ConfigurationError(
-            f"the collection name {name!r} is reserved: ingest reindex keeps names that end in {_PREVIOUS} or {_NEXT} for its own"
-            " aliases; choose another name"
+            f"the collection name {name!r} is reserved: ingest reindex keeps names that end in {_PREVIOUS}, {_NEXT} or"
+            f" {_SWAP} for its own aliases; choose another name"
         )
 
 
 def other_aliases(aliases: Mapping[str, str], collection: str, name: str) -> list[str]:
     """Return the aliases of a collection apart from `name` and those that a reindex keeps for it."""
-    own = {name, previous_alias(name), next_alias(name)}
+    own = {name, previous_alias(name), next_alias(name), swap_alias(name)}
     return sorted(alias for alias, target in aliases.items() if target == collection and alias not in own)
 
 
@@ -56,7 +67,7 @@ def why_kept(store: Store, name: str, collection: str) -> str | None:
 def check_aliases(store: Store, name: str) -> None:
     """Raise `ConfigurationError` if `name` or an alias kept for it stands for a collection that was not created for `name`."""
     aliases = store.aliases()
-    for alias in (name, previous_alias(name), next_alias(name)):
+    for alias in (name, previous_alias(name), next_alias(name), swap_alias(name)):
         collection = aliases.get(alias, alias)
         try:
             manifest = store.manifest(collection)

@@ -26,6 +26,7 @@ from ingest.store.schema import SOFT_DELETED_FIELD
 from ingest.store.writer import Writer
 from ingest.sync.account import Tally
 from ingest.sync.deletion import SourceDeletes, find_missing
+from ingest.sync.in_use import collections_to_write
 from ingest.sync.plan import DeleteMode, MissingAction
 from ingest.sync.run_state import PendingDeletes
 from ingest.telemetry import ThroughputMonitor
@@ -224,16 +225,17 @@ def forget_source(
         raise ConfigurationError(
             f"the collection {collection} has no source {source}: ingest collections info {collection} lists those it has"
         )
-    moment, tally = now(), Tally()
-    with PendingDeletes() as deletes:
-        source_deletes = SourceDeletes(source, collection, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
-        source_deletes.note_stored()
-        find_missing(deletes, (), (), now=moment, delete_after=grace)
-        with Writer(store, collection) as writer:
-            source_deletes.delete_missing(writer, moment, tally)
-        in_grace_period = deletes.count_missing_documents(MissingAction.KEEP)
-    if not (tally.soft_deleted or in_grace_period):
-        drop_note(store, collection, source)
+    moment, tally, in_grace_period = now(), Tally(), 0
+    for stored_as in collections_to_write(store, collection):
+        with PendingDeletes() as deletes:
+            source_deletes = SourceDeletes(source, stored_as, DeleteMode.FULL, grace, store, ThroughputMonitor(), (), deletes)
+            source_deletes.note_stored()
+            find_missing(deletes, (), (), now=moment, delete_after=grace)
+            with Writer(store, stored_as) as writer:
+                source_deletes.delete_missing(writer, moment, tally)
+            in_grace_period = deletes.count_missing_documents(MissingAction.KEEP)
+        if not (tally.soft_deleted or in_grace_period):
+            drop_note(store, stored_as, source)
     return Forgotten(collection, source, tally.deleted, tally.soft_deleted, in_grace_period, tally.chunks_deleted)
 
 

@@ -250,7 +250,7 @@ def reindexed(stage: Stage, store: Store, *, keep_old: bool) -> Reindexed:
 
 
 @reaches("aliases", "manifest", "ensure", "set_aliases", "write_manifest", "defer_indexing", "notes", "update_notes")
-@reaches("scroll", "retrieve", "upsert", "count", "finalize", "drop")
+@reaches("scroll", "retrieve", "upsert", "count", "finalize", "drop", "exchange_alias")
 def test_a_reindex_that_drops_the_old_collection(stage: Stage) -> None:
     report = reindexed(stage, stage.retrying, keep_old=False)
     assert [info.name for info in stage.store.collections() if info.name.startswith(stage.collection)] == [report.stored_as]

@@ -169,6 +169,17 @@ def test_the_engine_stores_new_vectors_like_those_of_a_fresh_ingestion(tmp_path:
     assert in_place == ingested
 
 
+def test_what_is_written_just_before_the_manifest_gets_the_new_vectors(bench: Bench) -> None:
+    late = [*FEW, Document("late", "A new document")]
+
+    def run_meanwhile(_: str, __: int) -> None:
+        bench.run(late, [KEPT, OLD])
+
+    methods = frozenset({"write_manifest"})
+    assert bench.reindex([KEPT, NEW], store=FlakyStore(bench.store, run_meanwhile, methods=methods)).encoded[NEW.key] > len(FEW)
+    assert bench.run(late, [KEPT, NEW]).chunks.written == 0
+
+
 # --- what is refused, before anything changes
 
 

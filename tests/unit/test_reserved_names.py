@@ -22,7 +22,7 @@ from ingest.testing import HashEncoder, ListSource
 DOCUMENTS = [document("one", "a")]
 
 
-@pytest.fixture(params=["docs__previous", "Docs__NEXT"])
+@pytest.fixture(params=["docs__previous", "Docs__NEXT", "docs__swap"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SyncBench]:
     with EdgeStore(tmp_path / "qdrant") as store:
         yield SyncBench(store, request.param, tmp_path)

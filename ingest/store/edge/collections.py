@@ -156,6 +156,13 @@ class EdgeCollections:
             return self._aliases.read()
 
     def set_aliases(self, targets: Mapping[str, str | None]) -> None:
+        self._change_aliases(targets)
+
+    def exchange_alias(self, alias: str, targets: Mapping[str, str | None]) -> bool:
+        return self._change_aliases({alias: None, **targets}, only_with=alias)
+
+    def _change_aliases(self, targets: Mapping[str, str | None], *, only_with: str | None = None) -> bool:
+        """Change the aliases, if the alias `only_with` exists. Return whether it does."""
         with self._mutex:
             self._check_open()
             directories = {
@@ -167,11 +174,14 @@ class EdgeCollections:
                 _check_exists(directory)
             check_aliases_are_free(directories, collection_names(self._root), self.location)
             if not (directories or self._aliases.read()):
-                return  # nothing to remove, and perhaps no directory yet
+                return only_with is None  # nothing to remove, and perhaps no directory yet
             with self._aliases.changing() as aliases:
+                if only_with is not None and only_with not in aliases:
+                    return False
                 for alias in targets:
                     aliases.pop(alias, None)
                 aliases.update({alias: directory.name for alias, directory in directories.items()})
+            return True
 
     def defer_indexing(self, collection: str) -> None:
         with self._mutex:

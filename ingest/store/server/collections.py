@@ -159,6 +159,25 @@ class ServerCollections:
         return dict(now)
 
     def set_aliases(self, targets: Mapping[str, str | None]) -> None:
+        changes = self._alias_changes(targets)
+        self._call(None, lambda: self._client.update_collection_aliases(changes))
+
+    def exchange_alias(self, alias: str, targets: Mapping[str, str | None]) -> bool:
+        changes = self._alias_changes(targets)
+        # The server refuses to rename an alias that does not exist, and then does nothing of the rest either.
+        replaced = next(each for each, target in targets.items() if target is not None)
+        renamed = models.RenameAliasOperation(rename_alias=models.RenameAlias(old_alias_name=alias, new_alias_name=replaced))
+        try:
+            self._call(None, lambda: self._client.update_collection_aliases([renamed, *changes]))
+        except StoreError:
+            if alias in self.aliases():
+                raise
+            return False
+        return True
+
+    def _alias_changes(
+        self, targets: Mapping[str, str | None]
+    ) -> list[models.CreateAliasOperation | models.DeleteAliasOperation]:
         aliases, names = self.aliases(), self._names()
         wanted = {alias: aliases.get(target, target) for alias, target in targets.items() if target is not None}
         for name in wanted.values():
@@ -173,7 +192,7 @@ class ServerCollections:
             models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=alias))
             for alias in targets.keys() - wanted.keys()
         ]
-        self._call(None, lambda: self._client.update_collection_aliases([*created, *removed]))
+        return [*created, *removed]
 
     def count(self, collection: str, conditions: Sequence[Filter] = ()) -> int:
         selected = self._filter(collection, conditions)

@@ -96,6 +96,19 @@ def test_aliases_are_set_moved_and_removed_together(store: Store, collection: st
     assert ours(store, collection) == {two: first}
 
 
+def test_an_alias_is_exchanged_for_others_only_if_it_exists(store: Store, collection: str) -> None:
+    first, second = two_collections(store, collection)
+    one, two, three = (f"{collection}_{n}" for n in (1, 2, 3))
+    assert not store.exchange_alias(three, {one: second})
+    store.set_aliases({one: first, three: first})
+    assert store.exchange_alias(three, {one: second, two: one})
+    assert ours(store, collection) == {one: second, two: first}
+    assert not store.exchange_alias(three, {one: first, two: None})
+    with pytest.raises(CollectionNotFoundError, match="missing"):
+        store.exchange_alias(two, {one: f"{collection}_missing"})
+    assert ours(store, collection) == {one: second, two: first}
+
+
 def test_nothing_is_changed_where_a_target_is_missing(store: Store, collection: str) -> None:
     first, second = two_collections(store, collection)
     store.set_aliases({collection: first})
