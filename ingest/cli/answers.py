@@ -6,11 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
-from ingest.cli.output import plain, printable
-from ingest.cli.terminal import output
+from ingest.cli.output import Part, plain, print_line, printable
 from ingest.records import Hit
 from ingest.search.answer import Answer, RerankResult
 
@@ -21,31 +17,25 @@ INDENT = "    "
 
 def print_hits(hits: Sequence[Hit], *, explain: bool) -> None:
     """Print search results: title and section, then where and how well, then the passage with its matches in bold."""
-    console = output()
     if not hits:
-        console.print("nothing found")
+        print_line(("nothing found", ""))
     for number, hit in enumerate(hits, start=1):
-        console.print(Text(f"{number:2}. {_heading(hit)}", style="bold"))
-        _print_indented(console, Text(f"{plain(hit.place)}  score {hit.score:#.3g}".rstrip("."), style="cyan"))
+        print_line((f"{number:2}. {_heading(hit)}", "bold"))
+        print_line((f"{plain(hit.place)}  score {hit.score:#.3g}".rstrip("."), "cyan"), indent=INDENT)
         if explain:
-            _print_indented(console, Text(_explanation(hit), style="dim"))
+            print_line((_explanation(hit), "dim"), indent=INDENT)
         for text in hit.before:
-            _print_indented(console, Text(_shortened(text), style="dim"))
-        _print_indented(console, _highlighted(hit))
+            print_line((_shortened(text), "dim"), indent=INDENT)
+        print_line(*_highlighted(hit), indent=INDENT)
         for text in hit.after:
-            _print_indented(console, Text(_shortened(text), style="dim"))
-
-
-def _print_indented(console: Console, text: Text) -> None:
-    for line in text.wrap(console, console.width - len(INDENT)):
-        console.print(Text(INDENT) + line)
+            print_line((_shortened(text), "dim"), indent=INDENT)
 
 
 def print_facets(facets: Mapping[str, Mapping[str, int]]) -> None:
     """Print the counted values of each field."""
     for name, counts in facets.items():
         values = ", ".join(f"{plain(value)} {count:,}" for value, count in counts.items())
-        output().print(Text(f"{plain(name)}: {values or 'no values'}"))
+        print_line((f"{plain(name)}: {values or 'no values'}", ""))
 
 
 def _heading(hit: Hit) -> str:
@@ -55,15 +45,15 @@ def _heading(hit: Hit) -> str:
     return plain(" › ".join([title, *section]))
 
 
-def _highlighted(hit: Hit) -> Text:
+def _highlighted(hit: Hit) -> list[Part]:
     """Return the snippet of a hit on one line, with its matches in bold."""
     if hit.snippet is None:
-        return Text(_shortened(hit.text))
-    text, at = Text(), 0
+        return [(_shortened(hit.text), "")]
+    parts, at = list[Part](), 0
     for start, end in hit.highlights:
-        text.append(printable(hit.snippet[at:start])).append(printable(hit.snippet[start:end]), style="bold")
+        parts += [(printable(hit.snippet[at:start]), ""), (printable(hit.snippet[start:end]), "bold")]
         at = end
-    return text.append(printable(hit.snippet[at:]))
+    return [*parts, (printable(hit.snippet[at:]), "")]
 
 
 def _explanation(hit: Hit) -> str:

@@ -1,15 +1,19 @@
-"""Output that every command shares: one JSON object, and text that is safe to print."""
+"""Output that every command shares: one JSON object, lines for people, and text that is safe to print."""
 
 from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ingest.errors import DeletionBrakeError, IngestError
+
+Part = tuple[str, str]
+"""A part of a line and its style, as rich names styles; an empty one for none."""
 
 _SPACES = re.compile(r"\s+")
 
@@ -29,6 +33,20 @@ def print_json(value: Any) -> None:
     else:
         stream.write(data.encode())
         stream.flush()
+
+
+def print_line(*parts: Part, indent: str = "") -> None:
+    """Print a line of parts. A terminal shows their styles, and wraps the line under its indent; a pipe or file gets the text."""
+    if not sys.stdout.isatty() and not os.environ.get("FORCE_COLOR"):
+        sys.stdout.write(f"{indent}{''.join(text for text, _ in parts)}\n")
+        return
+    from rich.text import Text  # noqa: PLC0415  a twentieth of a search, and only terminals need it
+
+    from ingest.cli.terminal import output  # noqa: PLC0415
+
+    console = output()
+    for line in Text.assemble(*parts).wrap(console, console.width - len(indent)):
+        console.print(Text(indent) + line)
 
 
 def error_json(error: IngestError) -> dict[str, Any]:

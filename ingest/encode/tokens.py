@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
+from tokenizers.normalizers import Normalizer
 
 from ingest.errors import ModelError
 
@@ -55,6 +56,12 @@ class DocumentTokens:
             return token_ids
         # Truncation keeps the last token, the closing one.
         return [ids if len(ids) <= limit else np.append(ids[: limit - 1], ids[-1:]) for ids in token_ids]
+
+    @property
+    def normalizer(self) -> Normalizer | None:
+        """What the tokenizer does to a text first. Raises `ModelError` if it cannot be read."""
+        normalizer: Normalizer | None = self._tokenizer.normalizer
+        return normalizer
 
     def _tokenize(self, texts: Sequence[str]) -> list[TokenIds]:
         with self._lock:

@@ -18,7 +18,6 @@ from ingest.context import heading_path, path_line
 from ingest.encode.batching import AdaptiveBatchController
 from ingest.encode.devices import check_devices, compute_dtype, default_devices
 from ingest.encode.lease import give_back
-from ingest.encode.openvino.reranker import converted_reranker
 from ingest.encode.precision import reranker_precision
 from ingest.encode.registry import CustomModels, EnsembleConfig, ModelConfig
 from ingest.encode.rerankers import AnyReranker, make_reranker, reranker_config
@@ -270,6 +269,8 @@ class RerankPipeline(NotCopied):
 
     def _make(self, dtype: str) -> AnyReranker:
         if self.config.has_files and dtype == "float32" and self._cache_directory is not None:
+            from ingest.encode.openvino.reranker import converted_reranker  # noqa: PLC0415  most searches rerank nothing
+
             converted = converted_reranker(self.config, self._cache_directory)
             if converted is not None:
                 return converted

@@ -68,7 +68,7 @@ def test_listing_the_collections_imports_no_models_no_sources_and_no_arrays(sear
 
 @pytest.mark.parametrize("options", [[], ["--vectors", "bm25"]])
 def test_a_search_imports_no_torch_and_no_sources(options: list[str], searched: Path) -> None:
-    heavy = {*MODELS, *SOURCES, *CLIENTS, "openvino", "onnxruntime", "sentence_transformers", "prometheus_client"}
+    heavy = {*MODELS, *SOURCES, *CLIENTS, "openvino", "onnxruntime", "safetensors", "prometheus_client", "rich"}
     assert not imported("search", "c", "who approves a refund?", *options, cwd=searched) & heavy
 
 

@@ -134,7 +134,8 @@ def test_what_is_printed_is_what_is_stored(capsys: pytest.CaptureFixture[str]) -
 def test_hits_on_a_terminal_are_wrapped_and_their_matches_bold(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     console = Console(file=shown, force_terminal=True, width=60, color_system="standard", highlight=False)
-    monkeypatch.setattr("ingest.cli.answers.output", lambda: console)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("ingest.cli.terminal.output", lambda: console)
     print_hits([HIT], explain=False)
     assert "\x1b[1mDocuments\x1b[0m are \x1b[1mdeleted\x1b[0m now" in shown.getvalue()
     plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.getvalue())

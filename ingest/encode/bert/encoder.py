@@ -11,7 +11,7 @@ from ingest.encode.bert.network import Bert, open_bert
 from ingest.encode.bert.shape import read_shape
 from ingest.encode.file_model import max_tokens
 from ingest.encode.model_config import ModelConfig
-from ingest.encode.resolve import ModelFiles, verify
+from ingest.encode.resolve import ModelFiles, verifying
 from ingest.encode.self_description import prompt_differences
 from ingest.encode.tokens import DocumentTokens, TokenIds
 from ingest.encode.vectors import unit_rows
@@ -58,18 +58,18 @@ def open_query_encoder(config: ModelConfig, files: ModelFiles, tokens: DocumentT
     """Return the encoder, or None if the model is no plain BERT, or not the one that its configuration describes.
 
     Nothing is raised for a wrong configuration: torch, which then loads the model, says what is wrong. Raises `ModelError` if the
-    weights are not the published ones.
+    weights are not the published ones, or the tokenizer cannot be read.
     """
-    shape = read_shape(files.folder)
-    if (
-        shape is None
-        or (shape.dim, shape.pooling) != (config.dim, config.pooling or shape.pooling)
-        or shape.positions < max_tokens(config)
-        or config.task is not None
-        or config.needs_remote_code
-        or prompt_differences(config, shape)
-    ):
-        return None
-    verify(config, files)
-    network = open_bert(files.folder, shape)
-    return None if network is None else BertQueryEncoder(config, network, tokens)
+    with verifying(config, files):
+        shape = read_shape(files.folder, tokens)
+        if (
+            shape is None
+            or (shape.dim, shape.pooling) != (config.dim, config.pooling or shape.pooling)
+            or shape.positions < max_tokens(config)
+            or config.task is not None
+            or config.needs_remote_code
+            or prompt_differences(config, shape)
+        ):
+            return None
+        network = open_bert(files.folder, shape)
+        return None if network is None else BertQueryEncoder(config, network, tokens)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import mmap
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -9,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 from ingest.encode.bert.shape import BertShape
 from ingest.encode.tokens import TokenIds
@@ -22,32 +23,36 @@ _WORDS = "embeddings.word_embeddings.weight"
 
 
 class Weights:
-    """The weights of a BERT, mapped into memory.
+    """The weights of a BERT, mapped into memory: nothing is copied, and what no query needs is not even read.
 
-    Raises `OSError` and `SafetensorError` if the file cannot be read or lacks some, and `ValueError` if they are not float32.
+    A safetensors file is the length of a header (8 bytes), the header as JSON, and the tensors.
+
+    Raises `OSError` if the file cannot be read, and `ValueError` if it is none of float32 weights or lacks some.
     """
 
     def __init__(self, file: Path) -> None:
-        opened: Any = safe_open(file, framework="numpy")
-        self._file = opened
-        self._prefix = "bert." if f"bert.{_WORDS}" in opened.keys() else ""  # noqa: SIM118  it is no mapping
-        self._words = opened.get_slice(self._prefix + _WORDS)
+        with file.open("rb") as stream:
+            self._bytes = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        self._start = 8 + int.from_bytes(self._bytes[:8], "little")
+        header: Any = json.loads(self._bytes[8 : self._start])
+        self._tensors: dict[str, Any] = header if isinstance(header, dict) else {}
+        self._prefix = "bert." if f"bert.{_WORDS}" in self._tensors else ""
+        self._words = self.read(_WORDS)
 
     def read(self, name: str) -> Matrix:
         """Return a tensor."""
-        weights: Matrix = self._file.get_tensor(self._prefix + name)
-        if weights.dtype != np.float32:
-            raise ValueError(f"{name} is {weights.dtype}")
-        return weights
+        match self._tensors.get(self._prefix + name):
+            case {"dtype": "F32", "shape": list(shape), "data_offsets": [int(start), int(end)]} if start < end:
+                numbers = np.frombuffer(self._bytes, "<f4", (end - start) // 4, self._start + start)
+                return numbers.reshape(shape)
+        raise ValueError(f"there are no float32 weights {name}")
 
     def words(self, token_ids: TokenIds) -> Matrix:
-        """Return the embedding of each token. The table is the largest part of a small model, so only these rows are read."""
-        return np.concatenate([self._words[token : token + 1] for token in token_ids.tolist()])
+        """Return the embedding of each token."""
+        return self._words[token_ids]
 
-    def linear(self, *names: str) -> Step:
-        """Return the linear layer of this name, or several side by side, in one product."""
-        weight = np.concatenate([self.read(f"{name}.weight") for name in names]).T
-        bias = np.concatenate([self.read(f"{name}.bias") for name in names])
+    def linear(self, name: str) -> Step:
+        weight, bias = self.read(f"{name}.weight").T, self.read(f"{name}.bias")
         return lambda matrix: matrix @ weight + bias
 
     def layer_norm(self, name: str, epsilon: float) -> Step:
@@ -92,15 +97,17 @@ class Bert:
 
     def _layer(self, name: str) -> Layer:
         weights, epsilon, heads = self._weights, self._shape.epsilon, self._shape.heads
-        project = weights.linear(*(f"{name}.attention.self.{part}" for part in ("query", "key", "value")))
+        size = self._shape.dim // heads
+        query, key, value = (weights.linear(f"{name}.attention.self.{part}") for part in ("query", "key", "value"))
         merge = weights.linear(f"{name}.attention.output.dense")
         normalize_attended = weights.layer_norm(f"{name}.attention.output.LayerNorm", epsilon)
         widen, narrow = weights.linear(f"{name}.intermediate.dense"), weights.linear(f"{name}.output.dense")
         normalize = weights.layer_norm(f"{name}.output.LayerNorm", epsilon)
 
         def compute(hidden: Matrix, texts: Sequence[slice]) -> Matrix:
-            projected = project(hidden)
-            hidden = normalize_attended(hidden + merge(np.concatenate([attended(projected[each], heads) for each in texts])))
+            projected = query(hidden), key(hidden), value(hidden)
+            found = [attended(*(matrix[each].reshape(-1, heads, size) for matrix in projected)) for each in texts]
+            hidden = normalize_attended(hidden + merge(np.concatenate(found)))
             return normalize(hidden + narrow(gelu(widen(hidden))))
 
         return compute
@@ -110,16 +117,15 @@ def open_bert(folder: Path, shape: BertShape) -> Bert | None:
     """Return the network with the weights of a folder, or None if they are not one file of float32 weights."""
     try:
         return Bert(Weights(folder / "model.safetensors"), shape)
-    except (OSError, SafetensorError, ValueError):
+    except (OSError, ValueError):
         return None
 
 
-def attended(projected: Matrix, heads: int) -> Matrix:
-    """Return what each token of a text takes from all, `(tokens, dim)`, for their queries, keys and values, `(tokens, 3 dim)`."""
-    query, key, value = projected.reshape(len(projected), 3, heads, -1).transpose(1, 2, 0, 3)
-    scores = query @ key.swapaxes(1, 2)
-    scores /= np.float32(np.sqrt(key.shape[2]))
-    return (softmax(scores) @ value).swapaxes(0, 1).reshape(len(projected), -1)
+def attended(query: Matrix, key: Matrix, value: Matrix) -> Matrix:
+    """Return what each token of a text takes from all, `(tokens, dim)`. The arguments are `(tokens, heads, dim of a head)`."""
+    scores = query.swapaxes(0, 1) @ key.transpose(1, 2, 0)
+    scores /= np.float32(np.sqrt(query.shape[2]))
+    return (softmax(scores) @ value.swapaxes(0, 1)).swapaxes(0, 1).reshape(len(query), -1)
 
 
 def softmax(scores: Matrix) -> Matrix:

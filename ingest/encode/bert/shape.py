@@ -8,6 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from tokenizers.normalizers import BertNormalizer, Normalizer
+
+from ingest.encode.tokens import DocumentTokens
+
 Pooling = Literal["mean", "cls"]
 
 _MODULES = (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"])
@@ -20,7 +24,7 @@ _NORMALIZER = {
     "strip_accents": "strip_accents",
     "tokenize_chinese_chars": "handle_chinese_chars",
 }
-"""Settings of `tokenizer_config.json`, which transformers applies to the tokenizer, and their names in `tokenizer.json`."""
+"""Settings of `tokenizer_config.json`, which transformers applies to the tokenizer, and their names in the tokenizer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +48,14 @@ class BertShape:
     default_prompt_name: str | None
 
 
-def read_shape(folder: Path) -> BertShape | None:
-    """Return the shape of a sentence-transformers model that is a plain BERT in one file, else None. Never guesses."""
+def read_shape(folder: Path, tokens: DocumentTokens) -> BertShape | None:
+    """Return the shape of a sentence-transformers model that is a plain BERT in one file, else None. Never guesses.
+
+    Raises `ModelError` if its tokenizer cannot be read.
+    """
     try:
         pooling = _pooling(folder)
-        if pooling is None or not _is_plain_bert(folder) or not _is_plain_tokenizer(folder):
+        if pooling is None or not _is_plain_bert(folder) or not _is_plain(tokens.normalizer, folder):
             return None
         config, own = _json(folder / "config.json"), _json(folder / "config_sentence_transformers.json")
         return BertShape(
@@ -76,11 +83,11 @@ def _is_plain_bert(folder: Path) -> bool:
     )
 
 
-def _is_plain_tokenizer(folder: Path) -> bool:
-    """Return whether transformers would use the tokenizer as `tokenizer.json` has it."""
-    own, normalizer = _json(folder / "tokenizer_config.json"), _json(folder / "tokenizer.json")["normalizer"]
-    return normalizer["type"] == "BertNormalizer" and all(
-        own[name] == normalizer[known] for name, known in _NORMALIZER.items() if name in own
+def _is_plain(normalizer: Normalizer | None, folder: Path) -> bool:
+    """Return whether transformers would normalize texts as the tokenizer does."""
+    own = _json(folder / "tokenizer_config.json")
+    return isinstance(normalizer, BertNormalizer) and all(
+        own[name] == getattr(normalizer, known) for name, known in _NORMALIZER.items() if name in own
     )
 
 
