@@ -85,7 +85,7 @@ Locations = Annotated[list[str], BeforeValidator(lambda value: [value] if isinst
 class Table(BaseModel):
     """A table of settings. Unknown keys are errors, and so are true and false for a setting that is not a boolean."""
 
-    model_config = ConfigDict(defer_build=True, extra="forbid")
+    model_config = ConfigDict(defer_build=True, extra="forbid", hide_input_in_errors=True)
 
     @field_validator("*", mode="before")
     @classmethod

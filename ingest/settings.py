@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from ingest.errors import ConfigurationError
 from ingest.found_settings import check_found
 from ingest.parameters import shown
-from ingest.redaction import shown_option
+from ingest.redaction import shown_location, shown_option
 from ingest.run_settings import CollectionsSettings, JobSettings, RunSettings
 from ingest.setting_types import Duration, JobName, Names
 
@@ -105,6 +105,11 @@ class Settings(RunSettings):
         validate_default=False,
         description="Time that a change in a watched folder may take to be searchable before `/healthz` returns 503.",
     )
+
+    @field_serializer("store", when_used="json")
+    def _without_login(self, store: str) -> str:
+        """Serialize the store without a login in its URL, with which no store is opened."""
+        return shown_location(store)
 
     @field_serializer("models", when_used="json")
     def _without_secrets(self, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -117,6 +117,7 @@ def _start_logging(*, debug: bool) -> None:
     handler.setFormatter(_PublicFormatter("%(message)s" if on_terminal else "%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, handlers=[handler])
     logging.getLogger("ingest").setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("botocore").setLevel(logging.INFO)  # its details are the signed headers of requests, session token included
     if not debug:  # it logs each attempt, and the error that follows says it once
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
 

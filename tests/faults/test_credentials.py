@@ -238,6 +238,7 @@ try:
     raise FileNotFoundError(url)
 except FileNotFoundError:
     logging.getLogger("fsspec.http").debug("fetch %s", url, exc_info=True)
+logging.getLogger("botocore.auth").debug("x-amz-security-token:hunter2")
 """
     done = subprocess.run(
         [sys.executable, "-c", code, "--debug", "--show-settings"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -178,7 +179,21 @@ def test_a_key_in_a_wrong_place_of_a_model_is_not_shown() -> None:
     Path("ingest.toml").write_text(
         '[models.far]\nbackend = "http"\nurl = "https://me:hunter2@host/v1?key=hunter2"\napi_key = "hunter2"\n'
         'api_key_env = "hunter2"\nheaders = {Authorization = "hunter2"}\nmax_tokens = 512\n'
+        'apikey = "hunter2"\nbearer = "hunter2"\ncredentials = "hunter2"\nmore = {deep = {token = "hunter2"}}\n'
     )
     shown = load_settings({}, Path("ingest.toml")).model_dump_json()
     assert "hunter2" not in shown
     assert '"max_tokens":512' in shown
+
+
+def test_a_login_in_the_url_of_the_store_is_not_shown() -> None:
+    assert "hunter2" not in load_settings({"store": "https://me:hunter2@host:6333"}).model_dump_json()
+
+
+@pytest.mark.parametrize("text", ['apikey = "hunter2"', 'api_key = ["hunter2"]', '[collections]\naliases = "hunter2"'])
+def test_the_cause_of_an_error_does_not_repeat_a_value(text: str) -> None:
+    """It is printed with --debug."""
+    Path("ingest.toml").write_text(text)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings({}, Path("ingest.toml"))
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
