@@ -112,6 +112,7 @@ class SearchRequest:
         conditions: the filters of `where`.
         feedback: False for a limit above `FEEDBACK_LIMIT`, too.
         grouping: how to group, or None.
+        reranked: number of candidates or groups that a reranker reads, however many pages there are.
     """
 
     limit: int = 10
@@ -132,6 +133,7 @@ class SearchRequest:
     snippets: bool = False
     context: int = 0
     rerank: RerankMode = "off"
+    reranked: int = RERANK_CANDIDATES
 
     @classmethod
     def of(cls, options: SearchOptions) -> Self:
@@ -155,12 +157,13 @@ class SearchRequest:
                 f"offset: {request.offset:,} and the limit {request.limit:,} are more than {MAX_REACH:,} hits together: narrow"
                 " the search with where"
             )
-        return request if request.limit <= FEEDBACK_LIMIT else replace(request, feedback=False)
+        feedback = request.feedback and request.limit <= FEEDBACK_LIMIT
+        return replace(request, feedback=feedback, reranked=max(request.limit, RERANK_CANDIDATES))
 
     @property
     def reranks(self) -> bool:
         """Whether a hit of the page may be reranked."""
-        return self.rerank != "off" and self.like is None and self.offset < self._rerank_window
+        return self.rerank != "off" and self.like is None and self.offset < self.reranked
 
     @property
     def reorders(self) -> bool:
@@ -175,7 +178,7 @@ class SearchRequest:
     @property
     def count(self) -> int:
         """The number of candidates or groups that the page requires."""
-        return max(self.offset + self.limit, self._rerank_window if self.reranks else 0)
+        return max(self.offset + self.limit, self.reranked if self.reranks else 0)
 
     @property
     def late_count(self) -> int:
@@ -204,15 +207,11 @@ class SearchRequest:
 
     def window(self, items: Sequence[T]) -> tuple[list[T], list[T]]:
         """Return the items that are reranked, and the rest. They depend on the limit alone, so that pages continue each other."""
-        return _split(items, self._rerank_window)
+        return _split(items, self.reranked)
 
     def late_window(self, items: Sequence[T]) -> tuple[list[T], list[T]]:
         """Return the items that multivectors order, and the rest, like `window`."""
         return _split(items, self._late_window)
-
-    @property
-    def _rerank_window(self) -> int:
-        return max(self.limit, RERANK_CANDIDATES)
 
     @property
     def _late_window(self) -> int:

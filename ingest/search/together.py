@@ -20,9 +20,10 @@ def search_together(searchers: Sequence[Searcher], query: str, **options: Unpack
     """Return the best hits of several collections, best first by `score`, ties in the order of the searchers.
 
     Each collection fuses its own hits. By `scores`, a fused score counts standard deviations of that collection's similarity, so
-    scores compare as far as the collections do; by `rrf`, the best of each collection come first. If the reranker did not read
-    the hits of every collection, the fused order is returned. Multivectors order the hits of a single collection only: their
-    scores do not compare. Facets are added up.
+    scores compare as far as the collections do; by `rrf`, the best of each collection come first. Hits that the reranker read,
+    as many of each collection as of a single one, come before the others. If it could not read those of every collection, the
+    fused order is returned. Multivectors order the hits of a single collection only: their scores do not compare. Facets are
+    added up.
 
     Args:
         searchers: open searchers of different collections. `Hit.collection` is the name of each.
@@ -63,8 +64,9 @@ def _parse_searcher(value: object) -> Searcher:
     return parse_instance(value, Searcher)
 
 
-def _best(group: Sequence[Hit]) -> float:
-    return -group[0].score
+def _best(group: Sequence[Hit]) -> tuple[bool, float]:
+    """Return the order of a group: a reranker's scores do not compare with fused ones."""
+    return group[0].rerank_score is None, -group[0].score
 
 
 def _added(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:

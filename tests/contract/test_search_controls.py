@@ -17,6 +17,8 @@ from ingest.encode.contract import Model
 from ingest.identity import chunk_id, doc_key
 from ingest.records import Chunk, Document, Fingerprint, Hit, Point
 from ingest.search import Searcher
+from ingest.search.answer import RerankResult
+from ingest.search.rerank import RerankPipeline
 from ingest.store import open_store
 from ingest.store.contract import CollectionOptions, Manifest, Store, VectorSpec
 from ingest.store.schema import build_payload, with_fingerprint
@@ -292,6 +294,37 @@ def test_pages_of_several_collections_continue_each_other_however_far(store: Sto
     searchers = [Searcher.open(f"{collection}_{name}", store, models=models_of) for name in ("even", "odd")]
     pages = [search_together(searchers, "a red table", limit=30, offset=offset) for offset in range(0, 120, 30)]
     assert {hit.id for page in pages for hit in page} == {each.id for each in points}
+
+
+class LowestFirst(RerankPipeline):
+    """A reranker that prefers low numbers and counts the texts it reads."""
+
+    read = 0
+
+    def missing(self) -> str | None:
+        return None
+
+    def rerank(self, query: str, hits: Sequence[Hit], limit: int | None = None) -> RerankResult:
+        self.read += len(hits)
+        scored = [replace(hit, score=-hit.metadata["n"], rerank_score=-hit.metadata["n"]) for hit in hits]
+        best = tuple(sorted(scored, key=lambda hit: -hit.score))[:limit]
+        return RerankResult(best, "lowest first", "cpu", None, len(hits), 0.0)
+
+
+def test_pages_of_several_collections_continue_each_other_where_a_reranker_reads_the_best(store: Store, collection: str) -> None:
+    """It reads as many of each collection for the last page as for the first, and its hits come before the others."""
+    points = [point(n, f"d{n}", 0, n=n) for n in range(160)]
+    reranker, searchers = LowestFirst(), []
+    for name, part in (("even", points[::2]), ("odd", points[1::2])):
+        fill(store, f"{collection}_{name}", part)
+        searchers.append(Searcher.open(f"{collection}_{name}", store, models=models_of, reranker=reranker))
+    hits: list[Hit] = []
+    for offset in range(0, 160, 40):
+        reranker.read = 0
+        hits += search_together(searchers, "a red table", limit=40, offset=offset, rerank="on")
+        assert reranker.read == 100
+    assert {hit.id for hit in hits} == {each.id for each in points}
+    assert [hit.rerank_score is None for hit in hits] == [False] * 100 + [True] * 60
 
 
 @pytest.mark.parametrize(
