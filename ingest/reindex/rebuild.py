@@ -122,8 +122,8 @@ class Rebuild:
         bounds: WindowBounds,
     ) -> None:
         self._store = store
-        self._live = live
-        self._target = target
+        self.live = live
+        self.target = target
         self._specs = {spec.name: spec for spec in manifest.vectors}
         self._models = {spec.name: spec.fingerprint for spec in manifest.vectors}
         self._copied_vectors = list(copied)
@@ -138,32 +138,32 @@ class Rebuild:
         Raises `ModelError` if a chunk cannot be encoded, and what the store raises. Acknowledged points stay.
         """
         differing = 0
-        with Writer(self._store, self._target) as writer, Prefetch(self._windows()) as windows:
+        with Writer(self._store, self.target) as writer, Prefetch(self._windows()) as windows:
             for window in windows:
                 writer.submit(self._effects(window))
                 differing += len(window.rebuilds) + len(window.deletes)
                 if window.rebuilds:
-                    logger.info("made %d points of %s from %s", differing, self._target, self._live)
+                    logger.info("made %d points of %s from %s", differing, self.target, self.live)
         return differing
 
     @property
     def is_complete(self) -> bool:
         """Whether both collections have as many points."""
-        return self._store.count(self._live) == self._store.count(self._target)
+        return self._store.count(self.live) == self._store.count(self.target)
 
     def verify(self) -> None:
         """Raise `StoreError` if a vector of the new collection is missing, has a wrong dimension or is not finite.
 
         The faulty points are deleted, so that the next reindex makes them again.
         """
-        stored = self._store.scroll(self._target, payload=[INGEST_FIELD], vectors=True, page=PAGE_POINTS)
+        stored = self._store.scroll(self.target, payload=[INGEST_FIELD], vectors=True, page=PAGE_POINTS)
         faulty = {point.id: fault for point in stored if (fault := self._fault(point)) is not None}
         if faulty:
-            with Writer(self._store, self._target) as writer:
+            with Writer(self._store, self.target) as writer:
                 writer.submit(Effects(deletes=list(faulty)))
             first, fault = next(iter(faulty.items()))
             raise StoreError(
-                f"{len(faulty)} points of the new collection {self._target} were wrong, the first is {first} ({fault}): they were"
+                f"{len(faulty)} points of the new collection {self.target} were wrong, the first is {first} ({fault}): they were"
                 " deleted from it, and the collections were not swapped; run reindex again to make them again"
             )
 
@@ -179,8 +179,8 @@ class Rebuild:
         return None
 
     def _windows(self) -> Iterator[_Window]:
-        live = self._store.scroll(self._live, payload=[INGEST_FIELD])
-        target = self._store.scroll(self._target, payload=[INGEST_FIELD])
+        live = self._store.scroll(self.live, payload=[INGEST_FIELD])
+        target = self._store.scroll(self.target, payload=[INGEST_FIELD])
         differing = ((wanted, stored) for wanted, stored in pair_by_id(live, target) if self._differ(wanted, stored))
         window = _Window()
         vector_bytes = self._ensemble.vector_bytes
@@ -189,7 +189,7 @@ class Rebuild:
             window.deletes.extend(stored.id for wanted, stored in pairs if wanted is None and stored is not None)
             stored_by_id = {wanted.id: stored for wanted, stored in pairs if wanted is not None}
             if stored_by_id:
-                for point in self._store.retrieve(self._live, list(stored_by_id), vectors=self._copied_vectors or False):
+                for point in self._store.retrieve(self.live, list(stored_by_id), vectors=self._copied_vectors or False):
                     window.add(self._plan(point, stored_by_id[point.id]), vector_bytes)
             if len(window.rebuilds) >= self._bounds.chunks or window.bytes >= self._bounds.bytes:
                 yield window
@@ -203,11 +203,11 @@ class Rebuild:
 
     def _wanted_fingerprint(self, live: StoredPoint) -> Fingerprint:
         """Return the fingerprint that a live point must have in the new collection."""
-        return replace(_fingerprint(live, self._live), vectors=self._models)
+        return replace(_fingerprint(live, self.live), vectors=self._models)
 
     def _plan(self, point: StoredPoint, stored: StoredPoint | None) -> _PointRebuild:
         """Return what it takes to make a point. `point` was just read: it may have changed since the comparison."""
-        live = _fingerprint(point, self._live)
+        live = _fingerprint(point, self.live)
         wanted = self._wanted_fingerprint(point)
         before = fingerprint_of(stored.id, stored.payload) if stored is not None else None
         [action] = plan_document([wanted], [before] if before is not None else [], DeleteMode.NONE).actions

@@ -28,6 +28,7 @@ from ingest.parameters import checked, parse_boolean
 from ingest.receipt import LeaseEvent, ModelReport
 from ingest.records import StoredPoint
 from ingest.reindex import vector_sets
+from ingest.reindex.exclusive import NOTE, ExclusiveReindex
 from ingest.reindex.filling import Filling, count_lacking
 from ingest.reindex.rebuild import Rebuild, check_texts, pair_by_id
 from ingest.reindex.swapping import Cleanup, catch_up, check_live
@@ -107,7 +108,8 @@ def reindex(
 
     Raises `ConfigurationError` before anything is created if a new model cannot take a stored chunk, if the collection has no
     alias, or if one of the aliases names a collection that was not created for this name; `ManifestMismatchError` if the job
-    requires other chunks. Raises what `gate` raises, `ModelError`, `LeaseError` and `StoreError` without having swapped.
+    requires other chunks; `JobRunningError` if another reindex of the collection is under way. Raises what `gate` raises,
+    `ModelError`, `LeaseError` and `StoreError` without having swapped.
     """
     checked("keep_old", parse_boolean, keep_old)
     monitor = ensemble.monitor
@@ -118,13 +120,41 @@ def reindex(
     stored = store.manifest(live)
     wanted = new_manifest(job.manifest(ensemble.models), stored, name)
     cleanup = Cleanup(store, name)
-    if has_same_contents(stored, wanted) and wanted.layout == stored.layout:
+    rebuild = None
+    with ExclusiveReindex(store, name, live) as exclusive:
+        check_live(store, name, live)
+        if not has_same_contents(stored, wanted) or wanted.layout != stored.layout:
+            rebuild = _build(
+                job, stored, wanted, store=store, ensemble=ensemble, gate=gate, cleanup=cleanup, check=exclusive.check
+            )
+            cleanup.swap_unchanged(rebuild)
         cleanup.drop_abandoned(keep=None)
-        return report(name, store, monitor, cleanup)
+    if rebuild is not None and not keep_old:
+        cleanup.drop(live)
+    return report(name, store, monitor, cleanup, rebuild)
+
+
+def _build(
+    job: Job,
+    stored: Manifest,
+    wanted: Manifest,
+    *,
+    store: Store,
+    ensemble: Ensemble,
+    gate: Gate | None,
+    cleanup: Cleanup,
+    check: Callable[[], None],
+) -> Rebuild:
+    """Build the new collection beside the live one, and let it pass the gate. Nothing is swapped.
+
+    `check`: raises if another reindex took over.
+    """
+    name, live = wanted.collection, stored.collection
     copied = [spec.name for spec in wanted.vectors if can_be_copied(spec, stored, wanted)]
     check_texts(store, live, [model for model in ensemble.models if model.key not in copied])
 
     target = _target_name(store, wanted, name)
+    check()
     cleanup.drop_abandoned(keep=target)
     new = replace(wanted, collection=target)
     store.ensure(new, job.options, live)
@@ -132,21 +162,20 @@ def reindex(
     store.write_manifest(new)
     store.defer_indexing(target)
     rebuild = Rebuild(store, live, target, manifest=wanted, copied=copied, ensemble=ensemble, bounds=job.bounds)
-    catch_up(rebuild, live, target)
+    catch_up(rebuild)
+    check()
     store.finalize(target)
     rebuild.verify()
     if gate is not None:
         gate(live, target)
     check_live(store, name, live)
-    catch_up(rebuild, live, target)
+    check()
+    catch_up(rebuild)
     store.ensure(new, job.options, live)  # its settings may have changed meanwhile
-    store.update_notes(target, store.notes(live))
+    store.update_notes(target, {key: note for key, note in store.notes(live).items() if key != NOTE})
     note_sigmas(store, target)
-    cleanup.swap_unchanged(rebuild, live, target)
-    cleanup.drop_abandoned(keep=None)
-    if not keep_old:
-        cleanup.drop(live)
-    return report(name, store, monitor, cleanup, rebuild)
+    check()
+    return rebuild
 
 
 def roll_back(collection: str, *, store: Store, aliases: Mapping[str, str] | None = None) -> Reindexed:

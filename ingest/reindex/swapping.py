@@ -40,18 +40,19 @@ class Cleanup:
         if (older := aliases.get(previous_alias(self._name))) is not None:
             self._store.set_aliases({previous_alias(self._name): None, next_alias(self._name): older})
 
-    def swap_unchanged(self, rebuild: Rebuild, live: str, target: str) -> None:
+    def swap_unchanged(self, rebuild: Rebuild) -> None:
         """Swap the collections once they are equal and nothing was written since, see `in_use`. Raise `StoreError` if that fails.
 
         `drop_abandoned` then drops the collection that was kept for a rollback before.
         """
+        live, target = rebuild.live, rebuild.target
         for _ in range(MAX_PASSES):
             self._store.set_aliases({swap_alias(self._name): live})
             check_live(self._store, self._name, live)  # after the alias: another swap removes it
             if rebuild.catch_up() == 0 and rebuild.is_complete and self._swap(live, target):
                 return
         self._store.set_aliases({swap_alias(self._name): None})
-        raise _kept_changing(live, target)
+        raise _kept_changing(rebuild)
 
     def _swap(self, live: str, target: str) -> bool:
         """Point the name to the new collection, if the swap alias still exists. Return whether it did."""
@@ -79,18 +80,18 @@ class Cleanup:
         return reason is not None
 
 
-def catch_up(rebuild: Rebuild, live: str, target: str) -> None:
+def catch_up(rebuild: Rebuild) -> None:
     """Copy points until the new collection equals the live one. Raise `StoreError` if that keeps changing."""
     for _ in range(MAX_PASSES):
         if rebuild.catch_up() == 0 and rebuild.is_complete:
             return
-    raise _kept_changing(live, target)
+    raise _kept_changing(rebuild)
 
 
-def _kept_changing(live: str, target: str) -> StoreError:
+def _kept_changing(rebuild: Rebuild) -> StoreError:
     return StoreError(
-        f"the collection {live} kept changing while {target} was built from it, so they were not swapped: run reindex again when"
-        " no other job is writing to it; it continues from there"
+        f"the collection {rebuild.live} kept changing while {rebuild.target} was built from it, so they were not swapped: run"
+        " reindex again when no other job is writing to it; it continues from there"
     )
 
 
