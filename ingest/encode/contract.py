@@ -161,6 +161,10 @@ class RemoteModel(Protocol):
         """Return the tokens that the other machine has counted since the last call, 0 if it counts none."""
         ...
 
+    def interrupt(self) -> None:
+        """Let encoders that wait until they may ask the other machine raise `ModelUnavailableError`: the run is stopping."""
+        ...
+
 
 def as_remote(model: Model) -> RemoteModel | None:
     """Return a remote model as one, and None for any other model, at once: `isinstance` alone reads all of its attributes."""

@@ -111,6 +111,9 @@ class _RemoteQueryModel(QueryModel):
     def take_usage(self) -> int:
         return self._remote.take_usage()
 
+    def interrupt(self) -> None:
+        self._remote.interrupt()
+
 
 class _CpuQueryModel(QueryModel):
     """A query model of a dense model that torch or OpenVINO computes on the CPU. A plain BERT is opened without either.

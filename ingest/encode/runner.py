@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,9 @@ from ingest.retry import RetryPolicy
 from ingest.telemetry import BatchProgressContext, PassReport, ThroughputMonitor
 
 logger = logging.getLogger(__name__)
+
+_INTERRUPT_SECONDS = 0.05
+"""Time between two attempts to end the waits of remote models."""
 
 
 class BatchRunner:
@@ -125,6 +128,9 @@ class BatchRunner:
                 return encoded | {key: future.result() for key, future in running.items()}
             except BaseException:
                 self._stopping.set()
+                while wait(running.values(), timeout=_INTERRUPT_SECONDS).not_done:  # one may be about to wait
+                    for model in remote:
+                        _interrupt(model)
                 raise
 
     def close(self) -> None:
@@ -243,6 +249,7 @@ class BatchRunner:
                 progress.advance(stored)
         except BaseException:
             state.queue.clear()
+            _interrupt(model)
             raise
         if as_remote(model):
             return stream.computed_seconds
@@ -262,6 +269,12 @@ class BatchRunner:
         """Wait between two attempts. Raises `ModelUnavailableError` if the run is stopping."""
         if self._stopping.wait(seconds):
             raise ModelUnavailableError("another model of the run failed", gave_up=True)
+
+
+def _interrupt(model: Model) -> None:
+    """End the waits of a remote model, so that a run that fails does not wait for the limits of an account."""
+    if remote := as_remote(model):
+        remote.interrupt()
 
 
 def _report(model: Model, lease: GPULease, state: PassState, window: int) -> PassReport:

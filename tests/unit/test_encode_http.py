@@ -202,6 +202,22 @@ def test_a_model_that_fails_stops_the_remote_ones_beside_it(endpoint: FakeEndpoi
         runner.run({"far": TEXTS, "hash": TEXTS})
 
 
+def test_a_run_that_fails_does_not_wait_for_the_limits_of_an_account(endpoint: FakeEndpoint) -> None:
+    """The endpoint says that they are used up for minutes. What waits for that would outlive the test."""
+    endpoint.answer_headers = {"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "9m0s"}
+    model = remote_model(endpoint, concurrency=1, batch_texts=5)
+
+    class Failing(HashEncoder):
+        def encode_documents(self, texts: Sequence[str]) -> Any:
+            while model.take_usage() == 0:  # the first request was answered, so the next one waits
+                threading.Event().wait(0.001)
+            raise RuntimeError("the local model failed")
+
+    with BatchRunner([model, Failing(runs_on="cpu")], devices=()) as runner, pytest.raises(RuntimeError, match="local model"):
+        runner.run({"far": TEXTS, "hash": TEXTS})
+    assert len(endpoint.requests) == 1
+
+
 def test_a_remote_model_works_while_a_local_one_computes(endpoint: FakeEndpoint) -> None:
     asked, computing = threading.Event(), threading.Event()
 

@@ -82,6 +82,10 @@ class EndpointClient:
     def close(self) -> None:
         self._client.close()
 
+    def interrupt(self) -> None:
+        """Let each `post` that waits for its turn raise `ModelUnavailableError`."""
+        self._pacer.interrupt()
+
     def post(self, path: str, body: Mapping[str, Any], *, tokens: int = 0) -> Reply:
         """Send a request when its turn has come, and return the answer. Does not retry.
 
@@ -89,7 +93,8 @@ class EndpointClient:
         `ModelUnavailableError` for everything else: marked `gave_up` if no retry can help.
         """
         self._home.check()
-        self._pacer.wait(tokens)
+        if not self._pacer.wait(tokens):
+            raise ModelUnavailableError(f"{self._who} was not asked: the run is stopping", gave_up=True)
         try:
             response = self._client.post(self._endpoint.url + path, json=body)
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as exc:

@@ -100,6 +100,10 @@ class EndpointModel:
                 self._client = os.getpid(), EndpointClient(self.key, self.endpoint)
             return self._client[1]
 
+    def interrupt(self) -> None:
+        """Let each request that waits for its turn fail. Those of other runs and searches in this process fail, too."""
+        self.client.interrupt()
+
     def post(self, path: str, body: Mapping[str, Any], texts: int, *, tokens: int = 0) -> Reply:
         """Send a request with so many texts, and learn from the answer how many the endpoint takes."""
         from ingest.encode.http.client import TooLargeError  # noqa: PLC0415

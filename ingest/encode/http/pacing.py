@@ -31,6 +31,7 @@ class Pacer:
 
     Args:
         requests, tokens: limits per minute; None: no limit.
+        sleep: waits instead of `wait`, for tests.
     """
 
     def __init__(
@@ -39,13 +40,14 @@ class Pacer:
         tokens: float | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], object] = time.sleep,
+        sleep: Callable[[float], object] | None = None,
     ) -> None:
         self._seconds_per_request = 60 / requests if requests else 0.0
         self._seconds_per_token = 60 / tokens if tokens else 0.0
         self._clock = clock
         self._sleep = sleep
         self._next_request = self._next_tokens = self._paused_until = 0.0
+        self._interrupted = threading.Event()
         self._lock = threading.Lock()
 
     @property
@@ -53,14 +55,24 @@ class Pacer:
         """Whether there is a limit on tokens."""
         return bool(self._seconds_per_token)
 
-    def wait(self, tokens: int = 0) -> None:
-        """Wait for the turn of a request of so many tokens, and take it."""
+    def wait(self, tokens: int = 0) -> bool:
+        """Wait for the turn of a request of so many tokens, and take it. Returns whether it came before an `interrupt`."""
         with self._lock:
+            interrupted = self._interrupted
             start = max(self._clock(), self._next_request, self._next_tokens)
             self._next_request = start + self._seconds_per_request
             self._next_tokens = start + self._seconds_per_token * tokens
         while (seconds := max(start, self._paused_until) - self._clock()) > 0:
-            self._sleep(seconds)
+            (self._sleep or interrupted.wait)(seconds)
+            if interrupted.is_set():
+                return False
+        return True
+
+    def interrupt(self) -> None:
+        """End the waits of all requests that wait now."""
+        with self._lock:
+            interrupted, self._interrupted = self._interrupted, threading.Event()
+        interrupted.set()
 
     def pause(self, seconds: float) -> None:
         """Send no request for so many seconds."""
