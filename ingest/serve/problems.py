@@ -23,6 +23,7 @@ from ingest.errors import (
     LeaseError,
     ManifestMismatchError,
     MissingExtraError,
+    ModelError,
     ModelUnavailableError,
     StoreError,
     StoreLockedError,
@@ -47,7 +48,7 @@ _STATUS: Mapping[type[IngestError], int] = {
     ConfigurationError: 422,
     StoreLockedError: 503,
     StoreUnavailableError: 503,
-    ModelUnavailableError: 503,
+    ModelError: 503,  # it is not on this machine, or does not compute here
     LeaseError: 503,
     DeviceError: 503,
     StoreError: 502,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -94,3 +95,13 @@ def test_documents_are_reranked_as_cohere_and_jina_clients_send_them(client: Api
     assert [len(objects["results"]), objects["results"][0]["index"], objects["results"][0]["document"]] == [3, 1, None]
     assert client.post("/v1/rerank", json={**body, "model": "rerank-v3.5"}).status_code == 404
     assert client.post("/v1/rerank", json={**body, "documents": []}).status_code == 422
+
+
+def test_a_reranker_that_is_not_on_this_machine_is_unavailable(tmp_path: Path) -> None:
+    reranker = RerankPipeline("owner/missing", lease_directory=tmp_path)
+    embedder = Embedder(lambda: [HashEncoder(dim=8)], ["hash"], lease_directory=tmp_path)
+    with stored_rules(tmp_path) as store, api(store, tmp_path, more=model_endpoints(embedder, reranker)) as running:
+        refused = running.post("/v1/rerank", json={"query": "lamp", "documents": TEXTS})
+    assert (refused.status_code, refused.json()["error"]) == (503, "ModelError")
+    assert "not on this machine" in refused.json()["detail"]
+    assert refused.headers["Retry-After"]
