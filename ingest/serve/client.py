@@ -40,7 +40,7 @@ def search_served(location: str, collection: str, query: str | None, options: Ma
         return None
     found = response.json()
     if response.status_code != HTTPStatus.OK:
-        kind = getattr(ingest.errors, found.get("error") or "", IngestError)
+        kind = getattr(ingest.errors, found["error"]["type"], IngestError)
         raise kind(found["detail"])
     return Answer(
         hits=TypeAdapter(tuple[Hit, ...]).validate_python(found["hits"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from http import HTTPStatus
 
 from pydantic import ValidationError
@@ -58,28 +58,41 @@ _STATUS: Mapping[type[IngestError], int] = {
 
 
 @dataclass(frozen=True, slots=True)
+class ProblemError:
+    """An error as OpenAI's clients read it.
+
+    Attributes:
+        message: the detail of the problem.
+        type: name of the exception of this package if it was one, else the title of the problem.
+    """
+
+    message: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """The body of an error response.
 
     Attributes:
-        type: always `about:blank`: `status` says all that a program needs.
         title: the phrase of the status.
         detail: what failed, on what, what to do.
-        error: name of the exception of this package, if it was one.
+        error: the same for clients that know no problem documents.
+        type: always `about:blank`: `status` says all that a program needs.
     """
 
     title: str
     status: int
     detail: str
+    error: ProblemError
     type: str = "about:blank"
-    error: str | None = None
 
 
 def problem_response(status: int, detail: str, *, error: str | None = None, headers: Mapping[str, str] | None = None) -> Response:
-    """Return the response of a problem."""
-    problem = Problem(HTTPStatus(status).phrase, status, detail, error=error)
-    body = {name: value for name in Problem.__slots__ if (value := getattr(problem, name)) is not None}
-    return Response(json.dumps(body).encode(), status, headers=headers, media_type=PROBLEM_TYPE)
+    """Return the response of a problem. `error`: name of the exception of this package, if it was one."""
+    title = HTTPStatus(status).phrase
+    problem = Problem(title, status, detail, ProblemError(detail, error or title))
+    return Response(json.dumps(asdict(problem)).encode(), status, headers=headers, media_type=PROBLEM_TYPE)
 
 
 def response_of(error: IngestError | HTTPException | ValidationError) -> Response:

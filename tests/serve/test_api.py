@@ -162,7 +162,7 @@ def test_a_store_that_is_away_is_a_503_with_the_time_to_wait(store: Store, folde
     with api(flaky, folder) as client:
         response = client.get(f"{RULES_URL}/search", params={"q": "leave"})
     assert (response.status_code, response.headers["retry-after"]) == (503, "7")
-    assert response.json()["error"] == "StoreUnavailableError"
+    assert response.json()["error"]["type"] == "StoreUnavailableError"
 
 
 def test_a_body_over_the_limit_is_refused(store: Store, folder: Path) -> None:
