@@ -17,7 +17,7 @@ from ingest.encode.ensemble import EncodingOptions
 from ingest.encode.openvino.choice import WORTH_CONVERTING_BYTES, WORTH_CONVERTING_CHUNKS
 from ingest.export.directory import exported_manifest
 from ingest.export.runtime import ExportRuntime
-from ingest.parameters import checked, parse_boolean, parse_path
+from ingest.parameters import checked, parse_boolean, parse_callable, parse_path
 from ingest.receipt import Receipt
 from ingest.records import Source
 from ingest.reindex.in_place import StagedStore, reindex_in_place
@@ -115,7 +115,7 @@ class Collection(EditableCollection, AdoptableCollection):
         options["full_check"] = full_check
         sources = self._check(source, name, include, exclude, **options)
         options = {"options": options, "rejects": self._rejects_path(rejects), "monitor": self._monitored(on_progress)}
-        run = partial(self._run, sources=sources, **options, stop=stop)
+        run = partial(self._run, sources=sources, **options, stop=checked("stop", parse_callable, stop))
         return self._encoding.or_in_float32(run, repeatable=not any(map(reads_once, sources)))
 
     async def async_sync(self, source: SourceLike, *, stop: Callable[[], bool] = lambda: False, **options: Any) -> Receipt:
@@ -197,6 +197,7 @@ class Collection(EditableCollection, AdoptableCollection):
     ) -> Receipt:
         """Encode sources into Parquet files in `directory`, for `load` on a machine that reaches Qdrant. Opens no store."""
         path, runtime = checked("directory", parse_path, directory), ExportRuntime(directory)
+        stop = checked("stop", parse_callable, stop)
         sources, monitor = sources_of(source, name=name), self._monitored(on_progress)
         kept, stored = self._rejects_path(rejects, path.absolute().name), exported_manifest(path)
         worth, sampled = hold_bytes(sources, WORTH_CONVERTING_BYTES), SampledSources(sources)
@@ -213,7 +214,7 @@ class Collection(EditableCollection, AdoptableCollection):
         stop: Callable[[], bool] = lambda: False,
     ) -> Receipt:
         """Write what `export` made to the collection. No model is needed."""
-        job = self._job(None, weights={}, delete=delete)
+        job, stop = self._job(None, weights={}, delete=delete), checked("stop", parse_callable, stop)
         return ExportRuntime(directory).load(job, store=self.store, monitor=self._monitored(on_progress), stop=stop)
 
     def _run(

@@ -17,7 +17,7 @@ from fractions import Fraction
 from numbers import Integral, Real
 from os import PathLike
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from ingest.errors import ConfigurationError
 
@@ -187,6 +187,13 @@ def parse_instance(value: object, kind: type[T]) -> T:
     """Return an object of a type."""
     if not isinstance(value, kind):
         raise InvalidValueError(f"{shown(value)} is not a {kind.__name__}")
+    return value
+
+
+def parse_callable(value: object) -> Callable[..., Any]:
+    """Return a function."""
+    if not callable(value):
+        raise InvalidValueError(f"{shown(value)} is not a function")
     return value
 
 

@@ -23,7 +23,7 @@ from ingest.encode.contract import Model
 from ingest.encode.ensemble import DEFAULT_ENCODING, DEFAULT_MODELS, EncodingOptions, Ensemble, open_ensemble
 from ingest.encode.registry import EnsembleConfig
 from ingest.errors import CollectionNotFoundError
-from ingest.parameters import checked, optional, parse_instance, parse_mapping, parse_path, parse_text
+from ingest.parameters import checked, optional, parse_callable, parse_instance, parse_mapping, parse_path, parse_text
 from ingest.records import Source
 from ingest.retry import RetryPolicy
 from ingest.search.answer import Answer
@@ -385,7 +385,8 @@ class SearchableCollection:
         return self._state / "rates.json"
 
     def _monitored(self, on_progress: OnProgress | None) -> ThroughputMonitor:
-        return self._monitor if on_progress is None else replace(self._monitor, on_progress=on_progress)
+        called = checked("on_progress", optional(parse_callable), on_progress)
+        return self._monitor if called is None else replace(self._monitor, on_progress=called)
 
 
 @atexit.register

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import reprlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -178,7 +179,11 @@ def raw_of(data: bytes) -> str:
 
 def raw_json(record: Any) -> str:
     """Return the start of a parsed record as JSON of at most `RAW_LIMIT` bytes."""
-    return raw_of(json.dumps(record, default=repr, ensure_ascii=False).encode(errors="replace"))
+    try:
+        text = json.dumps(record, default=repr, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # a key of another type, a cycle, or nested too deep
+        text = reprlib.repr(record)
+    return raw_of(text.encode(errors="replace"))
 
 
 def checked_id(doc_id: str) -> str:

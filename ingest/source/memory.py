@@ -9,6 +9,7 @@ from typing import Any
 from ingest.errors import ConfigurationError, SourceError
 from ingest.records import Document, DocumentPart, Rejected
 from ingest.source.fields import GUESSED, MAX_RECORD_BYTES, FieldMap, Unusable, document_from, plain_metadata, raw_json
+from ingest.source.usable import check_url
 
 Record = Document | Mapping[str, Any]
 """A document, or a mapping with at least a text: see `FieldMap` for the names that are recognized."""
@@ -53,6 +54,7 @@ class RecordsSource:
         try:
             if not isinstance(own, Mapping):
                 raise Unusable(f"the metadata is a {type(own).__name__}, not a mapping")  # noqa: TRY301
+            check_url(record.url)
             parts = tuple(_part(part, record.text, self.max_record_bytes) for part in record.parts)
         except Unusable as exc:
             return Rejected(checked.position, str(exc), raw_json(plain), checked.id)

@@ -10,6 +10,7 @@ from typing import Any
 from ingest.errors import SourceError
 from ingest.records import Document, Rejected, Source
 from ingest.source.inputs import reads_once
+from ingest.source.usable import usable_records
 
 MAX_RECORDS = 50
 MAX_CHARACTERS = 200_000
@@ -34,7 +35,7 @@ class SampledSources:
         texts: list[str] = []
         share = max(1, MAX_RECORDS // max(1, len(self.sources)))
         for number, source in enumerate(self.sources):
-            records = source.read()
+            records = usable_records(source.read(), source)
             begun = _Begun(source, [], records)
             try:
                 for record in islice(records, share):

@@ -27,6 +27,7 @@ from ingest.records import (
 )
 from ingest.source.chunking import Chunker, ChunkingOptions
 from ingest.source.reading_report import report_of
+from ingest.source.usable import usable_records
 from ingest.store.schema import build_payload
 from ingest.sync.fingerprints import DocumentDigest, digest_document, fingerprint_chunks
 from ingest.sync.plan import DeleteMode, DocumentPlan, is_unchanged, plan_document
@@ -181,7 +182,7 @@ class Reader:
 
     def windows(self) -> Iterator[Window]:
         """Yield the windows of the source to its end. Raises the errors of the source, the chunker and the store."""
-        for batch in _batches(self._records()):
+        for batch in _batches(usable_records(self._records(), self._source)):
             records = [item for item in batch if not isinstance(item, FileReading)]
             self._window.read += len(records)
             self._window.position = getattr(self._source, "position", 0)
@@ -220,7 +221,7 @@ class Reader:
                 mark.report_to(report_of(self._source))
                 yield from self._unread_documents(item)
             else:
-                if file is not None and isinstance(item, Document) and item.id.startswith(file.begin.id):
+                if file is not None and isinstance(item, Document) and str(item.id).startswith(file.begin.id):
                     self._files[item.id] = file
                 elif file is not None:
                     file.usable = False
