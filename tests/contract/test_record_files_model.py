@@ -30,12 +30,29 @@ from ingest.sync.plan import DeleteMode
 from ingest.testing import ListSource, Moment
 
 Kind = Literal[
-    "edit", "add", "remove", "move", "twice", "break", "touch", "empty", "drop", "rename", "push", "delete", "lose", "hide"
+    "edit",
+    "add",
+    "remove",
+    "move",
+    "twice",
+    "break",
+    "touch",
+    "empty",
+    "drop",
+    "rename",
+    "push",
+    "delete",
+    "lose",
+    "hide",
+    "notice",
 ]
 
 
 class Event(NamedTuple):
-    """Something that happens to a record or file, or to its points; `which` chooses it, `letter` is the new text."""
+    """Something that happens to a record or file, or to its points; `which` chooses it, `letter` is the new text.
+
+    A file that is noticed is written alone, as by a watch, whether or not it has changed.
+    """
 
     kind: Kind
     which: int
@@ -110,11 +127,21 @@ class Twins:
             case "push" | "delete" | "lose" | "hide":
                 if records:
                     self._meddle(event, f"{name}//{records[event.which % len(records)][0]}")
+            case "notice":
+                self._notice(name)
             case "move":
                 if records and other != name:
                     self.folder.write({other: [*self.folder.files[other], records.pop(0)], name: records})
             case _:
                 self.folder.write({name: changed(records, event)})
+
+    def _notice(self, name: str) -> None:
+        """Run a file alone, in both collections if they exist."""
+        folder = self.folder.source()
+        for check, bench in self.benches.items():
+            if bench.store.aliases().get(bench.collection):
+                part = folder.part([folder.place.entry_below(name)])
+                assert bench.run([part], delete=DeleteMode.INCREMENTAL, check=check).balanced
 
     def _meddle(self, event: Event, doc_id: str) -> None:
         """Change the points of a document, as an app, another tool or a failure may."""
