@@ -124,12 +124,13 @@ def verifying(config: ModelConfig, files: ModelFiles) -> Iterator[None]:
 
 
 def weights_digest(config: ModelConfig, files: ModelFiles) -> str:
-    """Return the SHA-256 over names and contents of the weight files. Reads an unchanged file once per process.
+    """Return the SHA-256 over names and contents of the weight files and the tokenizer. Reads an unchanged file once per process.
 
     The files of a late-interaction model also say which tokens it compares, so its settings count, too.
     """
     total = hashlib.sha256()
-    patterns = ("**/*.safetensors", "**/*.json", "*.metadata") if config.kind == "multivector" else (_WEIGHTS[config.backend],)
+    of_tokens = ("**/*.safetensors", "**/*.json", "*.metadata")
+    patterns = of_tokens if config.kind == "multivector" else (_WEIGHTS[config.backend], "tokenizer.json")
     for weights in sorted(found for pattern in patterns for found in files.folder.glob(pattern)):
         name = weights.relative_to(files.folder).as_posix()
         total.update(f"{name}:{_sha256(weights, weights.stat().st_mtime_ns)}\n".encode())

@@ -194,6 +194,17 @@ def test_vectors_can_be_cut_to_a_trained_dimension() -> None:
     assert len({model.space for model in manager.members}) == 2
 
 
+def test_another_tokenizer_of_the_same_weights_is_another_vector_space(tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors", "tokenizer.json"):
+        (tmp_path / name).write_text("{}")
+    own = {"own": {"path": str(tmp_path), "dim": 8, "max_tokens": 256}}
+    spaces = []
+    for tokenizer in ("{}", "{} ", "{}"):
+        (tmp_path / "tokenizer.json").write_text(tokenizer)
+        spaces.append(ModelManager(EnsembleConfig(("own",)), devices=("cpu",), custom_models=own).members[0].space)
+    assert (spaces[0] == spaces[2], spaces[0] == spaces[1]) == (True, False)
+
+
 def test_files_that_are_no_model_are_an_error_on_one_line(tmp_path: Path) -> None:
     shutil.copytree(WHEEL, tmp_path / "broken")
     (tmp_path / "broken" / "config.json").write_text("{not json")
