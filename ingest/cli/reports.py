@@ -193,7 +193,8 @@ def print_verification(found: Verification) -> None:
 
 def _conclusion(found: Verification) -> str:
     if found.clean and found.rejected:
-        return f"clean, apart from {found.rejected:,} rejected records: what may be stored of them was not compared"
+        records = "1 rejected record" if found.rejected == 1 else f"{found.rejected:,} rejected records"
+        return f"clean, apart from {records}: what may be stored of that was not compared"
     if found.clean:
         return "clean: the collection equals its sources"
     if found.repaired:

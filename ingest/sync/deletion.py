@@ -230,10 +230,9 @@ def deletes_held_back(unidentified: Mapping[str, int]) -> str:
         named = " or ".join(repr(prefix[:_NAMED_CHARACTERS]) for prefix in sorted(unidentified)[:MAX_NAMED])
         more = f" or {len(unidentified) - MAX_NAMED:,} more" if len(unidentified) > MAX_NAMED else ""
         whose = f" whose id begins with {named}{more}"
-    return (
-        f"no document{whose} was deleted or soft-deleted, since {sum(unidentified.values()):,} rejected records have no"
-        " readable id: mend them and run again"
-    )
+    number = sum(unidentified.values())
+    records = "1 rejected record has" if number == 1 else f"{number:,} rejected records have"
+    return f"no document{whose} was deleted or soft-deleted, since {records} no readable id: correct the source and run again"
 
 
 def payloads_to_soft_delete(store: Store, collection: str, points: Sequence[str], *, now: float) -> dict[str, Payload]:
