@@ -140,14 +140,22 @@ def model_endpoints(embedder: Embedder, reranker: RerankPipeline) -> tuple[Endpo
     async def rerank(call: Call) -> RerankAnswer:
         return await call.service.workers.run(lambda: rerank_texts(reranker, call.body))
 
+    async def rerank_v2(call: Call) -> RerankAnswer:
+        return await rerank(call)
+
     async def models(_call: Call) -> ModelEntries:
         return ModelEntries(tuple(map(ModelEntry, embedder.keys)))
+
+    async def model(call: Call) -> ModelEntry:
+        return ModelEntry(served_key(embedder, call.path["model"]))
 
     tags = ("models",)
     return (
         Endpoint("POST", "/v1/embeddings", "Encode texts", embeddings, EmbeddingAnswer, "token", EmbeddingBody, tags=tags),
         Endpoint("POST", "/v1/rerank", "Score documents for a query", rerank, RerankAnswer, "token", RerankBody, tags=tags),
+        Endpoint("POST", "/v2/rerank", "The same at Cohere's path", rerank_v2, RerankAnswer, "token", RerankBody, tags=tags),
         Endpoint("GET", "/v1/models", "List the models of embeddings", models, ModelEntries, "token", tags=tags),
+        Endpoint("GET", "/v1/models/{model:path}", "Describe a model of embeddings", model, ModelEntry, "token", tags=tags),
     )
 
 
@@ -156,13 +164,18 @@ def embed(embedder: Embedder, body: EmbeddingBody) -> EmbeddingAnswer:
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not 1 <= len(texts) <= MAX_INPUTS or not all(text.strip() for text in texts):
         raise ConfigurationError(f"input: pass 1 to {MAX_INPUTS:,} texts, none of them empty")
-    if body.model not in embedder.keys:
-        raise HTTPException(404, f"model: {shown(body.model)} is not served: use {' or '.join(embedder.keys)}")
-    found = embedder.embed(body.model, texts, as_query=body.input_type == "query")
+    found = embedder.embed(served_key(embedder, body.model), texts, as_query=body.input_type == "query")
     if body.dimensions not in {None, found.vectors.shape[1]}:
         raise ConfigurationError(f"dimensions: {body.model} has {found.vectors.shape[1]}: leave it out")
     data = tuple(Embedding(number, each) for number, each in enumerate(_written(found.vectors, body.encoding_format)))
     return EmbeddingAnswer(data, body.model, Usage(found.tokens, found.tokens))
+
+
+def served_key(embedder: Embedder, model: str) -> str:
+    """Return the key of a model that is served. Raises `HTTPException` for any other."""
+    if model not in embedder.keys:
+        raise HTTPException(404, f"model: {shown(model)} is not served: use {' or '.join(embedder.keys)}")
+    return model
 
 
 def rerank_texts(reranker: RerankPipeline, body: RerankBody) -> RerankAnswer:

@@ -20,6 +20,7 @@ _PARAMETER = re.compile(r"{(\w+)(?::\w+)?}")
 
 _PATH_PARAMETERS: Mapping[str, Mapping[str, Any]] = {
     "name": {"description": "Name of a collection, in any spelling.", "schema": NAME},
+    "model": {"description": "Registry key of a model.", "schema": {"type": "string", "minLength": 1, **NOT_BLANK}},
     "doc_id": {"description": "Id of a document.", "schema": {"type": "string", "minLength": 1, **NOT_BLANK}},
 }
 

@@ -51,6 +51,9 @@ def test_the_official_client_gets_vectors(client: ApiClient) -> None:
     one = client.wait(official.embeddings.create(model="hash", input="a chair", encoding_format="float", dimensions=8, user="me"))
     assert_rows([one.data[0].embedding], ["a chair"])
     assert [each.id for each in client.wait(official.models.list()).data] == ["hash"]
+    assert client.wait(official.models.retrieve("hash")).id == "hash"
+    with pytest.raises(openai.NotFoundError, match="is not served: use hash"):
+        client.wait(official.models.retrieve("owner/gpt"))
     with pytest.raises(openai.NotFoundError, match="is not served: use hash"):
         client.wait(official.embeddings.create(model="gpt", input="a chair"))
 
@@ -93,6 +96,7 @@ def test_documents_are_reranked_as_cohere_and_jina_clients_send_them(client: Api
     assert best["relevance_score"] > second["relevance_score"]
     objects = client.post("/v1/rerank", json={"query": "table", "documents": [{"text": text} for text in TEXTS]}).json()
     assert [len(objects["results"]), objects["results"][0]["index"], objects["results"][0]["document"]] == [3, 1, None]
+    assert client.post("/v2/rerank", json=body).json() == answer
     assert client.post("/v1/rerank", json={**body, "model": "rerank-v3.5"}).status_code == 404
     assert client.post("/v1/rerank", json={**body, "documents": []}).status_code == 422
 
