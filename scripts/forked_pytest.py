@@ -82,7 +82,8 @@ def import_libraries() -> None:
         importlib.import_module(library)
     if threading.active_count() > 1:
         sys.exit(f"error: a library of {__file__} starts threads: {threading.enumerate()}")
-    gc.freeze()
+    gc.freeze()  # what is imported stays, and a worker need not look through it
+    gc.enable()
 
 
 def fork_workers(listener: socket.socket, pytest: int) -> str | None:
