@@ -15,7 +15,6 @@ from ingest.source.fields import ImpossibleId, Unusable, checked_id, checked_str
 _TEXTS = ("id", "text", "title", "format", "position", "version")
 _OPTIONAL = frozenset({"title", "version"})
 
-
 _CHECKED_ALREADY = "ingest.source."
 
 
