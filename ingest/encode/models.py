@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from types import MappingProxyType
 from typing import get_args
@@ -14,7 +14,7 @@ from ingest.encode.bm25_options import Bm25Options, bm25_options
 from ingest.encode.contract import Model, ModelKind
 from ingest.encode.dense import DenseModel
 from ingest.encode.devices import check_devices, compute_dtype, default_devices, threads_of_each
-from ingest.encode.file_model import model_space
+from ingest.encode.file_model import OnLoaded, model_space
 from ingest.encode.http.model import HttpModel
 from ingest.encode.http.proof import Proof
 from ingest.encode.multivector import MultivectorModel
@@ -102,10 +102,11 @@ class ModelManager:
 
     def _record_model_dtype(self, key: str, dtype: str) -> None:
         """Record the dtype of a loaded model. Raises `ModelError` unless it is as expected, or float32 in place of float16."""
-        expected = self._get_model_primary_dtype(key)
-        if dtype != expected and (dtype, expected) != ("float32", "float16"):
-            raise ModelError(f"model {key!r} was loaded as {dtype}, but must compute in {expected}")
-        self._dtypes[key] = dtype
+        self._recorder(key)(key, dtype)
+
+    def _recorder(self, key: str) -> OnLoaded:
+        """Return what the model calls once loaded. It refers to no model: in a cycle, weights would stay after the last use."""
+        return partial(_record, self._dtypes, self._get_model_primary_dtype(key))
 
     def _initialize_dense_models(self) -> tuple[Model, ...]:
         return tuple(self._dense_model(config) for config in self.configs.values() if config.kind == "dense")
@@ -120,7 +121,7 @@ class ModelManager:
         if config.backend == "plugin":
             return PluginModel(config)
         if config.backend == "onnx":
-            return OnnxModel(config, on_loaded=self._record_model_dtype)
+            return OnnxModel(config, on_loaded=self._recorder(config.key))
         return self._torch_model(DenseModel, config)
 
     def _sparse_model(self, config: ModelConfig) -> Model:
@@ -138,7 +139,7 @@ class ModelManager:
         trusts = self._trusts(config)
         _check_installed(config)
         if library == "torch":
-            return member(config, dtype=dtype, trust_remote_code=trusts, on_loaded=self._record_model_dtype)
+            return member(config, dtype=dtype, trust_remote_code=trusts, on_loaded=self._recorder(config.key))
         return OpenVinoModel(
             member(config, dtype="float32", trust_remote_code=trusts),
             precision="int8" if dtype == "int8" else "float32",
@@ -146,7 +147,7 @@ class ModelManager:
             guard=self._backend_options.guard,
             has_stored_vectors=config.key in self._backend_options.stored_precisions,
             threads=threads_of_each(len(self.devices)),
-            on_loaded=self._record_model_dtype,
+            on_loaded=self._recorder(config.key),
         )
 
     def _choose(self, config: ModelConfig) -> tuple[str, str]:
@@ -175,6 +176,12 @@ class ModelManager:
                 f"model {config.key!r} runs Python code of its own: add it to trust_remote_code if you trust {config.hub_id}",
             )
         return config.key in self._trusted and config.verified is None  # verified without its own code
+
+
+def _record(dtypes: dict[str, str], expected: str, key: str, dtype: str) -> None:
+    if dtype != expected and (dtype, expected) != ("float32", "float16"):
+        raise ModelError(f"model {key!r} was loaded as {dtype}, but must compute in {expected}")
+    dtypes[key] = dtype
 
 
 @cache

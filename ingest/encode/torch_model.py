@@ -108,13 +108,15 @@ class TorchModel(FileModel, ABC):
 
     def _read(self, folder: Path, dtype: torch.dtype) -> Any:
         """Load the module from local files into host memory."""
-        return self._library()(
+        model = self._library()(
             str(folder),
             device="cpu",
             local_files_only=True,
             trust_remote_code=self._trust_remote_code,
             model_kwargs={"dtype": dtype, "use_safetensors": True, **self.model_options},
         )
+        model.model_card_data.model = None  # no card is written, and the garbage collector alone would find the two
+        return model
 
     @abstractmethod
     def _check(self, model: Any) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gc
 import shutil
 import subprocess
 import sys
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -111,7 +113,7 @@ def test_two_replicas_give_what_one_gives(minilm: ModelManager, tmp_path: Path) 
     assert np.array_equal(results[0], results[1])
 
 
-def test_models_of_the_same_weights_have_them_once(tmp_path: Path) -> None:
+def test_models_of_the_same_weights_have_them_once_and_free_them_with_the_last(tmp_path: Path) -> None:
     own = {"tiny": {"path": str(tiny_dense(tmp_path)), "dim": DIM, "max_tokens": 256}}
 
     def loaded() -> TorchModel:
@@ -123,8 +125,15 @@ def test_models_of_the_same_weights_have_them_once(tmp_path: Path) -> None:
     documents, queries = loaded(), loaded()
     assert documents.module is queries.module
     before = _encode(queries, TEXTS, queries=True)
+    weights = weakref.ref(next(documents.module.parameters()))
     documents.unload()
     assert np.array_equal(_encode(queries, TEXTS, queries=True), before)
+    gc.disable()  # which would free them some time
+    try:
+        del queries
+        assert weights() is None
+    finally:
+        gc.enable()
 
 
 def test_fingerprints_tell_models_apart_and_spaces_ignore_precision(tmp_path: Path) -> None:
