@@ -76,7 +76,7 @@ class ExclusiveReindex:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._ended.set()
         self._thread.join()
-        with suppress(StoreError):  # it was dropped, or nothing answers: then the next reindex waits for the beat in vain
+        with suppress(StoreError):  # dropped, or unreachable: the next reindex sees that the note is not renewed
             if self._is_own(self._note()):
                 self._store.update_notes(self._live, {NOTE: None})
 

@@ -4,7 +4,8 @@
     writer    writes, and only then looks for the alias: it waits for the swap, and writes again to the collection that was
               swapped in; or it removes the alias, so that the reindex copies again
 
-So a write that the last copy missed is always noticed by its writer, and an alias that a crash left stops nobody.
+So the writer always notices a write that the last copy missed. An alias that was left by a crash delays each writer once at most:
+the first one that has waited removes it.
 """
 
 from __future__ import annotations

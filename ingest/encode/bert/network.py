@@ -27,7 +27,7 @@ class Weights:
 
     A safetensors file is the length of a header (8 bytes), the header as JSON, and the tensors.
 
-    Raises `OSError` if the file cannot be read, and `ValueError` if it is none of float32 weights or lacks some.
+    Raises `OSError` if the file cannot be read, and `ValueError` if its weights are not float32 or some are missing.
     """
 
     def __init__(self, file: Path) -> None:

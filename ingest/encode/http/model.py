@@ -143,7 +143,7 @@ class HttpModel(EndpointModel):
         self.dim = config.vector_dim if config.kind == "dense" else None
         self.proof = proof if proof is not None and proof.fingerprint == self.fingerprint else None
         self.takes_optional: bool | None = None
-        """Whether the endpoint takes the field of its requests that is optional; None until it has answered one."""
+        """Whether the endpoint takes the optional field of its requests; None before its first answer."""
 
     @cached_property
     def tokens(self) -> TokenCounter:

@@ -38,7 +38,7 @@ _SENDABLE_KEY = re.compile(r"[!-~]([ -~]*[!-~])?")
 
 @dataclass(frozen=True, slots=True)
 class Clients:
-    """What the clients of one server share, checked.
+    """The checked options that all clients of one server share.
 
     Attributes:
         address: the server's address.
@@ -106,20 +106,20 @@ class Clients:
 
     @property
     def may_try_grpc(self) -> bool:
-        """Whether gRPC may be tried although it was not asked for: a proxy may not pass it, and its requests have no path."""
+        """Whether gRPC may be tried without a request for it. A proxy may not pass it, and its requests have no path."""
         return self.grpc_is_likely and not self.proxy and not self.address.path
 
     def over_rest(self, timeout: int) -> QdrantRemote:
         """Return a client that sends everything over REST. Nothing is sent."""
-        return self._client(timeout, prefer_grpc=False, headers=_UNCOMPRESSED)
+        return self._client(timeout, prefer_grpc=False)
 
     def over_grpc(self, timeout: int) -> QdrantRemote:
         """Return a client that sends over gRPC what can be. Nothing is sent. Raises `ForkError` in some forked children."""
         GRPC.use()
-        return self._client(timeout, prefer_grpc=True, headers=None)
+        return self._client(timeout, prefer_grpc=True)
 
-    # QdrantClient would look for texts to embed in all that is sent, and read the schemas of all its models for that.
-    def _client(self, timeout: int, *, prefer_grpc: bool, headers: dict[str, str] | None) -> QdrantRemote:
+    def _client(self, timeout: int, *, prefer_grpc: bool) -> QdrantRemote:
+        # QdrantClient would look for texts to embed in all that is sent, and read the schemas of all its models for that.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # about choices made here
             return QdrantRemote(
@@ -130,7 +130,7 @@ class Clients:
                 grpc_options=self._grpc_options,
                 timeout=timeout,
                 check_compatibility=False,
-                headers=headers,
+                headers=None if prefer_grpc else _UNCOMPRESSED,
                 transport=self.transport,
                 trust_env=False,  # the proxy is chosen here, and the certificates follow the environment
             )
